@@ -1,0 +1,58 @@
+// conv2d_backward_input: cotangent of a convolution's input from that of its output.
+//
+//     d_input[n, y, x, c] = Σ_{ky, kx, o} d_output[n, (y + PAD_TOP − ky) / STRIDE, (x + PAD_LEFT − kx) / STRIDE, o] · weight[ky, kx, c, o]
+//
+// over the taps for which both divisions leave no remainder. weight comes with its last two axes exchanged
+// (`conv2d_transpose_weight`), so here CHANNELS counts the convolution's output channels and COLUMNS its input channels:
+// d_output [N, OUT_H, OUT_W, CHANNELS], weight [KERNEL_H, KERNEL_W, CHANNELS, COLUMNS],
+// d_input [N, IN_H, IN_W, COLUMNS]; rows = N · IN_H · IN_W.
+struct Params {
+    rows: u32,
+}
+
+{% set source = "vec4<f32>" if CHANNELS % 4 == 0 else "f32" %}
+{% set target = "vec4<f32>" if COLUMNS % 4 == 0 else "f32" %}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> source_pixels: array<{{ source }}>;
+@group(0) @binding(2) var<storage, read> weight: array<{{ target }}>;
+@group(0) @binding(3) var<storage, read_write> target_pixels: array<{{ target }}>;
+
+{% include "shared/workgroup.wgsl" %}
+
+const KERNEL_H = {{ KERNEL_H }};
+const KERNEL_W = {{ KERNEL_W }};
+
+struct Origin {
+    image: i32,
+    y: i32,
+    x: i32,
+}
+
+fn origin(row: u32) -> Origin {
+    let pixel = row % {{ IN_H * IN_W }}u;
+    return Origin(
+        i32(row / {{ IN_H * IN_W }}u) * {{ OUT_H * OUT_W }},
+        i32(pixel / {{ IN_W }}u) + {{ PAD_TOP }},
+        i32(pixel % {{ IN_W }}u) + {{ PAD_LEFT }},
+    );
+}
+
+fn tap_start(o: Origin, ky: i32, kx: i32) -> i32 {
+    let y = (o.y - ky) / {{ STRIDE }};
+    let x = (o.x - kx) / {{ STRIDE }};
+    var inside = o.y >= ky && y < {{ OUT_H }} && o.x >= kx && x < {{ OUT_W }};
+{% if STRIDE > 1 %}
+    inside = inside && y * {{ STRIDE }} == o.y - ky && x * {{ STRIDE }} == o.x - kx;
+{% endif %}
+    return select(-1, (o.image + y * {{ OUT_W }} + x) * {{ CHANNELS }}, inside);
+}
+
+fn first_sum(column: u32) -> vec4<f32> {
+    return vec4<f32>();
+}
+
+fn finish(sum: vec4<f32>) -> vec4<f32> {
+    return sum;
+}
+
+{% include "shared/conv2d_tile.wgsl" %}

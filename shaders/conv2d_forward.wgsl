@@ -1,0 +1,60 @@
+// conv2d_forward: convolution of channels-last images with bias and, if RELU, max(·, 0).
+//
+//     output[n, y, x, o] = bias[o] + Σ_{ky, kx, c} input[n, y·STRIDE + ky − PAD_TOP, x·STRIDE + kx − PAD_LEFT, c] · weight[ky, kx, c, o]
+//
+// input [N, IN_H, IN_W, CHANNELS], weight [KERNEL_H, KERNEL_W, CHANNELS, COLUMNS], bias [COLUMNS],
+// output [N, OUT_H, OUT_W, COLUMNS]; rows = N · OUT_H · OUT_W. Pixels outside the image are zero.
+struct Params {
+    rows: u32,
+}
+
+{% set source = "vec4<f32>" if CHANNELS % 4 == 0 else "f32" %}
+{% set target = "vec4<f32>" if COLUMNS % 4 == 0 else "f32" %}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> source_pixels: array<{{ source }}>;
+@group(0) @binding(2) var<storage, read> weight: array<{{ target }}>;
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(4) var<storage, read_write> target_pixels: array<{{ target }}>;
+
+{% include "shared/workgroup.wgsl" %}
+
+const KERNEL_H = {{ KERNEL_H }};
+const KERNEL_W = {{ KERNEL_W }};
+
+struct Origin {
+    image: i32,
+    y: i32,
+    x: i32,
+}
+
+fn origin(row: u32) -> Origin {
+    let pixel = row % {{ OUT_H * OUT_W }}u;
+    return Origin(
+        i32(row / {{ OUT_H * OUT_W }}u) * {{ IN_H * IN_W }},
+        i32(pixel / {{ OUT_W }}u) * {{ STRIDE }} - {{ PAD_TOP }},
+        i32(pixel % {{ OUT_W }}u) * {{ STRIDE }} - {{ PAD_LEFT }},
+    );
+}
+
+fn tap_start(o: Origin, ky: i32, kx: i32) -> i32 {
+    let y = o.y + ky;
+    let x = o.x + kx;
+    let inside = y >= 0 && y < {{ IN_H }} && x >= 0 && x < {{ IN_W }};
+    return select(-1, (o.image + y * {{ IN_W }} + x) * {{ CHANNELS }}, inside);
+}
+
+fn first_sum(column: u32) -> vec4<f32> {
+    let last = {{ COLUMNS - 1 }}u;
+    return vec4<f32>(
+        bias[min(column, last)],
+        bias[min(column + 1u, last)],
+        bias[min(column + 2u, last)],
+        bias[min(column + 3u, last)],
+    );
+}
+
+fn finish(sum: vec4<f32>) -> vec4<f32> {
+    return {% if RELU %}max(sum, vec4<f32>()){% else %}sum{% endif %};
+}
+
+{% include "shared/conv2d_tile.wgsl" %}

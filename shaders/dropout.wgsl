@@ -1,0 +1,40 @@
+// dropout: zeroes elements at random and scales up the rest; on a cotangent it is its own backward.
+//
+//     output[i] = input[i] · scale   if random(i) ≥ threshold, else 0
+//
+// random(i) is word i mod 2 of Threefry at key (seed, stream) and counter (⌊i / 2⌋, step), so no mask is stored.
+// One invocation two elements; ⌈count / 512⌉ workgroups.
+struct Params {
+    count: u32,
+    stream: u32,
+    threshold: u32,
+    scale: f32,
+}
+
+{% include "shared/step_state.wgsl" %}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> state: StepState;
+@group(0) @binding(2) var<storage, read> input: array<f32>;
+@group(0) @binding(3) var<storage, read_write> output: array<f32>;
+
+{% include "shared/workgroup.wgsl" %}
+{% include "shared/threefry.wgsl" %}
+
+@compute @workgroup_size(256)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let pair = linear_workgroup(group, grid) * 256u + lane;
+    let i = 2u * pair;
+    if i >= params.count {
+        return;
+    }
+    let key = vec2<u32>(state.seed.x, state.seed.y + params.stream);
+    let random = threefry(key, vec2<u32>(pair, state.step));
+    output[i] = select(0.0, input[i] * params.scale, random.x >= params.threshold);
+    if i + 1u < params.count {
+        output[i + 1u] = select(0.0, input[i + 1u] * params.scale, random.y >= params.threshold);
+    }
+}

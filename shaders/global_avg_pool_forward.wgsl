@@ -1,0 +1,32 @@
+// global_avg_pool_forward: the mean of every channel over all pixels of an image.
+//
+//     output[n, c] = Σ_p input[n, p, c] / PIXELS
+//
+// input [N, PIXELS, CHANNELS], output [N, CHANNELS]. One invocation an element of the output; ⌈count / 256⌉ workgroups.
+struct Params {
+    count: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> input: array<f32>;
+@group(0) @binding(2) var<storage, read_write> output: array<f32>;
+
+{% include "shared/workgroup.wgsl" %}
+
+@compute @workgroup_size(256)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = linear_workgroup(group, grid) * 256u + lane;
+    if i >= params.count {
+        return;
+    }
+    let first = (i / {{ CHANNELS }}u) * {{ PIXELS * CHANNELS }}u + i % {{ CHANNELS }}u;
+    var sum = 0.0;
+    for (var p = 0u; p < {{ PIXELS }}u; p++) {
+        sum += input[first + p * {{ CHANNELS }}u];
+    }
+    output[i] = sum / f32({{ PIXELS }});
+}

@@ -1,0 +1,25 @@
+// relu_backward: d_input[i] = d_output[i] where output[i] > 0, else 0: the derivative at 0 is 0, as in PyTorch.
+// One invocation an element; ⌈count / 256⌉ workgroups.
+struct Params {
+    count: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> output: array<f32>;
+@group(0) @binding(2) var<storage, read> d_output: array<f32>;
+@group(0) @binding(3) var<storage, read_write> d_input: array<f32>;
+
+{% include "shared/workgroup.wgsl" %}
+
+@compute @workgroup_size(256)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = linear_workgroup(group, grid) * 256u + lane;
+    if i >= params.count {
+        return;
+    }
+    d_input[i] = select(0.0, d_output[i], output[i] > 0.0);
+}

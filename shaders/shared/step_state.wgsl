@@ -1,0 +1,10 @@
+// What changes from step to step; see `ops::StepState`.
+struct StepState {
+    seed: vec2<u32>,
+    step: u32,
+    slot: u32,
+    learning_rate: f32,
+    first_moment_correction: f32,
+    second_moment_correction: f32,
+    reserved: u32,
+}

@@ -1,0 +1,63 @@
+// softmax_cross_entropy: mean loss, its gradient and the number of correct answers of a batch, in one pass.
+//
+//     loss     = 1/rows · Σ_r (ln Σ_c exp(logits[r, c] − m_r) + m_r − logits[r, labels[r]])       m_r = max_c logits[r, c]
+//     d_logits = 1/rows · (softmax(logits[r])[c] − [c = labels[r]])
+//     correct  = |{ r : the first of the largest logits is labels[r] }|
+//
+// logits and d_logits [rows, CLASSES], labels [rows] (one past the last class counts as the last), loss and correct [1].
+// One workgroup: {{ LANES }} lanes take the rows in turn, then add up in a tree, so the order of the sum is fixed.
+struct Params {
+    rows: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> logits: array<f32>;
+@group(0) @binding(2) var<storage, read> labels: array<u32>;
+@group(0) @binding(3) var<storage, read_write> d_logits: array<f32>;
+@group(0) @binding(4) var<storage, read_write> loss: array<f32>;
+@group(0) @binding(5) var<storage, read_write> correct: array<f32>;
+
+var<workgroup> losses: array<f32, {{ LANES }}>;
+var<workgroup> hits: array<f32, {{ LANES }}>;
+
+@compute @workgroup_size({{ LANES }})
+fn main(@builtin(local_invocation_index) lane: u32) {
+    var loss_sum = 0.0;
+    var hit_sum = 0.0;
+    for (var row = lane; row < params.rows; row += {{ LANES }}u) {
+        let first = row * {{ CLASSES }}u;
+        let label = min(labels[row], {{ CLASSES - 1 }}u);
+        var largest = logits[first];
+        var largest_at = 0u;
+        for (var c = 1u; c < {{ CLASSES }}u; c++) {
+            let value = logits[first + c];
+            if value > largest {
+                largest = value;
+                largest_at = c;
+            }
+        }
+        var total = 0.0;
+        for (var c = 0u; c < {{ CLASSES }}u; c++) {
+            total += exp(logits[first + c] - largest);
+        }
+        for (var c = 0u; c < {{ CLASSES }}u; c++) {
+            let probability = exp(logits[first + c] - largest) / total;
+            d_logits[first + c] = (probability - select(0.0, 1.0, c == label)) / f32(params.rows);
+        }
+        loss_sum += log(total) + (largest - logits[first + label]);
+        hit_sum += select(0.0, 1.0, largest_at == label);
+    }
+    losses[lane] = loss_sum;
+    hits[lane] = hit_sum;
+    for (var half = {{ LANES // 2 }}u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if lane < half {
+            losses[lane] += losses[lane + half];
+            hits[lane] += hits[lane + half];
+        }
+    }
+    if lane == 0u {
+        loss[0] = losses[0] / f32(params.rows);
+        correct[0] = hits[0];
+    }
+}

@@ -1,0 +1,99 @@
+//! The CPU device: memory that is used again instead of allocated again. Its kernels are the CPU twins in `ops`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytemuck::AnyBitPattern;
+use parking_lot::{
+    MappedRwLockReadGuard, MappedRwLockWriteGuard, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
+
+use crate::error::{Error, Result};
+
+/// A quiet NaN that arithmetic hardly ever yields: marks elements that nobody has written.
+const POISON: u32 = 0x7fc0_dead;
+
+/// The CPU as a device. Clones share its memory pool.
+#[derive(Debug, Clone, Default)]
+pub struct CpuDevice {
+    pool: Arc<Mutex<HashMap<usize, Vec<Vec<u32>>>>>,
+    poisoned: bool,
+}
+
+impl CpuDevice {
+    /// The CPU with a memory pool of its own.
+    pub fn new() -> Self {
+        CpuDevice::default()
+    }
+
+    /// For tests: fills new tensors with a NaN, so that an element that is never written shows.
+    pub fn poisoned() -> Self {
+        CpuDevice { poisoned: true, ..CpuDevice::default() }
+    }
+
+    /// Whether two handles mean the same device.
+    pub fn same(&self, other: &CpuDevice) -> bool {
+        Arc::ptr_eq(&self.pool, &other.pool)
+    }
+
+    /// Memory of `words` 32-bit words with unspecified contents; `what` names it in errors.
+    pub(crate) fn allocate(&self, words: usize, what: &str) -> Result<CpuBuffer> {
+        let reused = self.pool.lock().get_mut(&words).and_then(Vec::pop);
+        let mut data = match reused {
+            Some(data) => data,
+            None => {
+                let mut data = Vec::new();
+                data.try_reserve_exact(words).map_err(|_| Error::HostMemory {
+                    what: what.to_owned(),
+                    needed_mib: (words as u64 * 4) >> 20,
+                    available_mib: available_memory_bytes() >> 20,
+                })?;
+                data.resize(words, 0);
+                data
+            }
+        };
+        if self.poisoned {
+            data.fill(POISON);
+        }
+        Ok(CpuBuffer { loan: Arc::new(Loan { data: RwLock::new(data), device: self.clone() }) })
+    }
+}
+
+/// Memory that programs on this machine could still use, in bytes; without bound where the system does not say.
+pub fn available_memory_bytes() -> u64 {
+    sysinfo::System::new().map_or(u64::MAX, |mut system| {
+        system.refresh_memory();
+        system.available_memory()
+    })
+}
+
+#[derive(Debug)]
+struct Loan {
+    data: RwLock<Vec<u32>>,
+    device: CpuDevice,
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        let data = std::mem::take(self.data.get_mut());
+        self.device.pool.lock().entry(data.len()).or_default().push(data);
+    }
+}
+
+/// A piece of host memory. Clones share it; the last one dropped returns it to the device's pool.
+#[derive(Debug, Clone)]
+pub struct CpuBuffer {
+    loan: Arc<Loan>,
+}
+
+impl CpuBuffer {
+    /// The contents as elements of `T`, a 32-bit number or a byte.
+    pub fn read<T: AnyBitPattern>(&self) -> MappedRwLockReadGuard<'_, [T]> {
+        RwLockReadGuard::map(self.loan.data.read(), |words| bytemuck::cast_slice(words))
+    }
+
+    /// The contents as elements of `T`, to be changed. Waits while anybody reads them.
+    pub fn write<T: AnyBitPattern + bytemuck::NoUninit>(&self) -> MappedRwLockWriteGuard<'_, [T]> {
+        RwLockWriteGuard::map(self.loan.data.write(), |words| bytemuck::cast_slice_mut(words))
+    }
+}

@@ -1,0 +1,149 @@
+//! The library's one error type, with what the user can do about each error.
+
+use std::path::PathBuf;
+
+use crate::gpu::GpuError;
+
+/// Shorthand for results of this library.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Everything that can go wrong, with the shapes, names and files concerned.
+///
+/// The message says what is wrong in one line; [`Error::hint`] says what mends it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An operation was given operands that do not fit together.
+    #[error("{op}: {message}")]
+    Shape {
+        /// Name of the operation.
+        op: &'static str,
+        /// Which shapes do not fit.
+        message: String,
+    },
+    /// Two operands live on different devices.
+    #[error("{op}: operands are on different devices")]
+    DeviceMismatch {
+        /// Name of the operation.
+        op: &'static str,
+    },
+    /// A parameter took part in no operation that leads to the loss.
+    #[error("parameter `{name}` received no gradient")]
+    MissingGradient {
+        /// The parameter's name, as in the weights file.
+        name: String,
+    },
+    /// A gradient was asked for that is not on the tape.
+    #[error("{0}")]
+    Tape(String),
+    /// The device name on the command line is not one we know.
+    #[error("unknown device `{0}`")]
+    UnknownDevice(String),
+    /// The architecture name is not one we know.
+    #[error("unknown architecture `{0}`")]
+    UnknownArchitecture(String),
+    /// The host has too little memory.
+    #[error("{what} needs {needed_mib} MiB of memory and {available_mib} MiB are there")]
+    HostMemory {
+        /// What the memory is for.
+        what: String,
+        /// Memory needed, in MiB.
+        needed_mib: u64,
+        /// Memory at hand, in MiB.
+        available_mib: u64,
+    },
+    /// The GPU, its driver or a shader failed.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    /// A data set could not be read or written.
+    #[error(transparent)]
+    Data(#[from] crate::data::DataError),
+    /// A weights file could not be read, written or used.
+    #[error("weights {path}: {message}")]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+        /// What mends it.
+        hint: String,
+    },
+    /// A training setting cannot be used.
+    #[error("{0}")]
+    Setting(String),
+    /// The loss is no longer a finite number.
+    #[error("the loss became {loss} at step {step}")]
+    Diverged {
+        /// Step at which this was seen.
+        step: u64,
+        /// The loss as read back.
+        loss: f32,
+    },
+    /// The folder that should take the results is already in use.
+    #[error("run folder {0} already exists")]
+    RunFolderExists(PathBuf),
+    /// An image could not be read.
+    #[error("image {path}: {message}")]
+    Image {
+        /// The image file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A file could not be read or written.
+    #[error("{action} {path}: {source}")]
+    Io {
+        /// What was being done, for instance "writing".
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Training was stopped from outside, after its results had been saved.
+    #[error("interrupted at step {step}; weights so far are in {run}")]
+    Interrupted {
+        /// Steps done.
+        step: u64,
+        /// The run folder.
+        run: PathBuf,
+    },
+}
+
+impl Error {
+    /// A shape error of operation `op`.
+    pub fn shape(op: &'static str, message: impl Into<String>) -> Self {
+        Error::Shape { op, message: message.into() }
+    }
+
+    /// Wraps a system error with the action and path it happened on.
+    pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Error::Io { action, path, source }
+    }
+
+    /// What the user can do about it, if anything is known to help.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Gpu(e) => e.hint(),
+            Error::Data(e) => e.hint(),
+            Error::Weights { hint, .. } => Some(hint.clone()),
+            Error::UnknownDevice(_) => {
+                Some("use auto, cpu, gpu or gpu:N; `cifar-gpu devices` lists what is here".into())
+            }
+            Error::UnknownArchitecture(_) => {
+                Some(format!("the architectures are {}", crate::nn::ARCHITECTURES.join(", ")))
+            }
+            Error::HostMemory { .. } => Some("use a smaller --batch-size".into()),
+            Error::Diverged { .. } => Some("lower --lr".into()),
+            Error::RunFolderExists(_) => {
+                Some("name another with --out, or remove it if it is no longer wanted".into())
+            }
+            Error::Image { .. } => Some("JPEG and PNG files are read".into()),
+            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                Some("free some space, or name another folder with --out".into())
+            }
+            _ => None,
+        }
+    }
+}

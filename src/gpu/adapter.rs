@@ -1,0 +1,132 @@
+//! Choice of the adapter, with the reason for it.
+
+use std::fmt;
+
+use super::GpuError;
+
+/// Which graphics interface to reach GPUs through.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// Vulkan, Metal or DX12, whichever the platform has. Never OpenGL.
+    #[default]
+    Primary,
+    /// OpenGL, which is only used when asked for: its compute support is patchy.
+    OpenGl,
+}
+
+impl Backend {
+    fn backends(self) -> wgpu::Backends {
+        match self {
+            Backend::Primary => wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12,
+            Backend::OpenGl => wgpu::Backends::GL,
+        }
+    }
+}
+
+/// Which adapter is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdapterRequest {
+    /// The best real GPU; no software adapter.
+    RealGpu,
+    /// The best adapter, a software one if there is no other.
+    Best,
+    /// The adapter with this number in [`list_adapters`].
+    Index(usize),
+}
+
+/// What is known of an adapter before it is opened.
+#[derive(Debug, Clone)]
+pub struct AdapterSummary {
+    /// Number by which `gpu:N` names it.
+    pub index: usize,
+    /// wgpu's description.
+    pub info: wgpu::AdapterInfo,
+    /// What the adapter allows.
+    pub limits: wgpu::Limits,
+    /// What the adapter can do.
+    pub features: wgpu::Features,
+}
+
+impl AdapterSummary {
+    /// Whether this is a CPU that plays a GPU.
+    pub fn is_software(&self) -> bool {
+        is_software(&self.info)
+    }
+}
+
+impl fmt::Display for AdapterSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", describe(&self.info))
+    }
+}
+
+/// Whether the adapter is a CPU that plays a GPU.
+pub(super) fn is_software(info: &wgpu::AdapterInfo) -> bool {
+    info.device_type == wgpu::DeviceType::Cpu
+}
+
+/// Name, kind, backend and driver in one line.
+pub(super) fn describe(info: &wgpu::AdapterInfo) -> String {
+    let kind = match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => "discrete GPU",
+        wgpu::DeviceType::IntegratedGpu => "integrated GPU",
+        wgpu::DeviceType::VirtualGpu => "virtual GPU",
+        wgpu::DeviceType::Cpu => "software",
+        wgpu::DeviceType::Other => "unknown kind",
+    };
+    let driver = [info.driver.as_str(), info.driver_info.as_str()].join(" ");
+    format!("{} ({kind}, {:?}, {})", info.name, info.backend, driver.trim())
+}
+
+/// All adapters of a backend, best first, in the order that `gpu:N` counts.
+pub fn list_adapters(backend: Backend) -> Vec<AdapterSummary> {
+    enumerate(backend)
+        .iter()
+        .enumerate()
+        .map(|(index, adapter)| AdapterSummary {
+            index,
+            info: adapter.get_info(),
+            limits: adapter.limits(),
+            features: adapter.features(),
+        })
+        .collect()
+}
+
+fn enumerate(backend: Backend) -> Vec<wgpu::Adapter> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = backend.backends();
+    let instance = wgpu::Instance::new(descriptor);
+    let mut adapters = pollster::block_on(instance.enumerate_adapters(backend.backends()));
+    // A stable sort keeps the driver's order among equals, so that numbers do not move between runs.
+    adapters.sort_by_key(|a| match a.get_info().device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    });
+    adapters
+}
+
+/// Picks an adapter and says why.
+pub(super) fn choose(request: AdapterRequest, backend: Backend) -> Result<(wgpu::Adapter, String), GpuError> {
+    let mut adapters = enumerate(backend);
+    let count = adapters.len();
+    if count == 0 {
+        return Err(GpuError::NoAdapter(match backend {
+            Backend::Primary => "no Vulkan, Metal or DX12 driver".into(),
+            Backend::OpenGl => "no OpenGL driver".into(),
+        }));
+    }
+    let software = is_software(&adapters[0].get_info());
+    let (index, reason) = match request {
+        AdapterRequest::Index(index) if index < count => (index, format!("gpu:{index} asked for")),
+        AdapterRequest::Index(index) => return Err(GpuError::NoSuchAdapter { index, count }),
+        AdapterRequest::RealGpu if software => {
+            return Err(GpuError::NoAdapter("only a software adapter is here".into()));
+        }
+        AdapterRequest::Best if software => (0, "no real GPU found: a software adapter, slower than --device cpu".into()),
+        AdapterRequest::RealGpu | AdapterRequest::Best => (0, format!("best of {count} found")),
+    };
+    Ok((adapters.swap_remove(index), reason))
+}

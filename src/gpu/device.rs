@@ -1,0 +1,416 @@
+//! An open GPU: records kernel calls, submits them, reads back.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::adapter::{self, AdapterRequest, Backend};
+use super::pool::{self, GpuBuffer, MemoryUse, Pool};
+use super::readback::PendingRead;
+use super::recording::{Launch, Pipeline, Recording};
+use super::shaders::{self, BindingKind, ShaderVariant};
+use super::GpuError;
+
+/// How to open a GPU.
+#[derive(Debug, Clone, Copy)]
+pub struct GpuOptions {
+    /// Which adapter.
+    pub request: AdapterRequest,
+    /// Through which interface.
+    pub backend: Backend,
+    /// Longest wait for submitted work; `None` takes a minute, or an hour on a software adapter.
+    pub timeout: Option<Duration>,
+    /// For tests: new, poisoned memory for every tensor, fenced by guard bytes; see [`GpuDevice::check_guards`].
+    pub guarded: bool,
+}
+
+impl Default for GpuOptions {
+    fn default() -> Self {
+        GpuOptions { request: AdapterRequest::Best, backend: Backend::Primary, timeout: None, guarded: false }
+    }
+}
+
+/// An open GPU. Clones share it.
+#[derive(Debug, Clone)]
+pub struct GpuDevice {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    info: wgpu::AdapterInfo,
+    limits: wgpu::Limits,
+    reason: String,
+    timeout: Duration,
+    pool: Arc<Pool>,
+    pipelines: Mutex<HashMap<ShaderVariant, Arc<Pipeline>>>,
+    uniforms: Mutex<HashMap<Vec<u8>, wgpu::Buffer>>,
+    recording: Mutex<Recording>,
+    faults: Arc<Faults>,
+}
+
+/// What the driver told us out of turn. Only the first word counts: the rest follows from it.
+#[derive(Debug, Default)]
+struct Faults {
+    lost: OnceLock<String>,
+    error: OnceLock<GpuError>,
+}
+
+impl Faults {
+    fn check(&self) -> Result<(), GpuError> {
+        if let Some(reason) = self.lost.get() {
+            return Err(GpuError::DeviceLost(reason.clone()));
+        }
+        self.error.get().map_or(Ok(()), |e| Err(e.clone()))
+    }
+}
+
+impl GpuDevice {
+    /// Opens an adapter with all it allows.
+    ///
+    /// # Errors
+    /// If no adapter fits the request, or the driver refuses to open it.
+    pub fn open(options: GpuOptions) -> Result<Self, GpuError> {
+        let (adapter, reason) = adapter::choose(options.request, options.backend)?;
+        let info = adapter.get_info();
+        if !adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS) {
+            return Err(GpuError::MissingFeature { adapter: info.name, feature: "COMPUTE_SHADERS".into() });
+        }
+        let limits = adapter.limits();
+        let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("cifar-gpu"),
+            required_limits: limits.clone(),
+            ..Default::default()
+        }))
+        .map_err(|e| GpuError::OpenDevice { adapter: info.name.clone(), reason: e.to_string() })?;
+
+        let faults = Arc::new(Faults::default());
+        let on_lost = faults.clone();
+        device.set_device_lost_callback(move |kind, message| {
+            let _ = on_lost.lost.set(format!("{kind:?}: {message}"));
+        });
+        let on_error = faults.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            let _ = on_error.error.set(match error {
+                wgpu::Error::OutOfMemory { .. } => GpuError::OutOfMemory { bytes: 0, in_use: 0 },
+                other => GpuError::Rejected(other.to_string()),
+            });
+        }));
+        let timeout = options.timeout.unwrap_or(Duration::from_secs(if adapter::is_software(&info) { 3600 } else { 60 }));
+        let shared = Shared {
+            pool: Pool::new(device.clone(), &limits, options.guarded),
+            device,
+            queue,
+            info,
+            limits,
+            reason,
+            timeout,
+            pipelines: Mutex::default(),
+            uniforms: Mutex::default(),
+            recording: Mutex::default(),
+            faults,
+        };
+        Ok(GpuDevice { shared: Arc::new(shared) })
+    }
+
+    /// Name, kind, backend and driver in one line.
+    pub fn description(&self) -> String {
+        adapter::describe(&self.shared.info)
+    }
+
+    /// Why this adapter was taken.
+    pub fn reason(&self) -> &str {
+        &self.shared.reason
+    }
+
+    /// Whether this is a CPU that plays a GPU.
+    pub fn is_software(&self) -> bool {
+        adapter::is_software(&self.shared.info)
+    }
+
+    /// What the adapter allows.
+    pub fn limits(&self) -> &wgpu::Limits {
+        &self.shared.limits
+    }
+
+    /// What the buffer pool holds and has held.
+    pub fn memory(&self) -> MemoryUse {
+        self.shared.pool.memory()
+    }
+
+    /// Whether two handles mean the same open device.
+    pub fn same(&self, other: &GpuDevice) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Device memory of `bytes` bytes with unspecified contents; `what` names it in errors.
+    pub fn allocate(&self, bytes: u64, what: &str) -> Result<GpuBuffer, GpuError> {
+        self.shared.pool.allocate(bytes, what)
+    }
+
+    /// Writes `bytes` to the start of `buffer`, after all that was recorded before.
+    pub fn write(&self, buffer: &GpuBuffer, bytes: &[u8]) -> Result<(), GpuError> {
+        if bytes.len() as u64 > buffer.bytes() {
+            return Err(GpuError::Rejected(format!("{} bytes into a buffer of {}", bytes.len(), buffer.bytes())));
+        }
+        // Writes take effect before the next submission's commands, so those recorded earlier must go first.
+        self.submit()?;
+        let whole = bytes.len() / 4 * 4;
+        self.shared.queue.write_buffer(buffer.raw(), buffer.offset(), &bytes[..whole]);
+        if whole < bytes.len() {
+            let mut last = [0; 4];
+            last[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
+            self.shared.queue.write_buffer(buffer.raw(), buffer.offset() + whole as u64, &last);
+        }
+        self.shared.faults.check()
+    }
+
+    /// Records that `buffer` shall be filled with zeros.
+    pub fn clear(&self, buffer: &GpuBuffer) {
+        self.shared.recording.lock().clear(buffer);
+    }
+
+    /// Records a kernel call.
+    ///
+    /// # Errors
+    /// If the shader is invalid, the call does not match it, or it exceeds the adapter's limits.
+    pub fn record(&self, launch: &Launch<'_>) -> Result<(), GpuError> {
+        let pipeline = self.pipeline(&launch.variant)?;
+        let fault = |message| GpuError::Shader { name: launch.variant.name.into(), message };
+        if pipeline.storage_buffers() != launch.buffers.len() {
+            return Err(fault(format!(
+                "binds {} storage buffers, {} given",
+                pipeline.storage_buffers(),
+                launch.buffers.len()
+            )));
+        }
+        if pipeline.uniform_bytes() != launch.uniform.len() {
+            return Err(fault(format!(
+                "its uniform has {} bytes, {} given",
+                pipeline.uniform_bytes(),
+                launch.uniform.len()
+            )));
+        }
+        let workgroups = self.fold(launch)?;
+        let uniform = self.uniform(launch.uniform);
+        let mut buffers = launch.buffers.iter();
+        let entries: Vec<_> = (0..)
+            .zip(&pipeline.shader.bindings)
+            .filter_map(|(binding, kind)| {
+                let resource = match kind {
+                    BindingKind::Uniform { .. } => uniform.as_entire_binding(),
+                    BindingKind::Read | BindingKind::ReadWrite => buffers.next()?.binding(),
+                };
+                Some(wgpu::BindGroupEntry { binding, resource })
+            })
+            .collect();
+        let bind_group = self.shared.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(launch.variant.name),
+            layout: &pipeline.layout,
+            entries: &entries,
+        });
+        self.shared.recording.lock().dispatch(pipeline, bind_group, workgroups);
+        self.shared.faults.check()
+    }
+
+    /// One dimension holds 65,535 workgroups on most adapters; more are spread over two.
+    fn fold(&self, launch: &Launch<'_>) -> Result<[u32; 3], GpuError> {
+        let limit = u64::from(self.shared.limits.max_compute_workgroups_per_dimension);
+        let rows = launch.workgroups.div_ceil(limit).max(1);
+        if rows > limit {
+            return Err(GpuError::Limit {
+                what: format!("kernel {}", launch.variant.name),
+                limit: "max_compute_workgroups_per_dimension, squared,",
+                needed: launch.workgroups,
+                available: limit * limit,
+            });
+        }
+        Ok([launch.workgroups.div_ceil(rows) as u32, rows as u32, 1])
+    }
+
+    /// A uniform buffer with these contents, made once.
+    fn uniform(&self, bytes: &[u8]) -> wgpu::Buffer {
+        let mut uniforms = self.shared.uniforms.lock();
+        if let Some(buffer) = uniforms.get(bytes) {
+            return buffer.clone();
+        }
+        let buffer = self.shared.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("uniform"),
+            size: bytes.len().next_multiple_of(16).max(16) as u64,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        self.shared.queue.write_buffer(&buffer, 0, bytes);
+        uniforms.insert(bytes.to_vec(), buffer.clone());
+        buffer
+    }
+
+    fn pipeline(&self, variant: &ShaderVariant) -> Result<Arc<Pipeline>, GpuError> {
+        if let Some(pipeline) = self.shared.pipelines.lock().get(variant) {
+            return Ok(pipeline.clone());
+        }
+        let shader = shaders::build(variant)?;
+        let limits = &self.shared.limits;
+        let storage_buffers = shader.bindings.iter().filter(|b| !matches!(b, BindingKind::Uniform { .. })).count();
+        for (limit, needed, available) in [
+            (
+                "max_compute_invocations_per_workgroup",
+                shader.workgroup_size.iter().product(),
+                limits.max_compute_invocations_per_workgroup,
+            ),
+            ("max_compute_workgroup_storage_size", shader.workgroup_bytes, limits.max_compute_workgroup_storage_size),
+            ("max_storage_buffers_per_shader_stage", storage_buffers as u32, limits.max_storage_buffers_per_shader_stage),
+        ] {
+            if needed > available {
+                return Err(GpuError::Limit {
+                    what: format!("kernel {}", variant.name),
+                    limit,
+                    needed: needed.into(),
+                    available: available.into(),
+                });
+            }
+        }
+        let device = &self.shared.device;
+        let label = Some(variant.name);
+        let entries: Vec<_> = (0..)
+            .zip(&shader.bindings)
+            .map(|(binding, kind)| wgpu::BindGroupLayoutEntry {
+                binding,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer {
+                    ty: match kind {
+                        BindingKind::Uniform { .. } => wgpu::BufferBindingType::Uniform,
+                        BindingKind::Read => wgpu::BufferBindingType::Storage { read_only: true },
+                        BindingKind::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
+                    },
+                    has_dynamic_offset: false,
+                    min_binding_size: None,
+                },
+                count: None,
+            })
+            .collect();
+        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label,
+            source: wgpu::ShaderSource::Wgsl(shader.source.as_str().into()),
+        };
+        // SAFETY: our own shaders; launchers compute every index's range from validated shapes, all loops are bounded
+        // by constants or shapes, and no divisor is zero.
+        let module =
+            unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) };
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label,
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label,
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: None,
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
+            cache: None,
+        });
+        self.shared.faults.check()?;
+        let pipeline = Arc::new(Pipeline { shader, layout, pipeline });
+        self.shared.pipelines.lock().insert(variant.clone(), pipeline.clone());
+        Ok(pipeline)
+    }
+
+    /// Submits what was recorded, if anything, without waiting for it.
+    pub fn submit(&self) -> Result<Option<wgpu::SubmissionIndex>, GpuError> {
+        let recording = std::mem::take(&mut *self.shared.recording.lock());
+        if recording.is_empty() {
+            return self.shared.faults.check().map(|()| None);
+        }
+        let commands = recording.encode(&self.shared.device);
+        let index = self.shared.queue.submit([commands]);
+        self.shared.faults.check()?;
+        Ok(Some(index))
+    }
+
+    /// Submits what was recorded and waits until the GPU is idle.
+    pub fn synchronize(&self) -> Result<(), GpuError> {
+        self.submit()?;
+        self.poll(wgpu::PollType::Wait { submission_index: None, timeout: Some(self.shared.timeout) })
+    }
+
+    /// Waits for one submission.
+    pub fn wait_for(&self, submission: &wgpu::SubmissionIndex) -> Result<(), GpuError> {
+        self.poll(wgpu::PollType::Wait {
+            submission_index: Some(submission.clone()),
+            timeout: Some(self.shared.timeout),
+        })
+    }
+
+    fn poll(&self, kind: wgpu::PollType) -> Result<(), GpuError> {
+        let answer = self.shared.device.poll(kind);
+        self.shared.faults.check()?;
+        match answer {
+            Ok(_) => Ok(()),
+            Err(wgpu::PollError::Timeout) => Err(GpuError::Timeout { seconds: self.shared.timeout.as_secs() }),
+            Err(other) => Err(GpuError::Rejected(other.to_string())),
+        }
+    }
+
+    /// Starts to bring a buffer's bytes back, after all that was recorded before.
+    pub fn start_read(&self, buffer: &GpuBuffer) -> Result<PendingRead, GpuError> {
+        self.read_range(buffer.raw(), buffer.offset(), buffer.bytes())
+    }
+
+    fn read_range(&self, source: &wgpu::Buffer, offset: u64, bytes: u64) -> Result<PendingRead, GpuError> {
+        let staging = self.shared.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("readback"),
+            size: bytes,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        self.shared.recording.lock().copy(source, offset, &staging, bytes);
+        let submission = self
+            .submit()?
+            .ok_or_else(|| GpuError::Rejected("nothing was submitted for a readback".into()))?;
+        let (sender, answer) = mpsc::channel();
+        let done = Arc::new(AtomicBool::new(false));
+        let ready = done.clone();
+        staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
+            ready.store(true, Ordering::Release);
+            // The receiver is gone only if nobody waits for the bytes any more.
+            let _ = sender.send(result);
+        });
+        Ok(PendingRead { gpu: self.clone(), staging, submission, answer, done })
+    }
+
+    /// Brings a buffer's bytes back and waits for them.
+    pub fn read(&self, buffer: &GpuBuffer) -> Result<Vec<u8>, GpuError> {
+        self.start_read(buffer)?.wait()
+    }
+
+    /// Polls without waiting, so that finished readbacks are noticed.
+    pub(super) fn poll_now(&self) -> Result<(), GpuError> {
+        self.poll(wgpu::PollType::Poll)
+    }
+
+    /// In guarded mode: fails if anything was written outside the tensors made so far.
+    pub fn check_guards(&self) -> Result<(), GpuError> {
+        for (buffer, writable) in self.shared.pool.guarded_buffers() {
+            let bytes = self.read_range(&buffer, 0, buffer.size())?.wait()?;
+            let words: Vec<u32> = bytemuck::pod_collect_to_vec(&bytes);
+            let broken = pool::broken_guards(&words, &writable);
+            if broken > 0 {
+                return Err(GpuError::Rejected(format!(
+                    "{broken} words written outside a tensor of {} bytes",
+                    writable.end - writable.start
+                )));
+            }
+        }
+        Ok(())
+    }
+}

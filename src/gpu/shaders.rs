@@ -1,0 +1,123 @@
+//! The shaders: templates in `shaders/`, rendered for a shape, parsed, validated and reflected by naga.
+//!
+//! A shader is a WGSL file with `{{ CONSTANT }}` placeholders and `{% for %}` loops, which unroll what must live in
+//! registers: naga does not unroll, and drivers put dynamically indexed local arrays into memory. Host and shader
+//! cannot disagree silently: bindings, access and workgroup size are read from the parsed module.
+
+use std::sync::LazyLock;
+
+use include_dir::{Dir, include_dir};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, UndefinedBehavior};
+
+use super::GpuError;
+
+static SHADERS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/shaders");
+
+/// A kernel's name and the constants baked into it: the complete key of a pipeline.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ShaderVariant {
+    /// File name in `shaders/`, without the extension.
+    pub name: &'static str,
+    /// Values of the template's placeholders.
+    pub constants: Vec<(&'static str, u32)>,
+}
+
+impl ShaderVariant {
+    /// A variant of kernel `name`.
+    pub fn new(name: &'static str, constants: &[(&'static str, u32)]) -> Self {
+        ShaderVariant { name, constants: constants.to_vec() }
+    }
+}
+
+/// How a kernel uses one of its bindings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BindingKind {
+    /// Uniform buffer of this many bytes.
+    Uniform {
+        /// Size of the struct in bytes, padding included.
+        size: u32,
+    },
+    /// Storage buffer that is only read.
+    Read,
+    /// Storage buffer that is written.
+    ReadWrite,
+}
+
+/// A rendered, validated shader and what it expects of its launcher.
+#[derive(Debug)]
+pub struct Shader {
+    /// The WGSL text.
+    pub source: String,
+    /// Bindings of group 0, in order of their numbers, which run from 0 without gaps.
+    pub bindings: Vec<BindingKind>,
+    /// Invocations of a workgroup along x, y and z.
+    pub workgroup_size: [u32; 3],
+    /// Workgroup memory used, in bytes.
+    pub workgroup_bytes: u32,
+}
+
+static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    if let Ok(syntax) = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build() {
+        environment.set_syntax(syntax);
+    }
+    environment.set_loader(|name| {
+        Ok(SHADERS.get_file(name).and_then(|f| f.contents_utf8()).map(str::to_owned))
+    });
+    environment
+});
+
+/// Names of all kernels.
+pub fn kernel_names() -> Vec<&'static str> {
+    SHADERS.files().filter_map(|f| f.path().file_stem()?.to_str()).collect()
+}
+
+/// Renders, parses, validates and reflects a variant. Needs no GPU.
+pub fn build(variant: &ShaderVariant) -> Result<Shader, GpuError> {
+    let error = |message: String| GpuError::Shader { name: variant.name.into(), message };
+    let file = format!("{}.wgsl", variant.name);
+    let source = TEMPLATES
+        .get_template(&file)
+        .and_then(|t| t.render(variant.constants.iter().copied().collect::<minijinja::Value>()))
+        .map_err(|e| error(format!("{e:#}")))?;
+    let module =
+        naga::front::wgsl::parse_str(&source).map_err(|e| error(e.emit_to_string_with_path(&source, &file)))?;
+    naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::default())
+        .validate(&module)
+        .map_err(|e| error(e.emit_to_string_with_path(&source, &file)))?;
+
+    let mut bindings = Vec::new();
+    let mut workgroup_bytes = 0;
+    for (_, variable) in module.global_variables.iter() {
+        let size = module.types[variable.ty].inner.size(module.to_ctx());
+        let kind = match variable.space {
+            naga::AddressSpace::Uniform => BindingKind::Uniform { size },
+            naga::AddressSpace::Storage { access } if access.contains(naga::StorageAccess::STORE) => {
+                BindingKind::ReadWrite
+            }
+            naga::AddressSpace::Storage { .. } => BindingKind::Read,
+            naga::AddressSpace::WorkGroup => {
+                workgroup_bytes += size;
+                continue;
+            }
+            _ => continue,
+        };
+        let binding = variable.binding.as_ref().ok_or_else(|| error("a buffer has no binding".into()))?;
+        bindings.push((binding.binding, kind));
+    }
+    bindings.sort_by_key(|(number, _)| *number);
+    if bindings.iter().enumerate().any(|(i, (number, _))| i as u32 != *number) {
+        return Err(error("bindings must run from 0 without gaps".into()));
+    }
+    let [entry] = module.entry_points.as_slice() else {
+        return Err(error("expected exactly one entry point".into()));
+    };
+    Ok(Shader {
+        bindings: bindings.into_iter().map(|(_, kind)| kind).collect(),
+        workgroup_size: entry.workgroup_size,
+        workgroup_bytes,
+        source,
+    })
+}

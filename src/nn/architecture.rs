@@ -1,0 +1,217 @@
+//! The networks, each from one readable description.
+
+use crate::error::{Error, Result};
+use crate::nn::Init;
+use crate::ops::batch_assembly::Normalisation;
+use crate::ops::conv2d::Padding;
+
+/// Height, width and channels of the images that the networks take.
+pub const IMAGE_SHAPE: [usize; 3] = [32, 32, 3];
+
+/// Names of the architectures, as on the command line.
+pub const ARCHITECTURES: [&str; 4] = ["ygnet", "ygnet-final-relu", "lenet5", "all-cnn-c"];
+
+/// One layer of a network.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Layer {
+    /// Convolution with a square kernel and bias.
+    Conv2d {
+        /// Prefix of its parameters' names.
+        name: &'static str,
+        /// Output channels.
+        channels: usize,
+        /// Side of the kernel in pixels.
+        kernel: usize,
+        /// Step in pixels.
+        stride: usize,
+        /// Zeros around the input.
+        padding: Padding,
+        /// Distribution of the initial weight and bias.
+        init: Init,
+    },
+    /// Rectified linear unit.
+    Relu,
+    /// Dropout with this probability.
+    Dropout(f32),
+    /// Max-pooling over square windows that stay inside.
+    MaxPool2d {
+        /// Side of the window in pixels.
+        kernel: usize,
+        /// Step in pixels.
+        stride: usize,
+    },
+    /// All of an image in one row.
+    Flatten,
+    /// Fully connected layer with bias.
+    Linear {
+        /// Prefix of its parameters' names.
+        name: &'static str,
+        /// Output features.
+        features: usize,
+        /// Distribution of the initial weight and bias.
+        init: Init,
+    },
+    /// Mean of every channel over all pixels.
+    GlobalAvgPool,
+}
+
+/// How pixels become the network's input: `(byte / 255 − mean) / std`, by channel.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Preprocessing {
+    /// Subtracted from each channel, in units of the full range.
+    pub mean: [f64; 3],
+    /// What each channel is divided by, in units of the full range.
+    pub std: [f64; 3],
+}
+
+impl Preprocessing {
+    /// As the batch assembly takes it.
+    pub fn normalisation(&self) -> Normalisation {
+        Normalisation::from_mean_std(self.mean, self.std)
+    }
+}
+
+/// A network's description.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Architecture {
+    /// Name, as on the command line.
+    pub name: &'static str,
+    /// How pixels become its input.
+    pub preprocessing: Preprocessing,
+    /// Its layers in order.
+    pub layers: Vec<Layer>,
+}
+
+impl Architecture {
+    /// The architecture of this name for so many classes.
+    ///
+    /// # Errors
+    /// [`Error::UnknownArchitecture`].
+    pub fn by_name(name: &str, classes: usize) -> Result<Self> {
+        match name {
+            "ygnet" => Ok(ygnet(classes)),
+            "ygnet-final-relu" => Ok(ygnet_final_relu(classes)),
+            "lenet5" => Ok(lenet5(classes)),
+            "all-cnn-c" => Ok(all_cnn_c(classes)),
+            _ => Err(Error::UnknownArchitecture(name.to_owned())),
+        }
+    }
+}
+
+/// Nine convolutions, 1,369,738 parameters for ten classes.
+fn ygnet(classes: usize) -> Architecture {
+    let [valid, same] = [Padding::Valid, Padding::Same];
+    Builder::new(Init::GlorotUniform)
+        .conv2d("conv1", 96, 3, 1, same).relu().dropout(0.2)
+        .conv2d("conv2", 96, 3, 1, same).relu()
+        .conv2d("conv3", 96, 3, 1, same).relu()
+        .max_pool2d(3, 2).dropout(0.5)
+        .conv2d("conv4", 192, 3, 1, same).relu()
+        .conv2d("conv5", 192, 3, 1, valid).relu()
+        .conv2d("conv6", 192, 3, 1, same).relu()
+        .max_pool2d(3, 2).dropout(0.5)
+        .conv2d("conv7", 192, 3, 1, same).relu()
+        .conv2d("conv8", 192, 1, 1, same).relu()
+        .conv2d("conv9", classes, 1, 1, same)
+        .global_avg_pool()
+        .build("ygnet", Preprocessing { mean: [0.0; 3], std: [1.0; 3] })
+}
+
+/// [`ygnet`] as it was published with pretrained weights: with one more ReLU after the last convolution.
+fn ygnet_final_relu(classes: usize) -> Architecture {
+    let mut architecture = ygnet(classes);
+    architecture.name = "ygnet-final-relu";
+    let pool = architecture.layers.len() - 1;
+    architecture.layers.insert(pool, Layer::Relu);
+    architecture
+}
+
+/// Two convolutions and three fully connected layers, 395,006 parameters for ten classes.
+fn lenet5(classes: usize) -> Architecture {
+    let valid = Padding::Valid;
+    Builder::new(Init::KaimingUniform)
+        .conv2d("conv1", 32, 5, 1, valid).relu().dropout(0.2).max_pool2d(2, 2)
+        .conv2d("conv2", 64, 5, 1, valid).relu().dropout(0.2).max_pool2d(2, 2)
+        .flatten()
+        .linear("fc1", 200).init(Init::XavierNormal).relu()
+        .linear("fc2", 100).relu()
+        .linear("fc3", classes)
+        .build("lenet5", Preprocessing { mean: [0.5; 3], std: [0.5; 3] })
+}
+
+/// All-CNN-C (Springenberg et al., "Striving for Simplicity", 2015): strided convolutions in place of pooling.
+fn all_cnn_c(classes: usize) -> Architecture {
+    let [valid, one] = [Padding::Valid, Padding::Explicit(1)];
+    Builder::new(Init::HeNormal)
+        .dropout(0.2)
+        .conv2d("conv1", 96, 3, 1, one).relu()
+        .conv2d("conv2", 96, 3, 1, one).relu()
+        .conv2d("conv3", 96, 3, 2, one).relu().dropout(0.5)
+        .conv2d("conv4", 192, 3, 1, one).relu()
+        .conv2d("conv5", 192, 3, 1, one).relu()
+        .conv2d("conv6", 192, 3, 2, one).relu().dropout(0.5)
+        .conv2d("conv7", 192, 3, 1, valid).relu()
+        .conv2d("conv8", 192, 1, 1, valid).relu()
+        .conv2d("conv9", classes, 1, 1, valid).relu()
+        .global_avg_pool()
+        .build("all-cnn-c", Preprocessing { mean: [0.4914, 0.4822, 0.4465], std: [0.2470, 0.2435, 0.2616] })
+}
+
+/// Writes a description layer by layer.
+struct Builder {
+    default_init: Init,
+    layers: Vec<Layer>,
+}
+
+impl Builder {
+    fn new(default_init: Init) -> Self {
+        Builder { default_init, layers: Vec::new() }
+    }
+
+    fn push(mut self, layer: Layer) -> Self {
+        self.layers.push(layer);
+        self
+    }
+
+    fn conv2d(self, name: &'static str, channels: usize, kernel: usize, stride: usize, padding: Padding) -> Self {
+        let init = self.default_init;
+        self.push(Layer::Conv2d { name, channels, kernel, stride, padding, init })
+    }
+
+    fn linear(self, name: &'static str, features: usize) -> Self {
+        let init = self.default_init;
+        self.push(Layer::Linear { name, features, init })
+    }
+
+    /// Replaces the initial distribution of the layer before.
+    fn init(mut self, new: Init) -> Self {
+        if let Some(Layer::Conv2d { init, .. } | Layer::Linear { init, .. }) = self.layers.last_mut() {
+            *init = new;
+        }
+        self
+    }
+
+    fn relu(self) -> Self {
+        self.push(Layer::Relu)
+    }
+
+    fn dropout(self, probability: f32) -> Self {
+        self.push(Layer::Dropout(probability))
+    }
+
+    fn max_pool2d(self, kernel: usize, stride: usize) -> Self {
+        self.push(Layer::MaxPool2d { kernel, stride })
+    }
+
+    fn flatten(self) -> Self {
+        self.push(Layer::Flatten)
+    }
+
+    fn global_avg_pool(self) -> Self {
+        self.push(Layer::GlobalAvgPool)
+    }
+
+    fn build(self, name: &'static str, preprocessing: Preprocessing) -> Architecture {
+        Architecture { name, preprocessing, layers: self.layers }
+    }
+}

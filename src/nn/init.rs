@@ -1,0 +1,73 @@
+//! Initial weights.
+
+use crate::ops::random::RandomStream;
+
+/// Distribution of a layer's initial weight and bias, named as in the literature and in PyTorch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Init {
+    /// Uniform within ±√(6 / (fan_in + fan_out)), bias zero (Glorot and Bengio, 2010; Keras's default).
+    GlorotUniform,
+    /// Weight and bias uniform within ±1/√fan_in: PyTorch's default, there called Kaiming-uniform with a = √5.
+    KaimingUniform,
+    /// Normal with variance 2 / (fan_in + fan_out), bias as in [`Init::KaimingUniform`]: what PyTorch code gets that
+    /// calls `xavier_normal_` on the weight alone.
+    XavierNormal,
+    /// Normal with variance 2 / fan_in, bias zero (He et al., 2015).
+    HeNormal,
+}
+
+impl Init {
+    /// `count` initial weights of a layer whose outputs sum `fan_in` products and whose inputs go into `fan_out`.
+    pub fn weight(self, count: usize, fan_in: usize, fan_out: usize, random: &mut RandomStream) -> Vec<f32> {
+        let (fan_in, fan_out) = (fan_in as f64, fan_out as f64);
+        match self {
+            Init::GlorotUniform => uniform(count, (6.0 / (fan_in + fan_out)).sqrt(), random),
+            Init::KaimingUniform => uniform(count, 1.0 / fan_in.sqrt(), random),
+            Init::XavierNormal => normal(count, (2.0 / (fan_in + fan_out)).sqrt(), random),
+            Init::HeNormal => normal(count, (2.0 / fan_in).sqrt(), random),
+        }
+    }
+
+    /// `count` initial biases of such a layer.
+    pub fn bias(self, count: usize, fan_in: usize, random: &mut RandomStream) -> Vec<f32> {
+        match self {
+            Init::GlorotUniform | Init::HeNormal => vec![0.0; count],
+            Init::KaimingUniform | Init::XavierNormal => uniform(count, 1.0 / (fan_in as f64).sqrt(), random),
+        }
+    }
+}
+
+fn uniform(count: usize, bound: f64, random: &mut RandomStream) -> Vec<f32> {
+    (0..count).map(|_| ((f64::from(random.next_f32()) * 2.0 - 1.0) * bound) as f32).collect()
+}
+
+fn normal(count: usize, deviation: f64, random: &mut RandomStream) -> Vec<f32> {
+    (0..count).map(|_| (f64::from(random.next_normal()) * deviation) as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Mean square of the weights, which is the variance as all means are zero.
+    fn variance(init: Init) -> f64 {
+        let weights = init.weight(100_000, 75, 800, &mut RandomStream::new(3, 0));
+        weights.iter().map(|&w| f64::from(w).powi(2)).sum::<f64>() / weights.len() as f64
+    }
+
+    #[test]
+    fn variances_are_those_of_the_papers() {
+        let close = |init, expected: f64| assert!((variance(init) / expected - 1.0).abs() < 0.02, "{init:?}");
+        close(Init::GlorotUniform, 2.0 / 875.0);
+        close(Init::KaimingUniform, 1.0 / 3.0 / 75.0);
+        close(Init::XavierNormal, 2.0 / 875.0);
+        close(Init::HeNormal, 2.0 / 75.0);
+    }
+
+    #[test]
+    fn uniform_weights_stay_within_their_bound() {
+        let bound = 1.0 / 75_f32.sqrt();
+        let weights = Init::KaimingUniform.weight(10_000, 75, 800, &mut RandomStream::new(3, 0));
+        assert!(weights.iter().all(|w| w.abs() <= bound) && weights.iter().any(|w| w.abs() > 0.99 * bound));
+    }
+}

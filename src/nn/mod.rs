@@ -1,0 +1,13 @@
+//! Networks: their description, their parameters, and running them on a tape.
+
+mod architecture;
+mod init;
+mod network;
+mod parameter;
+mod summary;
+
+pub use architecture::{ARCHITECTURES, Architecture, IMAGE_SHAPE, Layer, Preprocessing};
+pub use init::Init;
+pub use network::Network;
+pub use parameter::{Layout, Parameter};
+pub use summary::{LayerSummary, Summary};

@@ -1,0 +1,154 @@
+//! A network: an architecture with parameters on a device.
+
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::nn::{Architecture, IMAGE_SHAPE, Init, Layer, Layout, Parameter};
+use crate::ops::conv2d::Conv2dGeometry;
+use crate::ops::max_pool2d::MaxPool2dGeometry;
+use crate::ops::random::RandomStream;
+use crate::tape::{Tape, Var};
+
+/// A network with parameters on a device.
+#[derive(Debug)]
+pub struct Network {
+    architecture: Architecture,
+    parameters: Vec<Parameter>,
+    device: Device,
+}
+
+/// A parameter before it has values.
+#[derive(Debug, Clone)]
+struct ParameterPlan {
+    name: String,
+    layout: Layout,
+    init: Init,
+    fan_in: usize,
+    fan_out: usize,
+}
+
+impl Network {
+    /// A network with random parameters, the same for the same seed on every device.
+    pub fn new(architecture: Architecture, device: &Device, seed: u64) -> Result<Self> {
+        let plans = parameter_plans(&architecture)?;
+        let mut parameters = Vec::with_capacity(plans.len());
+        for (stream, plan) in (0..).zip(&plans) {
+            let mut random = RandomStream::new(seed, stream);
+            let count = plan.layout.outer_shape().iter().product();
+            let outer = match plan.layout {
+                Layout::Bias(_) => plan.init.bias(count, plan.fan_in, &mut random),
+                _ => plan.init.weight(count, plan.fan_in, plan.fan_out, &mut random),
+            };
+            let tensor = device.tensor(&plan.layout.inner_shape(), &plan.layout.to_inner(&outer))?;
+            parameters.push(Parameter { name: plan.name.clone(), tensor, layout: plan.layout });
+        }
+        Ok(Network { architecture, parameters, device: device.clone() })
+    }
+
+    /// Its description.
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
+    /// Its parameters, in the order of the layers.
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
+    /// The device it lives on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The logits `[batch, classes]` of `images [batch, 32, 32, 3]`, normalised as the architecture says.
+    pub fn forward(&self, tape: &Tape, images: &Var) -> Result<Var> {
+        let mut parameters = self.parameters.iter().map(|p| tape.parameter(&p.name, &p.tensor));
+        let mut next = || parameters.next().ok_or_else(|| Error::Tape("the network lacks parameters".into()));
+        let mut value = images.clone();
+        let mut layers = self.architecture.layers.iter().peekable();
+        while let Some(layer) = layers.next() {
+            value = match *layer {
+                Layer::Conv2d { stride, padding, .. } => {
+                    let relu = layers.next_if_eq(&&Layer::Relu).is_some();
+                    tape.conv2d(&value, &next()?, &next()?, stride, padding, relu)?
+                }
+                Layer::Linear { .. } => {
+                    let relu = layers.next_if_eq(&&Layer::Relu).is_some();
+                    tape.linear(&value, &next()?, &next()?, relu)?
+                }
+                Layer::Relu => tape.relu(&value)?,
+                Layer::Dropout(probability) => tape.dropout(&value, probability)?,
+                Layer::MaxPool2d { kernel, stride } => tape.max_pool2d(&value, kernel, stride)?,
+                Layer::Flatten => tape.flatten(&value)?,
+                Layer::GlobalAvgPool => tape.global_avg_pool(&value)?,
+            };
+        }
+        Ok(value)
+    }
+}
+
+impl Architecture {
+    /// Shapes after each layer for one image, without the batch axis.
+    ///
+    /// # Errors
+    /// If a layer does not fit the one before it.
+    pub fn output_shapes(&self) -> Result<Vec<Vec<usize>>> {
+        let mut shape = IMAGE_SHAPE.to_vec();
+        let mut shapes = Vec::with_capacity(self.layers.len());
+        for layer in &self.layers {
+            let batch: Vec<usize> = std::iter::once(1).chain(shape.iter().copied()).collect();
+            shape = match *layer {
+                Layer::Conv2d { channels, kernel, stride, padding, .. } => {
+                    let weight = [kernel, kernel, batch[batch.len() - 1], channels];
+                    Conv2dGeometry::new(&batch, &weight, stride, padding)?.output_shape()[1..].to_vec()
+                }
+                Layer::MaxPool2d { kernel, stride } => {
+                    MaxPool2dGeometry::new(&batch, [kernel, kernel], stride)?.output_shape()[1..].to_vec()
+                }
+                Layer::Relu | Layer::Dropout(_) => shape,
+                Layer::Flatten => vec![shape.iter().product()],
+                Layer::Linear { features, .. } => vec![features],
+                Layer::GlobalAvgPool => shape[shape.len() - 1..].to_vec(),
+            };
+            shapes.push(shape.clone());
+        }
+        Ok(shapes)
+    }
+
+    /// Layouts of the parameters with their names, in the order of the layers.
+    pub fn parameter_layouts(&self) -> Result<Vec<(String, Layout)>> {
+        Ok(parameter_plans(self)?.into_iter().map(|p| (p.name, p.layout)).collect())
+    }
+}
+
+fn parameter_plans(architecture: &Architecture) -> Result<Vec<ParameterPlan>> {
+    let outputs = architecture.output_shapes()?;
+    let inputs = std::iter::once(IMAGE_SHAPE.to_vec()).chain(outputs.iter().cloned());
+    let mut before_flatten = None;
+    let mut plans = Vec::new();
+    for (layer, input) in architecture.layers.iter().zip(inputs) {
+        let (name, init, weight, fan_in, fan_out) = match *layer {
+            Layer::Conv2d { name, channels, kernel, init, .. } => {
+                let in_c = input[input.len() - 1];
+                let taps = kernel * kernel;
+                let weight = Layout::Conv2dWeight { out_c: channels, in_c, kernel };
+                (name, init, weight, in_c * taps, channels * taps)
+            }
+            Layer::Linear { name, features, init } => {
+                let (channels, pixels) = before_flatten.take().unwrap_or((input[0], 1));
+                let weight = Layout::LinearWeight { out_features: features, channels, pixels };
+                (name, init, weight, input[0], features)
+            }
+            Layer::Flatten => {
+                let channels = input[input.len() - 1];
+                before_flatten = Some((channels, input.iter().product::<usize>() / channels));
+                continue;
+            }
+            Layer::Relu | Layer::Dropout(_) | Layer::MaxPool2d { .. } | Layer::GlobalAvgPool => continue,
+        };
+        let outs = weight.outer_shape()[0];
+        for (suffix, layout) in [("weight", weight), ("bias", Layout::Bias(outs))] {
+            plans.push(ParameterPlan { name: format!("{name}.{suffix}"), layout, init, fan_in, fan_out });
+        }
+    }
+    Ok(plans)
+}

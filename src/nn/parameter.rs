@@ -1,0 +1,111 @@
+//! Parameters, and how they look to the outside: names, shapes and order of PyTorch.
+
+use crate::tensor::Tensor;
+
+/// How a parameter's elements are ordered inside, compared with PyTorch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Convolution weight: `[out, in, h, w]` outside, `[h, w, in, out]` inside.
+    Conv2dWeight {
+        /// Output channels.
+        out_c: usize,
+        /// Input channels.
+        in_c: usize,
+        /// Side of the kernel.
+        kernel: usize,
+    },
+    /// Weight of a fully connected layer: `[out, in]` outside, `[in, out]` inside. Where its input is a flattened image,
+    /// the input features are ordered channels, height, width outside and height, width, channels inside.
+    LinearWeight {
+        /// Output features.
+        out_features: usize,
+        /// Channels of the flattened image; the number of input features if there was none.
+        channels: usize,
+        /// Pixels of the flattened image, 1 if there was none.
+        pixels: usize,
+    },
+    /// Bias of so many elements, the same inside and outside.
+    Bias(usize),
+}
+
+impl Layout {
+    /// Shape in PyTorch.
+    pub fn outer_shape(&self) -> Vec<usize> {
+        match *self {
+            Layout::Conv2dWeight { out_c, in_c, kernel } => vec![out_c, in_c, kernel, kernel],
+            Layout::LinearWeight { out_features, channels, pixels } => vec![out_features, channels * pixels],
+            Layout::Bias(count) => vec![count],
+        }
+    }
+
+    /// Shape of our tensor.
+    pub fn inner_shape(&self) -> Vec<usize> {
+        match *self {
+            Layout::Conv2dWeight { out_c, in_c, kernel } => vec![kernel, kernel, in_c, out_c],
+            Layout::LinearWeight { out_features, channels, pixels } => vec![channels * pixels, out_features],
+            Layout::Bias(count) => vec![count],
+        }
+    }
+
+    /// Inner position of each outer element, in outer order.
+    fn inner_positions(&self) -> Vec<usize> {
+        // Both weights are [out, channel, pixel] outside and [pixel, channel, out] inside.
+        let (outs, channels, pixels) = match *self {
+            Layout::Conv2dWeight { out_c, in_c, kernel } => (out_c, in_c, kernel * kernel),
+            Layout::LinearWeight { out_features, channels, pixels } => (out_features, channels, pixels),
+            Layout::Bias(count) => return (0..count).collect(),
+        };
+        (0..outs * channels * pixels)
+            .map(|i| {
+                let (o, c, p) = (i / (channels * pixels), i / pixels % channels, i % pixels);
+                (p * channels + c) * outs + o
+            })
+            .collect()
+    }
+
+    /// Elements in our order from elements in PyTorch's.
+    pub fn to_inner(&self, outer: &[f32]) -> Vec<f32> {
+        let mut inner = vec![0.0; outer.len()];
+        for (position, &value) in self.inner_positions().into_iter().zip(outer) {
+            inner[position] = value;
+        }
+        inner
+    }
+
+    /// Elements in PyTorch's order from elements in ours.
+    pub fn to_outer(&self, inner: &[f32]) -> Vec<f32> {
+        self.inner_positions().into_iter().map(|position| inner[position]).collect()
+    }
+}
+
+/// A trainable tensor of a network.
+#[derive(Debug, Clone)]
+pub struct Parameter {
+    /// Name, as in PyTorch.
+    pub name: String,
+    /// Its elements, in our order.
+    pub tensor: Tensor,
+    /// How that order differs from PyTorch's.
+    pub layout: Layout,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layouts_put_each_element_where_it_belongs() {
+        let conv = Layout::Conv2dWeight { out_c: 2, in_c: 3, kernel: 2 };
+        let outer: Vec<f32> = (0..24).map(|i| i as f32).collect();
+        let inner = conv.to_inner(&outer);
+        // Outer [o=1, c=2, y=0, x=1] is element 21; inner [y=0, x=1, c=2, o=1] is element 11.
+        assert_eq!(inner[11], 21.0);
+        assert_eq!(conv.to_outer(&inner), outer);
+
+        let linear = Layout::LinearWeight { out_features: 2, channels: 3, pixels: 4 };
+        let inner = linear.to_inner(&outer);
+        // Outer [o=1, c=2, p=3] is element 23; inner [p=3, c=2, o=1] is element 23; [o=0, c=1, p=0] is 4 and 2.
+        assert_eq!((inner[23], inner[2]), (23.0, 4.0));
+        assert_eq!(linear.to_outer(&inner), outer);
+    }
+}

@@ -1,0 +1,41 @@
+//! CPU twin of the Adam kernel.
+
+use rayon::prelude::*;
+
+use super::Adam;
+use crate::ops::StepState;
+
+/// Elements that one task handles.
+const CHUNK: usize = 1 << 14;
+
+pub(super) fn adam_step(
+    adam: Adam,
+    state: &StepState,
+    gradient: &[f32],
+    parameter: &mut [f32],
+    first_moment: &mut [f32],
+    second_moment: &mut [f32],
+) {
+    let (one_minus_beta1, one_minus_beta2) = (adam.one_minus_beta1(), adam.one_minus_beta2());
+    let beta2 = adam.beta2 as f32;
+    let rate = state.learning_rate / state.first_moment_correction;
+    let root_correction = state.second_moment_correction.sqrt();
+    parameter
+        .par_chunks_mut(CHUNK)
+        .zip(first_moment.par_chunks_mut(CHUNK))
+        .zip(second_moment.par_chunks_mut(CHUNK))
+        .zip(gradient.par_chunks(CHUNK))
+        .for_each(|(((parameter, first), second), gradient)| {
+            for (((p, m), v), &gradient) in parameter.iter_mut().zip(first).zip(second).zip(gradient) {
+                let mut g = gradient;
+                if adam.decoupled {
+                    *p *= 1.0 - state.learning_rate * adam.weight_decay;
+                } else {
+                    g += adam.weight_decay * *p;
+                }
+                *m += one_minus_beta1 * (g - *m);
+                *v = beta2 * *v + one_minus_beta2 * g * g;
+                *p -= rate * (*m / (v.sqrt() / root_correction + adam.epsilon));
+            }
+        });
+}

@@ -1,0 +1,75 @@
+//! One update of Adam or AdamW.
+
+mod cpu;
+mod gpu;
+
+use super::{StepState, as_u32, common_device, expect};
+use crate::device::Device;
+use crate::error::Result;
+use crate::tensor::{DType, Tensor};
+
+/// Settings of Adam (Kingma and Ba, 2015) and AdamW (Loshchilov and Hutter, 2019).
+///
+/// Learning rate and moment corrections are in the step's state.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Adam {
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Keeps the denominator from zero.
+    pub epsilon: f32,
+    /// Strength of the weight decay.
+    pub weight_decay: f32,
+    /// Whether the decay shrinks the parameter itself (AdamW) instead of adding to its gradient.
+    pub decoupled: bool,
+}
+
+impl Adam {
+    fn one_minus_beta1(&self) -> f32 {
+        (1.0 - self.beta1) as f32
+    }
+
+    fn one_minus_beta2(&self) -> f32 {
+        (1.0 - self.beta2) as f32
+    }
+}
+
+/// Updates `parameter` and both moments in place; the moments start as zeros.
+pub fn adam_step(
+    adam: Adam,
+    state: &Tensor,
+    gradient: &Tensor,
+    parameter: &Tensor,
+    first_moment: &Tensor,
+    second_moment: &Tensor,
+) -> Result<()> {
+    const OP: &str = "adam_step";
+    let device = common_device(OP, &[state, gradient, parameter, first_moment, second_moment])?;
+    StepState::expect(OP, state)?;
+    expect(OP, "gradient", gradient, parameter.shape(), DType::F32)?;
+    expect(OP, "first moment", first_moment, parameter.shape(), DType::F32)?;
+    expect(OP, "second moment", second_moment, parameter.shape(), DType::F32)?;
+    as_u32(OP, parameter.len())?;
+    match device {
+        Device::Cpu(_) => cpu::adam_step(
+            adam,
+            &StepState::from_words(&state.cpu(OP)?.read()),
+            &gradient.cpu(OP)?.read(),
+            &mut parameter.cpu(OP)?.write(),
+            &mut first_moment.cpu(OP)?.write(),
+            &mut second_moment.cpu(OP)?.write(),
+        ),
+        Device::Gpu(gpu) => gpu::adam_step(
+            gpu,
+            parameter.len(),
+            adam,
+            state.gpu(OP)?,
+            gradient.gpu(OP)?,
+            parameter.gpu(OP)?,
+            first_moment.gpu(OP)?,
+            second_moment.gpu(OP)?,
+        )?,
+    }
+    Ok(())
+}

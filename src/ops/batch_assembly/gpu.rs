@@ -1,0 +1,47 @@
+//! Launcher of the batch assembly kernel.
+
+use super::{CHANNELS, Normalisation};
+use crate::error::Result;
+use crate::gpu::{GpuBuffer, GpuDevice};
+use crate::ops::{as_u32, launch_elementwise};
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    count: u32,
+    chunk_start: u32,
+    chunk_images: u32,
+    reserved: u32,
+    scale: [f32; 4],
+    shift: [f32; 4],
+}
+
+#[expect(clippy::too_many_arguments, reason = "the kernel's parameters and bindings")]
+pub(super) fn batch_assembly(
+    gpu: &GpuDevice,
+    normalisation: &Normalisation,
+    batch: usize,
+    pixels: usize,
+    chunk_start: usize,
+    chunk_images: usize,
+    images: &GpuBuffer,
+    labels: &GpuBuffer,
+    indices: &GpuBuffer,
+    output: &GpuBuffer,
+    labels_out: &GpuBuffer,
+) -> Result<()> {
+    const OP: &str = "batch_assembly";
+    let padded = |[r, g, b]: [f32; CHANNELS]| [r, g, b, 0.0];
+    let count = batch * pixels;
+    let params = Params {
+        count: as_u32(OP, count)?,
+        chunk_start: as_u32(OP, chunk_start)?,
+        chunk_images: as_u32(OP, chunk_images)?,
+        reserved: 0,
+        scale: padded(normalisation.scale),
+        shift: padded(normalisation.shift),
+    };
+    let constants = [("PIXELS", as_u32(OP, pixels)?), ("CHANNELS", CHANNELS as u32)];
+    let buffers = [images, labels, indices, output, labels_out];
+    launch_elementwise(gpu, OP, &constants, bytemuck::bytes_of(&params), &buffers, count)
+}

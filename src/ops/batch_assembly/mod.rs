@@ -1,0 +1,97 @@
+//! Making a batch from images that stay on the device as bytes.
+
+mod cpu;
+mod gpu;
+
+use super::{as_u32, common_device, expect};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::tensor::{DType, Tensor};
+
+/// Colour channels of an image.
+pub const CHANNELS: usize = 3;
+
+/// How bytes become floats: `byte · scale[c] + shift[c]` in channel c.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Normalisation {
+    /// Factor of each channel.
+    pub scale: [f32; CHANNELS],
+    /// Summand of each channel.
+    pub shift: [f32; CHANNELS],
+}
+
+impl Normalisation {
+    /// `(byte / 255 − mean) / std`, by channel.
+    pub fn from_mean_std(mean: [f64; CHANNELS], std: [f64; CHANNELS]) -> Self {
+        Normalisation {
+            scale: std.map(|std| (1.0 / (255.0 * std)) as f32),
+            shift: std::array::from_fn(|c| (-mean[c] / std[c]) as f32),
+        }
+    }
+}
+
+/// Consecutive images of a data set that may be too large for one tensor.
+#[derive(Debug, Clone)]
+pub struct ImageChunk {
+    /// Number of the first image in the whole data set.
+    pub start: usize,
+    /// Bytes `[images, channels, pixels]`.
+    pub images: Tensor,
+}
+
+/// Fills `output [batch, height, width, 3]` and `labels_out [batch]` with the images and labels at `indices [batch]`.
+///
+/// `labels` covers all images, `chunks` hold all of them. Indices must be below the number of images; whoever writes
+/// them sees to that.
+pub fn batch_assembly(
+    normalisation: &Normalisation,
+    chunks: &[ImageChunk],
+    labels: &Tensor,
+    indices: &Tensor,
+    output: &Tensor,
+    labels_out: &Tensor,
+) -> Result<()> {
+    const OP: &str = "batch_assembly";
+    let &[batch, height, width, CHANNELS] = output.shape() else {
+        return Err(Error::shape(OP, format!("output {:?} must be [batch, height, width, 3]", output.shape())));
+    };
+    let pixels = height * width;
+    expect(OP, "output", output, output.shape(), DType::F32)?;
+    expect(OP, "indices", indices, &[batch], DType::U32)?;
+    expect(OP, "labels_out", labels_out, &[batch], DType::U32)?;
+    expect(OP, "labels", labels, labels.shape(), DType::U32)?;
+    as_u32(OP, output.len())?;
+    for chunk in chunks {
+        let device = common_device(OP, &[&chunk.images, labels, indices, output, labels_out])?;
+        let images = chunk.images.shape().first().copied().unwrap_or(0);
+        expect(OP, "images", &chunk.images, &[images, CHANNELS, pixels], DType::U8)?;
+        as_u32(OP, chunk.images.len())?;
+        as_u32(OP, chunk.start + images)?;
+        match device {
+            Device::Cpu(_) => cpu::batch_assembly(
+                normalisation,
+                pixels,
+                chunk.start,
+                &chunk.images.cpu(OP)?.read::<u8>()[..chunk.images.len()],
+                &labels.cpu(OP)?.read(),
+                &indices.cpu(OP)?.read(),
+                &mut output.cpu(OP)?.write(),
+                &mut labels_out.cpu(OP)?.write(),
+            ),
+            Device::Gpu(gpu) => gpu::batch_assembly(
+                gpu,
+                normalisation,
+                batch,
+                pixels,
+                chunk.start,
+                images,
+                chunk.images.gpu(OP)?,
+                labels.gpu(OP)?,
+                indices.gpu(OP)?,
+                output.gpu(OP)?,
+                labels_out.gpu(OP)?,
+            )?,
+        }
+    }
+    Ok(())
+}

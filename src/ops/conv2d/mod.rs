@@ -1,0 +1,343 @@
+//! Two-dimensional convolution (cross-correlation, as everywhere in this field) with bias and optional ReLU.
+
+mod cpu;
+mod gpu;
+
+use super::{Backward, common_device, expect, relu};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::tensor::{DType, Tensor};
+
+/// How many pixels of zeros surround the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Padding {
+    /// None: the window stays inside.
+    Valid,
+    /// So many that the output has ⌈input / stride⌉ pixels a side; an odd one goes below and right.
+    Same,
+    /// So many on every side.
+    Explicit(usize),
+}
+
+/// Shapes of one convolution, checked to fit together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Conv2dGeometry {
+    /// Images.
+    pub batch: usize,
+    /// Input height in pixels.
+    pub in_h: usize,
+    /// Input width in pixels.
+    pub in_w: usize,
+    /// Input channels.
+    pub in_c: usize,
+    /// Output height in pixels.
+    pub out_h: usize,
+    /// Output width in pixels.
+    pub out_w: usize,
+    /// Output channels.
+    pub out_c: usize,
+    /// Kernel height in pixels.
+    pub kernel_h: usize,
+    /// Kernel width in pixels.
+    pub kernel_w: usize,
+    /// Step between windows in pixels, in both directions.
+    pub stride: usize,
+    /// Zeros above the input in pixels.
+    pub pad_top: usize,
+    /// Zeros left of the input in pixels.
+    pub pad_left: usize,
+}
+
+impl Conv2dGeometry {
+    /// Geometry for an input `[batch, height, width, channels]` and a weight `[kernel_h, kernel_w, in, out]`.
+    ///
+    /// # Errors
+    /// If the shapes do not fit, the stride is 0, or the padded input is smaller than the kernel.
+    pub fn new(input: &[usize], weight: &[usize], stride: usize, padding: Padding) -> Result<Self> {
+        let error = |message| Error::shape("conv2d", message);
+        let (&[batch, in_h, in_w, in_c], &[kernel_h, kernel_w, weight_c, out_c]) = (input, weight) else {
+            return Err(error(format!("input {input:?} and weight {weight:?} must have four axes each")));
+        };
+        if weight_c != in_c {
+            return Err(error(format!("input {input:?} has {in_c} channels, weight {weight:?} takes {weight_c}")));
+        }
+        if stride == 0 || [batch, in_h, in_w, in_c, kernel_h, kernel_w, out_c].contains(&0) {
+            return Err(error(format!("input {input:?}, weight {weight:?} and stride {stride} must not have a zero")));
+        }
+        let side = |length: usize, kernel: usize| {
+            let (before, total) = match padding {
+                Padding::Valid => (0, 0),
+                Padding::Explicit(pixels) => (pixels, 2 * pixels),
+                Padding::Same => {
+                    let total = ((length.div_ceil(stride) - 1) * stride + kernel).saturating_sub(length);
+                    (total / 2, total)
+                }
+            };
+            let padded = length + total;
+            padded.checked_sub(kernel).map(|rest| (before, rest / stride + 1)).ok_or_else(|| {
+                error(format!("a kernel of {kernel} pixels does not fit into {padded} (input {input:?} with padding)"))
+            })
+        };
+        let (pad_top, out_h) = side(in_h, kernel_h)?;
+        let (pad_left, out_w) = side(in_w, kernel_w)?;
+        let geometry = Conv2dGeometry {
+            batch,
+            in_h,
+            in_w,
+            in_c,
+            out_h,
+            out_w,
+            out_c,
+            kernel_h,
+            kernel_w,
+            stride,
+            pad_top,
+            pad_left,
+        };
+        for shape in [&geometry.input_shape(), &geometry.output_shape(), &geometry.weight_shape()] {
+            super::as_u32("conv2d", crate::tensor::elements(shape).unwrap_or(usize::MAX))?;
+        }
+        Ok(geometry)
+    }
+
+    /// `[batch, in_h, in_w, in_c]`.
+    pub fn input_shape(&self) -> [usize; 4] {
+        [self.batch, self.in_h, self.in_w, self.in_c]
+    }
+
+    /// `[batch, out_h, out_w, out_c]`.
+    pub fn output_shape(&self) -> [usize; 4] {
+        [self.batch, self.out_h, self.out_w, self.out_c]
+    }
+
+    /// `[kernel_h, kernel_w, in_c, out_c]`.
+    pub fn weight_shape(&self) -> [usize; 4] {
+        [self.kernel_h, self.kernel_w, self.in_c, self.out_c]
+    }
+
+    /// Products that one output element sums.
+    pub fn products(&self) -> usize {
+        self.kernel_h * self.kernel_w * self.in_c
+    }
+
+    /// Pixels of all outputs.
+    pub fn out_pixels(&self) -> usize {
+        self.batch * self.out_h * self.out_w
+    }
+
+    /// How the contraction over pixels is split when the weight's gradient is computed.
+    ///
+    /// A function of the shape alone, so that the sum's order does not depend on the machine.
+    fn splits(&self) -> Splits {
+        const PIXELS_PER_SPLIT: usize = 512;
+        const MOST_SPLITS: usize = 32;
+        // Drivers exist that end an invocation's loops after 65,535 iterations.
+        const MOST_PIXELS_PER_SPLIT: usize = 32_768;
+        let lines = self.batch * self.out_h;
+        let wanted = self.out_pixels().div_ceil(PIXELS_PER_SPLIT).min(MOST_SPLITS);
+        let needed = self.out_pixels().div_ceil(MOST_PIXELS_PER_SPLIT);
+        let lines_per_split = lines.div_ceil(wanted.max(needed));
+        Splits { lines, lines_per_split, count: lines.div_ceil(lines_per_split) }
+    }
+}
+
+/// Runs of output lines (rows of one image) that are summed apart and then added in order.
+#[derive(Debug, Clone, Copy)]
+struct Splits {
+    lines: usize,
+    lines_per_split: usize,
+    count: usize,
+}
+
+/// `output = conv2d(input, weight) + bias`, then ReLU if `relu`.
+///
+/// # Errors
+/// If an operand's shape differs from the geometry's, or they are on different devices.
+pub fn forward(geometry: &Conv2dGeometry, relu: bool, input: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    const OP: &str = "conv2d_forward";
+    let device = common_device(OP, &[input, weight, bias])?;
+    expect(OP, "input", input, &geometry.input_shape(), DType::F32)?;
+    expect(OP, "weight", weight, &geometry.weight_shape(), DType::F32)?;
+    expect(OP, "bias", bias, &[geometry.out_c], DType::F32)?;
+    let output = device.empty(&geometry.output_shape())?;
+    match device {
+        Device::Cpu(_) => cpu::conv2d_forward(
+            geometry,
+            relu,
+            &input.cpu(OP)?.read(),
+            &weight.cpu(OP)?.read(),
+            &bias.cpu(OP)?.read(),
+            &mut output.cpu(OP)?.write(),
+        ),
+        Device::Gpu(gpu) => gpu::conv2d_forward(
+            gpu,
+            geometry,
+            relu,
+            input.gpu(OP)?,
+            weight.gpu(OP)?,
+            bias.gpu(OP)?,
+            output.gpu(OP)?,
+        )?,
+    }
+    Ok(output)
+}
+
+/// Cotangent of the input, from that of the output before its ReLU.
+pub fn backward_input(geometry: &Conv2dGeometry, d_output: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    const OP: &str = "conv2d_backward_input";
+    let device = common_device(OP, &[d_output, weight])?;
+    expect(OP, "d_output", d_output, &geometry.output_shape(), DType::F32)?;
+    let transposed = transpose_weight(geometry, weight)?;
+    let d_input = device.empty(&geometry.input_shape())?;
+    match device {
+        Device::Cpu(_) => cpu::conv2d_backward_input(
+            geometry,
+            &d_output.cpu(OP)?.read(),
+            &transposed.cpu(OP)?.read(),
+            &mut d_input.cpu(OP)?.write(),
+        ),
+        Device::Gpu(gpu) => gpu::conv2d_backward_input(
+            gpu,
+            geometry,
+            d_output.gpu(OP)?,
+            transposed.gpu(OP)?,
+            d_input.gpu(OP)?,
+        )?,
+    }
+    Ok(d_input)
+}
+
+/// The weight with its last two axes exchanged: `[kernel_h, kernel_w, out, in]`.
+pub fn transpose_weight(geometry: &Conv2dGeometry, weight: &Tensor) -> Result<Tensor> {
+    const OP: &str = "conv2d_transpose_weight";
+    expect(OP, "weight", weight, &geometry.weight_shape(), DType::F32)?;
+    let [kernel_h, kernel_w, in_c, out_c] = geometry.weight_shape();
+    let transposed = weight.device().empty(&[kernel_h, kernel_w, out_c, in_c])?;
+    match weight.device() {
+        Device::Cpu(_) => {
+            cpu::conv2d_transpose_weight(geometry, &weight.cpu(OP)?.read(), &mut transposed.cpu(OP)?.write());
+        }
+        Device::Gpu(gpu) => gpu::conv2d_transpose_weight(gpu, geometry, weight.gpu(OP)?, transposed.gpu(OP)?)?,
+    }
+    Ok(transposed)
+}
+
+/// Gradients of weight and bias, from the cotangent of the output before its ReLU.
+pub fn backward_weight(geometry: &Conv2dGeometry, input: &Tensor, d_output: &Tensor) -> Result<(Tensor, Tensor)> {
+    const OP: &str = "conv2d_backward_weight";
+    let device = common_device(OP, &[input, d_output])?;
+    expect(OP, "input", input, &geometry.input_shape(), DType::F32)?;
+    expect(OP, "d_output", d_output, &geometry.output_shape(), DType::F32)?;
+    let splits = geometry.splits();
+    let partial = device.empty(&[splits.count, geometry.products() + 1, geometry.out_c])?;
+    match device {
+        Device::Cpu(_) => cpu::conv2d_backward_weight(
+            geometry,
+            splits,
+            &input.cpu(OP)?.read(),
+            &d_output.cpu(OP)?.read(),
+            &mut partial.cpu(OP)?.write(),
+        ),
+        Device::Gpu(gpu) => gpu::conv2d_backward_weight(
+            gpu,
+            geometry,
+            splits,
+            input.gpu(OP)?,
+            d_output.gpu(OP)?,
+            partial.gpu(OP)?,
+        )?,
+    }
+    split_k_reduce(&partial, &geometry.weight_shape())
+}
+
+/// Adds up the partial sums `[splits, K + 1, out]` of a split-K product, in order: gradients of weight and bias.
+pub fn split_k_reduce(partial: &Tensor, weight_shape: &[usize]) -> Result<(Tensor, Tensor)> {
+    const OP: &str = "split_k_reduce";
+    let products: usize = weight_shape.iter().rev().skip(1).product();
+    let &[splits, rows, out_c] = partial.shape() else {
+        return Err(Error::shape(OP, format!("partial sums have shape {:?}", partial.shape())));
+    };
+    if rows != products + 1 || weight_shape.last() != Some(&out_c) {
+        return Err(Error::shape(OP, format!("partial sums {:?} for a weight {weight_shape:?}", partial.shape())));
+    }
+    let device = partial.device();
+    let d_weight = device.empty(weight_shape)?;
+    let d_bias = device.empty(&[out_c])?;
+    match device {
+        Device::Cpu(_) => cpu::split_k_reduce(
+            splits,
+            &partial.cpu(OP)?.read(),
+            &mut d_weight.cpu(OP)?.write(),
+            &mut d_bias.cpu(OP)?.write(),
+        ),
+        Device::Gpu(gpu) => {
+            let (weights, biases) = (d_weight.len(), d_bias.len());
+            gpu::split_k_reduce(gpu, splits, weights, biases, partial.gpu(OP)?, d_weight.gpu(OP)?, d_bias.gpu(OP)?)?;
+        }
+    }
+    Ok((d_weight, d_bias))
+}
+
+/// The tape rule of [`forward`]; inputs are input, weight and bias.
+#[derive(Debug)]
+pub struct Conv2dBackward {
+    /// Geometry of the forward call.
+    pub geometry: Conv2dGeometry,
+    /// The input, if weight or bias wants a gradient.
+    pub input: Option<Tensor>,
+    /// The weight, if the input wants a cotangent.
+    pub weight: Option<Tensor>,
+    /// The output, if it went through ReLU.
+    pub relu_output: Option<Tensor>,
+}
+
+impl Backward for Conv2dBackward {
+    fn backward(&self, cotangent: &Tensor, needed: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        let before_relu = self.relu_output.as_ref().map(|output| relu::backward(output, cotangent)).transpose()?;
+        let cotangent = before_relu.as_ref().unwrap_or(cotangent);
+        let d_input = match &self.weight {
+            Some(weight) if needed[0] => Some(backward_input(&self.geometry, cotangent, weight)?),
+            _ => None,
+        };
+        let (d_weight, d_bias) = match &self.input {
+            Some(input) if needed[1] || needed[2] => {
+                let (d_weight, d_bias) = backward_weight(&self.geometry, input, cotangent)?;
+                (Some(d_weight), Some(d_bias))
+            }
+            _ => (None, None),
+        };
+        Ok(vec![d_input, d_weight, d_bias])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sides(input: usize, kernel: usize, stride: usize, padding: Padding) -> Option<(usize, usize)> {
+        let g = Conv2dGeometry::new(&[1, input, input, 1], &[kernel, kernel, 1, 1], stride, padding).ok()?;
+        assert_eq!((g.out_h, g.pad_top), (g.out_w, g.pad_left));
+        Some((g.out_h, g.pad_top))
+    }
+
+    #[test]
+    fn output_sides_follow_the_padding() {
+        assert_eq!(sides(32, 3, 1, Padding::Same), Some((32, 1)));
+        assert_eq!(sides(32, 3, 2, Padding::Same), Some((16, 0)));
+        assert_eq!(sides(32, 3, 2, Padding::Explicit(1)), Some((16, 1)));
+        assert_eq!(sides(32, 5, 1, Padding::Valid), Some((28, 0)));
+        assert_eq!(sides(7, 2, 1, Padding::Same), Some((7, 0)));
+        assert_eq!(sides(2, 3, 1, Padding::Valid), None);
+        assert_eq!(sides(2, 3, 0, Padding::Valid), None);
+    }
+
+    #[test]
+    fn splits_cover_all_lines_and_stay_under_the_iteration_limit() {
+        for batch in [1, 3, 64, 256, 5000] {
+            let g = Conv2dGeometry::new(&[batch, 32, 32, 3], &[3, 3, 3, 4], 1, Padding::Same).unwrap();
+            let s = g.splits();
+            assert!(s.count * s.lines_per_split >= s.lines && (s.count - 1) * s.lines_per_split < s.lines);
+            assert!(s.lines_per_split * (g.out_w + 1) < 65_535, "batch {batch}: {s:?}");
+        }
+    }
+}

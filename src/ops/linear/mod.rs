@@ -1,0 +1,64 @@
+//! Fully connected layers: a 1×1 convolution of one-pixel images, run by the convolution kernels.
+
+use super::conv2d::{self, Conv2dBackward, Conv2dGeometry, Padding};
+use super::Backward;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// The convolution that a product of `input [batch, in]` with `weight [in, out]` is.
+///
+/// # Errors
+/// If the shapes do not fit together.
+pub fn geometry(input: &[usize], weight: &[usize]) -> Result<Conv2dGeometry> {
+    match (input, weight) {
+        (&[batch, features], &[in_features, out_features]) if features == in_features => Conv2dGeometry::new(
+            &[batch, 1, 1, in_features],
+            &[1, 1, in_features, out_features],
+            1,
+            Padding::Valid,
+        ),
+        _ => Err(Error::shape("linear", format!("input {input:?} does not fit weight {weight:?}"))),
+    }
+}
+
+/// `output = input · weight + bias`, then ReLU if `relu`: `[batch, out]`.
+pub fn forward(relu: bool, input: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let g = geometry(input.shape(), weight.shape())?;
+    let (input, weight) = (input.reshape(&g.input_shape())?, weight.reshape(&g.weight_shape())?);
+    conv2d::forward(&g, relu, &input, &weight, bias)?.reshape(&[g.batch, g.out_c])
+}
+
+/// The tape rule of [`forward`]; inputs are input, weight and bias.
+#[derive(Debug)]
+pub struct LinearBackward {
+    convolution: Conv2dBackward,
+}
+
+impl LinearBackward {
+    /// Keeps what the backward half needs: each as in [`Conv2dBackward`], in the shapes of [`forward`].
+    pub fn new(
+        geometry: Conv2dGeometry,
+        input: Option<&Tensor>,
+        weight: Option<&Tensor>,
+        relu_output: Option<&Tensor>,
+    ) -> Result<Self> {
+        let reshape = |tensor: Option<&Tensor>, shape: [usize; 4]| tensor.map(|t| t.reshape(&shape)).transpose();
+        Ok(LinearBackward {
+            convolution: Conv2dBackward {
+                geometry,
+                input: reshape(input, geometry.input_shape())?,
+                weight: reshape(weight, geometry.weight_shape())?,
+                relu_output: reshape(relu_output, geometry.output_shape())?,
+            },
+        })
+    }
+}
+
+impl Backward for LinearBackward {
+    fn backward(&self, cotangent: &Tensor, needed: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        let g = &self.convolution.geometry;
+        let shapes: [&[usize]; 3] = [&[g.batch, g.in_c], &[g.in_c, g.out_c], &[g.out_c]];
+        let gradients = self.convolution.backward(&cotangent.reshape(&g.output_shape())?, needed)?;
+        gradients.into_iter().zip(shapes).map(|(g, shape)| g.map(|g| g.reshape(shape)).transpose()).collect()
+    }
+}

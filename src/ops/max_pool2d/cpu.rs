@@ -1,0 +1,56 @@
+//! CPU twins of the max-pooling kernels.
+
+use rayon::prelude::*;
+
+use super::MaxPool2dGeometry;
+
+pub(super) fn max_pool2d_forward(g: &MaxPool2dGeometry, input: &[f32], output: &mut [f32], choice: &mut [u32]) {
+    let line = g.out_w * g.channels;
+    output.par_chunks_exact_mut(line).zip(choice.par_chunks_exact_mut(line)).enumerate().for_each(
+        |(row, (output, choice))| {
+            let (n, y) = (row / g.out_h, row % g.out_h);
+            for (x, (best, best_at)) in
+                output.chunks_exact_mut(g.channels).zip(choice.chunks_exact_mut(g.channels)).enumerate()
+            {
+                let corner = (n * g.in_h + y * g.stride) * g.in_w + x * g.stride;
+                for ky in 0..g.kernel_h {
+                    for kx in 0..g.kernel_w {
+                        let start = (corner + ky * g.in_w + kx) * g.channels;
+                        let pixel = &input[start..start + g.channels];
+                        let tap = (ky * g.kernel_w + kx) as u32;
+                        if tap == 0 {
+                            best.copy_from_slice(pixel);
+                            best_at.fill(0);
+                            continue;
+                        }
+                        for ((best, best_at), &value) in best.iter_mut().zip(best_at.iter_mut()).zip(pixel) {
+                            let larger = value > *best;
+                            *best = if larger { value } else { *best };
+                            *best_at = if larger { tap } else { *best_at };
+                        }
+                    }
+                }
+            }
+        },
+    );
+}
+
+pub(super) fn max_pool2d_backward(g: &MaxPool2dGeometry, choice: &[u32], d_output: &[f32], d_input: &mut [f32]) {
+    let image_in = g.in_h * g.in_w * g.channels;
+    let image_out = g.out_h * g.out_w * g.channels;
+    d_input
+        .par_chunks_exact_mut(image_in)
+        .zip(choice.par_chunks_exact(image_out))
+        .zip(d_output.par_chunks_exact(image_out))
+        .for_each(|((d_input, choice), d_output)| {
+            d_input.fill(0.0);
+            let pixels = choice.chunks_exact(g.channels).zip(d_output.chunks_exact(g.channels));
+            for (pixel, (choice, d_output)) in pixels.enumerate() {
+                let corner = (pixel / g.out_w * g.stride) * g.in_w + pixel % g.out_w * g.stride;
+                for (c, (&tap, &cotangent)) in choice.iter().zip(d_output).enumerate() {
+                    let (ky, kx) = (tap as usize / g.kernel_w, tap as usize % g.kernel_w);
+                    d_input[(corner + ky * g.in_w + kx) * g.channels + c] += cotangent;
+                }
+            }
+        });
+}

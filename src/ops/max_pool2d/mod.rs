@@ -1,0 +1,129 @@
+//! Two-dimensional max-pooling without padding.
+
+mod cpu;
+mod gpu;
+
+use super::{Backward, as_u32, common_device, expect};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::tensor::{DType, Tensor};
+
+/// Shapes of one max-pooling, checked to fit together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MaxPool2dGeometry {
+    /// Images.
+    pub batch: usize,
+    /// Input height in pixels.
+    pub in_h: usize,
+    /// Input width in pixels.
+    pub in_w: usize,
+    /// Channels.
+    pub channels: usize,
+    /// Output height in pixels.
+    pub out_h: usize,
+    /// Output width in pixels.
+    pub out_w: usize,
+    /// Window height in pixels.
+    pub kernel_h: usize,
+    /// Window width in pixels.
+    pub kernel_w: usize,
+    /// Step between windows in pixels, in both directions.
+    pub stride: usize,
+}
+
+impl MaxPool2dGeometry {
+    /// Geometry for an input `[batch, height, width, channels]`; windows stay inside, rest pixels are left out.
+    ///
+    /// # Errors
+    /// If the window does not fit into the input or something is 0.
+    pub fn new(input: &[usize], kernel: [usize; 2], stride: usize) -> Result<Self> {
+        const OP: &str = "max_pool2d";
+        let (&[batch, in_h, in_w, channels], [kernel_h, kernel_w]) = (input, kernel) else {
+            return Err(Error::shape(OP, format!("input {input:?} must have four axes")));
+        };
+        if stride == 0 || kernel_h == 0 || kernel_w == 0 || kernel_h > in_h || kernel_w > in_w {
+            return Err(Error::shape(OP, format!("windows {kernel:?} at stride {stride} do not fit input {input:?}")));
+        }
+        as_u32(OP, crate::tensor::elements(input).unwrap_or(usize::MAX))?;
+        Ok(MaxPool2dGeometry {
+            batch,
+            in_h,
+            in_w,
+            channels,
+            out_h: (in_h - kernel_h) / stride + 1,
+            out_w: (in_w - kernel_w) / stride + 1,
+            kernel_h,
+            kernel_w,
+            stride,
+        })
+    }
+
+    /// `[batch, in_h, in_w, channels]`.
+    pub fn input_shape(&self) -> [usize; 4] {
+        [self.batch, self.in_h, self.in_w, self.channels]
+    }
+
+    /// `[batch, out_h, out_w, channels]`.
+    pub fn output_shape(&self) -> [usize; 4] {
+        [self.batch, self.out_h, self.out_w, self.channels]
+    }
+}
+
+/// The largest element of each window, and which of the window's elements it was, counted row by row.
+///
+/// Of equal elements the first is chosen, as in PyTorch.
+pub fn forward(geometry: &MaxPool2dGeometry, input: &Tensor) -> Result<(Tensor, Tensor)> {
+    const OP: &str = "max_pool2d_forward";
+    expect(OP, "input", input, &geometry.input_shape(), DType::F32)?;
+    let device = input.device();
+    let output = device.empty(&geometry.output_shape())?;
+    let choice = device.allocate(&geometry.output_shape(), DType::U32)?;
+    match device {
+        Device::Cpu(_) => cpu::max_pool2d_forward(
+            geometry,
+            &input.cpu(OP)?.read(),
+            &mut output.cpu(OP)?.write(),
+            &mut choice.cpu(OP)?.write(),
+        ),
+        Device::Gpu(gpu) => {
+            gpu::max_pool2d_forward(gpu, geometry, input.gpu(OP)?, output.gpu(OP)?, choice.gpu(OP)?)?;
+        }
+    }
+    Ok((output, choice))
+}
+
+/// Cotangent of the input: each window's cotangent goes to the element it chose.
+pub fn backward(geometry: &MaxPool2dGeometry, choice: &Tensor, d_output: &Tensor) -> Result<Tensor> {
+    const OP: &str = "max_pool2d_backward";
+    let device = common_device(OP, &[choice, d_output])?;
+    expect(OP, "choice", choice, &geometry.output_shape(), DType::U32)?;
+    expect(OP, "d_output", d_output, &geometry.output_shape(), DType::F32)?;
+    let d_input = device.empty(&geometry.input_shape())?;
+    match device {
+        Device::Cpu(_) => cpu::max_pool2d_backward(
+            geometry,
+            &choice.cpu(OP)?.read(),
+            &d_output.cpu(OP)?.read(),
+            &mut d_input.cpu(OP)?.write(),
+        ),
+        Device::Gpu(gpu) => {
+            gpu::max_pool2d_backward(gpu, geometry, choice.gpu(OP)?, d_output.gpu(OP)?, d_input.gpu(OP)?)?;
+        }
+    }
+    Ok(d_input)
+}
+
+/// The tape rule of [`forward`].
+#[derive(Debug)]
+pub struct MaxPool2dBackward {
+    /// Geometry of the forward call.
+    pub geometry: MaxPool2dGeometry,
+    /// Which element each window chose.
+    pub choice: Tensor,
+}
+
+impl Backward for MaxPool2dBackward {
+    fn backward(&self, cotangent: &Tensor, _needed: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![Some(backward(&self.geometry, &self.choice, cotangent)?)])
+    }
+}

@@ -1,0 +1,78 @@
+//! The operations: each folder has the geometry and the tape rule (`mod.rs`, forward beside backward), the CPU twin
+//! (`cpu.rs`) and the GPU launcher (`gpu.rs`); the shaders bear the same names. They know no network and no file format.
+
+pub mod adam;
+pub mod batch_assembly;
+pub mod conv2d;
+pub mod dropout;
+pub mod elementwise;
+pub mod global_avg_pool;
+pub mod linear;
+pub mod max_pool2d;
+pub mod random;
+pub mod record_metrics;
+pub mod relu;
+pub mod sgd;
+pub mod softmax_cross_entropy;
+mod step_state;
+
+pub use step_state::StepState;
+
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::gpu::{GpuBuffer, GpuDevice, Launch, ShaderVariant};
+use crate::tensor::{DType, Tensor};
+
+/// The backward half of an operation: holds what the forward half kept.
+pub trait Backward {
+    /// Cotangents of the operation's inputs from that of its output, which has the output's shape.
+    ///
+    /// `needed` says which inputs want one; the others may be `None`.
+    fn backward(&self, cotangent: &Tensor, needed: &[bool]) -> Result<Vec<Option<Tensor>>>;
+}
+
+/// Elements that one workgroup of an element-by-element kernel handles.
+const ELEMENTS_PER_WORKGROUP: u64 = 256;
+
+/// The device that all operands of `op` live on.
+fn common_device<'a>(op: &'static str, tensors: &[&'a Tensor]) -> Result<&'a Device> {
+    let first = tensors.first().ok_or_else(|| Error::shape(op, "no operands"))?;
+    if tensors.iter().any(|t| !t.device().same(first.device())) {
+        return Err(Error::DeviceMismatch { op });
+    }
+    Ok(first.device())
+}
+
+/// Checks an operand's shape and element type.
+fn expect(op: &'static str, what: &str, tensor: &Tensor, shape: &[usize], dtype: DType) -> Result<()> {
+    if tensor.shape() != shape || tensor.dtype() != dtype {
+        return Err(Error::shape(
+            op,
+            format!("{what} is {:?} {:?}, expected {dtype:?} {shape:?}", tensor.dtype(), tensor.shape()),
+        ));
+    }
+    Ok(())
+}
+
+/// A count as kernels take it.
+fn as_u32(op: &'static str, count: usize) -> Result<u32> {
+    // Kernels compute element offsets in 32 bits, some of them signed.
+    i32::try_from(count).map(|n| n as u32).map_err(|_| Error::shape(op, format!("{count} elements are too many")))
+}
+
+/// Records an element-by-element kernel over `count` invocations.
+fn launch_elementwise(
+    gpu: &GpuDevice,
+    name: &'static str,
+    constants: &[(&'static str, u32)],
+    uniform: &[u8],
+    buffers: &[&GpuBuffer],
+    count: usize,
+) -> Result<()> {
+    Ok(gpu.record(&Launch {
+        variant: ShaderVariant::new(name, constants),
+        uniform,
+        buffers,
+        workgroups: (count as u64).div_ceil(ELEMENTS_PER_WORKGROUP),
+    })?)
+}

@@ -1,0 +1,42 @@
+//! Keeping a step's metrics on the device, to be read back many at a time.
+
+mod cpu;
+mod gpu;
+
+use super::{StepState, common_device, expect};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::tensor::{DType, Tensor};
+
+/// Puts `loss [1]` and `correct [1]` into the slot of `history [slots, 2]` that `state` names.
+///
+/// The slot must lie within the history; whoever sets the state sees to that.
+pub fn record_metrics(state: &Tensor, loss: &Tensor, correct: &Tensor, history: &Tensor) -> Result<()> {
+    const OP: &str = "record_metrics";
+    let device = common_device(OP, &[state, loss, correct, history])?;
+    StepState::expect(OP, state)?;
+    expect(OP, "loss", loss, &[1], DType::F32)?;
+    expect(OP, "correct", correct, &[1], DType::F32)?;
+    let &[slots, 2] = history.shape() else {
+        return Err(Error::shape(OP, format!("history {:?} must be [slots, 2]", history.shape())));
+    };
+    expect(OP, "history", history, &[slots, 2], DType::F32)?;
+    match device {
+        Device::Cpu(_) => {
+            let state = StepState::from_words(&state.cpu(OP)?.read());
+            if state.slot as usize >= slots {
+                return Err(Error::shape(OP, format!("slot {} of {slots}", state.slot)));
+            }
+            cpu::record_metrics(
+                &state,
+                &loss.cpu(OP)?.read(),
+                &correct.cpu(OP)?.read(),
+                &mut history.cpu(OP)?.write(),
+            );
+        }
+        Device::Gpu(gpu) => {
+            gpu::record_metrics(gpu, state.gpu(OP)?, loss.gpu(OP)?, correct.gpu(OP)?, history.gpu(OP)?)?;
+        }
+    }
+    Ok(())
+}

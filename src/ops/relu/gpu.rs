@@ -1,0 +1,22 @@
+//! Launchers of the ReLU kernels.
+
+use crate::error::Result;
+use crate::gpu::{GpuBuffer, GpuDevice};
+use crate::ops::{as_u32, launch_elementwise};
+
+pub(super) fn relu_forward(gpu: &GpuDevice, count: usize, input: &GpuBuffer, output: &GpuBuffer) -> Result<()> {
+    let uniform = as_u32("relu_forward", count)?;
+    launch_elementwise(gpu, "relu_forward", &[], bytemuck::bytes_of(&uniform), &[input, output], count)
+}
+
+pub(super) fn relu_backward(
+    gpu: &GpuDevice,
+    count: usize,
+    output: &GpuBuffer,
+    d_output: &GpuBuffer,
+    d_input: &GpuBuffer,
+) -> Result<()> {
+    let uniform = as_u32("relu_backward", count)?;
+    let buffers = [output, d_output, d_input];
+    launch_elementwise(gpu, "relu_backward", &[], bytemuck::bytes_of(&uniform), &buffers, count)
+}

@@ -1,0 +1,52 @@
+//! Rectified linear units.
+
+mod cpu;
+mod gpu;
+
+use super::{Backward, common_device, expect};
+use crate::device::Device;
+use crate::error::Result;
+use crate::tensor::{DType, Tensor};
+
+/// `max(input, 0)`.
+pub fn forward(input: &Tensor) -> Result<Tensor> {
+    const OP: &str = "relu_forward";
+    expect(OP, "input", input, input.shape(), DType::F32)?;
+    let output = input.device().empty(input.shape())?;
+    match input.device() {
+        Device::Cpu(_) => cpu::relu_forward(&input.cpu(OP)?.read(), &mut output.cpu(OP)?.write()),
+        Device::Gpu(gpu) => gpu::relu_forward(gpu, input.len(), input.gpu(OP)?, output.gpu(OP)?)?,
+    }
+    Ok(output)
+}
+
+/// Cotangent of the input: `d_output` where `output` is positive, else 0.
+pub fn backward(output: &Tensor, d_output: &Tensor) -> Result<Tensor> {
+    const OP: &str = "relu_backward";
+    let device = common_device(OP, &[output, d_output])?;
+    expect(OP, "output", output, output.shape(), DType::F32)?;
+    expect(OP, "d_output", d_output, output.shape(), DType::F32)?;
+    let d_input = device.empty(output.shape())?;
+    match device {
+        Device::Cpu(_) => {
+            cpu::relu_backward(&output.cpu(OP)?.read(), &d_output.cpu(OP)?.read(), &mut d_input.cpu(OP)?.write());
+        }
+        Device::Gpu(gpu) => {
+            gpu::relu_backward(gpu, output.len(), output.gpu(OP)?, d_output.gpu(OP)?, d_input.gpu(OP)?)?;
+        }
+    }
+    Ok(d_input)
+}
+
+/// The tape rule of [`forward`].
+#[derive(Debug)]
+pub struct ReluBackward {
+    /// The output, whose sign says where the input was positive.
+    pub output: Tensor,
+}
+
+impl Backward for ReluBackward {
+    fn backward(&self, cotangent: &Tensor, _needed: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![Some(backward(&self.output, cotangent)?)])
+    }
+}

@@ -1,0 +1,49 @@
+//! One update of stochastic gradient descent.
+
+mod cpu;
+mod gpu;
+
+use super::{StepState, as_u32, common_device, expect};
+use crate::device::Device;
+use crate::error::Result;
+use crate::tensor::{DType, Tensor};
+
+/// Settings of stochastic gradient descent, as in PyTorch with dampening 0. The learning rate is in the step's state.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sgd {
+    /// Share of the velocity that is kept from step to step.
+    pub momentum: f32,
+    /// Factor of the parameter that is added to its gradient.
+    pub weight_decay: f32,
+    /// Whether to look ahead along the velocity (Nesterov).
+    pub nesterov: bool,
+}
+
+/// Updates `parameter` and `velocity` in place; the velocity starts as zeros.
+pub fn sgd_step(sgd: Sgd, state: &Tensor, gradient: &Tensor, parameter: &Tensor, velocity: &Tensor) -> Result<()> {
+    const OP: &str = "sgd_step";
+    let device = common_device(OP, &[state, gradient, parameter, velocity])?;
+    StepState::expect(OP, state)?;
+    expect(OP, "gradient", gradient, parameter.shape(), DType::F32)?;
+    expect(OP, "velocity", velocity, parameter.shape(), DType::F32)?;
+    as_u32(OP, parameter.len())?;
+    match device {
+        Device::Cpu(_) => cpu::sgd_step(
+            sgd,
+            &StepState::from_words(&state.cpu(OP)?.read()),
+            &gradient.cpu(OP)?.read(),
+            &mut parameter.cpu(OP)?.write(),
+            &mut velocity.cpu(OP)?.write(),
+        ),
+        Device::Gpu(gpu) => gpu::sgd_step(
+            gpu,
+            parameter.len(),
+            sgd,
+            state.gpu(OP)?,
+            gradient.gpu(OP)?,
+            parameter.gpu(OP)?,
+            velocity.gpu(OP)?,
+        )?,
+    }
+    Ok(())
+}

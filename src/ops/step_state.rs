@@ -1,0 +1,64 @@
+//! What changes from step to step, kept in a tensor so that the recorded commands of a step stay the same.
+
+use crate::device::Device;
+use crate::error::Result;
+use crate::tensor::{DType, Tensor};
+
+/// The step's number, random seed and optimiser scalars, as kernels read them.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct StepState {
+    /// Key of the random generator, low word first.
+    pub seed: [u32; 2],
+    /// Number of the step from 0.
+    pub step: u32,
+    /// Where in the history this step's metrics go.
+    pub slot: u32,
+    /// Learning rate.
+    pub learning_rate: f32,
+    /// Adam's `1 − β₁ᵗ`.
+    pub first_moment_correction: f32,
+    /// Adam's `1 − β₂ᵗ`.
+    pub second_moment_correction: f32,
+    /// Keeps the size a multiple of 16 bytes.
+    pub reserved: u32,
+}
+
+const WORDS: usize = size_of::<StepState>() / 4;
+
+impl StepState {
+    /// State of step `step` with this seed, learning rate and no moment correction.
+    pub fn new(seed: u64, step: u32, learning_rate: f32) -> Self {
+        StepState {
+            seed: [seed as u32, (seed >> 32) as u32],
+            step,
+            slot: 0,
+            learning_rate,
+            first_moment_correction: 1.0,
+            second_moment_correction: 1.0,
+            reserved: 0,
+        }
+    }
+
+    /// A tensor that holds the state on a device.
+    pub fn tensor(&self, device: &Device) -> Result<Tensor> {
+        let tensor = device.allocate(&[WORDS], DType::U32)?;
+        self.store(&tensor)?;
+        Ok(tensor)
+    }
+
+    /// Replaces the state in such a tensor.
+    pub fn store(&self, tensor: &Tensor) -> Result<()> {
+        tensor.write_u32(bytemuck::cast_slice(bytemuck::bytes_of(self)))
+    }
+
+    /// Checks that `tensor` is one of [`StepState::tensor`].
+    pub(super) fn expect(op: &'static str, tensor: &Tensor) -> Result<()> {
+        super::expect(op, "the step state", tensor, &[WORDS], DType::U32)
+    }
+
+    /// The state in a host copy of such a tensor.
+    pub(super) fn from_words(words: &[u32]) -> Self {
+        bytemuck::pod_read_unaligned(bytemuck::cast_slice(words))
+    }
+}

@@ -1,0 +1,74 @@
+//! Learning-rate schedules.
+
+/// How the learning rate changes from step to step.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Schedule {
+    /// It does not.
+    Constant,
+    /// `base / (1 + decay · step)`, as Keras has it.
+    TimeDecay {
+        /// Decay per step.
+        decay: f64,
+    },
+    /// Times `factor` at each of these shares of the run.
+    Step {
+        /// Shares of the run in (0, 1), in order.
+        milestones: [f64; 3],
+        /// What the rate is multiplied by.
+        factor: f64,
+    },
+    /// Half a cosine from the base rate to zero (Loshchilov and Hutter, 2017).
+    Cosine,
+    /// Linear from base/10 up to the base rate in the first quarter of the run, then linear down to base/10,000: the
+    /// cycle of Smith and Topin (2019).
+    OneCycle,
+}
+
+impl Schedule {
+    /// Learning rate of step `step` of `total`, both counted in steps from 0, for base rate `base`.
+    pub fn rate(&self, base: f64, step: u64, total: u64) -> f64 {
+        let progress = step as f64 / total.max(1) as f64;
+        match *self {
+            Schedule::Constant => base,
+            Schedule::TimeDecay { decay } => base / (1.0 + decay * step as f64),
+            Schedule::Step { milestones, factor } => {
+                base * factor.powi(milestones.iter().filter(|&&m| progress >= m).count() as i32)
+            }
+            Schedule::Cosine => base * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
+            Schedule::OneCycle => {
+                const PEAK_AT: f64 = 0.25;
+                let (first, last) = (base / 10.0, base / 10_000.0);
+                if progress < PEAK_AT {
+                    first + (base - first) * progress / PEAK_AT
+                } else {
+                    base + (last - base) * (progress - PEAK_AT) / (1.0 - PEAK_AT)
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn close(actual: f64, expected: f64) {
+        assert!((actual - expected).abs() < 1e-12, "{actual} is not {expected}");
+    }
+
+    #[test]
+    fn rates_at_known_points() {
+        close(Schedule::Constant.rate(0.1, 99, 100), 0.1);
+        close(Schedule::TimeDecay { decay: 5e-5 }.rate(0.01, 20_000, 0), 0.005);
+        let step = Schedule::Step { milestones: [0.5, 0.75, 0.9], factor: 0.1 };
+        close(step.rate(1.0, 49, 100), 1.0);
+        close(step.rate(1.0, 50, 100), 0.1);
+        close(step.rate(1.0, 90, 100), 1e-3);
+        close(Schedule::Cosine.rate(2.0, 50, 100), 1.0);
+        close(Schedule::Cosine.rate(2.0, 100, 100), 0.0);
+        close(Schedule::OneCycle.rate(1.0, 0, 100), 0.1);
+        close(Schedule::OneCycle.rate(1.0, 25, 100), 1.0);
+        close(Schedule::OneCycle.rate(1.0, 100, 100), 1e-4);
+    }
+}

@@ -1,0 +1,333 @@
+//! Reverse-mode automatic differentiation: a tape of what was computed, over either device.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use crate::error::{Error, Result};
+use crate::ops::conv2d::{self, Conv2dBackward, Conv2dGeometry, Padding};
+use crate::ops::dropout::{self, Dropout, DropoutBackward};
+use crate::ops::global_avg_pool::{self, GlobalAvgPoolBackward};
+use crate::ops::linear::{self, LinearBackward};
+use crate::ops::max_pool2d::{self, MaxPool2dBackward, MaxPool2dGeometry};
+use crate::ops::relu::{self, ReluBackward};
+use crate::ops::softmax_cross_entropy::{self, SoftmaxCrossEntropyBackward};
+use crate::ops::{Backward, elementwise};
+use crate::tensor::Tensor;
+
+/// Records operations so that [`Var::backward`] can go through them in reverse. Clones share the record.
+#[derive(Clone)]
+pub struct Tape {
+    shared: Rc<Shared>,
+}
+
+struct Shared {
+    recording: bool,
+    /// The step's state if this is training with dropout.
+    step_state: Option<Tensor>,
+    dropouts: Cell<u32>,
+    nodes: RefCell<Vec<Node>>,
+    parameters: RefCell<HashMap<String, usize>>,
+}
+
+/// One recorded value: how its cotangent becomes those of what it was computed from.
+struct Node {
+    parents: Vec<Option<usize>>,
+    /// `None` for a leaf.
+    rule: Option<Box<dyn Backward>>,
+}
+
+/// A value on a tape: a tensor, and where it came from if something it depends on wants a gradient.
+#[derive(Clone)]
+pub struct Var {
+    tape: Tape,
+    tensor: Tensor,
+    node: Option<usize>,
+}
+
+/// A batch's mean loss, and how many of it were right.
+pub struct Loss {
+    /// Mean cross-entropy in nats.
+    pub loss: Var,
+    /// Number of images whose largest logit is the label's, `[1]`, as a float.
+    pub correct: Tensor,
+}
+
+impl std::ops::Deref for Loss {
+    type Target = Var;
+
+    fn deref(&self) -> &Var {
+        &self.loss
+    }
+}
+
+impl Tape {
+    /// A tape for training. Dropout draws its numbers with the seed and step in `step_state`, and is off without one.
+    pub fn recording(step_state: Option<Tensor>) -> Self {
+        Tape::make(true, step_state)
+    }
+
+    /// A tape for inference: records nothing, keeps nothing, drops nothing out.
+    pub fn inference() -> Self {
+        Tape::make(false, None)
+    }
+
+    fn make(recording: bool, step_state: Option<Tensor>) -> Self {
+        let shared = Shared {
+            recording,
+            step_state,
+            dropouts: Cell::new(0),
+            nodes: RefCell::default(),
+            parameters: RefCell::default(),
+        };
+        Tape { shared: Rc::new(shared) }
+    }
+
+    /// A value that wants no gradient.
+    pub fn constant(&self, tensor: &Tensor) -> Var {
+        Var { tape: self.clone(), tensor: tensor.clone(), node: None }
+    }
+
+    /// A value that wants a gradient and has no name.
+    pub fn variable(&self, tensor: &Tensor) -> Var {
+        let node = self.shared.recording.then(|| self.push(Node { parents: Vec::new(), rule: None }));
+        Var { tape: self.clone(), tensor: tensor.clone(), node }
+    }
+
+    /// A value that wants a gradient, which [`Gradients::parameter`] finds by its name.
+    ///
+    /// Asking for one name again gives the same value, whose uses add up.
+    pub fn parameter(&self, name: &str, tensor: &Tensor) -> Var {
+        let known = self.shared.parameters.borrow().get(name).copied();
+        if let Some(node) = known {
+            return Var { tape: self.clone(), tensor: tensor.clone(), node: Some(node) };
+        }
+        let var = self.variable(tensor);
+        if let Some(node) = var.node {
+            self.shared.parameters.borrow_mut().insert(name.to_owned(), node);
+        }
+        var
+    }
+
+    fn push(&self, node: Node) -> usize {
+        let mut nodes = self.shared.nodes.borrow_mut();
+        nodes.push(node);
+        nodes.len() - 1
+    }
+
+    /// Puts the result of an operation on the tape if any of its inputs wants a gradient.
+    ///
+    /// `rule` is told which do, so as to keep only what these need.
+    fn record<R: Backward + 'static>(
+        &self,
+        inputs: &[&Var],
+        output: Tensor,
+        rule: impl FnOnce(&[bool], &Tensor) -> Result<R>,
+    ) -> Result<Var> {
+        let parents: Vec<_> = inputs.iter().map(|v| v.node).collect();
+        let wanted: Vec<_> = parents.iter().map(Option::is_some).collect();
+        let node = if wanted.contains(&true) {
+            let rule: Box<dyn Backward> = Box::new(rule(&wanted, &output)?);
+            Some(self.push(Node { parents, rule: Some(rule) }))
+        } else {
+            None
+        };
+        Ok(Var { tape: self.clone(), tensor: output, node })
+    }
+
+    /// Convolution with bias, then ReLU if `relu`; see [`conv2d::forward`] for the shapes.
+    pub fn conv2d(
+        &self,
+        input: &Var,
+        weight: &Var,
+        bias: &Var,
+        stride: usize,
+        padding: Padding,
+        relu: bool,
+    ) -> Result<Var> {
+        let geometry = Conv2dGeometry::new(input.shape(), weight.shape(), stride, padding)?;
+        let output = conv2d::forward(&geometry, relu, &input.tensor, &weight.tensor, &bias.tensor)?;
+        self.record(&[input, weight, bias], output, |wanted, output| {
+            Ok(Conv2dBackward {
+                geometry,
+                input: (wanted[1] || wanted[2]).then(|| input.tensor.clone()),
+                weight: wanted[0].then(|| weight.tensor.clone()),
+                relu_output: relu.then(|| output.clone()),
+            })
+        })
+    }
+
+    /// Fully connected layer with bias, then ReLU if `relu`: `[batch, in]` times `[in, out]`.
+    pub fn linear(&self, input: &Var, weight: &Var, bias: &Var, relu: bool) -> Result<Var> {
+        let output = linear::forward(relu, &input.tensor, &weight.tensor, &bias.tensor)?;
+        self.record(&[input, weight, bias], output, |wanted, output| {
+            LinearBackward::new(
+                linear::geometry(input.shape(), weight.shape())?,
+                (wanted[1] || wanted[2]).then_some(&input.tensor),
+                wanted[0].then_some(&weight.tensor),
+                relu.then_some(output),
+            )
+        })
+    }
+
+    /// `max(input, 0)`.
+    pub fn relu(&self, input: &Var) -> Result<Var> {
+        let output = relu::forward(&input.tensor)?;
+        self.record(&[input], output, |_, output| Ok(ReluBackward { output: output.clone() }))
+    }
+
+    /// Largest element of each window; see [`max_pool2d::forward`].
+    pub fn max_pool2d(&self, input: &Var, kernel: usize, stride: usize) -> Result<Var> {
+        let geometry = MaxPool2dGeometry::new(input.shape(), [kernel, kernel], stride)?;
+        let (output, choice) = max_pool2d::forward(&geometry, &input.tensor)?;
+        self.record(&[input], output, |_, _| Ok(MaxPool2dBackward { geometry, choice }))
+    }
+
+    /// Mean over all pixels: `[batch, channels]`.
+    pub fn global_avg_pool(&self, input: &Var) -> Result<Var> {
+        let output = global_avg_pool::forward(&input.tensor)?;
+        let shape = input.shape();
+        self.record(&[input], output, |_, _| {
+            Ok(GlobalAvgPoolBackward { input_shape: [shape[0], shape[1], shape[2], shape[3]] })
+        })
+    }
+
+    /// Zeroes elements at random when training; does nothing otherwise.
+    pub fn dropout(&self, input: &Var, probability: f32) -> Result<Var> {
+        let Some(state) = &self.shared.step_state else {
+            return Ok(input.clone());
+        };
+        let stream = self.shared.dropouts.get();
+        self.shared.dropouts.set(stream + 1);
+        let dropout = Dropout { probability, stream };
+        let output = dropout::apply(dropout, state, &input.tensor)?;
+        self.record(&[input], output, |_, _| Ok(DropoutBackward { dropout, state: state.clone() }))
+    }
+
+    /// All of an image in one row: `[batch, elements]`, in the order in which they lie in memory.
+    pub fn flatten(&self, input: &Var) -> Result<Var> {
+        let shape = input.shape();
+        let output = input.tensor.reshape(&[shape[0], shape[1..].iter().product()])?;
+        self.record(&[input], output, |_, _| Ok(ReshapeBackward { input_shape: shape.to_vec() }))
+    }
+
+    /// `a + b`, of one shape.
+    pub fn add(&self, a: &Var, b: &Var) -> Result<Var> {
+        let output = elementwise::add(&a.tensor, &b.tensor)?;
+        self.record(&[a, b], output, |_, _| Ok(AddBackward))
+    }
+
+    /// Mean cross-entropy of `logits [batch, classes]` with `labels [batch]`, and the number of right answers.
+    pub fn softmax_cross_entropy(&self, logits: &Var, labels: &Tensor) -> Result<Loss> {
+        let result = softmax_cross_entropy::forward(&logits.tensor, labels)?;
+        let d_logits = result.d_logits;
+        let loss = self.record(&[logits], result.loss, |_, _| Ok(SoftmaxCrossEntropyBackward { d_logits }))?;
+        Ok(Loss { loss, correct: result.correct })
+    }
+}
+
+struct ReshapeBackward {
+    input_shape: Vec<usize>,
+}
+
+impl Backward for ReshapeBackward {
+    fn backward(&self, cotangent: &Tensor, _needed: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![Some(cotangent.reshape(&self.input_shape)?)])
+    }
+}
+
+struct AddBackward;
+
+impl Backward for AddBackward {
+    fn backward(&self, cotangent: &Tensor, _needed: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![Some(cotangent.clone()), Some(cotangent.clone())])
+    }
+}
+
+impl Var {
+    /// The value.
+    pub fn tensor(&self) -> &Tensor {
+        &self.tensor
+    }
+
+    /// Length along each axis.
+    pub fn shape(&self) -> &[usize] {
+        self.tensor.shape()
+    }
+
+    /// Gradients of this one-element value with respect to everything on the tape that wants one.
+    ///
+    /// # Errors
+    /// If the value has more than one element, nothing it depends on wants a gradient, or the tape was used up by an
+    /// earlier call.
+    pub fn backward(&self) -> Result<Gradients> {
+        if self.tensor.len() != 1 {
+            return Err(Error::Tape(format!(
+                "backward from a value of shape {:?}: only a single number has a gradient",
+                self.shape()
+            )));
+        }
+        let one = self.tensor.device().empty(self.shape())?;
+        elementwise::fill(1.0, &one)?;
+        self.backward_from(&one)
+    }
+
+    /// Like [`Var::backward`], from any value with a cotangent of its shape.
+    pub fn backward_from(&self, cotangent: &Tensor) -> Result<Gradients> {
+        let Some(last) = self.node else {
+            return Err(Error::Tape("backward from a value that depends on nothing that wants a gradient".into()));
+        };
+        if cotangent.shape() != self.shape() {
+            return Err(Error::Tape(format!("cotangent {:?} of a value {:?}", cotangent.shape(), self.shape())));
+        }
+        let mut nodes = std::mem::take(&mut *self.tape.shared.nodes.borrow_mut());
+        if nodes.len() <= last {
+            return Err(Error::Tape("backward has run on this tape before".into()));
+        }
+        nodes.truncate(last + 1);
+        let mut cotangents: Vec<Option<Tensor>> = vec![None; nodes.len()];
+        cotangents[last] = Some(cotangent.clone());
+        // A node's rule is dropped right after its use, which frees the activations it kept.
+        while let Some(Node { parents, rule }) = nodes.pop() {
+            let (Some(rule), Some(cotangent)) = (rule, cotangents[nodes.len()].clone()) else {
+                continue;
+            };
+            cotangents[nodes.len()] = None;
+            let wanted: Vec<_> = parents.iter().map(Option::is_some).collect();
+            let results = rule.backward(&cotangent, &wanted)?;
+            for (parent, result) in parents.into_iter().zip(results) {
+                if let (Some(parent), Some(result)) = (parent, result) {
+                    cotangents[parent] = Some(match cotangents[parent].take() {
+                        Some(earlier) => elementwise::add(&earlier, &result)?,
+                        None => result,
+                    });
+                }
+            }
+        }
+        Ok(Gradients { cotangents, parameters: self.tape.shared.parameters.borrow().clone() })
+    }
+}
+
+/// Gradients of a tape's leaves.
+pub struct Gradients {
+    cotangents: Vec<Option<Tensor>>,
+    parameters: HashMap<String, usize>,
+}
+
+impl Gradients {
+    /// The gradient of a leaf, if the result depends on it.
+    pub fn get(&self, leaf: &Var) -> Option<&Tensor> {
+        self.cotangents.get(leaf.node?)?.as_ref()
+    }
+
+    /// The gradient of the parameter of this name.
+    ///
+    /// # Errors
+    /// [`Error::MissingGradient`] if the result does not depend on it.
+    pub fn parameter(&self, name: &str) -> Result<&Tensor> {
+        self.parameters
+            .get(name)
+            .and_then(|&node| self.cotangents.get(node)?.as_ref())
+            .ok_or_else(|| Error::MissingGradient { name: name.to_owned() })
+    }
+}

@@ -1,0 +1,199 @@
+//! Arrays of numbers on a device.
+
+use crate::cpu::CpuBuffer;
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::gpu::{GpuBuffer, PendingRead};
+
+/// Type of a tensor's elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DType {
+    /// 32-bit float.
+    F32,
+    /// Unsigned 32-bit integer: labels, indices, counts.
+    U32,
+    /// Byte: images as they are stored.
+    U8,
+}
+
+impl DType {
+    /// Size of an element in bytes.
+    pub fn bytes(self) -> usize {
+        match self {
+            DType::F32 | DType::U32 => 4,
+            DType::U8 => 1,
+        }
+    }
+}
+
+/// Where a tensor's elements are.
+#[derive(Debug, Clone)]
+pub(crate) enum Storage {
+    Cpu(CpuBuffer),
+    Gpu(GpuBuffer),
+}
+
+/// Number of elements of a shape, unless that overflows.
+pub fn elements(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1_usize, |product, &side| product.checked_mul(side))
+}
+
+/// An array of numbers, row-major. Clones share the elements.
+///
+/// Activations are channels-last: `[batch, height, width, channels]`.
+#[derive(Debug, Clone)]
+pub struct Tensor {
+    shape: Vec<usize>,
+    dtype: DType,
+    storage: Storage,
+    device: Device,
+}
+
+impl Tensor {
+    pub(crate) fn new(shape: Vec<usize>, dtype: DType, storage: Storage, device: Device) -> Self {
+        Tensor { shape, dtype, storage, device }
+    }
+
+    /// Length along each axis.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Type of the elements.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there are no elements; tensors always have some.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The device it lives on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// Its host memory, for the CPU twins of operation `op`.
+    pub(crate) fn cpu(&self, op: &'static str) -> Result<&CpuBuffer> {
+        match &self.storage {
+            Storage::Cpu(buffer) => Ok(buffer),
+            Storage::Gpu(_) => Err(Error::DeviceMismatch { op }),
+        }
+    }
+
+    /// Its device memory, for the launchers of operation `op`.
+    pub(crate) fn gpu(&self, op: &'static str) -> Result<&GpuBuffer> {
+        match &self.storage {
+            Storage::Gpu(buffer) => Ok(buffer),
+            Storage::Cpu(_) => Err(Error::DeviceMismatch { op }),
+        }
+    }
+
+    /// The same elements under another shape.
+    ///
+    /// # Errors
+    /// If the number of elements differs.
+    pub fn reshape(&self, shape: &[usize]) -> Result<Tensor> {
+        if elements(shape) != Some(self.len()) {
+            return Err(Error::shape("reshape", format!("{:?} has not as many elements as {shape:?}", self.shape)));
+        }
+        Ok(Tensor { shape: shape.to_vec(), ..self.clone() })
+    }
+
+    /// Replaces all elements by these floats.
+    pub fn write(&self, values: &[f32]) -> Result<()> {
+        self.expect(DType::F32)?;
+        self.write_bytes(bytemuck::cast_slice(values))
+    }
+
+    /// Replaces all elements by these integers.
+    pub fn write_u32(&self, values: &[u32]) -> Result<()> {
+        self.expect(DType::U32)?;
+        self.write_bytes(bytemuck::cast_slice(values))
+    }
+
+    pub(crate) fn write_bytes(&self, bytes: &[u8]) -> Result<()> {
+        if bytes.len() != self.len() * self.dtype.bytes() {
+            return Err(Error::shape("write", format!("{} bytes into a tensor of shape {:?}", bytes.len(), self.shape)));
+        }
+        match (&self.storage, &self.device) {
+            (Storage::Gpu(buffer), Device::Gpu(gpu)) => gpu.write(buffer, bytes)?,
+            (Storage::Cpu(buffer), _) => buffer.write::<u8>()[..bytes.len()].copy_from_slice(bytes),
+            _ => return Err(Error::DeviceMismatch { op: "write" }),
+        }
+        Ok(())
+    }
+
+    /// The elements as floats. Waits for the device.
+    pub fn to_vec(&self) -> Result<Vec<f32>> {
+        self.expect(DType::F32)?;
+        Ok(bytemuck::pod_collect_to_vec(&self.start_read()?.wait()?))
+    }
+
+    /// The elements as integers. Waits for the device.
+    pub fn to_vec_u32(&self) -> Result<Vec<u32>> {
+        self.expect(DType::U32)?;
+        Ok(bytemuck::pod_collect_to_vec(&self.start_read()?.wait()?))
+    }
+
+    fn expect(&self, dtype: DType) -> Result<()> {
+        if self.dtype != dtype {
+            return Err(Error::shape("tensor", format!("elements are {:?}, not {dtype:?}", self.dtype)));
+        }
+        Ok(())
+    }
+
+    /// Starts to bring the elements to the host, without waiting for the device.
+    pub fn start_read(&self) -> Result<HostRead> {
+        let bytes = self.len() * self.dtype.bytes();
+        match (&self.storage, &self.device) {
+            (Storage::Gpu(buffer), Device::Gpu(gpu)) => {
+                Ok(HostRead(ReadState::Pending { read: gpu.start_read(buffer)?, bytes }))
+            }
+            (Storage::Cpu(buffer), _) => Ok(HostRead(ReadState::Ready(buffer.read::<u8>()[..bytes].to_vec()))),
+            _ => Err(Error::DeviceMismatch { op: "read" }),
+        }
+    }
+}
+
+/// A tensor's bytes on their way to the host.
+#[derive(Debug)]
+pub struct HostRead(ReadState);
+
+#[derive(Debug)]
+enum ReadState {
+    Ready(Vec<u8>),
+    Pending { read: PendingRead, bytes: usize },
+}
+
+impl HostRead {
+    /// Whether [`HostRead::wait`] would return at once.
+    pub fn is_ready(&self) -> Result<bool> {
+        match &self.0 {
+            ReadState::Ready(_) => Ok(true),
+            ReadState::Pending { read, .. } => Ok(read.is_ready()?),
+        }
+    }
+
+    /// Waits for the bytes.
+    pub fn wait(self) -> Result<Vec<u8>> {
+        match self.0 {
+            ReadState::Ready(data) => Ok(data),
+            ReadState::Pending { read, bytes } => {
+                let mut data = read.wait()?;
+                data.truncate(bytes);
+                Ok(data)
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Every kernel on every device against a plain f64 oracle, from one table of cases.
+//!
+//! A test's name is `device/operation/shape`, and any part of it selects it: `cargo test --test kernels -- gpu/conv2d`.
+//! Tensors are fenced by guard words and poisoned before use, so that stray writes and forgotten elements show. Where no
+//! adapter is found the GPU's tests fail.
+
+mod cases;
+mod compare;
+mod gradients;
+mod oracle;
+mod shaders;
+
+use std::sync::LazyLock;
+
+use cifar_gpu::Device;
+use cifar_gpu::cpu::CpuDevice;
+use cifar_gpu::gpu::{GpuDevice, GpuOptions};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// What a case answers: nothing, or what is wrong.
+type Outcome = Result<(), Failed>;
+
+/// The guarded GPU that all cases share.
+static GPU: LazyLock<Result<GpuDevice, String>> =
+    LazyLock::new(|| GpuDevice::open(GpuOptions { guarded: true, ..GpuOptions::default() }).map_err(|e| e.to_string()));
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut trials = Vec::new();
+    for (name, run) in cases::all().into_iter().chain(gradients::all()) {
+        trials.push(Trial::test(format!("cpu/{name}"), move || run(&Device::Cpu(CpuDevice::poisoned()))));
+        trials.push(Trial::test(format!("gpu/{name}"), move || {
+            let gpu = GPU.as_ref().map_err(|e| Failed::from(format!("no GPU to test on: {e}")))?;
+            run(&Device::Gpu(gpu.clone()))?;
+            Ok(gpu.check_guards()?)
+        }));
+    }
+    trials.push(Trial::test("comparator/finds a wrong element", compare::finds_a_wrong_element));
+    trials.push(Trial::test("comparator/finds an unwritten element", compare::finds_an_unwritten_element));
+    trials.extend(shaders::all());
+    libtest_mimic::run(&arguments, trials).exit();
+}

@@ -1,0 +1,168 @@
+//! Each operation written down as plainly as possible, in f64, with the magnitudes that rounding is measured against.
+
+use cifar_gpu::ops::batch_assembly::Normalisation;
+use cifar_gpu::ops::conv2d::Conv2dGeometry;
+use cifar_gpu::ops::max_pool2d::MaxPool2dGeometry;
+
+use crate::compare::Conditioned;
+
+/// Calls `visit(output element, input element, weight element)` for every product of a convolution.
+fn products(g: &Conv2dGeometry, mut visit: impl FnMut(usize, usize, usize)) {
+    for n in 0..g.batch {
+        for oy in 0..g.out_h {
+            for ox in 0..g.out_w {
+                for ky in 0..g.kernel_h {
+                    for kx in 0..g.kernel_w {
+                        let (y, x) = (oy * g.stride + ky, ox * g.stride + kx);
+                        if y < g.pad_top || x < g.pad_left || y - g.pad_top >= g.in_h || x - g.pad_left >= g.in_w {
+                            continue;
+                        }
+                        let pixel = (n * g.in_h + y - g.pad_top) * g.in_w + x - g.pad_left;
+                        for c in 0..g.in_c {
+                            for o in 0..g.out_c {
+                                visit(
+                                    ((n * g.out_h + oy) * g.out_w + ox) * g.out_c + o,
+                                    pixel * g.in_c + c,
+                                    ((ky * g.kernel_w + kx) * g.in_c + c) * g.out_c + o,
+                                );
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn zeros(count: usize) -> Vec<Conditioned> {
+    vec![Conditioned::default(); count]
+}
+
+pub fn conv2d_forward(
+    g: &Conv2dGeometry,
+    relu: bool,
+    input: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+) -> Vec<Conditioned> {
+    let mut output = zeros(g.output_shape().iter().product());
+    for (i, sum) in output.iter_mut().enumerate() {
+        sum.add(f64::from(bias[i % g.out_c]));
+    }
+    products(g, |o, i, w| output[o].add(f64::from(input[i]) * f64::from(weight[w])));
+    if relu {
+        output.iter_mut().for_each(|sum| sum.value = sum.value.max(0.0));
+    }
+    output
+}
+
+pub fn conv2d_backward_input(g: &Conv2dGeometry, d_output: &[f32], weight: &[f32]) -> Vec<Conditioned> {
+    let mut d_input = zeros(g.input_shape().iter().product());
+    products(g, |o, i, w| d_input[i].add(f64::from(d_output[o]) * f64::from(weight[w])));
+    d_input
+}
+
+pub fn conv2d_backward_weight(
+    g: &Conv2dGeometry,
+    input: &[f32],
+    d_output: &[f32],
+) -> (Vec<Conditioned>, Vec<Conditioned>) {
+    let mut d_weight = zeros(g.weight_shape().iter().product());
+    products(g, |o, i, w| d_weight[w].add(f64::from(input[i]) * f64::from(d_output[o])));
+    let mut d_bias = zeros(g.out_c);
+    for (i, &cotangent) in d_output.iter().enumerate() {
+        d_bias[i % g.out_c].add(f64::from(cotangent));
+    }
+    (d_weight, d_bias)
+}
+
+pub fn max_pool2d_forward(g: &MaxPool2dGeometry, input: &[f32]) -> (Vec<f32>, Vec<u32>) {
+    let (mut output, mut choice) = (Vec::new(), Vec::new());
+    for n in 0..g.batch {
+        for oy in 0..g.out_h {
+            for ox in 0..g.out_w {
+                for c in 0..g.channels {
+                    let at = |tap: usize| {
+                        let (y, x) = (oy * g.stride + tap / g.kernel_w, ox * g.stride + tap % g.kernel_w);
+                        input[((n * g.in_h + y) * g.in_w + x) * g.channels + c]
+                    };
+                    let taps = g.kernel_h * g.kernel_w;
+                    let best = (0..taps).map(at).fold(f32::NEG_INFINITY, f32::max);
+                    output.push(best);
+                    choice.push((0..taps).position(|tap| at(tap) == best).unwrap_or(usize::MAX) as u32);
+                }
+            }
+        }
+    }
+    (output, choice)
+}
+
+pub fn max_pool2d_backward(g: &MaxPool2dGeometry, choice: &[u32], d_output: &[f32]) -> Vec<Conditioned> {
+    let mut d_input = zeros(g.input_shape().iter().product());
+    for (o, (&choice, &cotangent)) in choice.iter().zip(d_output).enumerate() {
+        let (c, ox, oy) = (o % g.channels, o / g.channels % g.out_w, o / g.channels / g.out_w % g.out_h);
+        let n = o / g.channels / g.out_w / g.out_h;
+        let (y, x) = (oy * g.stride + choice as usize / g.kernel_w, ox * g.stride + choice as usize % g.kernel_w);
+        d_input[((n * g.in_h + y) * g.in_w + x) * g.channels + c].add(f64::from(cotangent));
+    }
+    d_input
+}
+
+pub fn global_avg_pool_forward(pixels: usize, channels: usize, input: &[f32]) -> Vec<Conditioned> {
+    let mut output = zeros(input.len() / pixels);
+    for (i, &value) in input.iter().enumerate() {
+        output[i / (pixels * channels) * channels + i % channels].add(f64::from(value) / pixels as f64);
+    }
+    output
+}
+
+pub fn global_avg_pool_backward(pixels: usize, channels: usize, d_output: &[f32]) -> Vec<Conditioned> {
+    (0..d_output.len() * pixels)
+        .map(|i| d_output[i / (pixels * channels) * channels + i % channels])
+        .map(|value| Conditioned::exact(f64::from(value) / pixels as f64))
+        .collect()
+}
+
+pub struct CrossEntropy {
+    pub loss: Conditioned,
+    pub correct: f32,
+    pub d_logits: Vec<Conditioned>,
+}
+
+pub fn softmax_cross_entropy(classes: usize, logits: &[f32], labels: &[u32]) -> CrossEntropy {
+    let rows = labels.len() as f64;
+    let mut result = CrossEntropy { loss: Conditioned::default(), correct: 0.0, d_logits: Vec::new() };
+    for (logits, &label) in logits.chunks(classes).zip(labels) {
+        let logits: Vec<f64> = logits.iter().map(|&v| f64::from(v)).collect();
+        let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let total: f64 = logits.iter().map(|v| (v - largest).exp()).sum();
+        result.loss.add((total.ln() + largest - logits[label as usize]) / rows);
+        // Subtracting the largest logit rounds; so does 1 − p.
+        result.loss.magnitude += largest.abs() / rows;
+        if logits.iter().position(|&v| v == largest) == Some(label as usize) {
+            result.correct += 1.0;
+        }
+        for (c, value) in logits.iter().enumerate() {
+            let hit = if c == label as usize { 1.0 } else { 0.0 };
+            let probability = (value - largest).exp() / total;
+            result.d_logits.push(Conditioned { value: (probability - hit) / rows, magnitude: 1.0 / rows });
+        }
+    }
+    result
+}
+
+pub fn batch_assembly(n: &Normalisation, pixels: usize, images: &[u8], indices: &[u32]) -> Vec<Conditioned> {
+    let mut output = Vec::new();
+    for &index in indices {
+        for p in 0..pixels {
+            for c in 0..3 {
+                let byte = f64::from(images[(index as usize * 3 + c) * pixels + p]);
+                let mut value = Conditioned::default();
+                value.add(byte * f64::from(n.scale[c]));
+                value.add(f64::from(n.shift[c]));
+                output.push(value);
+            }
+        }
+    }
+    output
+}
