@@ -136,9 +136,7 @@ impl Error {
             }
             Error::HostMemory { .. } => Some("use a smaller --batch-size".into()),
             Error::Diverged { .. } => Some("lower --lr".into()),
-            Error::RunFolderExists(_) => {
-                Some("name another with --out, or remove it if it is no longer wanted".into())
-            }
+            Error::RunFolderExists(_) => Some("name another with --out, or remove it if it is no longer wanted".into()),
             Error::Image { .. } => Some("JPEG and PNG files are read".into()),
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
                 Some("free some space, or name another folder with --out".into())

@@ -124,7 +124,10 @@ impl Tensor {
 
     pub(crate) fn write_bytes(&self, bytes: &[u8]) -> Result<()> {
         if bytes.len() != self.len() * self.dtype.bytes() {
-            return Err(Error::shape("write", format!("{} bytes into a tensor of shape {:?}", bytes.len(), self.shape)));
+            return Err(Error::shape(
+                "write",
+                format!("{} bytes into a tensor of shape {:?}", bytes.len(), self.shape),
+            ));
         }
         match (&self.storage, &self.device) {
             (Storage::Gpu(buffer), Device::Gpu(gpu)) => gpu.write(buffer, bytes)?,

@@ -125,7 +125,9 @@ pub(super) fn choose(request: AdapterRequest, backend: Backend) -> Result<(wgpu:
         AdapterRequest::RealGpu if software => {
             return Err(GpuError::NoAdapter("only a software adapter is here".into()));
         }
-        AdapterRequest::Best if software => (0, "no real GPU found: a software adapter, slower than --device cpu".into()),
+        AdapterRequest::Best if software => {
+            (0, "no real GPU found: a software adapter, slower than --device cpu".into())
+        }
         AdapterRequest::RealGpu | AdapterRequest::Best => (0, format!("best of {count} found")),
     };
     Ok((adapters.swap_remove(index), reason))

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::GpuError;
 use super::adapter::{self, AdapterRequest, Backend};
 use super::pool::{self, GpuBuffer, MemoryUse, Pool};
 use super::readback::PendingRead;
 use super::recording::{Launch, Pipeline, Recording};
 use super::shaders::{self, BindingKind, ShaderVariant};
-use super::GpuError;
 
 /// How to open a GPU.
 #[derive(Debug, Clone, Copy)]
@@ -101,7 +101,8 @@ impl GpuDevice {
                 other => GpuError::Rejected(other.to_string()),
             });
         }));
-        let timeout = options.timeout.unwrap_or(Duration::from_secs(if adapter::is_software(&info) { 3600 } else { 60 }));
+        let timeout =
+            options.timeout.unwrap_or(Duration::from_secs(if adapter::is_software(&info) { 3600 } else { 60 }));
         let shared = Shared {
             pool: Pool::new(device.clone(), &limits, options.guarded),
             device,
@@ -264,7 +265,11 @@ impl GpuDevice {
                 limits.max_compute_invocations_per_workgroup,
             ),
             ("max_compute_workgroup_storage_size", shader.workgroup_bytes, limits.max_compute_workgroup_storage_size),
-            ("max_storage_buffers_per_shader_stage", storage_buffers as u32, limits.max_storage_buffers_per_shader_stage),
+            (
+                "max_storage_buffers_per_shader_stage",
+                storage_buffers as u32,
+                limits.max_storage_buffers_per_shader_stage,
+            ),
         ] {
             if needed > available {
                 return Err(GpuError::Limit {
@@ -295,14 +300,11 @@ impl GpuDevice {
             })
             .collect();
         let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
-        let descriptor = wgpu::ShaderModuleDescriptor {
-            label,
-            source: wgpu::ShaderSource::Wgsl(shader.source.as_str().into()),
-        };
+        let descriptor =
+            wgpu::ShaderModuleDescriptor { label, source: wgpu::ShaderSource::Wgsl(shader.source.as_str().into()) };
         // SAFETY: our own shaders; launchers compute every index's range from validated shapes, all loops are bounded
         // by constants or shapes, and no divisor is zero.
-        let module =
-            unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) };
+        let module = unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) };
         let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label,
             bind_group_layouts: &[Some(&layout)],
@@ -374,9 +376,8 @@ impl GpuDevice {
             mapped_at_creation: false,
         });
         self.shared.recording.lock().copy(source, offset, &staging, bytes);
-        let submission = self
-            .submit()?
-            .ok_or_else(|| GpuError::Rejected("nothing was submitted for a readback".into()))?;
+        let submission =
+            self.submit()?.ok_or_else(|| GpuError::Rejected("nothing was submitted for a readback".into()))?;
         let (sender, answer) = mpsc::channel();
         let done = Arc::new(AtomicBool::new(false));
         let ready = done.clone();

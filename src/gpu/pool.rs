@@ -4,7 +4,8 @@
 //! read it still wait: they run in the order in which they were recorded, so whoever writes it next comes after them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
@@ -32,8 +33,15 @@ pub struct MemoryUse {
 struct Free {
     by_size: BTreeMap<u64, Vec<wgpu::Buffer>>,
     memory: MemoryUse,
-    /// In guarded mode: every buffer made, with the bytes that tensors may write.
-    guarded: Vec<(wgpu::Buffer, std::ops::Range<u64>)>,
+    /// In guarded mode: every buffer not yet found intact after its use, with the bytes that tensors may write.
+    guarded: Vec<Guarded>,
+}
+
+#[derive(Debug)]
+struct Guarded {
+    buffer: wgpu::Buffer,
+    writable: Range<u64>,
+    loan: Weak<Loan>,
 }
 
 /// The buffers of one device.
@@ -127,11 +135,13 @@ impl Pool {
         let mut free = self.free.lock();
         free.memory.in_use_bytes += capacity;
         free.memory.peak_bytes = free.memory.peak_bytes.max(free.memory.in_use_bytes);
+        let loan = Arc::new(Loan { buffer: buffer.clone(), capacity, pool: self.clone() });
         if self.guarded {
-            free.guarded.push((buffer.clone(), margin..margin + bytes));
+            let writable = margin..margin + bytes;
+            free.guarded.push(Guarded { buffer, writable, loan: Arc::downgrade(&loan) });
         }
         drop(free);
-        Ok(GpuBuffer { loan: Arc::new(Loan { buffer, capacity, pool: self.clone() }), offset: margin, bytes })
+        Ok(GpuBuffer { loan, offset: margin, bytes })
     }
 
     /// The smallest free buffer that fits without wasting over a quarter.
@@ -163,8 +173,7 @@ impl Pool {
         };
         if self.guarded {
             let poison = POISON.to_le_bytes().repeat((capacity / 4) as usize);
-            let mut view =
-                buffer.slice(..).get_mapped_range_mut().map_err(|e| GpuError::Rejected(e.to_string()))?;
+            let mut view = buffer.slice(..).get_mapped_range_mut().map_err(|e| GpuError::Rejected(e.to_string()))?;
             view.copy_from_slice(&poison);
             drop(view);
             buffer.unmap();
@@ -187,14 +196,17 @@ impl Pool {
         self.free.lock().memory
     }
 
-    /// In guarded mode: every buffer made, with the bytes that tensors may write.
-    pub(super) fn guarded_buffers(&self) -> Vec<(wgpu::Buffer, std::ops::Range<u64>)> {
-        self.free.lock().guarded.clone()
+    /// In guarded mode: the buffers to check, with the bytes that tensors may write; those no longer in use only once.
+    pub(super) fn guarded_buffers(&self) -> Vec<(wgpu::Buffer, Range<u64>)> {
+        let mut free = self.free.lock();
+        let buffers = free.guarded.iter().map(|g| (g.buffer.clone(), g.writable.clone())).collect();
+        free.guarded.retain(|g| g.loan.strong_count() > 0);
+        buffers
     }
 }
 
 /// How many words outside `writable` no longer hold the poison.
-pub(super) fn broken_guards(words: &[u32], writable: &std::ops::Range<u64>) -> usize {
+pub(super) fn broken_guards(words: &[u32], writable: &Range<u64>) -> usize {
     let (start, end) = ((writable.start / 4) as usize, (writable.end / 4) as usize);
     words[..start].iter().chain(&words[end..]).filter(|&&word| word != POISON).count()
 }

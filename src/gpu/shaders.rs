@@ -4,6 +4,7 @@
 //! registers: naga does not unroll, and drivers put dynamically indexed local arrays into memory. Host and shader
 //! cannot disagree silently: bindings, access and workgroup size are read from the parsed module.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use include_dir::{Dir, include_dir};
@@ -63,9 +64,7 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     if let Ok(syntax) = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build() {
         environment.set_syntax(syntax);
     }
-    environment.set_loader(|name| {
-        Ok(SHADERS.get_file(name).and_then(|f| f.contents_utf8()).map(str::to_owned))
-    });
+    environment.set_loader(|name| Ok(SHADERS.get_file(name).and_then(|f| f.contents_utf8()).map(str::to_owned)));
     environment
 });
 
@@ -80,7 +79,7 @@ pub fn build(variant: &ShaderVariant) -> Result<Shader, GpuError> {
     let file = format!("{}.wgsl", variant.name);
     let source = TEMPLATES
         .get_template(&file)
-        .and_then(|t| t.render(variant.constants.iter().copied().collect::<minijinja::Value>()))
+        .and_then(|t| t.render(variant.constants.iter().copied().collect::<BTreeMap<_, _>>()))
         .map_err(|e| error(format!("{e:#}")))?;
     let module =
         naga::front::wgsl::parse_str(&source).map_err(|e| error(e.emit_to_string_with_path(&source, &file)))?;

@@ -62,9 +62,11 @@ impl Summary {
                 Layer::Linear { name, .. } => (*name, "linear".to_owned(), 2 * inputs * elements),
                 Layer::Relu => ("relu", "ReLU".to_owned(), elements),
                 Layer::Dropout(p) => ("dropout", format!("dropout {p}"), 0),
-                Layer::MaxPool2d { kernel, stride } => {
-                    ("pool", format!("max-pool {kernel}×{kernel}, stride {stride}"), (kernel * kernel) as u64 * elements)
-                }
+                Layer::MaxPool2d { kernel, stride } => (
+                    "pool",
+                    format!("max-pool {kernel}×{kernel}, stride {stride}"),
+                    (kernel * kernel) as u64 * elements,
+                ),
                 Layer::Flatten => ("flatten", "flatten".to_owned(), 0),
                 Layer::GlobalAvgPool => ("mean", "global average pool".to_owned(), inputs),
             };
@@ -75,7 +77,8 @@ impl Summary {
                 .map(|(_, layout)| layout.outer_shape().iter().product::<usize>())
                 .sum();
             // Backward costs once more for the weight and once more for the input, which the first layer's lacks.
-            let backward = if parameters == 0 || layers.iter().any(|l: &LayerSummary| l.parameters > 0) { 2 } else { 1 };
+            let backward =
+                if parameters == 0 || layers.iter().any(|l: &LayerSummary| l.parameters > 0) { 2 } else { 1 };
             training_flops += flops * (1 + backward);
             kept += match layer {
                 Layer::Relu | Layer::Flatten | Layer::GlobalAvgPool => 0,
@@ -133,7 +136,8 @@ mod tests {
 
     #[test]
     fn shapes_shrink_as_designed() {
-        let sides: Vec<_> = summary("ygnet").layers.iter().filter(|l| l.name == "pool").map(|l| l.output.clone()).collect();
+        let sides: Vec<_> =
+            summary("ygnet").layers.iter().filter(|l| l.name == "pool").map(|l| l.output.clone()).collect();
         assert_eq!(sides, [vec![15, 15, 96], vec![6, 6, 192]]);
     }
 }

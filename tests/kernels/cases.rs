@@ -1,5 +1,7 @@
 //! The table of cases, and how each operation is held against its oracle.
 
+use std::sync::Arc;
+
 use cifar_gpu::ops::adam::{Adam, adam_step};
 use cifar_gpu::ops::batch_assembly::{ImageChunk, Normalisation, batch_assembly};
 use cifar_gpu::ops::conv2d::{self, Conv2dGeometry, Padding};
@@ -17,19 +19,310 @@ use crate::compare::{Conditioned, compare, compare_exact};
 use crate::oracle;
 
 /// A case's body, run on each device.
-pub type Run = Box<dyn Fn(&Device) -> Outcome + Send + Sync>;
+pub type Run = Arc<dyn Fn(&Device) -> Outcome + Send + Sync>;
 
-/// A case and a twin for the other device.
-pub struct Case(std::sync::Arc<dyn Fn(&Device) -> Outcome + Send + Sync>);
-
-/// Random numbers in (-1, 1), the same for the same name.
+/// Random numbers in [-1, 1), the same for the same stream.
 pub fn numbers(count: usize, stream: u32) -> Vec<f32> {
     let mut random = RandomStream::new(0xc1fa, stream);
     (0..count).map(|_| random.next_f32() * 2.0 - 1.0).collect()
 }
 
-pub fn tensor(device: &Device, shape: &[usize], stream: u32) -> cifar_gpu::Result<(Vec<f32>, Tensor)> {
+/// Random numbers, and a tensor that holds them.
+fn random(device: &Device, shape: &[usize], stream: u32) -> cifar_gpu::Result<(Vec<f32>, Tensor)> {
     let values = numbers(shape.iter().product(), stream);
     let tensor = device.tensor(shape, &values)?;
     Ok((values, tensor))
+}
+
+fn exact(values: impl IntoIterator<Item = f64>) -> Vec<Conditioned> {
+    values.into_iter().map(Conditioned::exact).collect()
+}
+
+fn case(name: impl Into<String>, run: impl Fn(&Device) -> Outcome + Send + Sync + 'static) -> (String, Run) {
+    (name.into(), Arc::new(run))
+}
+
+/// Every case: its name and its body.
+pub fn all() -> Vec<(String, Run)> {
+    let mut cases = Vec::new();
+    let (valid, same) = (Padding::Valid, Padding::Same);
+    // Odd and prime sides, strides 1 to 3, every padding, batch 1, channels that no tile divides.
+    for (input, kernel, out_c, stride, padding) in [
+        ([1, 1, 1, 1], [1, 1], 1, 1, valid),
+        ([2, 7, 5, 3], [3, 3], 10, 1, same),
+        ([1, 11, 13, 5], [5, 3], 7, 2, same),
+        ([3, 9, 8, 4], [2, 2], 8, 1, same),
+        ([2, 10, 7, 6], [3, 3], 9, 3, valid),
+        ([1, 8, 8, 12], [3, 3], 96, 1, valid),
+        ([2, 6, 6, 96], [1, 1], 10, 1, same),
+        ([5, 1, 1, 33], [1, 1], 20, 1, valid),
+        ([2, 5, 5, 8], [3, 3], 16, 1, Padding::Explicit(2)),
+        ([2, 16, 16, 8], [3, 3], 12, 2, Padding::Explicit(1)),
+        ([1, 17, 3, 2], [7, 1], 3, 1, Padding::Explicit(3)),
+        ([3, 2, 2, 4], [1, 1], 4, 3, Padding::Explicit(1)),
+        ([9, 15, 15, 20], [3, 3], 24, 1, same),
+        ([66, 8, 8, 3], [5, 5], 32, 1, valid),
+    ] {
+        let ([n, h, w, c], [kh, kw]) = (input, kernel);
+        let name = format!("conv2d/{n}x{h}x{w}x{c}_to_{out_c}_kernel_{kh}x{kw}_stride_{stride}_{padding:?}");
+        cases.push(case(name, move |device| convolution(device, &input, &[kh, kw, c, out_c], stride, padding)));
+    }
+    for [batch, inputs, outputs] in [[1, 1, 1], [3, 7, 5], [64, 100, 10], [17, 1600, 200]] {
+        let name = format!("linear/{batch}x{inputs}_to_{outputs}");
+        cases.push(case(name, move |device| fully_connected(device, batch, inputs, outputs)));
+    }
+    for (input, kernel, stride) in [
+        ([1, 1, 1, 1], [1, 1], 1),
+        ([2, 7, 5, 3], [2, 2], 2),
+        ([1, 13, 11, 5], [3, 3], 2),
+        ([3, 9, 8, 4], [3, 2], 1),
+        ([2, 10, 7, 6], [2, 2], 3),
+        ([2, 32, 32, 7], [3, 3], 2),
+    ] {
+        let ([n, h, w, c], [kh, kw]) = (input, kernel);
+        let name = format!("max_pool2d/{n}x{h}x{w}x{c}_kernel_{kh}x{kw}_stride_{stride}");
+        cases.push(case(name, move |device| pooling(device, &input, kernel, stride)));
+    }
+    for count in [1, 255, 256, 1009] {
+        cases.push(case(format!("elementwise/{count}"), move |device| elementwise_operations(device, count)));
+        cases.push(case(format!("dropout/{count}"), move |device| dropping(device, count)));
+        cases.push(case(format!("sgd_step/{count}"), move |device| sgd_updates(device, count)));
+        cases.push(case(format!("adam_step/{count}"), move |device| adam_updates(device, count)));
+    }
+    // More workgroups than one dimension of the grid holds.
+    cases.push(case("elementwise/17000003_folded_grid", |device| {
+        let count = 17_000_003;
+        let tensor = device.empty(&[count])?;
+        elementwise::fill(1.5, &tensor)?;
+        let values = tensor.to_vec()?;
+        compare_exact("fill", &values, &vec![1.5; count])
+    }));
+    for shape in [[1, 1, 1, 1], [3, 5, 7, 11], [2, 6, 6, 10]] {
+        let [n, h, w, c] = shape;
+        cases.push(case(format!("global_avg_pool/{n}x{h}x{w}x{c}"), move |device| averaging(device, shape)));
+    }
+    for (batch, classes, largest) in [(1, 2, 1.0), (7, 10, 5.0), (300, 3, 1.0), (5, 1000, 3.0), (16, 10, 1e4)] {
+        let name = format!("softmax_cross_entropy/{batch}x{classes}_logits_to_{largest}");
+        cases.push(case(name, move |device| cross_entropy(device, batch, classes, largest)));
+    }
+    cases.push(case("batch_assembly/two_chunks", assembling));
+    cases.push(case("record_metrics/slot", recording_metrics));
+    cases
+}
+
+fn convolution(device: &Device, input: &[usize], weight: &[usize], stride: usize, padding: Padding) -> Outcome {
+    let g = Conv2dGeometry::new(input, weight, stride, padding)?;
+    let (x, input) = random(device, &g.input_shape(), 1)?;
+    let (w, weight) = random(device, &g.weight_shape(), 2)?;
+    let (b, bias) = random(device, &[g.out_c], 3)?;
+    let (d, d_output) = random(device, &g.output_shape(), 4)?;
+    for relu in [false, true] {
+        let output = conv2d::forward(&g, relu, &input, &weight, &bias)?.to_vec()?;
+        let what = if relu { "conv2d_forward with ReLU" } else { "conv2d_forward" };
+        compare(what, &output, &oracle::conv2d_forward(&g, relu, &x, &w, &b))?;
+    }
+    let transposed = conv2d::transpose_weight(&g, &weight)?.to_vec()?;
+    let expected: Vec<f32> = (0..w.len())
+        .map(|i| {
+            let (c, o, tap) = (i % g.in_c, i / g.in_c % g.out_c, i / g.in_c / g.out_c);
+            w[(tap * g.in_c + c) * g.out_c + o]
+        })
+        .collect();
+    compare_exact("conv2d_transpose_weight", &transposed, &expected)?;
+    let d_input = conv2d::backward_input(&g, &d_output, &weight)?.to_vec()?;
+    compare("conv2d_backward_input", &d_input, &oracle::conv2d_backward_input(&g, &d, &w))?;
+    let (d_weight, d_bias) = conv2d::backward_weight(&g, &input, &d_output)?;
+    let (expected_weight, expected_bias) = oracle::conv2d_backward_weight(&g, &x, &d);
+    compare("conv2d_backward_weight", &d_weight.to_vec()?, &expected_weight)?;
+    compare("conv2d_backward_weight, bias", &d_bias.to_vec()?, &expected_bias)
+}
+
+fn fully_connected(device: &Device, batch: usize, inputs: usize, outputs: usize) -> Outcome {
+    let (x, input) = random(device, &[batch, inputs], 1)?;
+    let (w, weight) = random(device, &[inputs, outputs], 2)?;
+    let (b, bias) = random(device, &[outputs], 3)?;
+    let output = linear::forward(true, &input, &weight, &bias)?;
+    let mut expected = Vec::new();
+    for row in x.chunks(inputs) {
+        for o in 0..outputs {
+            let mut sum = Conditioned::exact(f64::from(b[o]));
+            row.iter().enumerate().for_each(|(i, &v)| sum.add(f64::from(v) * f64::from(w[i * outputs + o])));
+            sum.value = sum.value.max(0.0);
+            expected.push(sum);
+        }
+    }
+    compare_exact("shape", output.shape(), &[batch, outputs])?;
+    compare("linear", &output.to_vec()?, &expected)
+}
+
+fn pooling(device: &Device, input: &[usize], kernel: [usize; 2], stride: usize) -> Outcome {
+    let g = MaxPool2dGeometry::new(input, kernel, stride)?;
+    // A few different values only, so that windows have equals.
+    let x: Vec<f32> = numbers(input.iter().product(), 1).iter().map(|v| (v * 3.0).round()).collect();
+    let (d, d_output) = random(device, &g.output_shape(), 2)?;
+    let (output, choice) = max_pool2d::forward(&g, &device.tensor(input, &x)?)?;
+    let (expected_output, expected_choice) = oracle::max_pool2d_forward(&g, &x);
+    compare_exact("max_pool2d_forward", &output.to_vec()?, &expected_output)?;
+    compare_exact("max_pool2d_forward, choice", &choice.to_vec_u32()?, &expected_choice)?;
+    let d_input = max_pool2d::backward(&g, &choice, &d_output)?.to_vec()?;
+    compare("max_pool2d_backward", &d_input, &oracle::max_pool2d_backward(&g, &expected_choice, &d))
+}
+
+fn elementwise_operations(device: &Device, count: usize) -> Outcome {
+    let (a, ta) = random(device, &[count], 1)?;
+    let (b, tb) = random(device, &[count], 2)?;
+    let filled = device.empty(&[count])?;
+    elementwise::fill(-2.5, &filled)?;
+    compare_exact("fill", &filled.to_vec()?, &vec![-2.5; count])?;
+    let sums: Vec<f32> = a.iter().zip(&b).map(|(a, b)| a + b).collect();
+    compare_exact("add", &elementwise::add(&ta, &tb)?.to_vec()?, &sums)?;
+    let scaled: Vec<f32> = a.iter().map(|a| 3.25 * a).collect();
+    compare_exact("scale", &elementwise::scale(&ta, &device.tensor(&[1], &[3.25])?)?.to_vec()?, &scaled)?;
+    let zeros = device.zeros(&[count], DType::F32)?;
+    compare_exact("zeros", &zeros.to_vec()?, &vec![0.0; count])?;
+    let output = relu::forward(&ta)?;
+    let positive: Vec<f32> = a.iter().map(|&a| if a > 0.0 { a } else { 0.0 }).collect();
+    compare_exact("relu_forward", &output.to_vec()?, &positive)?;
+    let passed: Vec<f32> = a.iter().zip(&b).map(|(&a, &b)| if a > 0.0 { b } else { 0.0 }).collect();
+    compare_exact("relu_backward", &relu::backward(&output, &tb)?.to_vec()?, &passed)
+}
+
+fn dropping(device: &Device, count: usize) -> Outcome {
+    let (x, input) = random(device, &[count], 1)?;
+    let state = StepState::new(0x1234_5678_9abc, 77, 0.0).tensor(device)?;
+    for (probability, stream) in [(0.25, 0), (0.5, 3)] {
+        let output = dropout::apply(Dropout { probability, stream }, &state, &input)?.to_vec()?;
+        let expected = x.iter().enumerate().map(|(i, &x)| {
+            let random = threefry([0x5678_9abc, 0x1234 + stream], [i as u32 / 2, 77])[i % 2];
+            if f64::from(random) / 2_f64.powi(32) < f64::from(probability) {
+                0.0
+            } else {
+                f64::from(x) / (1.0 - f64::from(probability))
+            }
+        });
+        compare("dropout", &output, &exact(expected))?;
+    }
+    Ok(())
+}
+
+fn averaging(device: &Device, shape: [usize; 4]) -> Outcome {
+    let [n, h, w, c] = shape;
+    let (x, input) = random(device, &shape, 1)?;
+    let (d, d_output) = random(device, &[n, c], 2)?;
+    let output = global_avg_pool::forward(&input)?.to_vec()?;
+    compare("global_avg_pool_forward", &output, &oracle::global_avg_pool_forward(h * w, c, &x))?;
+    let d_input = global_avg_pool::backward(shape, &d_output)?.to_vec()?;
+    compare("global_avg_pool_backward", &d_input, &oracle::global_avg_pool_backward(h * w, c, &d))
+}
+
+fn cross_entropy(device: &Device, batch: usize, classes: usize, largest: f32) -> Outcome {
+    let mut logits: Vec<f32> = numbers(batch * classes, 1).iter().map(|v| v * largest).collect();
+    let mut random = RandomStream::new(5, 0);
+    let labels: Vec<u32> = (0..batch).map(|_| random.next_below(classes as u32)).collect();
+    // Two equal largest logits: the first counts.
+    logits[0] = largest * 2.0;
+    logits[1] = largest * 2.0;
+    let result = softmax_cross_entropy::forward(
+        &device.tensor(&[batch, classes], &logits)?,
+        &device.tensor_u32(&[batch], &labels)?,
+    )?;
+    let expected = oracle::softmax_cross_entropy(classes, &logits, &labels);
+    compare("loss", &result.loss.to_vec()?, &[expected.loss])?;
+    compare_exact("correct", &result.correct.to_vec()?, &[expected.correct])?;
+    compare("d_logits", &result.d_logits.to_vec()?, &expected.d_logits)
+}
+
+fn assembling(device: &Device) -> Outcome {
+    let (images, height, width) = (5, 3, 5);
+    let pixels = height * width;
+    let bytes: Vec<u8> = numbers(images * 3 * pixels, 1).iter().map(|v| (v * 127.0 + 128.0) as u8).collect();
+    let labels: Vec<u32> = vec![9, 8, 7, 6, 5];
+    let chunks = [(0, 2), (2, 5)].map(|(start, end): (usize, usize)| {
+        let bytes = &bytes[start * 3 * pixels..end * 3 * pixels];
+        device.tensor_u8(&[end - start, 3, pixels], bytes).map(|images| ImageChunk { start, images })
+    });
+    let [a, b] = chunks;
+    let indices = [4, 1, 2, 0, 4, 3, 1];
+    let output = device.empty(&[indices.len(), height, width, 3])?;
+    let labels_out = device.allocate(&[indices.len()], DType::U32)?;
+    let normalisation = Normalisation::from_mean_std([0.5, 0.1, 0.0], [0.5, 0.25, 1.0]);
+    batch_assembly(
+        &normalisation,
+        &[a?, b?],
+        &device.tensor_u32(&[images], &labels)?,
+        &device.tensor_u32(&[indices.len()], &indices)?,
+        &output,
+        &labels_out,
+    )?;
+    let expected = oracle::batch_assembly(&normalisation, pixels, &bytes, &indices);
+    compare("batch_assembly", &output.to_vec()?, &expected)?;
+    let expected: Vec<u32> = indices.iter().map(|&i| labels[i as usize]).collect();
+    compare_exact("batch_assembly, labels", &labels_out.to_vec_u32()?, &expected)
+}
+
+fn recording_metrics(device: &Device) -> Outcome {
+    let history = device.tensor(&[3, 2], &[-1.0; 6])?;
+    let state = StepState { slot: 1, ..StepState::new(0, 0, 0.0) }.tensor(device)?;
+    record_metrics(&state, &device.tensor(&[1], &[0.5])?, &device.tensor(&[1], &[7.0])?, &history)?;
+    compare_exact("history", &history.to_vec()?, &[-1.0, -1.0, 0.5, 7.0, -1.0, -1.0])
+}
+
+fn sgd_updates(device: &Device, count: usize) -> Outcome {
+    for nesterov in [false, true] {
+        let sgd = Sgd { momentum: 0.9, weight_decay: 0.01, nesterov };
+        let (start, parameter) = random(device, &[count], 1)?;
+        let velocity = device.zeros(&[count], DType::F32)?;
+        let (mut p, mut v): (Vec<f64>, _) = (start.iter().map(|&p| f64::from(p)).collect(), vec![0.0; count]);
+        for step in 0..3 {
+            let (g, gradient) = random(device, &[count], 10 + step)?;
+            let state = StepState::new(0, step, 0.1).tensor(device)?;
+            sgd_step(sgd, &state, &gradient, &parameter, &velocity)?;
+            for i in 0..count {
+                let g = f64::from(g[i]) + 0.01 * p[i];
+                v[i] = 0.9 * v[i] + g;
+                p[i] -= 0.1 * if nesterov { g + 0.9 * v[i] } else { v[i] };
+            }
+        }
+        let near_one = |values: &[f64]| values.iter().map(|&value| Conditioned { value, magnitude: 1.0 }).collect();
+        let (p, v): (Vec<_>, Vec<_>) = (near_one(&p), near_one(&v));
+        compare("parameter", &parameter.to_vec()?, &p)?;
+        compare("velocity", &velocity.to_vec()?, &v)?;
+    }
+    Ok(())
+}
+
+fn adam_updates(device: &Device, count: usize) -> Outcome {
+    let (rate, decay, epsilon) = (0.01, 0.1, 1e-8);
+    for decoupled in [false, true] {
+        let adam = Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.1, decoupled };
+        let (start, parameter) = random(device, &[count], 1)?;
+        let first = device.zeros(&[count], DType::F32)?;
+        let second = device.zeros(&[count], DType::F32)?;
+        let mut p: Vec<f64> = start.iter().map(|&p| f64::from(p)).collect();
+        let (mut m, mut v) = (vec![0.0; count], vec![0.0; count]);
+        for step in 1..4 {
+            let (g, gradient) = random(device, &[count], 10 + step)?;
+            let (c1, c2) = (1.0 - 0.9_f64.powi(step as i32), 1.0 - 0.999_f64.powi(step as i32));
+            let state = StepState {
+                first_moment_correction: c1 as f32,
+                second_moment_correction: c2 as f32,
+                ..StepState::new(0, step, rate as f32)
+            };
+            adam_step(adam, &state.tensor(device)?, &gradient, &parameter, &first, &second)?;
+            for i in 0..count {
+                let mut g = f64::from(g[i]);
+                if decoupled {
+                    p[i] *= 1.0 - rate * decay;
+                } else {
+                    g += decay * p[i];
+                }
+                m[i] = 0.9 * m[i] + 0.1 * g;
+                v[i] = 0.999 * v[i] + 0.001 * g * g;
+                p[i] -= rate / c1 * m[i] / ((v[i] / c2).sqrt() + epsilon);
+            }
+        }
+        let expected: Vec<_> = p.iter().map(|&value| Conditioned { value, magnitude: 1.0 }).collect();
+        compare("parameter", &parameter.to_vec()?, &expected)?;
+    }
+    Ok(())
 }

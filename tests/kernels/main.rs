@@ -28,7 +28,8 @@ fn main() {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
     for (name, run) in cases::all().into_iter().chain(gradients::all()) {
-        trials.push(Trial::test(format!("cpu/{name}"), move || run(&Device::Cpu(CpuDevice::poisoned()))));
+        let on_cpu = run.clone();
+        trials.push(Trial::test(format!("cpu/{name}"), move || on_cpu(&Device::Cpu(CpuDevice::poisoned()))));
         trials.push(Trial::test(format!("gpu/{name}"), move || {
             let gpu = GPU.as_ref().map_err(|e| Failed::from(format!("no GPU to test on: {e}")))?;
             run(&Device::Gpu(gpu.clone()))?;

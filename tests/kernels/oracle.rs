@@ -38,13 +38,7 @@ fn zeros(count: usize) -> Vec<Conditioned> {
     vec![Conditioned::default(); count]
 }
 
-pub fn conv2d_forward(
-    g: &Conv2dGeometry,
-    relu: bool,
-    input: &[f32],
-    weight: &[f32],
-    bias: &[f32],
-) -> Vec<Conditioned> {
+pub fn conv2d_forward(g: &Conv2dGeometry, relu: bool, input: &[f32], weight: &[f32], bias: &[f32]) -> Vec<Conditioned> {
     let mut output = zeros(g.output_shape().iter().product());
     for (i, sum) in output.iter_mut().enumerate() {
         sum.add(f64::from(bias[i % g.out_c]));

@@ -222,8 +222,7 @@ pub(super) fn conv2d_backward_weight(
     partial: &mut [f32],
 ) {
     let window = forward_window(g);
-    let (source_y, source_x) =
-        (forward_tap(g.stride, g.pad_top, g.in_h), forward_tap(g.stride, g.pad_left, g.in_w));
+    let (source_y, source_x) = (forward_tap(g.stride, g.pad_top, g.in_h), forward_tap(g.stride, g.pad_left, g.in_w));
     let products = g.products();
     let share = (products + 1) * g.out_c;
     partial.par_chunks_exact_mut(share).enumerate().for_each_init(Vec::new, |patches, (split, sums)| {

@@ -153,7 +153,13 @@ struct Splits {
 ///
 /// # Errors
 /// If an operand's shape differs from the geometry's, or they are on different devices.
-pub fn forward(geometry: &Conv2dGeometry, relu: bool, input: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+pub fn forward(
+    geometry: &Conv2dGeometry,
+    relu: bool,
+    input: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+) -> Result<Tensor> {
     const OP: &str = "conv2d_forward";
     let device = common_device(OP, &[input, weight, bias])?;
     expect(OP, "input", input, &geometry.input_shape(), DType::F32)?;
@@ -169,15 +175,9 @@ pub fn forward(geometry: &Conv2dGeometry, relu: bool, input: &Tensor, weight: &T
             &bias.cpu(OP)?.read(),
             &mut output.cpu(OP)?.write(),
         ),
-        Device::Gpu(gpu) => gpu::conv2d_forward(
-            gpu,
-            geometry,
-            relu,
-            input.gpu(OP)?,
-            weight.gpu(OP)?,
-            bias.gpu(OP)?,
-            output.gpu(OP)?,
-        )?,
+        Device::Gpu(gpu) => {
+            gpu::conv2d_forward(gpu, geometry, relu, input.gpu(OP)?, weight.gpu(OP)?, bias.gpu(OP)?, output.gpu(OP)?)?
+        }
     }
     Ok(output)
 }
@@ -196,13 +196,9 @@ pub fn backward_input(geometry: &Conv2dGeometry, d_output: &Tensor, weight: &Ten
             &transposed.cpu(OP)?.read(),
             &mut d_input.cpu(OP)?.write(),
         ),
-        Device::Gpu(gpu) => gpu::conv2d_backward_input(
-            gpu,
-            geometry,
-            d_output.gpu(OP)?,
-            transposed.gpu(OP)?,
-            d_input.gpu(OP)?,
-        )?,
+        Device::Gpu(gpu) => {
+            gpu::conv2d_backward_input(gpu, geometry, d_output.gpu(OP)?, transposed.gpu(OP)?, d_input.gpu(OP)?)?
+        }
     }
     Ok(d_input)
 }
@@ -238,14 +234,9 @@ pub fn backward_weight(geometry: &Conv2dGeometry, input: &Tensor, d_output: &Ten
             &d_output.cpu(OP)?.read(),
             &mut partial.cpu(OP)?.write(),
         ),
-        Device::Gpu(gpu) => gpu::conv2d_backward_weight(
-            gpu,
-            geometry,
-            splits,
-            input.gpu(OP)?,
-            d_output.gpu(OP)?,
-            partial.gpu(OP)?,
-        )?,
+        Device::Gpu(gpu) => {
+            gpu::conv2d_backward_weight(gpu, geometry, splits, input.gpu(OP)?, d_output.gpu(OP)?, partial.gpu(OP)?)?
+        }
     }
     split_k_reduce(&partial, &geometry.weight_shape())
 }

@@ -1,7 +1,7 @@
 //! Fully connected layers: a 1×1 convolution of one-pixel images, run by the convolution kernels.
 
-use super::conv2d::{self, Conv2dBackward, Conv2dGeometry, Padding};
 use super::Backward;
+use super::conv2d::{self, Conv2dBackward, Conv2dGeometry, Padding};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -11,12 +11,9 @@ use crate::tensor::Tensor;
 /// If the shapes do not fit together.
 pub fn geometry(input: &[usize], weight: &[usize]) -> Result<Conv2dGeometry> {
     match (input, weight) {
-        (&[batch, features], &[in_features, out_features]) if features == in_features => Conv2dGeometry::new(
-            &[batch, 1, 1, in_features],
-            &[1, 1, in_features, out_features],
-            1,
-            Padding::Valid,
-        ),
+        (&[batch, features], &[in_features, out_features]) if features == in_features => {
+            Conv2dGeometry::new(&[batch, 1, 1, in_features], &[1, 1, in_features, out_features], 1, Padding::Valid)
+        }
         _ => Err(Error::shape("linear", format!("input {input:?} does not fit weight {weight:?}"))),
     }
 }

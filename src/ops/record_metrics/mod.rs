@@ -27,12 +27,7 @@ pub fn record_metrics(state: &Tensor, loss: &Tensor, correct: &Tensor, history: 
             if state.slot as usize >= slots {
                 return Err(Error::shape(OP, format!("slot {} of {slots}", state.slot)));
             }
-            cpu::record_metrics(
-                &state,
-                &loss.cpu(OP)?.read(),
-                &correct.cpu(OP)?.read(),
-                &mut history.cpu(OP)?.write(),
-            );
+            cpu::record_metrics(&state, &loss.cpu(OP)?.read(), &correct.cpu(OP)?.read(), &mut history.cpu(OP)?.write());
         }
         Device::Gpu(gpu) => {
             gpu::record_metrics(gpu, state.gpu(OP)?, loss.gpu(OP)?, correct.gpu(OP)?, history.gpu(OP)?)?;

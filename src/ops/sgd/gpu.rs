@@ -15,8 +15,7 @@ pub(super) fn sgd_step(
     velocity: &GpuBuffer,
 ) -> Result<()> {
     const OP: &str = "sgd_step";
-    let uniform =
-        [as_u32(OP, count)?, sgd.momentum.to_bits(), sgd.weight_decay.to_bits(), u32::from(sgd.nesterov)];
+    let uniform = [as_u32(OP, count)?, sgd.momentum.to_bits(), sgd.weight_decay.to_bits(), u32::from(sgd.nesterov)];
     let buffers = [state, gradient, parameter, velocity];
     launch_elementwise(gpu, OP, &[], bytemuck::cast_slice(&uniform), &buffers, count)
 }

@@ -1,0 +1,30 @@
+//! The official CIFAR-10 binary layout.
+//!
+//! A folder holds `data_batch_*.bin` and `test_batch.bin`, each a sequence of
+//! 3073-byte records: a label byte, then the planes red, green and blue of
+//! 1024 bytes, each from the top left row by row. `batches.meta.txt` names the
+//! classes, one a line.
+
+mod read;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use read::load_folder;
+pub use write::write_folder;
+
+pub(super) use write::{MAX_CLASSES, check_destination};
+
+use super::IMAGE_BYTES;
+
+const RECORD_BYTES: usize = 1 + IMAGE_BYTES;
+const TRAIN_PREFIX: &str = "data_batch_";
+const TRAIN_SUFFIX: &str = ".bin";
+const TEST_FILE: &str = "test_batch.bin";
+const CLASS_FILE: &str = "batches.meta.txt";
+
+/// The folder the official archive unpacks to.
+const OFFICIAL_FOLDER: &str = "cifar-10-batches-bin";
+
+/// Images of a split at most: 3 GiB, so that a wrong file cannot eat the memory.
+pub(super) const MAX_IMAGES: u64 = 1 << 20;

@@ -1,0 +1,276 @@
+//! What can be wrong with a data set on disk, and what mends it.
+
+mod hint;
+
+use super::{IMAGE_BYTES, IMAGE_SIDE, Split};
+use std::io;
+use std::path::PathBuf;
+
+/// Why a data set could not be read, written or imported.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// The operating system refused something.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, as in "cannot `read` …".
+        action: &'static str,
+        /// The file or folder it was tried on.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+
+    /// The folder given as a data set does not exist.
+    #[error("there is no folder {}", path.display())]
+    FolderAbsent {
+        /// The path given.
+        path: PathBuf,
+    },
+
+    /// The path given as a data set folder is something else.
+    #[error("{} is not a folder", path.display())]
+    NotAFolder {
+        /// The path given.
+        path: PathBuf,
+    },
+
+    /// A folder holds no training batches.
+    #[error("{} holds no data_batch_*.bin file", folder.display())]
+    NoTrainBatches {
+        /// The folder looked into.
+        folder: PathBuf,
+    },
+
+    /// A folder holds no test batch.
+    #[error("{} holds no test_batch.bin", folder.display())]
+    NoTestBatch {
+        /// The folder looked into.
+        folder: PathBuf,
+    },
+
+    /// A batch file has no bytes.
+    #[error("{} is empty (0 records)", file.display())]
+    EmptyFile {
+        /// The batch file.
+        file: PathBuf,
+    },
+
+    /// A batch file ends inside a record.
+    #[error(
+        "{} has {size} bytes: record {} at offset {} is cut short, with {remainder} of {} bytes",
+        file.display(), size / RECORD, size - remainder, RECORD
+    )]
+    TornRecord {
+        /// The batch file.
+        file: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+        /// Bytes after the last whole record.
+        remainder: u64,
+    },
+
+    /// A record's label byte names no class.
+    #[error(
+        "{}: record {record} at offset {} has label {label}, but labels go from 0 to {}",
+        file.display(), record * RECORD, classes.saturating_sub(1)
+    )]
+    LabelOutOfRange {
+        /// The batch file.
+        file: PathBuf,
+        /// Index of the record in that file, from 0.
+        record: u64,
+        /// The label found.
+        label: u8,
+        /// The number of classes the set has.
+        classes: usize,
+    },
+
+    /// The list of class names of a folder cannot be used.
+    #[error("{}: {reason}", file.display())]
+    BadClassFile {
+        /// The list's file.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// The files together hold more images than this program takes.
+    #[error("{} would bring the {split} split to {images} images; at most {limit} are taken", path.display())]
+    TooManyImages {
+        /// The file or archive that passed the limit.
+        path: PathBuf,
+        /// The split that grew too large.
+        split: Split,
+        /// Images of the split so far.
+        images: u64,
+        /// The limit.
+        limit: u64,
+    },
+
+    /// Image bytes and labels handed to a constructor disagree in number.
+    #[error("{bytes} image bytes do not make {labels} images of {IMAGE_BYTES} bytes")]
+    ImageBytes {
+        /// Bytes handed over.
+        bytes: usize,
+        /// Labels handed over.
+        labels: usize,
+    },
+
+    /// A label handed to a constructor names no class.
+    #[error("image {record} has label {label}, but there {} {classes} class name{}",
+        if *classes == 1 { "is" } else { "are" }, if *classes == 1 { "" } else { "s" })]
+    UnknownLabel {
+        /// Index of the image.
+        record: usize,
+        /// Its label.
+        label: u16,
+        /// The number of classes named.
+        classes: usize,
+    },
+
+    /// Class names are missing, repeated, or do not fit on one line each.
+    #[error("the class names cannot be used: {reason}")]
+    ClassNames {
+        /// What is wrong with them.
+        reason: String,
+    },
+
+    /// The two splits do not name the same classes in the same order.
+    #[error("the training and test splits name different classes")]
+    ClassesDiffer,
+
+    /// A split without images, handed to the writer.
+    #[error("the {split} split is empty; the format has no empty files")]
+    EmptySplit {
+        /// The split.
+        split: Split,
+    },
+
+    /// More classes than the label byte of the layout can tell apart.
+    #[error("{classes} classes do not fit the one-byte label of the format, which takes {limit}")]
+    TooManyClasses {
+        /// Classes found.
+        classes: usize,
+        /// The limit.
+        limit: usize,
+    },
+
+    /// The place to write to is taken.
+    #[error("{} already exists and is not an empty folder", path.display())]
+    DestinationTaken {
+        /// The destination.
+        path: PathBuf,
+    },
+
+    /// A split has no images.
+    #[error("{} holds no {split} images", path.display())]
+    NoImages {
+        /// The source looked into.
+        path: PathBuf,
+        /// The split that is empty.
+        split: Split,
+    },
+
+    /// A class of the test split has no training images.
+    #[error("{}: class {class:?} has test images but no training images", path.display())]
+    TestOnlyClass {
+        /// The source looked into.
+        path: PathBuf,
+        /// The class.
+        class: String,
+    },
+
+    /// Image trees under two different top folders.
+    #[error("{} holds two image trees, below {first:?} and below {second:?}", path.display())]
+    TwoTrees {
+        /// The source looked into.
+        path: PathBuf,
+        /// The top folder met first; empty for the source itself.
+        first: String,
+        /// The other one.
+        second: String,
+    },
+
+    /// A file to import is no tar archive in a compression that is known.
+    #[error(
+        "{} is neither a folder nor a tar, tar.gz or tar.xz archive (it begins with {})",
+        path.display(), hex(start)
+    )]
+    UnknownArchive {
+        /// The file.
+        path: PathBuf,
+        /// Its first bytes, at most eight.
+        start: Vec<u8>,
+    },
+
+    /// An archive is damaged or cut short.
+    #[error("{}: damaged archive near unpacked offset {offset}: {source}", path.display())]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// Bytes of the tar stream read so far.
+        offset: u64,
+        /// The decoder's complaint.
+        source: io::Error,
+    },
+
+    /// An archive unpacks to more than is taken.
+    #[error("{} unpacks to more than {limit} bytes", path.display())]
+    ArchiveTooLarge {
+        /// The archive.
+        path: PathBuf,
+        /// The limit in bytes.
+        limit: u64,
+    },
+
+    /// A file of a tree or archive is too large to be an image of 32×32.
+    #[error("{file}: {size} bytes is too large for a {IMAGE_SIDE}×{IMAGE_SIDE} image; at most {limit} are read")]
+    FileTooLarge {
+        /// The file, or the entry of the archive.
+        file: String,
+        /// Its size in bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+
+    /// An image file that does not decode.
+    #[error("{file}: not a readable JPEG or PNG image: {source}")]
+    Undecodable {
+        /// The file, or the entry of the archive.
+        file: String,
+        /// The decoder's complaint.
+        source: image::ImageError,
+    },
+
+    /// An image of another size than 32×32.
+    #[error("{file}: the image is {width}×{height}, not {IMAGE_SIDE}×{IMAGE_SIDE}")]
+    WrongSize {
+        /// The file, or the entry of the archive.
+        file: String,
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+    },
+}
+
+/// Bytes of a record: label and image.
+const RECORD: u64 = 1 + IMAGE_BYTES as u64;
+
+impl DataError {
+    /// For `map_err` on a call that did `action` to `path`.
+    pub(super) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    if bytes.is_empty() {
+        return "nothing".to_owned();
+    }
+    let bytes: Vec<String> = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    bytes.join(" ")
+}

@@ -1,0 +1,217 @@
+//! Sorts the files of a source into splits and classes, and decodes them.
+
+use super::decode::decode;
+use super::place::{Met, Place, sort_out};
+use super::{ImportPhase, ImportProgress, Limits, MAX_CLASSES};
+use crate::data::rng::SplitMix64;
+use crate::data::{DataError, Dataset, IMAGE_BYTES, Split, Splits};
+use rayon::prelude::*;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Files decoded together, and the bytes of them held at most before that.
+const GROUP_FILES: usize = 512;
+const GROUP_BYTES: usize = 32 << 20;
+
+/// Names the order of the imported images; another value is another data set.
+const SHUFFLE_SEED: u64 = 10;
+
+/// Where a file's bytes come from.
+pub(super) enum Content {
+    /// Already read, from an archive.
+    Bytes(Vec<u8>),
+    /// Still in a file, to be read by the thread that decodes it.
+    File(PathBuf),
+}
+
+/// An image file whose turn to be decoded has not come.
+struct Pending {
+    /// The name errors give it.
+    file: String,
+    place: Place,
+    content: Content,
+}
+
+/// The images of one split, in the order they were met.
+#[derive(Default)]
+struct Gathered {
+    /// Class, file name and position in `pixels`.
+    places: Vec<(String, String, usize)>,
+    pixels: Vec<u8>,
+}
+
+/// Takes in the files of one source, in any order.
+pub(super) struct Collector<'a> {
+    source: &'a Path,
+    limits: &'a Limits,
+    progress: &'a dyn Fn(ImportProgress),
+    /// Images the source has in all, once that is known.
+    pub(super) total: Option<u64>,
+    top: Option<String>,
+    pending: Vec<Pending>,
+    pending_bytes: usize,
+    train: Gathered,
+    test: Gathered,
+    skipped: u64,
+    first_skipped: Option<String>,
+}
+
+impl<'a> Collector<'a> {
+    pub(super) fn new(source: &'a Path, limits: &'a Limits, progress: &'a dyn Fn(ImportProgress)) -> Self {
+        Self {
+            source,
+            limits,
+            progress,
+            total: None,
+            top: None,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            train: Gathered::default(),
+            test: Gathered::default(),
+            skipped: 0,
+            first_skipped: None,
+        }
+    }
+
+    /// Says whether the file at `path`, relative to the source and with `/`
+    /// between its parts, is an image to hand to [`Collector::push`].
+    pub(super) fn meet(&mut self, path: &str) -> Result<Option<Place>, DataError> {
+        match sort_out(path) {
+            Met::Image { top, place } => {
+                let first = self.top.get_or_insert_with(|| top.clone());
+                if *first != top {
+                    return Err(DataError::TwoTrees { path: self.source.into(), first: first.clone(), second: top });
+                }
+                return Ok(Some(place));
+            }
+            Met::Other => self.skip(path),
+            Met::Hidden => {}
+        }
+        Ok(None)
+    }
+
+    /// Counts a file that cannot be an image.
+    pub(super) fn skip(&mut self, path: &str) {
+        self.skipped += 1;
+        self.first_skipped.get_or_insert_with(|| path.to_owned());
+    }
+
+    /// The error for a file of `size` bytes, if that is too large.
+    pub(super) fn check_size(&self, file: &str, size: u64) -> Result<(), DataError> {
+        check_size(file, size, self.limits.file_bytes)
+    }
+
+    /// Takes an image, which errors will call `file`.
+    pub(super) fn push(&mut self, file: String, place: Place, content: Content) -> Result<(), DataError> {
+        if let Content::Bytes(bytes) = &content {
+            self.pending_bytes += bytes.len();
+        }
+        self.pending.push(Pending { file, place, content });
+        if self.pending.len() >= GROUP_FILES || self.pending_bytes >= GROUP_BYTES {
+            self.decode_pending()?;
+        }
+        Ok(())
+    }
+
+    fn decode_pending(&mut self) -> Result<(), DataError> {
+        let limit = self.limits.file_bytes;
+        let pending = std::mem::take(&mut self.pending);
+        self.pending_bytes = 0;
+        let decoded: Vec<_> = pending.par_iter().map(|image| load(image, limit)).collect();
+        // In order, so that of several errors always the same one is told.
+        for (image, pixels) in pending.into_iter().zip(decoded) {
+            let split = image.place.split;
+            let into = match split {
+                Split::Train => &mut self.train,
+                Split::Test => &mut self.test,
+            };
+            let index = into.places.len();
+            if index as u64 >= self.limits.images {
+                return Err(DataError::TooManyImages {
+                    path: self.source.into(),
+                    split,
+                    images: index as u64 + 1,
+                    limit: self.limits.images,
+                });
+            }
+            into.pixels.extend_from_slice(&pixels?);
+            into.places.push((image.place.class, image.place.name, index));
+        }
+        (self.progress)(ImportProgress {
+            phase: ImportPhase::Decode,
+            done: (self.train.places.len() + self.test.places.len()) as u64,
+            total: self.total,
+        });
+        Ok(())
+    }
+
+    /// The finished set, the number of files skipped, and one of these.
+    pub(super) fn finish(mut self) -> Result<(Splits, u64, Option<String>), DataError> {
+        self.decode_pending()?;
+        for (split, gathered) in [(Split::Train, &self.train), (Split::Test, &self.test)] {
+            if gathered.places.is_empty() {
+                return Err(DataError::NoImages { path: self.source.into(), split });
+            }
+        }
+        let classes = self.train.classes();
+        if let Some(&class) = self.test.classes().difference(&classes).next() {
+            return Err(DataError::TestOnlyClass { path: self.source.into(), class: class.to_owned() });
+        }
+        if classes.len() > MAX_CLASSES {
+            return Err(DataError::TooManyClasses { classes: classes.len(), limit: MAX_CLASSES });
+        }
+        let classes: Vec<String> = classes.into_iter().map(str::to_owned).collect();
+        let splits = Splits {
+            train: self.train.ordered(0, &classes)?,
+            test: self.test.ordered(1, &classes)?,
+            source: self.source.display().to_string(),
+        };
+        Ok((splits, self.skipped, self.first_skipped))
+    }
+}
+
+impl Gathered {
+    fn classes(&self) -> BTreeSet<&str> {
+        self.places.iter().map(|place| place.0.as_str()).collect()
+    }
+
+    /// Sorted by class and file name, then shuffled; `stream` keeps the splits
+    /// from sharing one permutation.
+    fn ordered(&self, stream: u64, classes: &[String]) -> Result<Dataset, DataError> {
+        let mut order: Vec<_> = self.places.iter().collect();
+        order.sort();
+        SplitMix64::at(SHUFFLE_SEED, stream, 0).shuffle(&mut order);
+        let mut images = Vec::with_capacity(self.pixels.len());
+        let mut labels = Vec::with_capacity(order.len());
+        for (class, _, index) in order {
+            let start = index * IMAGE_BYTES;
+            images.extend_from_slice(&self.pixels[start..start + IMAGE_BYTES]);
+            // The caller's list is sorted and holds every class met.
+            labels.push(classes.partition_point(|name| name < class) as u16);
+        }
+        Dataset::new(images, labels, classes.to_vec())
+    }
+}
+
+fn load(image: &Pending, limit: u64) -> Result<[u8; IMAGE_BYTES], DataError> {
+    match &image.content {
+        Content::Bytes(bytes) => decode(&image.file, bytes),
+        Content::File(path) => {
+            let file = File::open(path).map_err(DataError::io("open", path))?;
+            let mut bytes = Vec::new();
+            // One byte past the limit shows that there is more.
+            file.take(limit + 1).read_to_end(&mut bytes).map_err(DataError::io("read", path))?;
+            check_size(&image.file, bytes.len() as u64, limit)?;
+            decode(&image.file, &bytes)
+        }
+    }
+}
+
+fn check_size(file: &str, size: u64, limit: u64) -> Result<(), DataError> {
+    if size <= limit {
+        return Ok(());
+    }
+    Err(DataError::FileTooLarge { file: file.to_owned(), size, limit })
+}

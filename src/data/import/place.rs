@@ -1,0 +1,82 @@
+//! Tells from a file's path what it is.
+
+use crate::data::Split;
+
+/// The place of an image in the set.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) split: Split,
+    pub(super) class: String,
+    pub(super) name: String,
+}
+
+/// What a path inside a source stands for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Met {
+    /// An image, below the folder `top`, or at the top if that is empty.
+    Image { top: String, place: Place },
+    /// A file that is nobody's business.
+    Hidden,
+    /// Anything else, which the user is told of.
+    Other,
+}
+
+/// Reads `[top/]split/class/file`.
+pub(super) fn sort_out(path: &str) -> Met {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if parts.contains(&"..") {
+        return Met::Other;
+    }
+    // `__MACOSX` holds the `._*` companions some archivers add.
+    if parts.iter().any(|p| p.starts_with('.') || *p == "__MACOSX") {
+        return Met::Hidden;
+    }
+    let (top, split, class, name) = match parts[..] {
+        [split, class, name] => ("", split, class, name),
+        [top, split, class, name] => (top, split, class, name),
+        _ => return Met::Other,
+    };
+    let split = [Split::Train, Split::Test].into_iter().find(|s| s.name() == split);
+    match split {
+        Some(split) if has_image_ending(name) => {
+            Met::Image { top: top.to_owned(), place: Place { split, class: class.to_owned(), name: name.to_owned() } }
+        }
+        _ => Met::Other,
+    }
+}
+
+fn has_image_ending(name: &str) -> bool {
+    name.rsplit_once('.')
+        .is_some_and(|(_, ending)| ["jpg", "jpeg", "png"].iter().any(|known| ending.eq_ignore_ascii_case(known)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sorts_paths_out() {
+        let image = |top: &str, split| Met::Image {
+            top: top.into(),
+            place: Place { split, class: "cat".into(), name: "1.JPG".into() },
+        };
+        assert_eq!(sort_out("train/cat/1.JPG"), image("", Split::Train));
+        assert_eq!(sort_out("./test/cat/1.JPG"), image("", Split::Test));
+        assert_eq!(sort_out("set/test//cat/1.JPG"), image("set", Split::Test));
+        for hidden in ["train/cat/._1.jpg", ".git/train/cat/1.jpg", "__MACOSX/train/cat/1.jpg"] {
+            assert_eq!(sort_out(hidden), Met::Hidden, "{hidden}");
+        }
+        for other in [
+            "README.md",
+            "train/1.jpg",
+            "train/cat/1.gif",
+            "train/cat/jpg",
+            "valid/cat/1.jpg",
+            "a/b/train/cat/1.jpg",
+            "../train/cat/1.jpg",
+            "train/cat/deep/1.jpg",
+        ] {
+            assert_eq!(sort_out(other), Met::Other, "{other}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Draws one synthetic image with integer arithmetic only.
+
+use super::shape::{Shape, UNIT};
+use crate::data::rng::SplitMix64;
+use crate::data::{IMAGE_BYTES, IMAGE_SIDE};
+
+const PLANE: usize = IMAGE_SIDE * IMAGE_SIDE;
+
+/// Positions are counted in 1/64 of a pixel.
+const SUB: i64 = 64;
+
+/// Rotations are fixed-point with this many fraction bits.
+const ROTATION_BITS: u32 = 16;
+
+/// Samples per pixel side; their mean gives the soft edges.
+const SAMPLES: i64 = 4;
+
+type Rgb = [i64; 3];
+
+/// Draws `shape` on a random ground into `image` (planes R, G, B).
+///
+/// Colour, polarity, place, size, turn, ground, clutter and noise all come
+/// from `rng`; only the outline tells the class.
+pub(super) fn draw(shape: Shape, rng: &mut SplitMix64, image: &mut [u8; IMAGE_BYTES]) {
+    let (ground, ink) = colours(rng);
+    let mut canvas = gradient(ground, rng);
+    clutter(&mut canvas, rng);
+    let placed = Placed::random(shape, rng);
+    for (index, pixel) in canvas.iter_mut().enumerate() {
+        let (x, y) = ((index % IMAGE_SIDE) as i64, (index / IMAGE_SIDE) as i64);
+        blend(pixel, ink, placed.coverage(x, y), SAMPLES * SAMPLES);
+    }
+    let amplitude = rng.between(8, 28);
+    for (index, pixel) in canvas.iter().enumerate() {
+        let bits = rng.next_u64().to_le_bytes();
+        for (channel, &value) in pixel.iter().enumerate() {
+            // The sum of two bytes: a triangular distribution around zero.
+            let noise = i64::from(bits[2 * channel]) + i64::from(bits[2 * channel + 1]) - 255;
+            let value = value + noise * amplitude / 255;
+            image[channel * PLANE + index] = value.clamp(0, 255) as u8;
+        }
+    }
+}
+
+/// Two colours at least 90 apart in brightness, either of them the brighter.
+fn colours(rng: &mut SplitMix64) -> (Rgb, Rgb) {
+    loop {
+        let mut colour = || std::array::from_fn(|_| rng.between(20, 235));
+        let (ground, ink): (Rgb, Rgb) = (colour(), colour());
+        if (brightness(ground) - brightness(ink)).abs() >= 90 {
+            return (ground, ink);
+        }
+    }
+}
+
+fn brightness([r, g, b]: Rgb) -> i64 {
+    (2 * r + 5 * g + b) / 8
+}
+
+/// `base` with a linear ramp across the image in a random direction.
+fn gradient(base: Rgb, rng: &mut SplitMix64) -> [Rgb; PLANE] {
+    let slope: [(i64, i64); 3] = std::array::from_fn(|_| (rng.between(-24, 24), rng.between(-24, 24)));
+    std::array::from_fn(|index| {
+        let side = IMAGE_SIDE as i64;
+        let (x, y) = ((index % IMAGE_SIDE) as i64, (index / IMAGE_SIDE) as i64);
+        std::array::from_fn(|channel| {
+            let (across, down) = slope[channel];
+            base[channel] + (across * (2 * x - side) + down * (2 * y - side)) / side
+        })
+    })
+}
+
+/// Up to three small blots and up to one thin line, all fainter than the ink may be.
+fn clutter(canvas: &mut [Rgb; PLANE], rng: &mut SplitMix64) {
+    let side = IMAGE_SIDE as i64;
+    for _ in 0..rng.between(0, 3) {
+        let colour = std::array::from_fn(|_| rng.between(20, 235));
+        let (cx, cy) = (rng.between(0, side * SUB), rng.between(0, side * SUB));
+        let radius = rng.between(SUB, 2 * SUB);
+        each_pixel(canvas, |x, y, pixel| {
+            let (dx, dy) = (x - cx, y - cy);
+            blend(pixel, colour, i64::from(dx * dx + dy * dy <= radius * radius), 1);
+        });
+    }
+    if rng.below(2) == 0 {
+        let colour = std::array::from_fn(|_| rng.between(20, 235));
+        let upright = rng.below(2) == 0;
+        let place = rng.between(0, side * SUB);
+        let lean = rng.between(-16, 16);
+        each_pixel(canvas, |x, y, pixel| {
+            let (along, across) = if upright { (y, x) } else { (x, y) };
+            let off = (across - place - lean * along / 64).abs();
+            blend(pixel, colour, i64::from(off <= SUB / 2), 2);
+        });
+    }
+}
+
+/// Calls `paint` with each pixel's centre, in 1/64 of a pixel.
+fn each_pixel(canvas: &mut [Rgb; PLANE], mut paint: impl FnMut(i64, i64, &mut Rgb)) {
+    for (index, pixel) in canvas.iter_mut().enumerate() {
+        let (x, y) = ((index % IMAGE_SIDE) as i64, (index / IMAGE_SIDE) as i64);
+        paint(x * SUB + SUB / 2, y * SUB + SUB / 2, pixel);
+    }
+}
+
+/// Moves `pixel` towards `colour` by `part / whole`.
+fn blend(pixel: &mut Rgb, colour: Rgb, part: i64, whole: i64) {
+    for (value, towards) in pixel.iter_mut().zip(colour) {
+        *value += (towards - *value) * part / whole;
+    }
+}
+
+/// A shape with its place, size and turn in the image.
+struct Placed {
+    shape: Shape,
+    centre: (i64, i64),
+    radius: i64,
+    cos: i64,
+    sin: i64,
+}
+
+impl Placed {
+    fn random(shape: Shape, rng: &mut SplitMix64) -> Self {
+        let radius = rng.between(7 * SUB, 12 * SUB);
+        // The whole shape stays inside, apart from corners it turns outwards.
+        let slack = IMAGE_SIDE as i64 * SUB - 2 * radius;
+        let centre = (radius + rng.between(0, slack), radius + rng.between(0, slack));
+        // With t = tan(angle / 2) rational, cosine and sine are rational too,
+        // so no library sine can make the bytes differ between platforms.
+        // 34/256 is an angle of 15 degrees.
+        let (t, whole) = (rng.between(-34, 34), 256);
+        let norm = whole * whole + t * t;
+        Self {
+            shape,
+            centre,
+            radius,
+            cos: ((whole * whole - t * t) << ROTATION_BITS) / norm,
+            sin: ((2 * t * whole) << ROTATION_BITS) / norm,
+        }
+    }
+
+    /// How many of the `SAMPLES²` points of pixel `(x, y)` the shape covers.
+    fn coverage(&self, x: i64, y: i64) -> i64 {
+        let (dx, dy) = (x * SUB - self.centre.0, y * SUB - self.centre.1);
+        // No shape reaches further than its box's diagonal, plus one pixel.
+        let reach = self.radius * 3 / 2 + SUB;
+        if dx * dx + dy * dy > reach * reach {
+            return 0;
+        }
+        let step = SUB / SAMPLES;
+        let samples = || (0..SAMPLES).map(|i| i * step + step / 2);
+        let mut covered = 0;
+        for sy in samples() {
+            for sx in samples() {
+                let (px, py) = (dx + sx, dy + sy);
+                let u = ((self.cos * px + self.sin * py) * UNIT / self.radius) >> ROTATION_BITS;
+                let v = ((self.cos * py - self.sin * px) * UNIT / self.radius) >> ROTATION_BITS;
+                covered += i64::from(self.shape.covers(u, v));
+            }
+        }
+        covered
+    }
+}

@@ -1,0 +1,203 @@
+//! Finite-difference checks of the tape: the operation stands mid-graph, between two others, and its result is summed
+//! with random weights, because a backward that drops its upstream cotangent does not show under a uniform one.
+
+use std::sync::Arc;
+
+use cifar_gpu::ops::StepState;
+use cifar_gpu::ops::conv2d::Padding;
+use cifar_gpu::tape::{Tape, Var};
+use cifar_gpu::{Device, Tensor};
+
+use crate::Outcome;
+use crate::cases::{Run, numbers};
+
+/// Step of the central difference; piecewise linear operations have no other error than rounding within it.
+const EPSILON: f32 = 1e-3;
+/// Largest relative difference between gradient and difference quotient.
+const TOLERANCE: f64 = 2e-3;
+
+/// What is checked: from an input `[2, 6, 6, 4]` to anything.
+type Operation = fn(&Tape, &Var, &Device) -> cifar_gpu::Result<Var>;
+
+pub fn all() -> Vec<(String, Run)> {
+    let operations: [(&str, Operation); 9] = [
+        ("conv2d", |tape, x, device| {
+            tape.conv2d(
+                x,
+                &parameter(tape, device, "w", &[3, 3, 4, 5])?,
+                &parameter(tape, device, "b", &[5])?,
+                2,
+                Padding::Same,
+                false,
+            )
+        }),
+        ("conv2d_relu", |tape, x, device| {
+            tape.conv2d(
+                x,
+                &parameter(tape, device, "w", &[3, 3, 4, 5])?,
+                &parameter(tape, device, "b", &[5])?,
+                1,
+                Padding::Valid,
+                true,
+            )
+        }),
+        ("linear", |tape, x, device| {
+            let flat = tape.flatten(x)?;
+            tape.linear(&flat, &parameter(tape, device, "w", &[144, 7])?, &parameter(tape, device, "b", &[7])?, false)
+        }),
+        ("relu", |tape, x, _| tape.relu(x)),
+        ("max_pool2d", |tape, x, _| tape.max_pool2d(x, 3, 2)),
+        ("global_avg_pool", |tape, x, _| tape.global_avg_pool(x)),
+        ("dropout", |tape, x, _| tape.dropout(x, 0.4)),
+        ("add_of_a_value_to_itself", |tape, x, _| tape.add(x, &tape.relu(x)?)),
+        ("parameter_used_twice", |tape, x, device| {
+            let (w, b) = (parameter(tape, device, "w", &[1, 1, 4, 4])?, parameter(tape, device, "b", &[4])?);
+            let once = tape.conv2d(x, &w, &b, 1, Padding::Same, false)?;
+            let (w, b) = (parameter(tape, device, "w", &[1, 1, 4, 4])?, parameter(tape, device, "b", &[4])?);
+            tape.conv2d(&once, &w, &b, 1, Padding::Same, false)
+        }),
+    ];
+    let mut all: Vec<(String, Run)> = operations
+        .into_iter()
+        .map(|(name, operation)| {
+            let run: Run = Arc::new(move |device: &Device| check(device, operation));
+            (format!("gradient/{name}"), run)
+        })
+        .collect();
+    all.push(("gradient/softmax_cross_entropy".into(), Arc::new(check_loss)));
+    all.push(("tape/missing_gradient_is_named".into(), Arc::new(missing_gradient)));
+    all
+}
+
+fn parameter(tape: &Tape, device: &Device, name: &str, shape: &[usize]) -> cifar_gpu::Result<Var> {
+    let moved = MOVED.with_borrow(|moved| moved.clone().filter(|(moved, _)| moved == name));
+    let usual = || device.tensor(shape, &numbers(shape.iter().product(), 20 + shape.len() as u32));
+    Ok(tape.parameter(name, &moved.map_or_else(usual, |(_, tensor)| Ok(tensor))?))
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+}
+
+fn agree(gradient: f64, quotient: f64, scale: f64) -> Outcome {
+    if (gradient - quotient).abs() <= TOLERANCE * scale.max(quotient.abs()) {
+        Ok(())
+    } else {
+        Err(format!("gradient {gradient}, difference quotient {quotient}").into())
+    }
+}
+
+/// Before the operation: a 1×1 convolution that keeps values apart from each other and from the kinks at zero.
+fn before(tape: &Tape, x: &Var, device: &Device) -> cifar_gpu::Result<Var> {
+    let mut weight = [0.0; 16];
+    for c in 0..4 {
+        weight[c * 4 + (c + 1) % 4] = 1.5;
+    }
+    let weight = tape.constant(&device.tensor(&[1, 1, 4, 4], &weight)?);
+    let bias = tape.constant(&device.tensor(&[4], &[0.0; 4])?);
+    tape.conv2d(x, &weight, &bias, 1, Padding::Valid, false)
+}
+
+fn check(device: &Device, operation: Operation) -> Outcome {
+    const SHAPE: [usize; 4] = [2, 6, 6, 4];
+    const COUNT: usize = 288;
+    // All different, at least 0.01 apart and 0.005 from zero, in a scattered order: no kink lies within EPSILON.
+    let x: Vec<f32> = (0..COUNT).map(|i| ((i * 89 % COUNT) as f32 - 143.5) * 0.01).collect();
+    let direction = numbers(COUNT, 11);
+    let state = StepState::new(3, 5, 0.0).tensor(device)?;
+    let evaluate = |x: &[f32]| -> cifar_gpu::Result<(Tape, Var, Var)> {
+        let tape = Tape::recording(Some(state.clone()));
+        let x = tape.variable(&device.tensor(&SHAPE, x)?);
+        let y = operation(&tape, &before(&tape, &x, device)?, device)?;
+        // After the operation: an addition, so that the cotangent does not come straight from outside.
+        let sum = tape.add(&y, &y)?;
+        Ok((tape, x, sum))
+    };
+    let (_, leaf, output) = evaluate(&x)?;
+    let weights = numbers(output.tensor().len(), 12);
+    let gradients = output.backward_from(&device.tensor(output.shape(), &weights)?)?;
+    let gradient = gradients.get(&leaf).ok_or("no gradient")?.to_vec()?;
+    let shifted = |sign: f32| -> cifar_gpu::Result<f64> {
+        let x: Vec<f32> = x.iter().zip(&direction).map(|(x, d)| x + sign * EPSILON * d).collect();
+        Ok(dot(&evaluate(&x)?.2.tensor().to_vec()?, &weights))
+    };
+    let quotient = (shifted(1.0)? - shifted(-1.0)?) / (2.0 * f64::from(EPSILON));
+    let norm = |values: &[f32]| dot(values, values).sqrt();
+    agree(dot(&gradient, &direction), quotient, norm(&gradient))?;
+
+    // Parameters, if the operation has any: it is linear in each of them, so a large step is exact but for ReLU.
+    for name in ["w", "b"] {
+        let Ok(gradient) = gradients.parameter(name) else { continue };
+        let (gradient, shape) = (gradient.to_vec()?, gradient.shape().to_vec());
+        let direction = numbers(gradient.len(), 13);
+        let shifted = |sign: f32| -> cifar_gpu::Result<f64> {
+            let tape = Tape::recording(Some(state.clone()));
+            let start = numbers(gradient.len(), 20 + shape.len() as u32);
+            let moved: Vec<f32> = start.iter().zip(&direction).map(|(p, d)| p + sign * EPSILON * d).collect();
+            let moved = device.tensor(&shape, &moved)?;
+            let x = before(&tape, &tape.constant(&device.tensor(&SHAPE, &x)?), device)?;
+            let y = with_parameter(&tape, device, operation, name, &moved, &x)?;
+            Ok(dot(&tape.add(&y, &y)?.tensor().to_vec()?, &weights))
+        };
+        let quotient = (shifted(1.0)? - shifted(-1.0)?) / (2.0 * f64::from(EPSILON));
+        agree(dot(&gradient, &direction), quotient, norm(&gradient)).map_err(|e| format!("{name}: {e:?}"))?;
+    }
+    Ok(())
+}
+
+thread_local! {
+    /// A parameter's value that replaces the usual one.
+    static MOVED: std::cell::RefCell<Option<(String, Tensor)>> = const { std::cell::RefCell::new(None) };
+}
+
+fn with_parameter(
+    tape: &Tape,
+    device: &Device,
+    operation: Operation,
+    name: &str,
+    moved: &Tensor,
+    x: &Var,
+) -> cifar_gpu::Result<Var> {
+    MOVED.set(Some((name.to_owned(), moved.clone())));
+    let result = operation(tape, x, device);
+    MOVED.set(None);
+    result
+}
+
+fn check_loss(device: &Device) -> Outcome {
+    let (logits, direction) = (numbers(50, 1), numbers(50, 2));
+    let labels = device.tensor_u32(&[5], &[0, 9, 3, 3, 7])?;
+    let evaluate = |logits: &[f32]| -> cifar_gpu::Result<(Var, Var)> {
+        let tape = Tape::recording(None);
+        let leaf = tape.variable(&device.tensor(&[5, 10], logits)?);
+        let loss = tape.softmax_cross_entropy(&tape.add(&leaf, &leaf)?, &labels)?;
+        Ok((leaf, loss.loss))
+    };
+    let (leaf, loss) = evaluate(&logits)?;
+    let gradients = loss.backward_from(&device.tensor(&[1], &[1.75])?)?;
+    let gradient = gradients.get(&leaf).ok_or("no gradient")?.to_vec()?;
+    let epsilon = 1e-2;
+    let shifted = |sign: f32| -> cifar_gpu::Result<f64> {
+        let moved: Vec<f32> = logits.iter().zip(&direction).map(|(l, d)| l + sign * epsilon * d).collect();
+        Ok(1.75 * f64::from(evaluate(&moved)?.1.tensor().to_vec()?[0]))
+    };
+    let quotient = (shifted(1.0)? - shifted(-1.0)?) / (2.0 * f64::from(epsilon));
+    agree(dot(&gradient, &direction), quotient, 0.0)
+}
+
+fn missing_gradient(device: &Device) -> Outcome {
+    let tape = Tape::recording(None);
+    let used = tape.parameter("used", &device.tensor(&[1, 2], &[1.0, 2.0])?);
+    tape.parameter("forgotten", &device.tensor(&[1], &[1.0])?);
+    let loss = tape.softmax_cross_entropy(&used, &device.tensor_u32(&[1], &[0])?)?;
+    let gradients = loss.backward()?;
+    gradients.parameter("used")?;
+    match gradients.parameter("forgotten").map_err(|e| e.to_string()) {
+        Err(message) if message.contains("forgotten") => {}
+        other => return Err(format!("{:?} does not name the parameter", other.map(Tensor::shape)).into()),
+    }
+    if loss.backward().is_ok() {
+        return Err("a tape was used twice".into());
+    }
+    Ok(())
+}
