@@ -159,8 +159,10 @@ impl GpuDevice {
         if bytes.len() as u64 > buffer.bytes() {
             return Err(GpuError::Rejected(format!("{} bytes into a buffer of {}", bytes.len(), buffer.bytes())));
         }
-        // Writes take effect before the next submission's commands, so those recorded earlier must go first.
-        self.submit()?;
+        // Writes take effect before the next submission's commands, so those recorded earlier must go first, and the
+        // lock is held so that no other thread has taken them and not yet submitted them.
+        let mut recording = self.shared.recording.lock();
+        self.submit_locked(&mut recording)?;
         let whole = bytes.len() / 4 * 4;
         self.shared.queue.write_buffer(buffer.raw(), buffer.offset(), &bytes[..whole]);
         if whole < bytes.len() {
@@ -329,11 +331,15 @@ impl GpuDevice {
 
     /// Submits what was recorded, if anything, without waiting for it.
     pub fn submit(&self) -> Result<Option<wgpu::SubmissionIndex>, GpuError> {
-        let recording = std::mem::take(&mut *self.shared.recording.lock());
-        if recording.is_empty() {
+        self.submit_locked(&mut self.shared.recording.lock())
+    }
+
+    fn submit_locked(&self, recording: &mut Recording) -> Result<Option<wgpu::SubmissionIndex>, GpuError> {
+        let commands = std::mem::take(recording);
+        if commands.is_empty() {
             return self.shared.faults.check().map(|()| None);
         }
-        let commands = recording.encode(&self.shared.device);
+        let commands = commands.encode(&self.shared.device);
         let index = self.shared.queue.submit([commands]);
         self.shared.faults.check()?;
         Ok(Some(index))
@@ -375,9 +381,12 @@ impl GpuDevice {
             usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        self.shared.recording.lock().copy(source, offset, &staging, bytes);
-        let submission =
-            self.submit()?.ok_or_else(|| GpuError::Rejected("nothing was submitted for a readback".into()))?;
+        let mut recording = self.shared.recording.lock();
+        recording.copy(source, offset, &staging, bytes);
+        let submission = self
+            .submit_locked(&mut recording)?
+            .ok_or_else(|| GpuError::Rejected("nothing was submitted for a readback".into()))?;
+        drop(recording);
         let (sender, answer) = mpsc::channel();
         let done = Arc::new(AtomicBool::new(false));
         let ready = done.clone();
@@ -392,6 +401,11 @@ impl GpuDevice {
     /// Brings a buffer's bytes back and waits for them.
     pub fn read(&self, buffer: &GpuBuffer) -> Result<Vec<u8>, GpuError> {
         self.start_read(buffer)?.wait()
+    }
+
+    /// Longest wait for submitted work.
+    pub(super) fn timeout(&self) -> Duration {
+        self.shared.timeout
     }
 
     /// Polls without waiting, so that finished readbacks are noticed.

@@ -29,7 +29,8 @@ impl PendingRead {
     /// [`GpuError::Timeout`] after the device's time-out, [`GpuError::DeviceLost`] if the GPU goes away meanwhile.
     pub fn wait(self) -> Result<Vec<u8>, GpuError> {
         self.gpu.wait_for(&self.submission)?;
-        match self.answer.try_recv() {
+        // The work is done, but the thread whose poll noticed may still be on its way to call back.
+        match self.answer.recv_timeout(self.gpu.timeout()) {
             Ok(Ok(())) => {}
             Ok(Err(e)) => return Err(GpuError::Rejected(e.to_string())),
             Err(_) => return Err(GpuError::DeviceLost("a readback was never answered".into())),
