@@ -50,23 +50,24 @@ impl Device {
         Device::Cpu(CpuDevice::new())
     }
 
-    /// Opens the device asked for.
+    /// Opens the device asked for, and says why it was taken.
     ///
     /// # Errors
     /// If a GPU was asked for and none can be opened. [`DeviceChoice::Auto`] then falls back to the CPU.
-    pub fn open(choice: DeviceChoice, backend: Backend) -> Result<Self> {
-        let open = |request| GpuDevice::open(GpuOptions { request, backend, ..GpuOptions::default() });
+    pub fn open(choice: DeviceChoice, backend: Backend) -> Result<(Self, String)> {
+        let open = |request| {
+            GpuDevice::open(GpuOptions { request, backend, ..GpuOptions::default() }).map(|gpu| {
+                let reason = gpu.reason().to_owned();
+                (Device::Gpu(gpu), reason)
+            })
+        };
         Ok(match choice {
-            DeviceChoice::Cpu => Device::cpu(),
-            DeviceChoice::Auto => match open(AdapterRequest::RealGpu) {
-                Ok(gpu) => Device::Gpu(gpu),
-                Err(reason) => {
-                    log::info!("using the CPU: {reason}");
-                    Device::cpu()
-                }
-            },
-            DeviceChoice::Gpu => Device::Gpu(open(AdapterRequest::Best)?),
-            DeviceChoice::GpuIndex(index) => Device::Gpu(open(AdapterRequest::Index(index))?),
+            DeviceChoice::Cpu => (Device::cpu(), "asked for".to_owned()),
+            DeviceChoice::Auto => {
+                open(AdapterRequest::RealGpu).unwrap_or_else(|reason| (Device::cpu(), reason.to_string()))
+            }
+            DeviceChoice::Gpu => open(AdapterRequest::Best)?,
+            DeviceChoice::GpuIndex(index) => open(AdapterRequest::Index(index))?,
         })
     }
 
@@ -75,14 +76,6 @@ impl Device {
         match self {
             Device::Cpu(_) => format!("CPU, {} threads", rayon::current_num_threads()),
             Device::Gpu(gpu) => gpu.description(),
-        }
-    }
-
-    /// Why this device was taken.
-    pub fn reason(&self) -> &str {
-        match self {
-            Device::Cpu(_) => "the CPU device",
-            Device::Gpu(gpu) => gpu.reason(),
         }
     }
 
@@ -146,11 +139,33 @@ impl Device {
         Ok(tensor)
     }
 
+    /// Hands over to the device what was asked of it, without waiting; the answer can be waited for.
+    pub fn submit(&self) -> Result<Submission> {
+        Ok(Submission(match self {
+            Device::Cpu(_) => None,
+            Device::Gpu(gpu) => gpu.submit()?.map(|index| (gpu.clone(), index)),
+        }))
+    }
+
     /// Waits until everything asked of the device is done.
     pub fn synchronize(&self) -> Result<()> {
         match self {
             Device::Cpu(_) => Ok(()),
             Device::Gpu(gpu) => Ok(gpu.synchronize()?),
+        }
+    }
+}
+
+/// Work handed over to a device.
+#[derive(Debug)]
+pub struct Submission(Option<(GpuDevice, wgpu::SubmissionIndex)>);
+
+impl Submission {
+    /// Waits until the work is done.
+    pub fn wait(&self) -> Result<()> {
+        match &self.0 {
+            Some((gpu, index)) => Ok(gpu.wait_for(index)?),
+            None => Ok(()),
         }
     }
 }

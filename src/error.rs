@@ -82,14 +82,6 @@ pub enum Error {
     /// The folder that should take the results is already in use.
     #[error("run folder {0} already exists")]
     RunFolderExists(PathBuf),
-    /// An image could not be read.
-    #[error("image {path}: {message}")]
-    Image {
-        /// The image file.
-        path: PathBuf,
-        /// What is wrong with it.
-        message: String,
-    },
     /// A file could not be read or written.
     #[error("{action} {path}: {source}")]
     Io {
@@ -137,7 +129,6 @@ impl Error {
             Error::HostMemory { .. } => Some("use a smaller --batch-size".into()),
             Error::Diverged { .. } => Some("lower --lr".into()),
             Error::RunFolderExists(_) => Some("name another with --out, or remove it if it is no longer wanted".into()),
-            Error::Image { .. } => Some("JPEG and PNG files are read".into()),
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
                 Some("free some space, or name another folder with --out".into())
             }

@@ -32,12 +32,15 @@ pub mod cpu;
 pub mod data;
 pub mod device;
 mod error;
+mod files;
 pub mod gpu;
 pub mod nn;
 pub mod ops;
 pub mod optim;
 pub mod tape;
 pub mod tensor;
+pub mod train;
+pub mod weights;
 
 pub use device::{Device, DeviceChoice};
 pub use error::{Error, Result};

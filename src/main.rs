@@ -1,1 +1,9 @@
-fn main() {}
+//! The command line of cifar-gpu: parses, then calls the library.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

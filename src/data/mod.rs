@@ -6,12 +6,14 @@
 mod cifar;
 mod error;
 mod import;
+mod picture;
 mod rng;
 pub mod synthetic;
 
 pub use cifar::{load_folder, write_folder};
 pub use error::DataError;
 pub use import::{ImportPhase, ImportProgress, ImportSummary, import};
+pub use picture::load_picture;
 
 use std::fmt;
 

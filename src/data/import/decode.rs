@@ -1,5 +1,6 @@
 //! Turns one image file's bytes into one image of the data set.
 
+use crate::data::picture::planes;
 use crate::data::{DataError, IMAGE_BYTES, IMAGE_SIDE};
 use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
 use std::io::Cursor;
@@ -25,13 +26,5 @@ pub(super) fn decode(file: &str, bytes: &[u8]) -> Result<[u8; IMAGE_BYTES], Data
     if (width, height) != (side, side) {
         return Err(DataError::WrongSize { file: file.to_owned(), width, height });
     }
-    let pixels = DynamicImage::from_decoder(decoder).map_err(undecodable)?.into_rgb8();
-    let mut planes = [0u8; IMAGE_BYTES];
-    let plane = IMAGE_SIDE * IMAGE_SIDE;
-    for (index, pixel) in pixels.pixels().enumerate() {
-        for (channel, &value) in pixel.0.iter().enumerate() {
-            planes[channel * plane + index] = value;
-        }
-    }
-    Ok(planes)
+    Ok(planes(&DynamicImage::from_decoder(decoder).map_err(undecodable)?.into_rgb8()))
 }

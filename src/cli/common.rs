@@ -1,0 +1,90 @@
+//! What several commands share: choice of device and data, and printing of results.
+
+use std::io::Write;
+use std::path::Path;
+
+use cifar_gpu::data::{Splits, load_folder, synthetic};
+use cifar_gpu::gpu::Backend;
+use cifar_gpu::{Device, DeviceChoice, Error, Result};
+
+/// Where data are looked for if none are named.
+const DATA_FOLDERS: [&str; 3] = ["data/cifar10", "data/cifar-10-batches-bin", "cifar-10-batches-bin"];
+
+/// Which device to use.
+#[derive(clap::Args)]
+pub struct DeviceArguments {
+    /// Device: auto (a real GPU, else the CPU), cpu, gpu (a software adapter if need be), or gpu:N
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    device: String,
+    /// Reach the GPU through OpenGL instead of Vulkan, Metal or DX12
+    #[arg(long)]
+    opengl: bool,
+}
+
+impl DeviceArguments {
+    pub fn backend(&self) -> Backend {
+        if self.opengl { Backend::OpenGl } else { Backend::Primary }
+    }
+
+    /// Opens the device and says on standard error which and why.
+    pub fn open(&self) -> Result<Device> {
+        let choice: DeviceChoice = self.device.parse()?;
+        let (device, reason) = Device::open(choice, self.backend())?;
+        eprintln!("device: {} ({reason})", device.description());
+        Ok(device)
+    }
+}
+
+/// Loads the data asked for; the synthetic set, saying so, if none were and none are found.
+pub fn load_data(data: Option<&str>) -> Result<Splits> {
+    let synthesize = || synthetic::generate(synthetic::TRAIN, synthetic::TEST, synthetic::SEED);
+    let splits = match data {
+        Some("synthetic") => synthesize(),
+        Some(folder) => load_folder(folder)?,
+        None => match DATA_FOLDERS.iter().find(|folder| Path::new(folder).is_dir()) {
+            Some(folder) => load_folder(folder)?,
+            None => {
+                eprintln!("NO DATA FOUND in {}: using the built-in SYNTHETIC shapes.", DATA_FOLDERS.join(", "));
+                eprintln!("For real images: cifar-gpu data import ARCHIVE data/cifar10, or --data FOLDER");
+                synthesize()
+            }
+        },
+    };
+    Ok(splits)
+}
+
+/// Prints a result on standard output; a reader that has gone away is no error.
+pub fn print(text: impl std::fmt::Display) -> Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("writing", "standard output")(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Prints a result as JSON on standard output.
+pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    print(serde_json::to_string(value).map_err(|e| Error::Setting(e.to_string()))?)
+}
+
+/// A number with a thin group every three digits: 1,369,738.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        assert_eq!([0, 999, 1000, 1_369_738].map(grouped), ["0", "999", "1,000", "1,369,738"]);
+    }
+}

@@ -1,0 +1,167 @@
+//! `cifar-gpu eval`
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use cifar_gpu::data::{Dataset, Split};
+use cifar_gpu::nn::Network;
+use cifar_gpu::train::{DeviceDataset, Evaluation, evaluate};
+use cifar_gpu::weights::WeightsFile;
+use cifar_gpu::{Error, Result};
+use clap::ValueEnum;
+
+use super::common::{DeviceArguments, load_data, print, print_json};
+
+#[derive(Clone, Copy, ValueEnum)]
+enum SplitName {
+    Test,
+    Train,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Example:
+  cifar-gpu eval --weights runs/lenet5-1/weights.safetensors --data data/cifar10 --json")]
+pub struct Eval {
+    /// Weights, a safetensors file
+    #[arg(long, value_name = "FILE")]
+    weights: PathBuf,
+    /// Architecture, for a file that does not say it
+    #[arg(long)]
+    arch: Option<String>,
+    /// Data folder in CIFAR-10's binary layout, or `synthetic`
+    #[arg(long, value_name = "PATH")]
+    data: Option<String>,
+    /// Which half of the data
+    #[arg(long, value_enum, default_value = "test")]
+    split: SplitName,
+    #[command(flatten)]
+    device: DeviceArguments,
+    /// Images at a time
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    batch_size: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `eval --json` prints.
+#[derive(serde::Serialize)]
+struct Report {
+    accuracy: f64,
+    loss: f64,
+    images: usize,
+    correct: usize,
+    per_class: Vec<ClassReport>,
+    confusion: Vec<Vec<usize>>,
+    arch: String,
+    device: String,
+    seconds: f64,
+}
+
+/// How well one class is told from the others.
+#[derive(serde::Serialize)]
+struct ClassReport {
+    class: String,
+    images: usize,
+    correct: usize,
+    /// Share of the class's images that were recognised; null without images.
+    accuracy: Option<f64>,
+}
+
+impl Eval {
+    pub fn run(self) -> Result<()> {
+        if self.batch_size == 0 {
+            return Err(Error::Setting("--batch-size must be at least 1".into()));
+        }
+        let file = WeightsFile::read(&self.weights)?;
+        let architecture = file.architecture(self.arch.as_deref())?;
+        let splits = load_data(self.data.as_deref())?;
+        let dataset = match self.split {
+            SplitName::Test => splits.test,
+            SplitName::Train => splits.train,
+        };
+        let device = self.device.open()?;
+        let normalisation = architecture.preprocessing.normalisation();
+        let network = Network::new(architecture, &device, 0)?;
+        file.load_into(&network)?;
+        check_classes(&network, &dataset, file.metadata().map(|m| m.class_names.as_slice()))?;
+        let start = Instant::now();
+        let mut images = DeviceDataset::new(&device, &dataset, normalisation)?;
+        let evaluation = evaluate(&network, &mut images, &dataset, self.batch_size, |_| {})?;
+        let report = Report {
+            accuracy: evaluation.accuracy(),
+            loss: evaluation.loss,
+            images: evaluation.images,
+            correct: evaluation.correct,
+            per_class: per_class(&evaluation, dataset.class_names()),
+            confusion: evaluation.confusion,
+            arch: network.architecture().name.to_owned(),
+            device: device.description(),
+            seconds: start.elapsed().as_secs_f64(),
+        };
+        if self.json {
+            return print_json(&report);
+        }
+        let split = match self.split {
+            SplitName::Test => Split::Test,
+            SplitName::Train => Split::Train,
+        };
+        print(report.table(&splits.source, split))
+    }
+}
+
+/// The network must know the data's classes, in their order if it names them.
+fn check_classes(network: &Network, dataset: &Dataset, names: Option<&[String]>) -> Result<()> {
+    let logits = network.architecture().output_shapes()?.last().map_or(0, |shape| shape.iter().product());
+    if logits != dataset.num_classes() {
+        return Err(Error::Setting(format!(
+            "the weights tell {logits} classes apart, the data have {}",
+            dataset.num_classes()
+        )));
+    }
+    match names {
+        Some(names) if names != dataset.class_names() => Err(Error::Setting(format!(
+            "the weights' classes ({}) are not the data's ({}): use --data with the set they were trained on",
+            names.join(", "),
+            dataset.class_names().join(", ")
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn per_class(evaluation: &Evaluation, names: &[String]) -> Vec<ClassReport> {
+    names
+        .iter()
+        .zip(&evaluation.confusion)
+        .enumerate()
+        .map(|(class, (name, row))| {
+            let images = row.iter().sum();
+            let accuracy = (images > 0).then(|| row[class] as f64 / images as f64);
+            ClassReport { class: name.clone(), images, correct: row[class], accuracy }
+        })
+        .collect()
+}
+
+impl Report {
+    /// The result for a reader.
+    fn table(&self, source: &str, split: Split) -> String {
+        let mut text = format!(
+            "{} on {split} images of {source}: {:.2} % right ({} of {}), loss {:.4}, {:.1} s\n\n",
+            self.arch,
+            100.0 * self.accuracy,
+            self.correct,
+            self.images,
+            self.loss,
+            self.seconds
+        );
+        let width = self.per_class.iter().map(|c| c.class.chars().count()).max().unwrap_or(0).max(5);
+        text += &format!("{:width$}  {:>8}  taken for\n", "class", "accuracy");
+        for (class, row) in self.per_class.iter().zip(&self.confusion) {
+            let accuracy = class.accuracy.map_or("-".into(), |a| format!("{:.1} %", 100.0 * a));
+            let counts: Vec<_> = row.iter().map(|n| format!("{n:>5}")).collect();
+            text += &format!("{:width$}  {accuracy:>8} {}\n", class.class, counts.concat());
+        }
+        text.trim_end().to_owned()
+    }
+}

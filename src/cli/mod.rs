@@ -1,0 +1,73 @@
+//! The commands, one file each.
+
+mod common;
+mod data;
+mod devices;
+mod eval;
+mod predict;
+mod progress;
+mod summary;
+mod train;
+
+use std::process::ExitCode;
+
+use cifar_gpu::Error;
+use clap::{Parser, Subcommand};
+
+/// Train CNN image classifiers on any GPU, or without one.
+#[derive(Parser)]
+#[command(name = "cifar-gpu", version, about, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  cifar-gpu train --arch lenet5 --epochs 3 --batch-size 64 --lr 0.01
+  cifar-gpu eval --weights runs/lenet5-1/weights.safetensors
+  cifar-gpu predict --weights runs/lenet5-1/weights.safetensors cat.jpg
+  cifar-gpu data import cifar10.tar.gz data/cifar10";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a network and write its weights and metrics into a run folder
+    Train(train::Train),
+    /// Measure a network's accuracy on a data set
+    Eval(eval::Eval),
+    /// Say what is on pictures
+    Predict(predict::Predict),
+    /// List the GPUs that can be used
+    Devices(devices::Devices),
+    /// Show a network's layers, parameters, arithmetic and memory
+    Summary(summary::Summary),
+    /// Make data sets
+    Data(data::Data),
+}
+
+/// Runs the command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted after saving.
+pub fn run() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Train(command) => command.run(),
+        Command::Eval(command) => command.run(),
+        Command::Predict(command) => command.run(),
+        Command::Devices(command) => command.run(),
+        Command::Summary(command) => command.run(),
+        Command::Data(command) => command.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(interrupted @ Error::Interrupted { .. }) => {
+            eprintln!("{interrupted}");
+            ExitCode::from(130)
+        }
+        Err(error) => {
+            // One line, whatever a driver or decoder had to say.
+            eprintln!("error: {}", error.to_string().split_whitespace().collect::<Vec<_>>().join(" "));
+            if let Some(hint) = error.hint() {
+                eprintln!("hint: {hint}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! How good a network is on a data set.
+
+use crate::data::Dataset;
+use crate::error::Result;
+use crate::nn::Network;
+use crate::tape::Tape;
+use crate::tensor::HostRead;
+use crate::train::dataset::DeviceDataset;
+
+/// How good a network is on a data set.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Evaluation {
+    /// Mean cross-entropy in nats.
+    pub loss: f64,
+    /// Images looked at.
+    pub images: usize,
+    /// Images whose largest logit (the first of equals) is the label's.
+    pub correct: usize,
+    /// How often each true class (row) was taken for each class (column).
+    pub confusion: Vec<Vec<usize>>,
+}
+
+impl Evaluation {
+    /// Share of right answers, 0 to 1.
+    pub fn accuracy(&self) -> f64 {
+        self.correct as f64 / self.images as f64
+    }
+
+    fn add(&mut self, logits: &[f32], labels: &[u16]) {
+        for (logits, &label) in logits.chunks_exact(self.confusion.len()).zip(labels) {
+            let label = usize::from(label);
+            let best = argmax(logits);
+            let largest = f64::from(logits[best]);
+            let total: f64 = logits.iter().map(|&v| (f64::from(v) - largest).exp()).sum();
+            self.loss += total.ln() + largest - f64::from(logits[label]);
+            self.confusion[label][best] += 1;
+            self.images += 1;
+            self.correct += usize::from(best == label);
+        }
+    }
+}
+
+/// Position of the largest element, the first of equals.
+pub(crate) fn argmax(values: &[f32]) -> usize {
+    (1..values.len()).fold(0, |best, i| if values[i] > values[best] { i } else { best })
+}
+
+/// Runs the network, without dropout, on all images of a data set in order.
+///
+/// `images` and `dataset` are the same data, on the device and on the host; `progress` hears of the images done.
+pub fn evaluate(
+    network: &Network,
+    images: &mut DeviceDataset,
+    dataset: &Dataset,
+    batch_size: usize,
+    mut progress: impl FnMut(usize),
+) -> Result<Evaluation> {
+    let classes = dataset.num_classes();
+    let mut evaluation = Evaluation { loss: 0.0, images: 0, correct: 0, confusion: vec![vec![0; classes]; classes] };
+    let indices: Vec<u32> = (0..dataset.len() as u32).collect();
+    // The device works on a batch while the host counts the one before.
+    let mut before: Option<(HostRead, &[u16])> = None;
+    let labels = dataset.labels();
+    let mut finish = |read: Option<(HostRead, &[u16])>| -> Result<()> {
+        if let Some((logits, labels)) = read {
+            evaluation.add(&bytemuck::pod_collect_to_vec::<u8, f32>(&logits.wait()?), labels);
+            progress(evaluation.images);
+        }
+        Ok(())
+    };
+    for (indices, labels) in indices.chunks(batch_size).zip(labels.chunks(batch_size)) {
+        let batch = images.batch(indices)?;
+        let tape = Tape::inference();
+        let logits = network.forward(&tape, &tape.constant(&batch.images))?;
+        finish(before.replace((logits.tensor().start_read()?, labels)))?;
+    }
+    finish(before)?;
+    evaluation.loss /= evaluation.images as f64;
+    Ok(evaluation)
+}

@@ -1,0 +1,15 @@
+//! Training and evaluation: the loop, the recipes, and what is written into the run folder.
+
+mod config;
+mod dataset;
+mod evaluate;
+mod run_folder;
+mod stepper;
+mod trainer;
+
+pub use config::{Optimization, TrainConfig};
+pub use dataset::DeviceDataset;
+pub use evaluate::{Evaluation, evaluate};
+pub use run_folder::RunFolder;
+pub use stepper::{StepMetrics, Stepper};
+pub use trainer::{EpochMetrics, Observer, Outcome, Start, train};

@@ -1,0 +1,299 @@
+//! The training loop.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::cpu::available_memory_bytes;
+use crate::data::{Dataset, Splits};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::nn::{Architecture, Network, Summary};
+use crate::ops::random::RandomStream;
+use crate::optim::Optimizer;
+use crate::train::TrainConfig;
+use crate::train::dataset::DeviceDataset;
+use crate::train::evaluate::evaluate;
+use crate::train::run_folder::RunFolder;
+use crate::train::stepper::{StepMetrics, Stepper};
+use crate::weights::WeightsFile;
+
+/// How often metrics are read back, at least: what a person at a progress bar would not call slow.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(250);
+/// Images of an evaluation's batch, unless the training batch is larger.
+const EVALUATION_BATCH: usize = 64;
+/// Number of the generator's stream that orders the images; those below initialise the weights.
+const ORDER_STREAM: u32 = 1 << 16;
+
+/// What is known when training starts.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// The settings.
+    pub config: &'a TrainConfig,
+    /// The device in one line.
+    pub device: String,
+    /// Where the data come from.
+    pub source: &'a str,
+    /// Training images.
+    pub train_images: usize,
+    /// Test images.
+    pub test_images: usize,
+    /// Number of parameters.
+    pub parameters: usize,
+    /// Steps of the whole run.
+    pub total_steps: u64,
+    /// Steps of an epoch.
+    pub steps_per_epoch: u64,
+    /// The run folder.
+    pub run: &'a Path,
+}
+
+/// Metrics of one epoch, or of the part of it before the run ended.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct EpochMetrics {
+    /// Number of the epoch from 1.
+    pub epoch: u32,
+    /// Steps done since the start of the run.
+    pub steps: u64,
+    /// Mean training loss in nats, with dropout on.
+    pub train_loss: f64,
+    /// Share of training images that were right, with dropout on.
+    pub train_accuracy: f64,
+    /// Mean test loss in nats.
+    pub test_loss: f64,
+    /// Share of test images that were right.
+    pub test_accuracy: f64,
+    /// Training images a second, without the test.
+    pub images_per_second: f64,
+    /// Seconds since the start of the run.
+    pub seconds: f64,
+}
+
+/// Hears how the run goes. All methods but the first few are called often: they must be quick.
+pub trait Observer {
+    /// Training begins.
+    fn started(&mut self, _start: &Start<'_>) {}
+    /// Steps were done.
+    fn stepped(&mut self, _epoch: u32, _steps: &[StepMetrics]) {}
+    /// Some of the test images were evaluated.
+    fn tested(&mut self, _images: usize, _of: usize) {}
+    /// An epoch is over.
+    fn epoch_done(&mut self, _metrics: &EpochMetrics) {}
+}
+
+/// What a run has come to.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Outcome {
+    /// Metrics of the last epoch.
+    pub last: EpochMetrics,
+    /// The run folder.
+    pub run: PathBuf,
+    /// The weights' file.
+    pub weights: PathBuf,
+}
+
+/// A line of `metrics.jsonl` for a step.
+#[derive(serde::Serialize)]
+struct StepLine {
+    step: u64,
+    epoch: u32,
+    loss: f32,
+    lr: f64,
+}
+
+/// `config.json`: the settings and what else one needs to tell runs apart.
+#[derive(serde::Serialize)]
+struct RunConfig<'a> {
+    version: &'static str,
+    #[serde(flatten)]
+    config: &'a TrainConfig,
+    device: String,
+    data: &'a str,
+    init: Option<&'a Path>,
+    train_images: usize,
+    test_images: usize,
+    class_names: &'a [String],
+}
+
+/// Trains a network and writes its results into the folder `out`.
+///
+/// `init` names a weights file to start from; `stop` ends the run early once it is set, after saving.
+///
+/// # Errors
+/// Before anything is written: if a setting, the data, the initial weights or the device cannot be used. Later: if the
+/// device fails, a file cannot be written, the loss is no longer finite, or [`Error::Interrupted`].
+pub fn train(
+    config: &TrainConfig,
+    device: &Device,
+    splits: &Splits,
+    init: Option<&Path>,
+    out: &Path,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<Outcome> {
+    config.validate()?;
+    let train_set = limited(&splits.train, config.limit_train);
+    let test_set = limited(&splits.test, config.limit_test);
+    let class_names = train_set.class_names().to_vec();
+    let mut architecture = Architecture::by_name(&config.arch, class_names.len())?;
+    let weights = init.map(WeightsFile::read).transpose()?;
+    if let Some(weights) = &weights {
+        architecture.preprocessing = weights.architecture(Some(&config.arch))?.preprocessing;
+    }
+    check_memory(config, &architecture, device, train_set.len())?;
+    if out.exists() {
+        return Err(Error::RunFolderExists(out.to_owned()));
+    }
+    let normalisation = architecture.preprocessing.normalisation();
+    let network = Network::new(architecture, device, config.seed)?;
+    if let Some(weights) = &weights {
+        weights.load_into(&network)?;
+    }
+    let mut train_images = DeviceDataset::new(device, &train_set, normalisation)?;
+    let mut test_images = DeviceDataset::new(device, &test_set, normalisation)?;
+    let optimizer = Optimizer::new(config.optimizer_config(), device, network.parameters())?;
+    let mut stepper = Stepper::new(device, optimizer, config.seed, config.dropout)?;
+
+    let mut run = RunFolder::create(
+        out,
+        &RunConfig {
+            version: env!("CARGO_PKG_VERSION"),
+            config,
+            device: device.description(),
+            data: &splits.source,
+            init,
+            train_images: train_set.len(),
+            test_images: test_set.len(),
+            class_names: &class_names,
+        },
+    )?;
+    let steps_per_epoch = train_set.len().div_ceil(config.batch_size) as u64;
+    let whole_run = steps_per_epoch * u64::from(config.epochs);
+    let total_steps = config.max_steps.map_or(whole_run, |most| most.min(whole_run));
+    observer.started(&Start {
+        config,
+        device: device.description(),
+        source: &splits.source,
+        train_images: train_set.len(),
+        test_images: test_set.len(),
+        parameters: network.parameters().iter().map(|p| p.tensor.len()).sum(),
+        total_steps,
+        steps_per_epoch,
+        run: out,
+    });
+
+    let start = Instant::now();
+    let mut last = None;
+    for epoch in 1..=config.epochs {
+        let order = epoch_order(config, train_set.len(), epoch);
+        let mut totals = Totals::default();
+        let epoch_start = Instant::now();
+        let mut last_drain = Instant::now();
+        for indices in order.chunks(config.batch_size) {
+            if stepper.next_step() == total_steps || stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let batch = train_images.batch(indices)?;
+            let lr = config.schedule.rate(config.lr, stepper.next_step(), whole_run);
+            stepper.step(&network, &batch, lr)?;
+            if stepper.is_full() || last_drain.elapsed() > DRAIN_INTERVAL {
+                totals.add(&stepper.drain()?, epoch, config, &mut run, observer)?;
+                last_drain = Instant::now();
+            }
+        }
+        totals.add(&stepper.drain()?, epoch, config, &mut run, observer)?;
+        let training_seconds = epoch_start.elapsed().as_secs_f64();
+        if stop.load(Ordering::Relaxed) {
+            run.save_weights(&network, &class_names)?;
+            run.flush()?;
+            return Err(Error::Interrupted { step: stepper.next_step(), run: out.to_owned() });
+        }
+        let batch_size = EVALUATION_BATCH.max(config.batch_size);
+        let test = evaluate(&network, &mut test_images, &test_set, batch_size, |done| {
+            observer.tested(done, test_set.len());
+        })?;
+        let metrics = EpochMetrics {
+            epoch,
+            steps: stepper.next_step(),
+            train_loss: totals.loss / totals.images as f64,
+            train_accuracy: totals.correct as f64 / totals.images as f64,
+            test_loss: test.loss,
+            test_accuracy: test.accuracy(),
+            images_per_second: totals.images as f64 / training_seconds,
+            seconds: start.elapsed().as_secs_f64(),
+        };
+        run.log(&metrics)?;
+        run.flush()?;
+        run.save_weights(&network, &class_names)?;
+        observer.epoch_done(&metrics);
+        last = Some(metrics);
+        if stepper.next_step() == total_steps {
+            break;
+        }
+    }
+    let last = last.ok_or_else(|| Error::Setting("--epochs must be at least 1".into()))?;
+    Ok(Outcome { last, run: out.to_owned(), weights: run.weights_path() })
+}
+
+fn limited(dataset: &Dataset, limit: Option<usize>) -> Dataset {
+    dataset.clone().truncated(limit.unwrap_or(usize::MAX))
+}
+
+/// The order of an epoch's images, a function of seed and epoch alone.
+fn epoch_order(config: &TrainConfig, images: usize, epoch: u32) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..images as u32).collect();
+    if config.shuffle {
+        RandomStream::new(config.seed, ORDER_STREAM + epoch).shuffle(&mut order);
+    }
+    order
+}
+
+/// Refuses a run that would not fit, where that can be known: memory of a real GPU cannot be asked for.
+fn check_memory(config: &TrainConfig, architecture: &Architecture, device: &Device, images: usize) -> Result<()> {
+    let on_host = match device {
+        Device::Cpu(_) => true,
+        Device::Gpu(gpu) => gpu.is_software(),
+    };
+    let batch = config.batch_size.min(images);
+    let needed = Summary::new(architecture, batch)?.training_bytes;
+    let available = available_memory_bytes();
+    if on_host && needed > available {
+        return Err(Error::HostMemory {
+            what: format!("training {} with batches of {batch} images", architecture.name),
+            needed_mib: needed >> 20,
+            available_mib: available >> 20,
+        });
+    }
+    Ok(())
+}
+
+/// Sums over an epoch's steps.
+#[derive(Default)]
+struct Totals {
+    loss: f64,
+    images: usize,
+    correct: usize,
+}
+
+impl Totals {
+    fn add(
+        &mut self,
+        steps: &[StepMetrics],
+        epoch: u32,
+        config: &TrainConfig,
+        run: &mut RunFolder,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        for step in steps {
+            self.loss += f64::from(step.loss) * step.images as f64;
+            self.images += step.images;
+            self.correct += step.correct;
+            if config.log_every > 0 && step.step.is_multiple_of(config.log_every) {
+                run.log(&StepLine { step: step.step, epoch, loss: step.loss, lr: step.lr })?;
+            }
+        }
+        run.flush()?;
+        observer.stepped(epoch, steps);
+        Ok(())
+    }
+}

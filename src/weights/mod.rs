@@ -1,0 +1,246 @@
+//! Weights files: safetensors with PyTorch's names and shapes, and what the weights need in the metadata.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+
+use crate::error::{Error, Result};
+use crate::nn::{Architecture, Network, Preprocessing};
+
+/// Larger files are refused before they are read: no network here comes near.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// What a weights file says of itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metadata {
+    /// Name of the architecture.
+    pub arch: String,
+    /// How pixels become the network's input.
+    pub preprocessing: Preprocessing,
+    /// Names of the classes, in the order of the logits.
+    pub class_names: Vec<String>,
+}
+
+/// Weights as read from a file, not yet in a network.
+#[derive(Debug)]
+pub struct WeightsFile {
+    path: PathBuf,
+    metadata: Option<Metadata>,
+    /// Shape and elements of each tensor, in PyTorch's order.
+    tensors: HashMap<String, (Vec<usize>, Vec<f32>)>,
+}
+
+impl WeightsFile {
+    /// Reads a file; nothing in it is trusted.
+    ///
+    /// # Errors
+    /// If it cannot be read, is cut short, is no safetensors file, or holds numbers that are not finite.
+    pub fn read(path: &Path) -> Result<Self> {
+        let size = fs::metadata(path).map_err(Error::io("reading", path))?.len();
+        if size > MOST_BYTES {
+            return Err(error(path, format!("{size} bytes are too many for a weights file"), "is it the right file?"));
+        }
+        let bytes = fs::read(path).map_err(Error::io("reading", path))?;
+        let damaged = "it is damaged or no safetensors file: take another copy of it";
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| error(path, e.to_string(), damaged))?;
+        let file = SafeTensors::deserialize(&bytes).map_err(|e| error(path, e.to_string(), damaged))?;
+        let mut tensors = HashMap::new();
+        for (name, view) in file.tensors() {
+            if view.dtype() != Dtype::F32 {
+                let message = format!("tensor `{name}` has elements of type {:?}", view.dtype());
+                return Err(error(path, message, "save the weights as 32-bit floats"));
+            }
+            let values: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
+            if let Some(i) = values.iter().position(|v| !v.is_finite()) {
+                let message = format!("tensor `{name}` holds {} at element {i}", values[i]);
+                return Err(error(
+                    path,
+                    message,
+                    "its training diverged: use an earlier file, or train at a lower --lr",
+                ));
+            }
+            tensors.insert(name, (view.shape().to_vec(), values));
+        }
+        let metadata = header.metadata().as_ref().map(|map| parse_metadata(path, map)).transpose()?.flatten();
+        Ok(WeightsFile { path: path.to_owned(), metadata, tensors })
+    }
+
+    /// What the file says of itself, if it was written by this program.
+    pub fn metadata(&self) -> Option<&Metadata> {
+        self.metadata.as_ref()
+    }
+
+    /// The network that the weights are for: as the metadata say, or else of the architecture `arch`, whose number of
+    /// classes is then read off the last bias.
+    ///
+    /// # Errors
+    /// If neither says which architecture, or they contradict each other.
+    pub fn architecture(&self, arch: Option<&str>) -> Result<Architecture> {
+        match (&self.metadata, arch) {
+            (Some(metadata), Some(arch)) if metadata.arch != arch => Err(error(
+                &self.path,
+                format!("the weights are of {}, not of {arch}", metadata.arch),
+                &format!("leave --arch away, or give --arch {}", metadata.arch),
+            )),
+            (Some(metadata), _) => {
+                let mut architecture = Architecture::by_name(&metadata.arch, metadata.class_names.len())?;
+                architecture.preprocessing = metadata.preprocessing;
+                Ok(architecture)
+            }
+            (None, Some(arch)) => {
+                let layouts = Architecture::by_name(arch, 2)?.parameter_layouts()?;
+                let last = layouts.last().and_then(|(name, _)| self.tensors.get(name));
+                let classes = last.map_or(crate::data::CIFAR10_CLASSES.len(), |(shape, _)| shape.iter().product());
+                Architecture::by_name(arch, classes)
+            }
+            (None, None) => Err(error(
+                &self.path,
+                "the file does not say which architecture its weights are of".into(),
+                "name it with --arch",
+            )),
+        }
+    }
+
+    /// Puts the weights into a network.
+    ///
+    /// # Errors
+    /// If a tensor is missing, is one too many, or has another shape; the network is then unchanged.
+    pub fn load_into(&self, network: &Network) -> Result<()> {
+        let arch = network.architecture().name;
+        let hint = format!("the weights are not of {arch} with these classes: choose another --arch or another file");
+        let mut inner = Vec::new();
+        for parameter in network.parameters() {
+            let name = &parameter.name;
+            let (shape, values) = self
+                .tensors
+                .get(name)
+                .ok_or_else(|| error(&self.path, format!("tensor `{name}` of {arch} is missing"), &hint))?;
+            let expected = parameter.layout.outer_shape();
+            if *shape != expected {
+                let message = format!("tensor `{name}` has shape {shape:?}, {arch} needs {expected:?}");
+                return Err(error(&self.path, message, &hint));
+            }
+            inner.push(parameter.layout.to_inner(values));
+        }
+        if let Some(name) = self.tensors.keys().find(|name| network.parameters().iter().all(|p| p.name != **name)) {
+            return Err(error(&self.path, format!("{arch} has no tensor `{name}`"), &hint));
+        }
+        for (parameter, values) in network.parameters().iter().zip(inner) {
+            parameter.tensor.write(&values)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes a network's weights: first beside the file, then renamed, so that a failure leaves the old file.
+pub fn save(path: &Path, network: &Network, class_names: &[String]) -> Result<()> {
+    let architecture = network.architecture();
+    let json = |value: serde_json::Result<String>| value.map_err(|e| error(path, e.to_string(), ""));
+    let metadata = HashMap::from([
+        ("format".to_owned(), "pt".to_owned()),
+        ("producer".to_owned(), concat!("cifar-gpu ", env!("CARGO_PKG_VERSION")).to_owned()),
+        ("arch".to_owned(), architecture.name.to_owned()),
+        ("preprocessing".to_owned(), json(serde_json::to_string(&architecture.preprocessing))?),
+        ("classes".to_owned(), json(serde_json::to_string(class_names))?),
+    ]);
+    let mut data = Vec::new();
+    for parameter in network.parameters() {
+        let outer = parameter.layout.to_outer(&parameter.tensor.to_vec()?);
+        data.push((parameter.name.as_str(), parameter.layout.outer_shape(), outer));
+    }
+    let bad = |e: safetensors::SafeTensorError| error(path, e.to_string(), "");
+    let views = data
+        .iter()
+        .map(|(name, shape, values)| {
+            Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(values)).map_err(bad)?))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(bad)?;
+    crate::files::replace(path, &bytes)
+}
+
+fn parse_metadata(path: &Path, map: &HashMap<String, String>) -> Result<Option<Metadata>> {
+    // Files of other programs have metadata, too.
+    let Some(arch) = map.get("arch") else { return Ok(None) };
+    let field = |name: &str| {
+        map.get(name).ok_or_else(|| error(path, format!("metadata lack `{name}`"), "the file may be damaged"))
+    };
+    let bad = |e: serde_json::Error| error(path, format!("metadata: {e}"), "the file may be damaged");
+    Ok(Some(Metadata {
+        arch: arch.clone(),
+        preprocessing: serde_json::from_str(field("preprocessing")?).map_err(bad)?,
+        class_names: serde_json::from_str(field("classes")?).map_err(bad)?,
+    }))
+}
+
+fn error(path: &Path, message: String, hint: &str) -> Error {
+    Error::Weights { path: path.to_owned(), message, hint: hint.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Device;
+
+    fn network(name: &str, seed: u64) -> Network {
+        Network::new(Architecture::by_name(name, 10).unwrap(), &Device::cpu(), seed).unwrap()
+    }
+
+    fn classes() -> Vec<String> {
+        crate::data::CIFAR10_CLASSES.map(String::from).to_vec()
+    }
+
+    fn saved(network: &Network) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.safetensors");
+        save(&path, network, &classes()).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        let (original, copy) = (network("lenet5", 1), network("lenet5", 2));
+        let (_folder, path) = saved(&original);
+        let file = WeightsFile::read(&path).unwrap();
+        assert_eq!(file.architecture(None).unwrap(), *original.architecture());
+        assert_eq!(file.metadata().unwrap().class_names, classes());
+        file.load_into(&copy).unwrap();
+        for (a, b) in original.parameters().iter().zip(copy.parameters()) {
+            assert_eq!(a.tensor.to_vec().unwrap(), b.tensor.to_vec().unwrap(), "{}", a.name);
+        }
+    }
+
+    #[test]
+    fn weights_of_another_architecture_are_refused() {
+        let (_folder, path) = saved(&network("lenet5", 1));
+        let file = WeightsFile::read(&path).unwrap();
+        assert!(file.architecture(Some("ygnet")).unwrap_err().to_string().contains("lenet5"));
+        assert!(file.load_into(&network("ygnet", 1)).unwrap_err().hint().unwrap().contains("ygnet"));
+    }
+
+    #[test]
+    fn truncated_and_foreign_files_are_refused() {
+        let (folder, path) = saved(&network("lenet5", 1));
+        let bytes = fs::read(&path).unwrap();
+        for length in [0, 7, 100, bytes.len() - 1] {
+            fs::write(&path, &bytes[..length]).unwrap();
+            assert!(matches!(WeightsFile::read(&path), Err(Error::Weights { .. })), "{length} bytes");
+        }
+        assert!(matches!(WeightsFile::read(&folder.path().join("absent")), Err(Error::Io { .. })));
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_are_refused() {
+        let net = network("lenet5", 1);
+        let bias = &net.parameters()[1];
+        let mut values = bias.tensor.to_vec().unwrap();
+        values[5] = f32::NAN;
+        bias.tensor.write(&values).unwrap();
+        let (_folder, path) = saved(&net);
+        let message = WeightsFile::read(&path).unwrap_err().to_string();
+        assert!(message.contains("conv1.bias") && message.contains("NaN"), "{message}");
+    }
+}
