@@ -39,8 +39,7 @@ pub fn compare(what: &str, actual: &[f32], expected: &[Conditioned]) -> Outcome 
     }
     for (i, (&actual, expected)) in actual.iter().zip(expected).enumerate() {
         let error = (f64::from(actual) - expected.value).abs();
-        // Written so that a NaN fails.
-        if !(error <= TOLERANCE * expected.magnitude + FLOOR) {
+        if error.is_nan() || error > TOLERANCE * expected.magnitude + FLOOR {
             let Conditioned { value, magnitude } = expected;
             return Err(Failed::from(format!(
                 "{what}: element {i} is {actual}, expected {value} (error {error:e} of magnitude {magnitude})"

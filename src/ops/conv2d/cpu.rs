@@ -7,7 +7,16 @@ use super::{Conv2dGeometry, Splits};
 /// Rows of patches gathered at a time.
 const TILE_ROWS: usize = 128;
 
-/// Where a target pixel's window lies in the source, and what a tap means there.
+/// Which source pixel a tap of a target pixel's window means.
+#[derive(Clone, Copy)]
+enum Taps {
+    /// The window starts at `position · stride − pad` and its taps follow.
+    Forward,
+    /// The windows that used this pixel at this tap, if their stride hit it.
+    Backward,
+}
+
+/// How the rows of an implicit GEMM's left operand come from the source image.
 struct Window {
     target_h: usize,
     target_w: usize,
@@ -16,47 +25,93 @@ struct Window {
     channels: usize,
     kernel_h: usize,
     kernel_w: usize,
-    /// Whether a patch is just the source pixel itself, so that nothing need be gathered.
-    is_identity: bool,
+    stride: usize,
+    pad_top: usize,
+    pad_left: usize,
+    taps: Taps,
 }
 
 impl Window {
+    fn forward(g: &Conv2dGeometry) -> Self {
+        Window {
+            target_h: g.out_h,
+            target_w: g.out_w,
+            source_h: g.in_h,
+            source_w: g.in_w,
+            channels: g.in_c,
+            kernel_h: g.kernel_h,
+            kernel_w: g.kernel_w,
+            stride: g.stride,
+            pad_top: g.pad_top,
+            pad_left: g.pad_left,
+            taps: Taps::Forward,
+        }
+    }
+
+    fn backward(g: &Conv2dGeometry) -> Self {
+        Window {
+            target_h: g.in_h,
+            target_w: g.in_w,
+            source_h: g.out_h,
+            source_w: g.out_w,
+            channels: g.out_c,
+            taps: Taps::Backward,
+            ..Window::forward(g)
+        }
+    }
+
     /// Products that one target element sums.
     fn products(&self) -> usize {
         self.kernel_h * self.kernel_w * self.channels
     }
 
-    /// Writes the patches of target pixels `first_row..` as rows of a matrix, zeros where there is no source pixel.
-    ///
-    /// `source_at(target position, tap)` gives the source position along one axis, if there is one.
-    fn gather(
-        &self,
-        first_row: usize,
-        source: &[f32],
-        source_y: &(impl Fn(usize, usize) -> Option<usize> + Sync),
-        source_x: &(impl Fn(usize, usize) -> Option<usize> + Sync),
-        patches: &mut [f32],
-    ) {
-        let channels = self.channels;
-        for (i, patch) in patches.chunks_exact_mut(self.products()).enumerate() {
+    /// Whether a patch is just the source pixel itself, so that nothing need be gathered.
+    fn is_identity(&self) -> bool {
+        (self.kernel_h, self.kernel_w, self.stride, self.pad_top, self.pad_left) == (1, 1, 1, 0, 0)
+    }
+
+    /// Source position of a tap along one axis, if it lies in the image.
+    fn source(&self, position: usize, tap: usize, pad: usize, length: usize) -> Option<usize> {
+        let source = match self.taps {
+            Taps::Forward => (position * self.stride + tap).checked_sub(pad)?,
+            Taps::Backward => {
+                let distance = (position + pad).checked_sub(tap)?;
+                if !distance.is_multiple_of(self.stride) {
+                    return None;
+                }
+                distance / self.stride
+            }
+        };
+        (source < length).then_some(source)
+    }
+
+    /// The patches of `rows` target pixels from `first_row` on as rows of a matrix, zeros where there is no source pixel.
+    fn patches<'a>(&self, first_row: usize, rows: usize, source: &'a [f32], buffer: &'a mut Vec<f32>) -> &'a [f32] {
+        let products = self.products();
+        if self.is_identity() {
+            return &source[first_row * products..(first_row + rows) * products];
+        }
+        buffer.resize(rows * products, 0.0);
+        for (i, patch) in buffer.chunks_exact_mut(products).enumerate() {
             let row = first_row + i;
             let (line, x) = (row / self.target_w, row % self.target_w);
             let (image, y) = (line / self.target_h, line % self.target_h);
-            let mut taps = patch.chunks_exact_mut(channels);
-            for ky in 0..self.kernel_h {
-                let line = source_y(y, ky).map(|sy| (image * self.source_h + sy) * self.source_w);
-                for kx in 0..self.kernel_w {
-                    let Some(tap) = taps.next() else { return };
-                    match line.zip(source_x(x, kx)) {
-                        Some((line, sx)) => {
-                            let start = (line + sx) * channels;
-                            tap.copy_from_slice(&source[start..start + channels]);
+            for (ky, taps) in patch.chunks_exact_mut(self.kernel_w * self.channels).enumerate() {
+                let line = self
+                    .source(y, ky, self.pad_top, self.source_h)
+                    .map(|source_y| (image * self.source_h + source_y) * self.source_w);
+                for (kx, tap) in taps.chunks_exact_mut(self.channels).enumerate() {
+                    match line.zip(self.source(x, kx, self.pad_left, self.source_w)) {
+                        Some((line, source_x)) => {
+                            let start = (line + source_x) * self.channels;
+                            tap.copy_from_slice(&source[start..start + self.channels]);
                         }
                         None => tap.fill(0.0),
                     }
                 }
             }
         }
+        buffer
     }
 }
 
@@ -90,63 +145,33 @@ fn gemm_accumulate(m: usize, n: usize, k: usize, dst: &mut [f32], lhs: &[f32], l
     }
 }
 
-/// `target = patches(source) · weight` over tiles of rows, from sums that `prepare` has set.
+/// What is done to a row of sums before and after the product.
+struct Epilogue<'a> {
+    bias: Option<&'a [f32]>,
+    relu: bool,
+}
+
+/// `target [rows, columns] = patches(source) · weight + bias`, then ReLU, over tiles of rows.
 fn implicit_gemm(
     window: &Window,
-    source_y: impl Fn(usize, usize) -> Option<usize> + Sync,
-    source_x: impl Fn(usize, usize) -> Option<usize> + Sync,
     columns: usize,
     source: &[f32],
     weight: &[f32],
+    epilogue: &Epilogue,
     target: &mut [f32],
-    prepare: impl Fn(&mut [f32]) + Sync,
-    finish: impl Fn(&mut [f32]) + Sync,
 ) {
-    let products = window.products();
-    target.par_chunks_mut(TILE_ROWS * columns).enumerate().for_each_init(Vec::new, |patches, (tile, sums)| {
-        let rows = sums.len() / columns;
-        let first_row = tile * TILE_ROWS;
-        prepare(sums);
-        if window.is_identity {
-            let start = first_row * products;
-            gemm_accumulate(rows, columns, products, sums, &source[start..start + rows * products], false, weight);
-        } else {
-            patches.resize(rows * products, 0.0);
-            window.gather(first_row, source, &source_y, &source_x, patches);
-            gemm_accumulate(rows, columns, products, sums, patches, false, weight);
+    target.par_chunks_mut(TILE_ROWS * columns).enumerate().for_each_init(Vec::new, |buffer, (tile, sums)| {
+        match epilogue.bias {
+            Some(bias) => sums.chunks_exact_mut(columns).for_each(|row| row.copy_from_slice(bias)),
+            None => sums.fill(0.0),
         }
-        finish(sums);
+        let rows = sums.len() / columns;
+        let patches = window.patches(tile * TILE_ROWS, rows, source, buffer);
+        gemm_accumulate(rows, columns, window.products(), sums, patches, false, weight);
+        if epilogue.relu {
+            sums.iter_mut().for_each(|v| *v = v.max(0.0));
+        }
     });
-}
-
-/// Source position of a forward tap along one axis.
-fn forward_tap(stride: usize, pad: usize, source: usize) -> impl Fn(usize, usize) -> Option<usize> + Sync {
-    move |position, tap| (position * stride + tap).checked_sub(pad).filter(|&p| p < source)
-}
-
-/// Source position of a backward tap along one axis: the window that used this pixel at this tap.
-fn backward_tap(stride: usize, pad: usize, source: usize) -> impl Fn(usize, usize) -> Option<usize> + Sync {
-    move |position, tap| {
-        let distance = (position + pad).checked_sub(tap)?;
-        (distance % stride == 0).then_some(distance / stride).filter(|&p| p < source)
-    }
-}
-
-fn is_identity(g: &Conv2dGeometry) -> bool {
-    (g.kernel_h, g.kernel_w, g.stride, g.pad_top, g.pad_left) == (1, 1, 1, 0, 0)
-}
-
-fn forward_window(g: &Conv2dGeometry) -> Window {
-    Window {
-        target_h: g.out_h,
-        target_w: g.out_w,
-        source_h: g.in_h,
-        source_w: g.in_w,
-        channels: g.in_c,
-        kernel_h: g.kernel_h,
-        kernel_w: g.kernel_w,
-        is_identity: is_identity(g),
-    }
 }
 
 pub(super) fn conv2d_forward(
@@ -157,21 +182,7 @@ pub(super) fn conv2d_forward(
     bias: &[f32],
     output: &mut [f32],
 ) {
-    implicit_gemm(
-        &forward_window(g),
-        forward_tap(g.stride, g.pad_top, g.in_h),
-        forward_tap(g.stride, g.pad_left, g.in_w),
-        g.out_c,
-        input,
-        weight,
-        output,
-        |sums| sums.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias)),
-        |sums| {
-            if relu {
-                sums.iter_mut().for_each(|v| *v = v.max(0.0));
-            }
-        },
-    );
+    implicit_gemm(&Window::forward(g), g.out_c, input, weight, &Epilogue { bias: Some(bias), relu }, output);
 }
 
 pub(super) fn conv2d_backward_input(
@@ -180,27 +191,8 @@ pub(super) fn conv2d_backward_input(
     transposed_weight: &[f32],
     d_input: &mut [f32],
 ) {
-    let window = Window {
-        target_h: g.in_h,
-        target_w: g.in_w,
-        source_h: g.out_h,
-        source_w: g.out_w,
-        channels: g.out_c,
-        kernel_h: g.kernel_h,
-        kernel_w: g.kernel_w,
-        is_identity: is_identity(g),
-    };
-    implicit_gemm(
-        &window,
-        backward_tap(g.stride, g.pad_top, g.out_h),
-        backward_tap(g.stride, g.pad_left, g.out_w),
-        g.in_c,
-        d_output,
-        transposed_weight,
-        d_input,
-        |sums| sums.fill(0.0),
-        |_| {},
-    );
+    let epilogue = Epilogue { bias: None, relu: false };
+    implicit_gemm(&Window::backward(g), g.in_c, d_output, transposed_weight, &epilogue, d_input);
 }
 
 pub(super) fn conv2d_transpose_weight(g: &Conv2dGeometry, weight: &[f32], transposed: &mut [f32]) {
@@ -221,11 +213,10 @@ pub(super) fn conv2d_backward_weight(
     d_output: &[f32],
     partial: &mut [f32],
 ) {
-    let window = forward_window(g);
-    let (source_y, source_x) = (forward_tap(g.stride, g.pad_top, g.in_h), forward_tap(g.stride, g.pad_left, g.in_w));
+    let window = Window::forward(g);
     let products = g.products();
     let share = (products + 1) * g.out_c;
-    partial.par_chunks_exact_mut(share).enumerate().for_each_init(Vec::new, |patches, (split, sums)| {
+    partial.par_chunks_exact_mut(share).enumerate().for_each_init(Vec::new, |buffer, (split, sums)| {
         sums.fill(0.0);
         let (weights, biases) = sums.split_at_mut(products * g.out_c);
         let first = split * splits.lines_per_split * g.out_w;
@@ -233,14 +224,8 @@ pub(super) fn conv2d_backward_weight(
         for first_row in (first..end).step_by(TILE_ROWS) {
             let rows = TILE_ROWS.min(end - first_row);
             let cotangents = &d_output[first_row * g.out_c..(first_row + rows) * g.out_c];
-            if window.is_identity {
-                let inputs = &input[first_row * products..(first_row + rows) * products];
-                gemm_accumulate(products, g.out_c, rows, weights, inputs, true, cotangents);
-            } else {
-                patches.resize(rows * products, 0.0);
-                window.gather(first_row, input, &source_y, &source_x, patches);
-                gemm_accumulate(products, g.out_c, rows, weights, patches, true, cotangents);
-            }
+            let patches = window.patches(first_row, rows, input, buffer);
+            gemm_accumulate(products, g.out_c, rows, weights, patches, true, cotangents);
             for row in cotangents.chunks_exact(g.out_c) {
                 biases.iter_mut().zip(row).for_each(|(sum, &value)| *sum += value);
             }
