@@ -1,7 +1,7 @@
 //! What several commands share: choice of device and data, and printing of results.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::PathBuf;
 
 use cifar_gpu::data::{Splits, load_folder, synthetic};
 use cifar_gpu::gpu::Backend;
@@ -35,22 +35,38 @@ impl DeviceArguments {
     }
 }
 
-/// Loads the data asked for; the synthetic set, saying so, if none were and none are found.
-pub fn load_data(data: Option<&str>) -> Result<Splits> {
-    let synthesize = || synthetic::generate(synthetic::TRAIN, synthetic::TEST, synthetic::SEED);
-    let splits = match data {
-        Some("synthetic") => synthesize(),
-        Some(folder) => load_folder(folder)?,
-        None => match DATA_FOLDERS.iter().find(|folder| Path::new(folder).is_dir()) {
-            Some(folder) => load_folder(folder)?,
-            None => {
-                eprintln!("NO DATA FOUND in {}: using the built-in SYNTHETIC shapes.", DATA_FOLDERS.join(", "));
-                eprintln!("For real images: cifar-gpu data import ARCHIVE data/cifar10, or --data FOLDER");
-                synthesize()
-            }
-        },
-    };
-    Ok(splits)
+/// Where data come from.
+pub enum DataChoice {
+    /// The built-in synthetic set.
+    Synthetic,
+    /// A folder in the binary layout.
+    Folder(PathBuf),
+}
+
+impl DataChoice {
+    /// What `--data` asks for; without it a folder of the usual name, or else the synthetic set, saying so.
+    pub fn new(data: Option<&str>) -> Self {
+        match data {
+            Some("synthetic") => DataChoice::Synthetic,
+            Some(folder) => DataChoice::Folder(folder.into()),
+            None => match DATA_FOLDERS.map(PathBuf::from).into_iter().find(|folder| folder.is_dir()) {
+                Some(folder) => DataChoice::Folder(folder),
+                None => {
+                    eprintln!("NO DATA FOUND in {}: using the built-in SYNTHETIC shapes.", DATA_FOLDERS.join(", "));
+                    eprintln!("For real images: cifar-gpu data import ARCHIVE data/cifar10, or --data FOLDER");
+                    DataChoice::Synthetic
+                }
+            },
+        }
+    }
+
+    /// Loads or makes the data.
+    pub fn load(&self) -> Result<Splits> {
+        Ok(match self {
+            DataChoice::Synthetic => synthetic::generate(synthetic::TRAIN, synthetic::TEST, synthetic::SEED),
+            DataChoice::Folder(folder) => load_folder(folder)?,
+        })
+    }
 }
 
 /// Prints a result on standard output; a reader that has gone away is no error.

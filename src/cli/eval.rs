@@ -10,7 +10,7 @@ use cifar_gpu::weights::WeightsFile;
 use cifar_gpu::{Error, Result};
 use clap::ValueEnum;
 
-use super::common::{DeviceArguments, load_data, print, print_json};
+use super::common::{DataChoice, DeviceArguments, print, print_json};
 
 #[derive(Clone, Copy, ValueEnum)]
 enum SplitName {
@@ -76,7 +76,7 @@ impl Eval {
         }
         let file = WeightsFile::read(&self.weights)?;
         let architecture = file.architecture(self.arch.as_deref())?;
-        let splits = load_data(self.data.as_deref())?;
+        let splits = DataChoice::new(self.data.as_deref()).load()?;
         let dataset = match self.split {
             SplitName::Test => splits.test,
             SplitName::Train => splits.train,

@@ -9,7 +9,7 @@ use cifar_gpu::train::{Optimization, RunFolder, TrainConfig, train};
 use cifar_gpu::{Error, Result};
 use clap::ValueEnum;
 
-use super::common::{DeviceArguments, load_data, print, print_json};
+use super::common::{DataChoice, DeviceArguments, print, print_json};
 use super::progress::TrainProgress;
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -51,9 +51,11 @@ enum Augmentation {
     None,
 }
 
-/// Settings that are not given are those of the recipe that the architecture was published with.
 #[derive(clap::Args)]
 #[command(after_help = "\
+Settings that are not given are those of the recipe that the architecture was published with; on the synthetic set, those
+of a short recipe made for it.
+
 Examples:
   cifar-gpu train --arch ygnet
   cifar-gpu train --arch lenet5 --data data/cifar10 --epochs 10 --batch-size 64 --lr 0.02 --schedule one-cycle
@@ -128,13 +130,14 @@ pub struct Train {
 
 impl Train {
     pub fn run(self) -> Result<()> {
-        let config = self.config()?;
+        let data = DataChoice::new(self.data.as_deref());
+        let config = self.config(&data)?;
         config.validate()?;
         let out = self.out.clone().unwrap_or_else(|| RunFolder::unused_path(&config.arch));
         if out.exists() {
             return Err(Error::RunFolderExists(out));
         }
-        let splits = load_data(self.data.as_deref())?;
+        let splits = data.load()?;
         let device = self.device.open()?;
         let stop = stop_on_interrupt()?;
         let mut progress = TrainProgress::new();
@@ -152,9 +155,12 @@ impl Train {
         ))
     }
 
-    fn config(&self) -> Result<TrainConfig> {
+    fn config(&self, data: &DataChoice) -> Result<TrainConfig> {
         let Augmentation::None = self.augment;
-        let recipe = TrainConfig::published(&self.arch)?;
+        let recipe = match data {
+            DataChoice::Synthetic => TrainConfig::practice(&self.arch)?,
+            DataChoice::Folder(_) => TrainConfig::published(&self.arch)?,
+        };
         Ok(TrainConfig {
             arch: self.arch.clone(),
             epochs: self.epochs.unwrap_or(recipe.epochs),
@@ -171,7 +177,7 @@ impl Train {
             schedule: self.schedule.map_or(recipe.schedule, ScheduleName::schedule),
             seed: self.seed,
             shuffle: !self.no_shuffle,
-            dropout: !self.no_dropout,
+            dropout: recipe.dropout && !self.no_dropout,
             limit_train: self.limit_train,
             limit_test: self.limit_test,
             max_steps: self.max_steps,

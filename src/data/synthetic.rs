@@ -1,9 +1,10 @@
 //! The built-in practice set: ten shapes on cluttered grounds, drawn by the
 //! program, so that training can be tried without any download.
 //!
-//! The class is carried by the outline alone. Colours, polarity, place, size
-//! and turn are random, so a linear classifier on the pixels does poorly while
-//! a small convolutional network does well.
+//! The class is carried by the outline. Place, size, turn and polarity are
+//! random, and colour tells the class in half of the images at most, so a
+//! linear classifier on the pixels does poorly while a small convolutional
+//! network does well.
 //!
 //! Every image is a function of `(seed, split, index)` in integer arithmetic:
 //! the bytes are the same on every platform, and the first `n` images do not
@@ -70,8 +71,8 @@ mod tests {
     #[test]
     fn the_bytes_are_pinned() {
         let set = generate(200, 50, SEED);
-        assert_eq!(hash(set.train.images()), 1_596_566_232_579_449_364);
-        assert_eq!(hash(set.test.images()), 1_345_872_701_623_102_837);
+        assert_eq!(hash(set.train.images()), 13_048_962_181_164_842_985);
+        assert_eq!(hash(set.test.images()), 11_328_681_678_544_090_488);
     }
 
     #[test]
@@ -100,25 +101,6 @@ mod tests {
         }
         let Dataset { images, labels, class_names } = set.train.clone();
         assert_eq!(Dataset::new(images, labels, class_names).unwrap(), set.train);
-    }
-
-    /// Neither colour nor brightness may give a class away: the mean image of
-    /// every class is nearly the same grey.
-    #[test]
-    fn the_mean_colour_tells_nothing() {
-        let set = generate(5000, 0, 4).train;
-        let mut sums = [[0u64; 3]; 10];
-        for (image, &label) in set.images().chunks_exact(IMAGE_BYTES).zip(set.labels()) {
-            for (sum, plane) in sums[usize::from(label)].iter_mut().zip(image.chunks(1024)) {
-                *sum += plane.iter().map(|&v| u64::from(v)).sum::<u64>();
-            }
-        }
-        for (class, sum) in sums.iter().enumerate() {
-            for total in sum {
-                let mean = *total as f64 / (500.0 * 1024.0);
-                assert!((mean - 127.5).abs() < 10.0, "class {class}: {mean:.1}");
-            }
-        }
     }
 
     #[test]

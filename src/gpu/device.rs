@@ -119,6 +119,15 @@ impl GpuDevice {
         Ok(GpuDevice { shared: Arc::new(shared) })
     }
 
+    /// Fails if the driver has told us of an error.
+    fn check(&self) -> Result<(), GpuError> {
+        self.shared.faults.check().or_else(|_| {
+            // A lost device rejects calls before the loss, which is the reason, has been announced: polling does that.
+            let _ = self.shared.device.poll(wgpu::PollType::Poll);
+            self.shared.faults.check()
+        })
+    }
+
     /// Name, kind, backend and driver in one line.
     pub fn description(&self) -> String {
         adapter::describe(&self.shared.info)
@@ -170,7 +179,7 @@ impl GpuDevice {
             last[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
             self.shared.queue.write_buffer(buffer.raw(), buffer.offset() + whole as u64, &last);
         }
-        self.shared.faults.check()
+        self.check()
     }
 
     /// Records that `buffer` shall be filled with zeros.
@@ -200,13 +209,13 @@ impl GpuDevice {
             )));
         }
         let workgroups = self.fold(launch)?;
-        let uniform = self.uniform(launch.uniform);
+        let uniform = (!launch.uniform.is_empty()).then(|| self.uniform(launch.uniform));
         let mut buffers = launch.buffers.iter();
         let entries: Vec<_> = (0..)
             .zip(&pipeline.shader.bindings)
             .filter_map(|(binding, kind)| {
                 let resource = match kind {
-                    BindingKind::Uniform { .. } => uniform.as_entire_binding(),
+                    BindingKind::Uniform { .. } => uniform.as_ref()?.as_entire_binding(),
                     BindingKind::Read | BindingKind::ReadWrite => buffers.next()?.binding(),
                 };
                 Some(wgpu::BindGroupEntry { binding, resource })
@@ -218,7 +227,7 @@ impl GpuDevice {
             entries: &entries,
         });
         self.shared.recording.lock().dispatch(pipeline, bind_group, workgroups);
-        self.shared.faults.check()
+        self.check()
     }
 
     /// One dimension holds 65,535 workgroups on most adapters; more are spread over two.
@@ -323,7 +332,7 @@ impl GpuDevice {
             },
             cache: None,
         });
-        self.shared.faults.check()?;
+        self.check()?;
         let pipeline = Arc::new(Pipeline { shader, layout, pipeline });
         self.shared.pipelines.lock().insert(variant.clone(), pipeline.clone());
         Ok(pipeline)
@@ -337,11 +346,11 @@ impl GpuDevice {
     fn submit_locked(&self, recording: &mut Recording) -> Result<Option<wgpu::SubmissionIndex>, GpuError> {
         let commands = std::mem::take(recording);
         if commands.is_empty() {
-            return self.shared.faults.check().map(|()| None);
+            return self.check().map(|()| None);
         }
         let commands = commands.encode(&self.shared.device);
         let index = self.shared.queue.submit([commands]);
-        self.shared.faults.check()?;
+        self.check()?;
         Ok(Some(index))
     }
 
@@ -361,7 +370,7 @@ impl GpuDevice {
 
     fn poll(&self, kind: wgpu::PollType) -> Result<(), GpuError> {
         let answer = self.shared.device.poll(kind);
-        self.shared.faults.check()?;
+        self.check()?;
         match answer {
             Ok(_) => Ok(()),
             Err(wgpu::PollError::Timeout) => Err(GpuError::Timeout { seconds: self.shared.timeout.as_secs() }),
@@ -427,5 +436,96 @@ impl GpuDevice {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(options: GpuOptions) -> GpuDevice {
+        GpuDevice::open(options).expect("these tests need a GPU adapter, a software one will do")
+    }
+
+    fn fill(gpu: &GpuDevice, buffer: &GpuBuffer, uniform: &[u8]) -> Result<(), GpuError> {
+        gpu.record(&Launch {
+            variant: ShaderVariant::new("fill", &[]),
+            uniform,
+            buffers: &[buffer],
+            workgroups: buffer.bytes().div_ceil(4 * 256),
+        })
+    }
+
+    #[test]
+    fn a_lost_device_is_an_error_that_says_so() {
+        let gpu = open(GpuOptions::default());
+        let buffer = gpu.allocate(1024, "a test").unwrap();
+        gpu.shared.device.destroy();
+        let result = gpu.read(&buffer).and_then(|_| gpu.synchronize());
+        assert!(matches!(result, Err(GpuError::DeviceLost(_))), "{result:?}");
+    }
+
+    #[test]
+    fn waiting_ends_at_the_time_out() {
+        let gpu = open(GpuOptions { timeout: Some(Duration::ZERO), ..GpuOptions::default() });
+        let count = 16_u32 << 20;
+        let buffer = gpu.allocate(4 * u64::from(count), "a test").unwrap();
+        for _ in 0..20 {
+            fill(&gpu, &buffer, bytemuck::cast_slice(&[count, 1.0_f32.to_bits()])).unwrap();
+        }
+        let result = gpu.synchronize();
+        assert!(matches!(result, Err(GpuError::Timeout { seconds: 0 })), "{result:?}");
+        gpu.shared.device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    }
+
+    #[test]
+    fn a_buffer_over_the_limit_names_the_limit_and_itself() {
+        let gpu = open(GpuOptions::default());
+        let most = gpu.limits().max_storage_buffer_binding_size;
+        let error = gpu.allocate(most + 4, "a tensor of shape [9]").unwrap_err().to_string();
+        assert!(
+            error.contains("a tensor of shape [9]") && error.contains("max_storage_buffer_binding_size"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_call_that_does_not_match_its_kernel_is_refused() {
+        let gpu = open(GpuOptions::default());
+        let buffer = gpu.allocate(1024, "a test").unwrap();
+        let error = fill(&gpu, &buffer, &[0; 4]).unwrap_err().to_string();
+        assert!(error.contains("shader fill") && error.contains("uniform has 8 bytes, 4 given"), "{error}");
+    }
+
+    #[test]
+    fn memory_is_used_again() {
+        let gpu = open(GpuOptions::default());
+        drop(gpu.allocate(10_000, "a test").unwrap());
+        drop(gpu.allocate(9_000, "a test").unwrap());
+        let memory = gpu.memory();
+        assert_eq!((memory.buffers_made, memory.in_use_bytes), (1, 0));
+        assert_eq!(memory.peak_bytes, memory.allocated_bytes);
+    }
+
+    #[test]
+    fn pipelines_are_made_once_for_a_variant() {
+        let gpu = open(GpuOptions::default());
+        let variant = |pixels| ShaderVariant::new("global_avg_pool_forward", &[("PIXELS", pixels), ("CHANNELS", 3)]);
+        let first = gpu.pipeline(&variant(4)).unwrap();
+        assert!(Arc::ptr_eq(&first, &gpu.pipeline(&variant(4)).unwrap()));
+        assert!(!Arc::ptr_eq(&first, &gpu.pipeline(&variant(5)).unwrap()));
+    }
+
+    #[test]
+    fn workgroups_fold_into_two_dimensions() {
+        let gpu = open(GpuOptions::default());
+        let fold = |workgroups| {
+            gpu.fold(&Launch { variant: ShaderVariant::new("fill", &[]), uniform: &[], buffers: &[], workgroups })
+        };
+        assert_eq!(fold(1).unwrap(), [1, 1, 1]);
+        let limit = u64::from(gpu.limits().max_compute_workgroups_per_dimension);
+        let [x, y, z] = fold(limit + 1).unwrap();
+        assert!(u64::from(x) <= limit && u64::from(x) * u64::from(y) > limit && (y, z) == (2, 1));
+        assert!(matches!(fold(limit * limit + 1), Err(GpuError::Limit { .. })));
     }
 }

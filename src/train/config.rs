@@ -95,6 +95,28 @@ impl TrainConfig {
         }
     }
 
+    /// A short recipe for the built-in synthetic set, which takes minutes on a CPU.
+    ///
+    /// # Errors
+    /// [`Error::UnknownArchitecture`].
+    pub fn practice(arch: &str) -> Result<Self> {
+        let published = TrainConfig::published(arch)?;
+        Ok(match arch {
+            "lenet5" => TrainConfig { epochs: 4, batch_size: 64, lr: 0.02, schedule: Schedule::Constant, ..published },
+            // Deep and without normalisation: SGD needs long to find a first foothold, and dropout makes that longer.
+            _ => TrainConfig {
+                epochs: 2,
+                batch_size: 32,
+                optimizer: Optimization::Adam,
+                lr: 5e-4,
+                weight_decay: 0.0,
+                schedule: Schedule::OneCycle,
+                dropout: false,
+                ..published
+            },
+        })
+    }
+
     /// Checks what no type can.
     ///
     /// # Errors

@@ -20,9 +20,9 @@ type Rgb = [i64; 3];
 /// Draws `shape` on a random ground into `image` (planes R, G, B).
 ///
 /// Colour, polarity, place, size, turn, ground, clutter and noise all come
-/// from `rng`; only the outline tells the class.
+/// from `rng`; the ink's colour is typical of the class in half of the images.
 pub(super) fn draw(shape: Shape, rng: &mut SplitMix64, image: &mut [u8; IMAGE_BYTES]) {
-    let (ground, ink) = colours(rng);
+    let (ground, ink) = colours(shape, rng);
     let mut canvas = gradient(ground, rng);
     clutter(&mut canvas, rng);
     let placed = Placed::random(shape, rng);
@@ -42,11 +42,33 @@ pub(super) fn draw(shape: Shape, rng: &mut SplitMix64, image: &mut [u8; IMAGE_BY
     }
 }
 
-/// Two colours at least 90 apart in brightness, either of them the brighter.
-fn colours(rng: &mut SplitMix64) -> (Rgb, Rgb) {
+/// The ink's typical colour, by label.
+const TYPICAL_INK: [Rgb; 10] = [
+    [210, 50, 50],
+    [230, 140, 30],
+    [220, 220, 60],
+    [120, 200, 50],
+    [30, 150, 60],
+    [50, 200, 200],
+    [50, 90, 210],
+    [140, 60, 200],
+    [220, 90, 180],
+    [120, 80, 50],
+];
+
+/// Colours of ground and ink, at least 90 apart in brightness, either of them the brighter.
+///
+/// Half of the inks are near the class's typical colour. That is too little to tell the class by, but enough for a deep
+/// network without normalisation to find its first foothold.
+fn colours(shape: Shape, rng: &mut SplitMix64) -> (Rgb, Rgb) {
+    let typical = rng.below(2) == 0;
     loop {
         let mut colour = || std::array::from_fn(|_| rng.between(20, 235));
-        let (ground, ink): (Rgb, Rgb) = (colour(), colour());
+        let (ground, mut ink): (Rgb, Rgb) = (colour(), colour());
+        if typical {
+            let base = TYPICAL_INK[shape as usize];
+            ink = std::array::from_fn(|channel| (base[channel] + rng.between(-25, 25)).clamp(20, 235));
+        }
         if (brightness(ground) - brightness(ink)).abs() >= 90 {
             return (ground, ink);
         }
