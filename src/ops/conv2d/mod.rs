@@ -125,6 +125,11 @@ impl Conv2dGeometry {
         self.batch * self.out_h * self.out_w
     }
 
+    /// Shape of the partial sums that [`split_k_reduce`] adds up: `[splits, products + 1, out_c]`.
+    pub fn partial_sums_shape(&self) -> [usize; 3] {
+        [self.splits().count, self.products() + 1, self.out_c]
+    }
+
     /// How the contraction over pixels is split when the weight's gradient is computed.
     ///
     /// A function of the shape alone, so that the sum's order does not depend on the machine.
@@ -225,7 +230,7 @@ pub fn backward_weight(geometry: &Conv2dGeometry, input: &Tensor, d_output: &Ten
     expect(OP, "input", input, &geometry.input_shape(), DType::F32)?;
     expect(OP, "d_output", d_output, &geometry.output_shape(), DType::F32)?;
     let splits = geometry.splits();
-    let partial = device.empty(&[splits.count, geometry.products() + 1, geometry.out_c])?;
+    let partial = device.empty(&geometry.partial_sums_shape())?;
     match device {
         Device::Cpu(_) => cpu::conv2d_backward_weight(
             geometry,
