@@ -2,17 +2,30 @@
 
 /// Threefry-2x32 with 20 rounds (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", 2011).
 pub fn threefry(key: [u32; 2], counter: [u32; 2]) -> [u32; 2] {
-    const ROTATIONS: [u32; 8] = [13, 15, 26, 6, 17, 29, 16, 24];
+    let [[a], [b]] = threefry_lanes(key, counter[0], counter[1]);
+    [a, b]
+}
+
+/// [`threefry`] of the counters `[first, second]`, `[first + 1, second]` and so on, one a lane.
+///
+/// Every line works on all lanes, which compilers turn into vector instructions.
+pub(super) fn threefry_lanes<const LANES: usize>(key: [u32; 2], first: u32, second: u32) -> [[u32; LANES]; 2] {
+    const ROTATIONS: [[u32; 4]; 2] = [[13, 15, 26, 6], [17, 29, 16, 24]];
     let schedule = [key[0], key[1], 0x1bd1_1bda ^ key[0] ^ key[1]];
-    let [mut a, mut b] = [counter[0].wrapping_add(key[0]), counter[1].wrapping_add(key[1])];
+    let mut a: [u32; LANES] = std::array::from_fn(|lane| first.wrapping_add(lane as u32).wrapping_add(key[0]));
+    let mut b = [second.wrapping_add(key[1]); LANES];
     for group in 0..5 {
-        for round in 0..4 {
-            a = a.wrapping_add(b);
-            b = b.rotate_left(ROTATIONS[(group % 2) * 4 + round]) ^ a;
+        for rotation in ROTATIONS[group % 2] {
+            for (a, b) in a.iter_mut().zip(&mut b) {
+                *a = a.wrapping_add(*b);
+                *b = b.rotate_left(rotation) ^ *a;
+            }
         }
         let s = group + 1;
-        a = a.wrapping_add(schedule[s % 3]);
-        b = b.wrapping_add(schedule[(s + 1) % 3]).wrapping_add(s as u32);
+        for (a, b) in a.iter_mut().zip(&mut b) {
+            *a = a.wrapping_add(schedule[s % 3]);
+            *b = b.wrapping_add(schedule[(s + 1) % 3]).wrapping_add(s as u32);
+        }
     }
     [a, b]
 }
