@@ -129,10 +129,23 @@ impl Error {
             Error::HostMemory { .. } => Some("use a smaller --batch-size".into()),
             Error::Diverged { .. } => Some("lower --lr".into()),
             Error::RunFolderExists(_) => Some("name another with --out, or remove it if it is no longer wanted".into()),
-            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-                Some("free some space, or name another folder with --out".into())
-            }
+            Error::Setting(_) => Some("--help after the command tells what each setting takes".into()),
+            Error::Io { source, .. } => Some(io_hint(source).into()),
             _ => None,
         }
+    }
+}
+
+/// What mends an error of the system.
+pub(crate) fn io_hint(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::NotFound => "check the path",
+        ErrorKind::PermissionDenied => "check the permissions of the file and its folder",
+        ErrorKind::IsADirectory => "this is a folder: name a file",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            "free some space, or choose another disk; files that were complete are as they were"
+        }
+        _ => "check the path, and that the disk can be read and written",
     }
 }

@@ -30,7 +30,7 @@ impl DeviceArguments {
     pub fn open(&self) -> Result<Device> {
         let choice: DeviceChoice = self.device.parse()?;
         let (device, reason) = Device::open(choice, self.backend())?;
-        eprintln!("device: {} ({reason})", device.description());
+        say(format_args!("device: {} ({reason})", device.description()));
         Ok(device)
     }
 }
@@ -52,8 +52,11 @@ impl DataChoice {
             None => match DATA_FOLDERS.map(PathBuf::from).into_iter().find(|folder| folder.is_dir()) {
                 Some(folder) => DataChoice::Folder(folder),
                 None => {
-                    eprintln!("NO DATA FOUND in {}: using the built-in SYNTHETIC shapes.", DATA_FOLDERS.join(", "));
-                    eprintln!("For real images: cifar-gpu data import ARCHIVE data/cifar10, or --data FOLDER");
+                    say(format_args!(
+                        "NO DATA FOUND in {}: using the built-in SYNTHETIC shapes.",
+                        DATA_FOLDERS.join(", ")
+                    ));
+                    say("For real images: cifar-gpu data import ARCHIVE data/cifar10, or --data FOLDER");
                     DataChoice::Synthetic
                 }
             },
@@ -67,6 +70,11 @@ impl DataChoice {
             DataChoice::Folder(folder) => load_folder(folder)?,
         })
     }
+}
+
+/// Tells the user something on standard error; a reader that has gone away stops nothing.
+pub fn say(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Prints a result on standard output; a reader that has gone away is no error.

@@ -7,7 +7,7 @@ use cifar_gpu::data::{ImportPhase, import, synthetic, write_folder};
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::common::{print, print_json};
+use super::common::{print, print_json, say};
 
 #[derive(clap::Args)]
 pub struct Data {
@@ -71,7 +71,10 @@ impl Data {
                     return print_json(&summary);
                 }
                 if let Some(example) = &summary.first_skipped {
-                    eprintln!("left out {} files that are no images of a class, such as {example}", summary.skipped);
+                    say(format_args!(
+                        "left out {} files that are no images of a class, such as {example}",
+                        summary.skipped
+                    ));
                 }
                 print(format_args!(
                     "{}: {} training and {} test images of {} classes ({})",

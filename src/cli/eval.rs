@@ -85,7 +85,7 @@ impl Eval {
         let normalisation = architecture.preprocessing.normalisation();
         let network = Network::new(architecture, &device, 0)?;
         file.load_into(&network)?;
-        check_classes(&network, &dataset, file.metadata().map(|m| m.class_names.as_slice()))?;
+        self.check_classes(&network, &dataset, file.metadata().map(|m| m.class_names.as_slice()))?;
         let start = Instant::now();
         let mut images = DeviceDataset::new(&device, &dataset, normalisation)?;
         let evaluation = evaluate(&network, &mut images, &dataset, self.batch_size, |_| {})?;
@@ -109,24 +109,23 @@ impl Eval {
         };
         print(report.table(&splits.source, split))
     }
-}
 
-/// The network must know the data's classes, in their order if it names them.
-fn check_classes(network: &Network, dataset: &Dataset, names: Option<&[String]>) -> Result<()> {
-    let logits = network.architecture().output_shapes()?.last().map_or(0, |shape| shape.iter().product());
-    if logits != dataset.num_classes() {
-        return Err(Error::Setting(format!(
-            "the weights tell {logits} classes apart, the data have {}",
-            dataset.num_classes()
-        )));
-    }
-    match names {
-        Some(names) if names != dataset.class_names() => Err(Error::Setting(format!(
-            "the weights' classes ({}) are not the data's ({}): use --data with the set they were trained on",
-            names.join(", "),
-            dataset.class_names().join(", ")
-        ))),
-        _ => Ok(()),
+    /// The network must know the data's classes, in their order if it names them.
+    fn check_classes(&self, network: &Network, dataset: &Dataset, names: Option<&[String]>) -> Result<()> {
+        let logits = network.architecture().output_shapes()?.last().map_or(0, |shape| shape.iter().product());
+        let message = match names {
+            _ if logits != dataset.num_classes() => {
+                format!("they tell {logits} classes apart, the data have {}", dataset.num_classes())
+            }
+            Some(names) if names != dataset.class_names() => format!(
+                "their classes ({}) are not the data's ({})",
+                names.join(", "),
+                dataset.class_names().join(", ")
+            ),
+            _ => return Ok(()),
+        };
+        let hint = "use --data with the set they were trained on".to_owned();
+        Err(Error::Weights { path: self.weights.clone(), message, hint })
     }
 }
 

@@ -14,6 +14,8 @@ use std::process::ExitCode;
 use cifar_gpu::Error;
 use clap::{Parser, Subcommand};
 
+use common::say;
+
 /// Train CNN image classifiers on any GPU, or without one.
 #[derive(Parser)]
 #[command(name = "cifar-gpu", version, about, after_help = EXAMPLES)]
@@ -58,14 +60,14 @@ pub fn run() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(interrupted @ Error::Interrupted { .. }) => {
-            eprintln!("{interrupted}");
+            say(interrupted);
             ExitCode::from(130)
         }
         Err(error) => {
             // One line, whatever a driver or decoder had to say.
-            eprintln!("error: {}", error.to_string().split_whitespace().collect::<Vec<_>>().join(" "));
+            say(format_args!("error: {}", error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")));
             if let Some(hint) = error.hint() {
-                eprintln!("hint: {hint}");
+                say(format_args!("hint: {hint}"));
             }
             ExitCode::FAILURE
         }

@@ -86,7 +86,11 @@ impl Predict {
 
     fn prediction(&self, image: PathBuf, logits: &[f32], names: &[String]) -> Result<Prediction> {
         if let Some(logit) = logits.iter().find(|logit| !logit.is_finite()) {
-            return Err(Error::Setting(format!("the network answers {logit} for {}", image.display())));
+            return Err(Error::Weights {
+                path: self.weights.clone(),
+                message: format!("the network answers {logit} for {}", image.display()),
+                hint: "its training diverged: use an earlier file, or train at a lower --lr".to_owned(),
+            });
         }
         let largest = logits.iter().copied().fold(f32::MIN, f32::max);
         let powers: Vec<f64> = logits.iter().map(|&v| f64::from(v - largest).exp()).collect();

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use cifar_gpu::train::{EpochMetrics, Observer, Start, StepMetrics};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::common::{grouped, say};
+
 /// Time between plain lines within an epoch.
 const LINE_INTERVAL: Duration = Duration::from_secs(30);
 /// Weight of the newest step in the averages shown within an epoch.
@@ -32,7 +34,7 @@ impl TrainProgress {
     fn line(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
-            None => eprintln!("{text}"),
+            None => say(text),
         }
     }
 }
@@ -47,7 +49,7 @@ impl Observer for TrainProgress {
         self.line(&format!(
             "train:  {} ({} parameters), {} epochs of {} steps of {} images, {:?} at {} ({:?}), seed {}",
             config.arch,
-            super::common::grouped(start.parameters as u64),
+            grouped(start.parameters as u64),
             config.epochs,
             start.steps_per_epoch,
             config.batch_size,
@@ -86,7 +88,7 @@ impl Observer for TrainProgress {
             bar.set_message(numbers);
         } else if self.last_line.elapsed() > LINE_INTERVAL {
             self.last_line = Instant::now();
-            eprintln!("  step {}/{}: {numbers}", last.step + 1, self.total_steps);
+            say(format_args!("  step {}/{}: {numbers}", last.step + 1, self.total_steps));
         }
     }
 

@@ -9,7 +9,7 @@ use cifar_gpu::train::{Optimization, RunFolder, TrainConfig, train};
 use cifar_gpu::{Error, Result};
 use clap::ValueEnum;
 
-use super::common::{DataChoice, DeviceArguments, print, print_json};
+use super::common::{DataChoice, DeviceArguments, print, print_json, say};
 use super::progress::TrainProgress;
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -79,16 +79,16 @@ pub struct Train {
     #[arg(long, value_enum)]
     optimizer: Option<OptimizerName>,
     /// Base learning rate
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     lr: Option<f64>,
     /// Momentum of SGD
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     momentum: Option<f64>,
     /// Look ahead along the velocity (SGD)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     nesterov: Option<bool>,
     /// Weight decay
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     weight_decay: Option<f64>,
     /// How the learning rate changes
     #[arg(long, value_enum)]
@@ -194,7 +194,7 @@ fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
         if flag.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("stopping after this step; once more to stop at once, without saving");
+        say("stopping after this step; once more to stop at once, without saving");
     })
     .map_err(|e| Error::Setting(format!("cannot catch interrupts: {e}")))?;
     Ok(stop)

@@ -8,10 +8,53 @@ use crate::error::{Error, Result};
 use crate::nn::Network;
 
 /// A run's folder: `config.json`, `metrics.jsonl`, `weights.safetensors`.
+///
+/// If neither metrics nor weights come into it, it goes when this is dropped.
 #[derive(Debug)]
 pub struct RunFolder {
-    path: PathBuf,
     metrics: BufWriter<File>,
+    // After the file, which must be closed before its folder can go.
+    claim: Claim,
+}
+
+/// A folder made for a run.
+#[derive(Debug)]
+struct Claim {
+    path: PathBuf,
+    /// Folders above it that were made for it, the innermost first.
+    parents: Vec<PathBuf>,
+    has_results: bool,
+}
+
+impl Claim {
+    fn make(path: &Path) -> Result<Self> {
+        let is_absent = |p: &&Path| !p.as_os_str().is_empty() && !p.exists();
+        let parents = path.ancestors().skip(1).take_while(is_absent).map(Path::to_owned).collect();
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(Error::io("making", parent))?;
+        }
+        fs::create_dir(path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::AlreadyExists => Error::RunFolderExists(path.to_owned()),
+            _ => Error::io("making", path)(source),
+        })?;
+        Ok(Claim { path: path.to_owned(), parents, has_results: false })
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if self.has_results {
+            return;
+        }
+        // What cannot be removed stays: the error that ended the run matters more.
+        for file in ["config.json", "metrics.jsonl"] {
+            let _ = fs::remove_file(self.path.join(file));
+        }
+        // This removes empty folders only.
+        for folder in std::iter::once(&self.path).chain(&self.parents) {
+            let _ = fs::remove_dir(folder);
+        }
+    }
 }
 
 impl RunFolder {
@@ -20,19 +63,13 @@ impl RunFolder {
     /// # Errors
     /// [`Error::RunFolderExists`] if something of that name is there; it is left as it is.
     pub fn create(path: &Path, config: &impl serde::Serialize) -> Result<Self> {
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(Error::io("making", parent))?;
-        }
-        fs::create_dir(path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::AlreadyExists => Error::RunFolderExists(path.to_owned()),
-            _ => Error::io("making", path)(source),
-        })?;
+        let claim = Claim::make(path)?;
         let config = serde_json::to_vec_pretty(config).map_err(|e| Error::Setting(e.to_string()))?;
         crate::files::replace(&path.join("config.json"), &config)?;
         let metrics = path.join("metrics.jsonl");
         let file =
             OpenOptions::new().append(true).create_new(true).open(&metrics).map_err(Error::io("making", metrics))?;
-        Ok(RunFolder { path: path.to_owned(), metrics: BufWriter::new(file) })
+        Ok(RunFolder { metrics: BufWriter::new(file), claim })
     }
 
     /// The first of `runs/NAME-1`, `runs/NAME-2` … that is not there yet.
@@ -45,12 +82,13 @@ impl RunFolder {
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.claim.path
     }
 
     /// Adds a line to `metrics.jsonl`.
     pub fn log(&mut self, line: &impl serde::Serialize) -> Result<()> {
-        let path = self.path.join("metrics.jsonl");
+        let path = self.claim.path.join("metrics.jsonl");
+        self.claim.has_results = true;
         serde_json::to_writer(&mut self.metrics, line)
             .map_err(std::io::Error::from)
             .and_then(|()| self.metrics.write_all(b"\n"))
@@ -59,16 +97,17 @@ impl RunFolder {
 
     /// Sees to it that all lines so far are in the file.
     pub fn flush(&mut self) -> Result<()> {
-        self.metrics.flush().map_err(Error::io("writing", self.path.join("metrics.jsonl")))
+        self.metrics.flush().map_err(Error::io("writing", self.claim.path.join("metrics.jsonl")))
     }
 
     /// The weights' file.
     pub fn weights_path(&self) -> PathBuf {
-        self.path.join("weights.safetensors")
+        self.claim.path.join("weights.safetensors")
     }
 
     /// Writes the weights as they are now.
-    pub fn save_weights(&self, network: &Network, class_names: &[String]) -> Result<()> {
+    pub fn save_weights(&mut self, network: &Network, class_names: &[String]) -> Result<()> {
+        self.claim.has_results = true;
         crate::weights::save(&self.weights_path(), network, class_names)
     }
 }

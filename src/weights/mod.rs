@@ -1,6 +1,6 @@
 //! Weights files: safetensors with PyTorch's names and shapes, and what the weights need in the metadata.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -83,7 +83,7 @@ impl WeightsFile {
             (Some(metadata), Some(arch)) if metadata.arch != arch => Err(error(
                 &self.path,
                 format!("the weights are of {}, not of {arch}", metadata.arch),
-                &format!("leave --arch away, or give --arch {}", metadata.arch),
+                &format!("give --arch {}, or other weights", metadata.arch),
             )),
             (Some(metadata), _) => {
                 let mut architecture = Architecture::by_name(&metadata.arch, metadata.class_names.len())?;
@@ -139,13 +139,14 @@ impl WeightsFile {
 pub fn save(path: &Path, network: &Network, class_names: &[String]) -> Result<()> {
     let architecture = network.architecture();
     let json = |value: serde_json::Result<String>| value.map_err(|e| error(path, e.to_string(), ""));
-    let metadata = HashMap::from([
-        ("format".to_owned(), "pt".to_owned()),
-        ("producer".to_owned(), concat!("cifar-gpu ", env!("CARGO_PKG_VERSION")).to_owned()),
-        ("arch".to_owned(), architecture.name.to_owned()),
-        ("preprocessing".to_owned(), json(serde_json::to_string(&architecture.preprocessing))?),
-        ("classes".to_owned(), json(serde_json::to_string(class_names))?),
+    let metadata = BTreeMap::from([
+        ("format", "pt".to_owned()),
+        ("producer", concat!("cifar-gpu ", env!("CARGO_PKG_VERSION")).to_owned()),
+        ("arch", architecture.name.to_owned()),
+        ("preprocessing", json(serde_json::to_string(&architecture.preprocessing))?),
+        ("classes", json(serde_json::to_string(class_names))?),
     ]);
+    let metadata = json(serde_json::to_string(&metadata))?;
     let mut data = Vec::new();
     for parameter in network.parameters() {
         let outer = parameter.layout.to_outer(&parameter.tensor.to_vec()?);
@@ -158,8 +159,19 @@ pub fn save(path: &Path, network: &Network, class_names: &[String]) -> Result<()
             Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(values)).map_err(bad)?))
         })
         .collect::<Result<Vec<_>>>()?;
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(bad)?;
-    crate::files::replace(path, &bytes)
+    let bytes = safetensors::serialize(views, None).map_err(bad)?;
+    crate::files::replace(path, &with_metadata(&bytes, &metadata))
+}
+
+/// A safetensors file with metadata, a JSON object, put into its header.
+///
+/// The crate would write them in an order that changes from run to run; so, equal networks make equal files.
+fn with_metadata(file: &[u8], metadata: &str) -> Vec<u8> {
+    let (length, rest) = file.split_at(8);
+    let (header, data) = rest.split_at(u64::from_le_bytes(length.try_into().unwrap_or_default()) as usize);
+    let mut header = [br#"{"__metadata__":"#, metadata.as_bytes(), b",", &header[1..]].concat();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    [&(header.len() as u64).to_le_bytes(), header.as_slice(), data].concat()
 }
 
 fn parse_metadata(path: &Path, map: &HashMap<String, String>) -> Result<Option<Metadata>> {

@@ -2,7 +2,7 @@
 
 use super::{DataError, RECORD};
 use crate::data::Split;
-use std::io;
+use crate::error::io_hint;
 use std::path::Path;
 
 /// Bytes of a CIFAR-100 record, which has a coarse and a fine label.
@@ -12,7 +12,7 @@ impl DataError {
     /// What the user can do about it, where that is known.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Io { source, .. } => return io_hint(source),
+            Self::Io { source, .. } => return Some(io_hint(source).to_owned()),
             Self::FolderAbsent { .. } => "check the path; the folder is the one with data_batch_1.bin in it",
             Self::NotAFolder { .. } => {
                 "unpack the official binary archive with `tar xf` and name its folder, \
@@ -60,18 +60,6 @@ impl DataError {
         };
         Some(hint.to_owned())
     }
-}
-
-fn io_hint(error: &io::Error) -> Option<String> {
-    let hint = match error.kind() {
-        io::ErrorKind::NotFound => "check the path",
-        io::ErrorKind::PermissionDenied => "check the permissions of the file and its folder",
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "free some space or choose another disk; nothing was left under the final name"
-        }
-        _ => return None,
-    };
-    Some(hint.to_owned())
 }
 
 fn no_batches_hint(folder: &Path) -> String {

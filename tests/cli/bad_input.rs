@@ -1,0 +1,206 @@
+//! What cannot be used is refused: in one line, with a hint, and before anything is written.
+
+use predicates::str::contains;
+
+use super::{IMAGE_BYTES, SMALL, Sandbox};
+
+const RECORD: usize = 1 + IMAGE_BYTES;
+
+/// A data folder whose training batch is as given, with a good test batch.
+fn folder(train: &[u8]) -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/data_batch_1.bin", train);
+    sandbox.write("data/test_batch.bin", &[0; RECORD]);
+    sandbox
+}
+
+#[test]
+fn data_that_are_missing_or_damaged() {
+    let train = format!("train {SMALL} --data data");
+    let sandbox = Sandbox::new();
+    sandbox.refuses(&train, "there is no folder data");
+    sandbox.write("data/readme.txt", b"nothing else");
+    sandbox.refuses(&train, "data_batch_");
+    sandbox.write("data/data_batch_1.bin", &[0; RECORD]);
+    sandbox.refuses(&train, "test_batch.bin");
+
+    folder(&[0; RECORD + 100]).refuses(&train, "record 1 at offset 3073 is cut short");
+    folder(&[]).refuses(&train, "empty");
+    let mut records = vec![0; 3 * RECORD];
+    records[2 * RECORD] = 10;
+    folder(&records).refuses(&train, "record 2 at offset 6146 has label 10");
+}
+
+#[test]
+fn data_commands() {
+    let sandbox = Sandbox::with_data(10, 10);
+    sandbox.refuses("data synthesize data", "already exists");
+    sandbox.refuses("data import data imported", "no train images");
+    sandbox.refuses("data import absent imported", "absent");
+    sandbox.write("tree/train/cat/a.png", b"no picture");
+    sandbox.refuses("data import tree imported", "a.png");
+    sandbox.refuses("data import tree data", "already exists");
+    sandbox.write("archive.tar", b"no archive");
+    sandbox.refuses("data import archive.tar imported", "archive.tar");
+}
+
+#[test]
+fn weights_of_another_architecture() {
+    let sandbox = Sandbox::with_weights();
+    let init = "--data data --device cpu --init run/weights.safetensors --out new";
+    sandbox.refuses(&format!("train --arch ygnet {init}"), "lenet5");
+    sandbox.refuses("eval --arch ygnet --data data --weights run/weights.safetensors", "lenet5");
+    // PyTorch's files do not say what they are of.
+    sandbox.copy_fixture("lenet5_init.safetensors");
+    let init = "--data data --device cpu --init lenet5_init.safetensors --out new";
+    sandbox.refuses(&format!("train --arch ygnet {init}"), "tensor `");
+    sandbox.refuses("eval --data data --weights lenet5_init.safetensors", "does not say which architecture");
+    sandbox.refuses("eval --data data --weights lenet5_init.safetensors --arch all-cnn-c", "tensor `");
+}
+
+#[test]
+fn weights_that_are_damaged() {
+    let sandbox = Sandbox::with_weights();
+    let weights = sandbox.read("run/weights.safetensors");
+    sandbox.write("short.safetensors", &weights[..weights.len() - 5]);
+    // The last tensor's last element.
+    let mut poisoned = weights.clone();
+    poisoned.splice(weights.len() - 4.., f32::NAN.to_le_bytes());
+    sandbox.write("nan.safetensors", &poisoned);
+    sandbox.write("text.safetensors", b"these are no weights");
+    let files = [
+        ("short", "short.safetensors"),
+        ("nan", "NaN"),
+        ("text", "text.safetensors"),
+        ("absent", "absent.safetensors"),
+    ];
+    for (name, message) in files {
+        let path = format!("{name}.safetensors");
+        sandbox.refuses(&format!("train {SMALL} --data data --init {path}"), message);
+        sandbox.refuses(&format!("eval --data data --weights {path}"), message);
+        sandbox.refuses(&format!("predict --weights {path} picture.png"), message);
+    }
+    sandbox.refuses("eval --data data --weights data", "reading data");
+}
+
+#[test]
+fn devices_that_are_not_there() {
+    let sandbox = Sandbox::with_data(10, 10);
+    for name in ["tpu", "gpu:", "gpu:x", "GPU"] {
+        sandbox.refuses(&format!("train {SMALL} --data data --device {name}"), name);
+    }
+    sandbox.refuses(&format!("train {SMALL} --data data --device gpu:99"), "no adapter gpu:99");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_adapter_at_all() {
+    let sandbox = Sandbox::with_data(10, 10);
+    let without_drivers = |arguments: &str| {
+        let mut command = sandbox.command(arguments);
+        command.env("VK_DRIVER_FILES", "/nonexistent").env("VK_ICD_FILENAMES", "/nonexistent");
+        command
+    };
+    let train = format!("train {SMALL} --data data --max-steps 1 --device");
+    for device in ["gpu", "gpu:0"] {
+        sandbox.refuses_command(without_drivers(&format!("{train} {device}")), "no GPU adapter found");
+    }
+    without_drivers("devices").assert().success().stdout(contains("there is no GPU adapter"));
+    without_drivers("devices --json").assert().success().stdout("[]\n");
+    without_drivers(&format!("{train} auto")).assert().success().stderr(contains("device: CPU"));
+}
+
+#[test]
+fn settings_out_of_range() {
+    let sandbox = Sandbox::with_data(10, 10);
+    for setting in [
+        "--batch-size 0",
+        "--epochs 0",
+        "--lr -1",
+        "--lr 0",
+        "--lr NaN",
+        "--lr inf",
+        "--momentum 1",
+        "--momentum -0.1",
+        "--weight-decay -1",
+        "--weight-decay NaN",
+        "--limit-train 0",
+        "--max-steps 0",
+    ] {
+        let name = setting.split(' ').next().unwrap();
+        sandbox.refuses(&format!("train --arch lenet5 --data data {setting}"), name);
+    }
+    sandbox.refuses("eval --weights absent.safetensors --batch-size 0", "--batch-size");
+    for command in ["train --data data --arch vgg", "summary --arch vgg"] {
+        sandbox.refuses(command, "unknown architecture `vgg`");
+    }
+}
+
+#[test]
+fn batches_larger_than_the_memory() {
+    let sandbox = Sandbox::new();
+    let summary = sandbox.json("summary --arch ygnet --batch-size 1000 --json");
+    // Another program may end meanwhile, so twice what is free now.
+    let images = 2 * (cifar_gpu::cpu::available_memory_bytes() / (summary["training_bytes"].as_u64().unwrap() / 1000));
+    sandbox.write_black("data/data_batch_1.bin", images);
+    sandbox.write_black("data/test_batch.bin", 1);
+    let train = format!("train --arch ygnet --data data --device cpu --batch-size {images}");
+    sandbox.refuses(&train, "MiB of memory");
+}
+
+#[test]
+fn batches_larger_than_the_gpu_binds() {
+    let sandbox = Sandbox::new();
+    let binding = sandbox.json("devices --json")[0]["max_binding_bytes"].as_u64().expect("no GPU to test on");
+    // One image more than the first convolution's output has room for.
+    let images = binding / (32 * 32 * 96 * 4) + 1;
+    sandbox.write_black("data/data_batch_1.bin", images);
+    sandbox.write_black("data/test_batch.bin", 1);
+    let train = format!("train --arch ygnet --data data --device gpu --batch-size {images}");
+    sandbox.refuses(&train, &format!("max_storage_buffer_binding_size is {binding}"));
+}
+
+#[test]
+fn a_run_folder_that_is_taken() {
+    let sandbox = Sandbox::with_weights();
+    let train = format!("train {SMALL} --data data --device cpu --max-steps 1");
+    sandbox.refuses(&format!("{train} --out run"), "run already exists");
+    sandbox.refuses(&format!("{train} --out run/config.json"), "run/config.json already exists");
+    sandbox.refuses(&format!("{train} --out run/config.json/below"), "run/config.json");
+}
+
+#[test]
+fn training_that_diverges_at_once() {
+    let sandbox = Sandbox::with_data(64, 10);
+    sandbox.refuses("train --arch lenet5 --data data --device cpu --lr 1e30", "the loss became");
+}
+
+#[test]
+fn pictures_that_are_none() {
+    let sandbox = Sandbox::with_weights();
+    sandbox.write("text.png", b"no picture");
+    let predict = "predict --device cpu --weights run/weights.safetensors";
+    sandbox.refuses(&format!("{predict} text.png"), "text.png");
+    sandbox.refuses(&format!("{predict} absent.png"), "absent.png");
+    sandbox.refuses(&format!("{predict} data"), "data");
+}
+
+#[test]
+fn wrong_usage_is_told_apart() {
+    let sandbox = Sandbox::new();
+    for arguments in [
+        "",
+        "fly",
+        "train",
+        "train --arch lenet5 --epochs many",
+        "train --arch lenet5 --optimizer rprop",
+        "train --arch lenet5 --augment flip",
+        "eval",
+        "predict --weights file",
+        "summary --arch ygnet --classes 1",
+        "data synthesize there --train 0",
+    ] {
+        sandbox.command(arguments).assert().code(2).stdout("").stderr(contains("--help"));
+    }
+    assert!(sandbox.contents().is_empty());
+}
