@@ -134,12 +134,15 @@ impl Conv2dGeometry {
     ///
     /// A function of the shape alone, so that the sum's order does not depend on the machine.
     fn splits(&self) -> Splits {
-        const PIXELS_PER_SPLIT: usize = 512;
-        const MOST_SPLITS: usize = 32;
+        // Short sums round less and run side by side, but each split costs a copy of the weight.
+        const PIXELS_PER_SPLIT: usize = 64;
+        const MOST_SPLITS: usize = 256;
+        const MOST_PARTIAL_SUMS: usize = 1 << 22;
         // Drivers exist that end an invocation's loops after 65,535 iterations.
         const MOST_PIXELS_PER_SPLIT: usize = 32_768;
         let lines = self.batch * self.out_h;
-        let wanted = self.out_pixels().div_ceil(PIXELS_PER_SPLIT).min(MOST_SPLITS);
+        let affordable = (MOST_PARTIAL_SUMS / ((self.products() + 1) * self.out_c)).clamp(1, MOST_SPLITS);
+        let wanted = self.out_pixels().div_ceil(PIXELS_PER_SPLIT).min(affordable);
         let needed = self.out_pixels().div_ceil(MOST_PIXELS_PER_SPLIT);
         let lines_per_split = lines.div_ceil(wanted.max(needed));
         Splits { lines, lines_per_split, count: lines.div_ceil(lines_per_split) }

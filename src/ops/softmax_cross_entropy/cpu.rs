@@ -20,12 +20,18 @@ pub(super) fn softmax_cross_entropy(
                 (largest, largest_at) = (value, c);
             }
         }
-        let total: f32 = logits.iter().map(|&value| (value - largest).exp()).sum();
-        for (c, (gradient, &value)) in d_logits.iter_mut().zip(logits).enumerate() {
-            let probability = (value - largest).exp() / total;
-            *gradient = (probability - if c == label { 1.0 } else { 0.0 }) / rows as f32;
+        // All but the largest logit, whose power is 1, and all but the label's: where a network is sure, 1 + rest and
+        // 1 − p would round away what is left to learn.
+        let (mut rest, mut others) = (0.0_f32, 0.0_f32);
+        for (c, (power, &value)) in d_logits.iter_mut().zip(logits).enumerate() {
+            *power = (value - largest).exp();
+            rest += if c == largest_at { 0.0 } else { *power };
+            others += if c == label { 0.0 } else { *power };
         }
-        loss_sum += f64::from(total.ln() + (largest - logits[label]));
+        d_logits[label] = -others;
+        let scale = (1.0 + rest) * rows as f32;
+        d_logits.iter_mut().for_each(|gradient| *gradient /= scale);
+        loss_sum += f64::from(rest.ln_1p() + (largest - logits[label]));
         hits += if largest_at == label { 1.0 } else { 0.0 };
     }
     loss[0] = (loss_sum / rows as f64) as f32;
