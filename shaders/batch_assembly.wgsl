@@ -1,6 +1,6 @@
 // batch_assembly: gathers a batch from images kept as bytes, normalises it and turns planes into channels-last.
 //
-//     output[b, p, c] = image[indices[b], c, p] · scale[c] + shift[c]        labels_out[b] = labels[indices[b]]
+//     output[b, p, c] = (image[indices[b], c, p] − mean[c]) / deviation[c]        labels_out[b] = labels[indices[b]]
 //
 // images: bytes [chunk_images, CHANNELS, PIXELS], four to a word, the images from number chunk_start on of a data set too
 // large for one binding; what belongs to other chunks is left alone. indices and labels_out [batch], labels [all images],
@@ -10,8 +10,8 @@ struct Params {
     chunk_start: u32,
     chunk_images: u32,
     reserved: u32,
-    scale: vec4<f32>,
-    shift: vec4<f32>,
+    mean: vec4<f32>,
+    deviation: vec4<f32>,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -43,7 +43,7 @@ fn main(
 {% for c in range(CHANNELS) %}
     let byte_{{ c }} = (image * {{ CHANNELS }}u + {{ c }}u) * {{ PIXELS }}u + p;
     let value_{{ c }} = f32((images[byte_{{ c }} / 4u] >> (8u * (byte_{{ c }} % 4u))) & 255u);
-    output[i * {{ CHANNELS }}u + {{ c }}u] = value_{{ c }} * params.scale[{{ c }}] + params.shift[{{ c }}];
+    output[i * {{ CHANNELS }}u + {{ c }}u] = (value_{{ c }} - params.mean[{{ c }}]) / params.deviation[{{ c }}];
 {% endfor %}
     if p == 0u {
         labels_out[b] = labels[indices[b]];

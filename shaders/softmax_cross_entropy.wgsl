@@ -17,12 +17,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> loss: array<f32>;
 @group(0) @binding(5) var<storage, read_write> correct: array<f32>;
 
-// ln(1 + x) to full precision for x ≥ 0 (Kahan): what 1 + x loses of x, the quotient makes up for.
-fn log_1p(x: f32) -> f32 {
-    let u = 1.0 + x;
-    let d = u - 1.0;
-    return select(log(u) * (x / max(d, 1e-30)), x, d <= 0.0);
-}
+{% include "shared/exp_log.wgsl" %}
 
 var<workgroup> losses: array<f32, {{ LANES }}>;
 var<workgroup> hits: array<f32, {{ LANES }}>;
@@ -48,16 +43,16 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         var rest = 0.0;
         var others = 0.0;
         for (var c = 0u; c < {{ CLASSES }}u; c++) {
-            let power = exp(logits[first + c] - largest);
+            let power = exp_accurate(logits[first + c] - largest);
             rest += select(power, 0.0, c == largest_at);
             others += select(power, 0.0, c == label);
         }
         let total = 1.0 + rest;
         for (var c = 0u; c < {{ CLASSES }}u; c++) {
-            let power = exp(logits[first + c] - largest);
+            let power = exp_accurate(logits[first + c] - largest);
             d_logits[first + c] = select(power, -others, c == label) / (total * f32(params.rows));
         }
-        loss_sum += log_1p(rest) + (largest - logits[first + label]);
+        loss_sum += log_1p_accurate(rest) + (largest - logits[first + label]);
         hit_sum += select(0.0, 1.0, largest_at == label);
     }
     losses[lane] = loss_sum;

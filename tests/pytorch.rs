@@ -161,7 +161,7 @@ fn settings(optimizer: &str) -> (OptimizerConfig, f32) {
 fn trajectory_tolerance(network: &str, optimizer: &str) -> f64 {
     match (network, optimizer) {
         ("lenet5", "sgd_nesterov" | "sgd_momentum") => 1e-4,
-        ("lenet5", _) => 1e-3,
+        ("lenet5", _) => 1e-4,
         _ => 5e-3,
     }
 }

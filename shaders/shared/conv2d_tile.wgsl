@@ -14,6 +14,11 @@
 {% set wide_channels = CHANNELS % 4 == 0 %}
 {% set wide_columns = COLUMNS % 4 == 0 %}
 {% set quads = COLUMNS_PER_LANE // 4 %}
+{% set steps = CHANNELS // 4 if wide_channels else CHANNELS %}
+{# Long sums are added up in blocks of 64 channels: they round less. #}
+{% set blocked = CHANNELS > 256 %}
+{% set block_steps = 16 if wide_channels else 64 %}
+{% set part = "part" if blocked else "sum" %}
 const CHANNELS = {{ CHANNELS }}u;
 const COLUMNS = {{ COLUMNS }}u;
 
@@ -80,35 +85,54 @@ fn main(
             let inside_{{ r }} = start_{{ r }} >= 0;
             let source_{{ r }} = u32(max(start_{{ r }}, 0)){% if wide_channels %} / 4u{% endif %};
 {% endfor %}
-{% if wide_channels %}
-            for (var c = 0u; c < CHANNELS / 4u; c++) {
+{% if blocked %}
+            for (var first = 0u; first < {{ steps }}u; first += {{ block_steps }}u) {
 {% for r in range(ROWS) %}
-                let a_{{ r }} = select(vec4<f32>(), source_pixels[source_{{ r }} + c], inside_{{ r }});
+{% for q in range(quads) %}
+                var part_{{ r }}_{{ q }} = vec4<f32>();
+{% endfor %}
+{% endfor %}
+                let end = min(first + {{ block_steps }}u, {{ steps }}u);
+{% else %}
+            {
+                let first = 0u;
+                let end = {{ steps }}u;
+{% endif %}
+                for (var c = first; c < end; c++) {
+{% if wide_channels %}
+{% for r in range(ROWS) %}
+                    let a_{{ r }} = select(vec4<f32>(), source_pixels[source_{{ r }} + c], inside_{{ r }});
 {% endfor %}
 {% for i in range(4) %}
 {% for q in range(quads) %}
-                let b_{{ i }}_{{ q }} = load_weight(k + 4u * c + {{ i }}u, column + {{ 4 * q }}u);
+                    let b_{{ i }}_{{ q }} = load_weight(k + 4u * c + {{ i }}u, column + {{ 4 * q }}u);
 {% endfor %}
 {% for r in range(ROWS) %}
 {% for q in range(quads) %}
-                sum_{{ r }}_{{ q }} += a_{{ r }}[{{ i }}] * b_{{ i }}_{{ q }};
+                    {{ part }}_{{ r }}_{{ q }} += a_{{ r }}[{{ i }}] * b_{{ i }}_{{ q }};
 {% endfor %}
 {% endfor %}
 {% endfor %}
-            }
 {% else %}
-            for (var c = 0u; c < CHANNELS; c++) {
 {% for q in range(quads) %}
-                let b_{{ q }} = load_weight(k + c, column + {{ 4 * q }}u);
+                    let b_{{ q }} = load_weight(k + c, column + {{ 4 * q }}u);
 {% endfor %}
 {% for r in range(ROWS) %}
-                let a_{{ r }} = select(0.0, source_pixels[source_{{ r }} + c], inside_{{ r }});
+                    let a_{{ r }} = select(0.0, source_pixels[source_{{ r }} + c], inside_{{ r }});
 {% for q in range(quads) %}
-                sum_{{ r }}_{{ q }} += a_{{ r }} * b_{{ q }};
+                    {{ part }}_{{ r }}_{{ q }} += a_{{ r }} * b_{{ q }};
 {% endfor %}
 {% endfor %}
-            }
 {% endif %}
+                }
+{% if blocked %}
+{% for r in range(ROWS) %}
+{% for q in range(quads) %}
+                sum_{{ r }}_{{ q }} += part_{{ r }}_{{ q }};
+{% endfor %}
+{% endfor %}
+{% endif %}
+            }
         }
     }
 {% for r in range(ROWS) %}

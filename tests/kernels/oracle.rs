@@ -152,8 +152,8 @@ pub fn batch_assembly(n: &Normalisation, pixels: usize, images: &[u8], indices: 
             for c in 0..3 {
                 let byte = f64::from(images[(index as usize * 3 + c) * pixels + p]);
                 let mut value = Conditioned::default();
-                value.add(byte * f64::from(n.scale[c]));
-                value.add(f64::from(n.shift[c]));
+                value.add(byte / f64::from(n.std[c]));
+                value.add(-f64::from(n.mean[c]) / f64::from(n.std[c]));
                 output.push(value);
             }
         }

@@ -20,7 +20,7 @@ pub(super) fn batch_assembly(
         let Some(planes) = images.get(image * image_bytes..(image + 1) * image_bytes) else { continue };
         for (p, pixel) in output.chunks_exact_mut(CHANNELS).enumerate() {
             for (c, value) in pixel.iter_mut().enumerate() {
-                *value = f32::from(planes[c * pixels + p]) * normalisation.scale[c] + normalisation.shift[c];
+                *value = (f32::from(planes[c * pixels + p]) - normalisation.mean[c]) / normalisation.std[c];
             }
         }
         *label_out = labels[index as usize];

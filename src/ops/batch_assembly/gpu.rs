@@ -12,8 +12,8 @@ struct Params {
     chunk_start: u32,
     chunk_images: u32,
     reserved: u32,
-    scale: [f32; 4],
-    shift: [f32; 4],
+    mean: [f32; 4],
+    std: [f32; 4],
 }
 
 #[expect(clippy::too_many_arguments, reason = "the kernel's parameters and bindings")]
@@ -38,8 +38,8 @@ pub(super) fn batch_assembly(
         chunk_start: as_u32(OP, chunk_start)?,
         chunk_images: as_u32(OP, chunk_images)?,
         reserved: 0,
-        scale: padded(normalisation.scale),
-        shift: padded(normalisation.shift),
+        mean: padded(normalisation.mean),
+        std: padded(normalisation.std),
     };
     let constants = [("PIXELS", as_u32(OP, pixels)?), ("CHANNELS", CHANNELS as u32)];
     let buffers = [images, labels, indices, output, labels_out];

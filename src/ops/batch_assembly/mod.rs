@@ -11,22 +11,19 @@ use crate::tensor::{DType, Tensor};
 /// Colour channels of an image.
 pub const CHANNELS: usize = 3;
 
-/// How bytes become floats: `byte · scale[c] + shift[c]` in channel c.
+/// How bytes become floats: `(byte − mean[c]) / std[c]` in channel c, a form that rounds little.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Normalisation {
-    /// Factor of each channel.
-    pub scale: [f32; CHANNELS],
-    /// Summand of each channel.
-    pub shift: [f32; CHANNELS],
+    /// Mean of each channel, in bytes.
+    pub mean: [f32; CHANNELS],
+    /// Standard deviation of each channel, in bytes.
+    pub std: [f32; CHANNELS],
 }
 
 impl Normalisation {
     /// `(byte / 255 − mean) / std`, by channel.
     pub fn from_mean_std(mean: [f64; CHANNELS], std: [f64; CHANNELS]) -> Self {
-        Normalisation {
-            scale: std.map(|std| (1.0 / (255.0 * std)) as f32),
-            shift: std::array::from_fn(|c| (-mean[c] / std[c]) as f32),
-        }
+        Normalisation { mean: mean.map(|mean| (255.0 * mean) as f32), std: std.map(|std| (255.0 * std) as f32) }
     }
 }
 

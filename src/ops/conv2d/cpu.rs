@@ -119,29 +119,20 @@ impl Window {
 fn gemm_accumulate(m: usize, n: usize, k: usize, dst: &mut [f32], lhs: &[f32], lhs_transposed: bool, rhs: &[f32]) {
     assert!(dst.len() >= m * n && lhs.len() >= m * k && rhs.len() >= k * n);
     let (lhs_cs, lhs_rs) = if lhs_transposed { (m, 1) } else { (1, k) };
-    // SAFETY: the three matrices lie inside their slices, as just checked, and `dst` is borrowed mutably.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            dst.as_mut_ptr(),
-            1,
-            n as isize,
-            true,
-            lhs.as_ptr(),
-            lhs_cs as isize,
-            lhs_rs as isize,
-            rhs.as_ptr(),
-            1,
-            n as isize,
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
+    const B: usize = 256;
+    for k0 in (0..k).step_by(B) {
+        let kb = B.min(k - k0);
+        // SAFETY: the three matrices lie inside their slices, as just checked, and `dst` is borrowed mutably.
+        unsafe {
+            gemm::gemm(
+                m, n, kb,
+                dst.as_mut_ptr(), 1, n as isize, true,
+                lhs.as_ptr().add(k0 * lhs_cs), lhs_cs as isize, lhs_rs as isize,
+                rhs.as_ptr().add(k0 * n), 1, n as isize,
+                1.0, 1.0, false, false, false,
+                gemm::Parallelism::None,
+            );
+        }
     }
 }
 
