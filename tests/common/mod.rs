@@ -15,8 +15,9 @@ use libtest_mimic::{Failed, Trial};
 /// What a case answers: nothing, or what is wrong.
 pub type Outcome = std::result::Result<(), Failed>;
 
-static GPU: LazyLock<std::result::Result<Device, String>> =
-    LazyLock::new(|| Device::open(DeviceChoice::Gpu, Backend::Primary).map_err(|e| e.to_string()));
+static GPU: LazyLock<std::result::Result<Device, String>> = LazyLock::new(|| {
+    Device::open(DeviceChoice::Gpu, Backend::Primary).map(|(device, _)| device).map_err(|e| e.to_string())
+});
 
 /// The GPU that all cases share. Where there is none, the case that asks fails.
 pub fn gpu() -> std::result::Result<Device, Failed> {
