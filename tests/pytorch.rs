@@ -2,6 +2,7 @@
 //!
 //! A test's name is `device/network/what`, and any part of it selects it: `cargo test --test pytorch -- gpu/lenet5`. Where
 //! no adapter is found the GPU's tests fail.
+#![expect(clippy::expect_used, clippy::panic, reason = "a fixture that cannot be read fails the test")]
 
 mod common;
 
