@@ -55,4 +55,5 @@ fn finish(sum: vec4<f32>) -> vec4<f32> {
     return sum;
 }
 
+{% set blocked = false %}
 {% include "shared/conv2d_tile.wgsl" %}

@@ -57,4 +57,6 @@ fn finish(sum: vec4<f32>) -> vec4<f32> {
     return {% if RELU %}max(sum, vec4<f32>()){% else %}sum{% endif %};
 }
 
+// Activations near zero decide about ReLU and its gradient: long sums should round little.
+{% set blocked = KERNEL_H * KERNEL_W * CHANNELS > 256 %}
 {% include "shared/conv2d_tile.wgsl" %}

@@ -115,21 +115,36 @@ impl Window {
     }
 }
 
+/// Products that are summed in one go: longer sums are added up in blocks, which rounds less.
+const SUM_BLOCK: usize = 256;
+
 /// `dst (m × n) += lhs (m × k) · rhs (k × n)`, all row-major; `lhs` may be given transposed (k × m).
 fn gemm_accumulate(m: usize, n: usize, k: usize, dst: &mut [f32], lhs: &[f32], lhs_transposed: bool, rhs: &[f32]) {
     assert!(dst.len() >= m * n && lhs.len() >= m * k && rhs.len() >= k * n);
     let (lhs_cs, lhs_rs) = if lhs_transposed { (m, 1) } else { (1, k) };
-    const B: usize = 256;
-    for k0 in (0..k).step_by(B) {
-        let kb = B.min(k - k0);
-        // SAFETY: the three matrices lie inside their slices, as just checked, and `dst` is borrowed mutably.
+    for first in (0..k).step_by(SUM_BLOCK) {
+        // SAFETY: the three matrices lie inside their slices, as just checked, so their columns and rows from `first` on
+        // do, too; `dst` is borrowed mutably.
         unsafe {
             gemm::gemm(
-                m, n, kb,
-                dst.as_mut_ptr(), 1, n as isize, true,
-                lhs.as_ptr().add(k0 * lhs_cs), lhs_cs as isize, lhs_rs as isize,
-                rhs.as_ptr().add(k0 * n), 1, n as isize,
-                1.0, 1.0, false, false, false,
+                m,
+                n,
+                SUM_BLOCK.min(k - first),
+                dst.as_mut_ptr(),
+                1,
+                n as isize,
+                true,
+                lhs.as_ptr().add(first * lhs_cs),
+                lhs_cs as isize,
+                lhs_rs as isize,
+                rhs.as_ptr().add(first * n),
+                1,
+                n as isize,
+                1.0,
+                1.0,
+                false,
+                false,
+                false,
                 gemm::Parallelism::None,
             );
         }
