@@ -8,7 +8,7 @@
 //     tap_start(origin, ky, kx) -> i32       first element of the source pixel under a tap, or -1 outside the image
 //     first_sum(column) -> vec4<f32>         the sums' first value for four columns
 //     finish(sum) -> vec4<f32>               what happens to the sums at the end
-//     blocked (a template's variable)        whether sums are added up in blocks of 64 channels, which rounds less
+//     blocked (a template's variable)        whether sums are added up in blocks of 96 channels, which rounds less
 // Tile: an invocation owns {{ ROWS }} rows × {{ COLUMNS_PER_LANE }} columns in registers, a workgroup {{ LANES }} times as
 // many rows; weights are read from addresses that are uniform over the workgroup, so there is no barrier.
 // Dispatch: ⌈rows / ({{ LANES }} · {{ ROWS }})⌉ · ⌈COLUMNS / {{ COLUMNS_PER_LANE }}⌉ workgroups, column tiles innermost.
@@ -16,7 +16,7 @@
 {% set wide_columns = COLUMNS % 4 == 0 %}
 {% set quads = COLUMNS_PER_LANE // 4 %}
 {% set steps = CHANNELS // 4 if wide_channels else CHANNELS %}
-{% set block_steps = 16 if wide_channels else 64 %}
+{% set block_steps = 24 if wide_channels else 96 %}
 {% set part = "part" if blocked else "sum" %}
 const CHANNELS = {{ CHANNELS }}u;
 const COLUMNS = {{ COLUMNS }}u;
