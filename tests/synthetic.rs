@@ -1,0 +1,88 @@
+//! The synthetic set is a real task: too hard for a linear classifier, and learnt by a small convolutional network.
+
+use std::sync::atomic::AtomicBool;
+
+use cifar_gpu::data::{Dataset, Splits, synthetic};
+use cifar_gpu::nn::{Layout, Parameter};
+use cifar_gpu::ops::StepState;
+use cifar_gpu::ops::adam::Adam;
+use cifar_gpu::ops::batch_assembly::Normalisation;
+use cifar_gpu::optim::{Optimizer, OptimizerConfig};
+use cifar_gpu::tape::{Tape, Var};
+use cifar_gpu::tensor::DType;
+use cifar_gpu::train::{DeviceDataset, Observer, TrainConfig, train};
+use cifar_gpu::{Device, Result};
+
+const PIXELS: usize = 3072;
+const CLASSES: usize = 10;
+
+fn splits() -> Splits {
+    synthetic::generate(synthetic::TRAIN, synthetic::TEST, synthetic::SEED)
+}
+
+/// Logits of a linear classifier on the pixels.
+fn linear(tape: &Tape, parameters: &[Parameter], images: &Var) -> Result<Var> {
+    let [weight, bias] = [0, 1].map(|i| tape.parameter(&parameters[i].name, &parameters[i].tensor));
+    tape.linear(&tape.flatten(images)?, &weight, &bias, false)
+}
+
+/// Share of the images that a linear classifier gets right after so many epochs of Adam on the training images.
+fn linear_accuracy(splits: &Splits, epochs: usize, lr: f32, weight_decay: f32) -> Result<f64> {
+    let device = Device::cpu();
+    let on_device =
+        |data: &Dataset| DeviceDataset::new(&device, data, Normalisation::from_mean_std([0.5; 3], [0.5; 3]));
+    let (mut training, mut test) = (on_device(&splits.train)?, on_device(&splits.test)?);
+    let mut parameters = Vec::new();
+    for (name, layout) in [
+        ("weight", Layout::LinearWeight { out_features: CLASSES, channels: PIXELS, pixels: 1 }),
+        ("bias", Layout::Bias(CLASSES)),
+    ] {
+        let tensor = device.zeros(&layout.inner_shape(), DType::F32)?;
+        parameters.push(Parameter { name: name.into(), tensor, layout });
+    }
+    let adam = Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay, decoupled: true };
+    let mut optimizer = Optimizer::new(OptimizerConfig::Adam(adam), &device, &parameters)?;
+    let indices: Vec<u32> = (0..training.len() as u32).collect();
+    for _ in 0..epochs {
+        for indices in indices.chunks(100) {
+            let batch = training.batch(indices)?;
+            let mut state = StepState::new(0, 0, lr);
+            optimizer.begin_step(&mut state);
+            let state = state.tensor(&device)?;
+            let tape = Tape::recording(None);
+            let logits = linear(&tape, &parameters, &tape.constant(&batch.images))?;
+            let gradients = tape.softmax_cross_entropy(&logits, &batch.labels)?.backward()?;
+            optimizer.step(&state, &parameters, &gradients)?;
+        }
+    }
+    let indices: Vec<u32> = (0..test.len() as u32).collect();
+    let batch = test.batch(&indices)?;
+    let tape = Tape::inference();
+    let logits = linear(&tape, &parameters, &tape.constant(&batch.images))?;
+    let correct = tape.softmax_cross_entropy(&logits, &batch.labels)?.correct.to_vec()?[0];
+    Ok(f64::from(correct) / test.len() as f64)
+}
+
+#[test]
+fn no_linear_classifier_passes_60_percent() {
+    let splits = splits();
+    for (lr, weight_decay) in [(1e-4, 0.0), (1e-3, 0.0), (1e-3, 1.0)] {
+        let accuracy = linear_accuracy(&splits, 15, lr, weight_decay).expect("training on the CPU");
+        println!("learning rate {lr}, weight decay {weight_decay}: {:.1} %", 100.0 * accuracy);
+        assert!(accuracy < 0.6, "learning rate {lr}, weight decay {weight_decay}: {accuracy}");
+        assert!(accuracy > 0.1, "it learnt nothing: the test would show nothing");
+    }
+}
+
+#[test]
+fn lenet5_passes_90_percent() {
+    struct Silent;
+    impl Observer for Silent {}
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = TrainConfig::practice("lenet5").expect("a known architecture");
+    let (device, run) = (Device::cpu(), folder.path().join("run"));
+    let outcome = train(&config, &device, &splits(), None, &run, &AtomicBool::new(false), &mut Silent)
+        .expect("training on the CPU");
+    println!("lenet5: {:.1} %", 100.0 * outcome.last.test_accuracy);
+    assert!(outcome.last.test_accuracy > 0.9, "{:?}", outcome.last);
+}
