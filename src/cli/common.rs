@@ -103,6 +103,12 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
+/// A number of things: 1 epoch, 2 epochs.
+pub fn counted(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", grouped(number))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use cifar_gpu::train::{EpochMetrics, Observer, Start, StepMetrics};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::common::{grouped, say};
+use super::common::{counted, grouped, say};
 
 /// Time between plain lines within an epoch.
 const LINE_INTERVAL: Duration = Duration::from_secs(30);
@@ -47,12 +47,12 @@ impl Observer for TrainProgress {
             start.source, start.train_images, start.test_images
         ));
         self.line(&format!(
-            "train:  {} ({} parameters), {} epochs of {} steps of {} images, {:?} at {} ({:?}), seed {}",
+            "train:  {} ({} parameters), {} of {} with {}, {} at {} ({}), seed {}",
             config.arch,
             grouped(start.parameters as u64),
-            config.epochs,
-            start.steps_per_epoch,
-            config.batch_size,
+            counted(config.epochs.into(), "epoch"),
+            counted(start.steps_per_epoch, "step"),
+            counted(config.batch_size.min(start.train_images) as u64, "image"),
             config.optimizer,
             config.lr,
             config.schedule,

@@ -9,7 +9,7 @@ use cifar_gpu::train::{Optimization, RunFolder, TrainConfig, train};
 use cifar_gpu::{Error, Result};
 use clap::ValueEnum;
 
-use super::common::{DataChoice, DeviceArguments, print, print_json, say};
+use super::common::{DataChoice, DeviceArguments, counted, print, print_json, say};
 use super::progress::TrainProgress;
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -148,9 +148,9 @@ impl Train {
             return print_json(&outcome);
         }
         print(format_args!(
-            "test accuracy {:.2} % after {} epochs; weights, metrics and configuration are in {}",
+            "test accuracy {:.2} % after {}; weights, metrics and configuration are in {}",
             100.0 * outcome.last.test_accuracy,
-            outcome.last.epoch,
+            counted(outcome.last.epoch.into(), "epoch"),
             outcome.run.display()
         ))
     }

@@ -25,6 +25,18 @@ pub enum Schedule {
     OneCycle,
 }
 
+impl std::fmt::Display for Schedule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Schedule::Constant => write!(f, "constant"),
+            Schedule::TimeDecay { decay } => write!(f, "time decay {decay}"),
+            Schedule::Step { factor, .. } => write!(f, "steps of {factor}"),
+            Schedule::Cosine => write!(f, "cosine"),
+            Schedule::OneCycle => write!(f, "one cycle"),
+        }
+    }
+}
+
 impl Schedule {
     /// Learning rate of step `step` of `total`, both counted in steps from 0, for base rate `base`.
     pub fn rate(&self, base: f64, step: u64, total: u64) -> f64 {

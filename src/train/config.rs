@@ -17,6 +17,16 @@ pub enum Optimization {
     AdamW,
 }
 
+impl std::fmt::Display for Optimization {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Optimization::Sgd => "SGD",
+            Optimization::Adam => "Adam",
+            Optimization::AdamW => "AdamW",
+        })
+    }
+}
+
 /// Everything that decides how a run goes, but for the data and the device.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct TrainConfig {
