@@ -32,7 +32,8 @@ const COLUMNS = {{ OUT_C }}u;
 
 {% if wide_columns %}
 fn load_cotangent(pixel: u32, column: u32) -> vec4<f32> {
-    return d_output[(pixel * COLUMNS + column) / 4u];
+    // Columns past the last are computed and not stored; their loads must stay inside.
+    return d_output[(pixel * COLUMNS + min(column, COLUMNS - 4u)) / 4u];
 }
 
 fn store_partial(split: u32, row: u32, column: u32, value: vec4<f32>) {

@@ -54,7 +54,7 @@ fn first_sum(column: u32) -> vec4<f32> {
 }
 
 fn finish(sum: vec4<f32>) -> vec4<f32> {
-    return {% if RELU %}max(sum, vec4<f32>()){% else %}sum{% endif %};
+    return {% if RELU %}select(sum, vec4<f32>(), sum < vec4<f32>()){% else %}sum{% endif %};
 }
 
 // Activations near zero decide about ReLU and its gradient: long sums should round little.

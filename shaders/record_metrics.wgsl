@@ -11,5 +11,7 @@
 
 @compute @workgroup_size(1)
 fn main() {
-    history[state.slot] = vec2<f32>(loss[0], correct[0]);
+    if state.slot < arrayLength(&history) {
+        history[state.slot] = vec2<f32>(loss[0], correct[0]);
+    }
 }

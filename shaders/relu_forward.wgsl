@@ -19,5 +19,6 @@ fn main(
     if i >= params.count {
         return;
     }
-    output[i] = max(input[i], 0.0);
+    // Not `max`, which would hide a NaN.
+    output[i] = select(input[i], 0.0, input[i] < 0.0);
 }

@@ -1,10 +1,19 @@
-//! Writing files so that nothing the user had is lost.
+//! Writing files so that nothing the user had is lost, and reading files that need not be trusted.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use crate::error::{Error, Result};
+
+/// Reads a file of at most `most` bytes; `None` if there are more, however many it claims to have.
+pub(crate) fn read_at_most(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(most + 1).read_to_end(&mut bytes))
+        .map_err(Error::io("reading", path))?;
+    Ok((bytes.len() as u64 <= most).then_some(bytes))
+}
 
 /// Writes a file as a whole: beside it first, then renamed over it. A failure leaves the old file as it was.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {

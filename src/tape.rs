@@ -27,6 +27,8 @@ struct Shared {
     step_state: Option<Tensor>,
     dropouts: Cell<u32>,
     nodes: RefCell<Vec<Node>>,
+    /// Whether backward has run, which uses the nodes up.
+    used: Cell<bool>,
     parameters: RefCell<HashMap<String, usize>>,
 }
 
@@ -78,6 +80,7 @@ impl Tape {
             step_state,
             dropouts: Cell::new(0),
             nodes: RefCell::default(),
+            used: Cell::new(false),
             parameters: RefCell::default(),
         };
         Tape { shared: Rc::new(shared) }
@@ -124,6 +127,12 @@ impl Tape {
         output: Tensor,
         rule: impl FnOnce(&[bool], &Tensor) -> Result<R>,
     ) -> Result<Var> {
+        if self.shared.used.get() {
+            return Err(Error::Tape("backward has run on this tape: record on a new one".into()));
+        }
+        if inputs.iter().any(|v| !Rc::ptr_eq(&v.tape.shared, &self.shared)) {
+            return Err(Error::Tape("an input is on another tape".into()));
+        }
         let parents: Vec<_> = inputs.iter().map(|v| v.node).collect();
         let wanted: Vec<_> = parents.iter().map(Option::is_some).collect();
         let node = if wanted.contains(&true) {
@@ -207,7 +216,10 @@ impl Tape {
     /// All of an image in one row: `[batch, elements]`, in the order in which they lie in memory.
     pub fn flatten(&self, input: &Var) -> Result<Var> {
         let shape = input.shape();
-        let output = input.tensor.reshape(&[shape[0], shape[1..].iter().product()])?;
+        let [batch, rest @ ..] = shape else {
+            return Err(Error::shape("flatten", "the input has no axes"));
+        };
+        let output = input.tensor.reshape(&[*batch, rest.iter().product()])?;
         self.record(&[input], output, |_, _| Ok(ReshapeBackward { input_shape: shape.to_vec() }))
     }
 
@@ -280,10 +292,10 @@ impl Var {
         if cotangent.shape() != self.shape() {
             return Err(Error::Tape(format!("cotangent {:?} of a value {:?}", cotangent.shape(), self.shape())));
         }
-        let mut nodes = std::mem::take(&mut *self.tape.shared.nodes.borrow_mut());
-        if nodes.len() <= last {
+        if self.tape.shared.used.replace(true) {
             return Err(Error::Tape("backward has run on this tape before".into()));
         }
+        let mut nodes = std::mem::take(&mut *self.tape.shared.nodes.borrow_mut());
         nodes.truncate(last + 1);
         let mut cotangents: Vec<Option<Tensor>> = vec![None; nodes.len()];
         cotangents[last] = Some(cotangent.clone());

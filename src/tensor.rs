@@ -180,14 +180,6 @@ enum ReadState {
 }
 
 impl HostRead {
-    /// Whether [`HostRead::wait`] would return at once.
-    pub fn is_ready(&self) -> Result<bool> {
-        match &self.0 {
-            ReadState::Ready(_) => Ok(true),
-            ReadState::Pending { read, .. } => Ok(read.is_ready()?),
-        }
-    }
-
     /// Waits for the bytes.
     pub fn wait(self) -> Result<Vec<u8>> {
         match self.0 {

@@ -23,7 +23,8 @@ const COLUMNS = {{ COLUMNS }}u;
 
 {% if wide_columns %}
 fn load_weight(k: u32, column: u32) -> vec4<f32> {
-    return weight[(k * COLUMNS + column) / 4u];
+    // Columns past the last are computed and not stored; their loads must stay inside.
+    return weight[(k * COLUMNS + min(column, COLUMNS - 4u)) / 4u];
 }
 
 fn store_target(row: u32, column: u32, value: vec4<f32>) {

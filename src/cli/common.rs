@@ -90,7 +90,7 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
     print(serde_json::to_string(value).map_err(|e| Error::Setting(e.to_string()))?)
 }
 
-/// A number with a thin group every three digits: 1,369,738.
+/// A number with a comma every three digits: 1,369,738.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

@@ -81,7 +81,7 @@ pub struct Train {
     /// Base learning rate
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     lr: Option<f64>,
-    /// Momentum of SGD
+    /// Momentum (SGD)
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     momentum: Option<f64>,
     /// Look ahead along the velocity (SGD)
@@ -194,7 +194,7 @@ fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
         if flag.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        say("stopping after this step; once more to stop at once, without saving");
+        say("stopping soon; once more to stop at once, without saving");
     })
     .map_err(|e| Error::Setting(format!("cannot catch interrupts: {e}")))?;
     Ok(stop)

@@ -3,11 +3,15 @@
 use super::{DataError, IMAGE_BYTES, IMAGE_SIDE};
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageReader, Limits, RgbImage};
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{Cursor, Read};
 use std::path::Path;
 
 /// What a decoder may allocate: enough for a photograph of 60 megapixels.
 const MAX_DECODER_BYTES: u64 = 256 << 20;
+
+/// What is read of a file; what comes after would be no picture that the decoder may hold.
+const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// Reads a JPEG or PNG of any size and brings it to 32×32 pixels.
 ///
@@ -19,7 +23,10 @@ const MAX_DECODER_BYTES: u64 = 256 << 20;
 /// [`DataError::Io`] for a file that cannot be read, [`DataError::Undecodable`]
 /// for one that is no such picture.
 pub fn load_picture(path: &Path) -> Result<[u8; IMAGE_BYTES], DataError> {
-    let bytes = std::fs::read(path).map_err(DataError::io("read", path))?;
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_FILE_BYTES).read_to_end(&mut bytes))
+        .map_err(DataError::io("read", path))?;
     let undecodable = |source| DataError::Undecodable { file: path.display().to_string(), source };
     let mut reader =
         ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| undecodable(error.into()))?;

@@ -43,8 +43,6 @@ pub struct AdapterSummary {
     pub info: wgpu::AdapterInfo,
     /// What the adapter allows.
     pub limits: wgpu::Limits,
-    /// What the adapter can do.
-    pub features: wgpu::Features,
 }
 
 impl AdapterSummary {
@@ -83,12 +81,7 @@ pub fn list_adapters(backend: Backend) -> Vec<AdapterSummary> {
     enumerate(backend)
         .iter()
         .enumerate()
-        .map(|(index, adapter)| AdapterSummary {
-            index,
-            info: adapter.get_info(),
-            limits: adapter.limits(),
-            features: adapter.features(),
-        })
+        .map(|(index, adapter)| AdapterSummary { index, info: adapter.get_info(), limits: adapter.limits() })
         .collect()
 }
 

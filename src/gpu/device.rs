@@ -1,7 +1,6 @@
 //! An open GPU: records kernel calls, submits them, reads back.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
@@ -313,8 +312,9 @@ impl GpuDevice {
         let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
         let descriptor =
             wgpu::ShaderModuleDescriptor { label, source: wgpu::ShaderSource::Wgsl(shader.source.as_str().into()) };
-        // SAFETY: our own shaders; launchers compute every index's range from validated shapes, all loops are bounded
-        // by constants or shapes, and no divisor is zero.
+        // SAFETY: our own shaders; operations check the shapes that every index is computed from, indices and slots
+        // that are data are checked by whoever writes them or in the shader, all loops are bounded by constants or
+        // shapes, and no divisor is zero.
         let module = unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) };
         let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label,
@@ -397,14 +397,11 @@ impl GpuDevice {
             .ok_or_else(|| GpuError::Rejected("nothing was submitted for a readback".into()))?;
         drop(recording);
         let (sender, answer) = mpsc::channel();
-        let done = Arc::new(AtomicBool::new(false));
-        let ready = done.clone();
         staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
-            ready.store(true, Ordering::Release);
             // The receiver is gone only if nobody waits for the bytes any more.
             let _ = sender.send(result);
         });
-        Ok(PendingRead { gpu: self.clone(), staging, submission, answer, done })
+        Ok(PendingRead { gpu: self.clone(), staging, submission, answer })
     }
 
     /// Brings a buffer's bytes back and waits for them.
@@ -415,11 +412,6 @@ impl GpuDevice {
     /// Longest wait for submitted work.
     pub(super) fn timeout(&self) -> Duration {
         self.shared.timeout
-    }
-
-    /// Polls without waiting, so that finished readbacks are noticed.
-    pub(super) fn poll_now(&self) -> Result<(), GpuError> {
-        self.poll(wgpu::PollType::Poll)
     }
 
     /// In guarded mode: fails if anything was written outside the tensors made so far.

@@ -167,6 +167,8 @@ impl Pool {
             Some(buffer) => buffer,
             None => {
                 self.release_free();
+                // Buffers that running commands use are freed only once these are done.
+                let _ = self.device.poll(wgpu::PollType::wait_indefinitely());
                 let in_use = self.free.lock().memory.in_use_bytes;
                 attempt().ok_or(GpuError::OutOfMemory { bytes: capacity, in_use })?
             }

@@ -1,7 +1,5 @@
 //! Getting results back from the GPU without stopping it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 
 use super::{GpuDevice, GpuError};
@@ -13,16 +11,9 @@ pub struct PendingRead {
     pub(super) staging: wgpu::Buffer,
     pub(super) submission: wgpu::SubmissionIndex,
     pub(super) answer: Receiver<Result<(), wgpu::BufferAsyncError>>,
-    pub(super) done: Arc<AtomicBool>,
 }
 
 impl PendingRead {
-    /// Whether [`PendingRead::wait`] would return at once.
-    pub fn is_ready(&self) -> Result<bool, GpuError> {
-        self.gpu.poll_now()?;
-        Ok(self.done.load(Ordering::Acquire))
-    }
-
     /// Waits for the bytes.
     ///
     /// # Errors

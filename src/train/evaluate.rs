@@ -1,7 +1,7 @@
 //! How good a network is on a data set.
 
 use crate::data::Dataset;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::nn::Network;
 use crate::tape::Tape;
 use crate::tensor::HostRead;
@@ -56,6 +56,10 @@ pub fn evaluate(
     mut progress: impl FnMut(usize),
 ) -> Result<Evaluation> {
     let classes = dataset.num_classes();
+    let outputs = network.architecture().output_shapes()?.last().map_or(0, |shape| shape.iter().product());
+    if outputs != classes {
+        return Err(Error::shape("evaluate", format!("{outputs} logits for data of {classes} classes")));
+    }
     let mut evaluation = Evaluation { loss: 0.0, images: 0, correct: 0, confusion: vec![vec![0; classes]; classes] };
     let indices: Vec<u32> = (0..dataset.len() as u32).collect();
     // The device works on a batch while the host counts the one before.

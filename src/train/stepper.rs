@@ -10,7 +10,7 @@ use crate::ops::record_metrics::record_metrics;
 use crate::optim::Optimizer;
 use crate::tape::Tape;
 use crate::tensor::{DType, Tensor};
-use crate::train::dataset::Batch;
+use crate::train::dataset::DeviceDataset;
 
 /// Steps whose metrics stay on the device before they are read back.
 const HISTORY_SLOTS: usize = 32;
@@ -71,11 +71,11 @@ impl Stepper {
         self.waiting.len() == HISTORY_SLOTS
     }
 
-    /// Forward, loss, backward and update on one batch.
+    /// Forward, loss, backward and update on the images at `indices`, in one submission.
     ///
     /// # Errors
-    /// If the device fails, or the history is full.
-    pub fn step(&mut self, network: &Network, batch: &Batch, lr: f64) -> Result<()> {
+    /// If the device fails, an index is past the last image, or the history is full.
+    pub fn step(&mut self, network: &Network, images: &mut DeviceDataset, indices: &[u32], lr: f64) -> Result<()> {
         if self.is_full() {
             return Err(Error::Tape("the metrics' history is full: drain it first".into()));
         }
@@ -83,7 +83,9 @@ impl Stepper {
         let mut state = StepState::new(self.seed, self.step as u32, lr as f32);
         state.slot = self.waiting.len() as u32;
         self.optimizer.begin_step(&mut state);
+        // Everything that the host writes comes before anything is recorded: a write submits what was.
         state.store(&self.state)?;
+        let batch = images.batch(indices)?;
 
         let tape = Tape::recording(self.dropout.then(|| self.state.clone()));
         let logits = network.forward(&tape, &tape.constant(&batch.images))?;
@@ -98,7 +100,7 @@ impl Stepper {
         {
             oldest.wait()?;
         }
-        self.waiting.push((self.step, lr, batch.labels.len()));
+        self.waiting.push((self.step, lr, indices.len()));
         self.step += 1;
         Ok(())
     }

@@ -69,7 +69,7 @@ pub struct EpochMetrics {
     pub seconds: f64,
 }
 
-/// Hears how the run goes. All methods but the first few are called often: they must be quick.
+/// Hears how the run goes. `stepped` and `tested` are called often: they must be quick.
 pub trait Observer {
     /// Training begins.
     fn started(&mut self, _start: &Start<'_>) {}
@@ -193,9 +193,8 @@ pub fn train(
             if stepper.next_step() == total_steps || stop.load(Ordering::Relaxed) {
                 break;
             }
-            let batch = train_images.batch(indices)?;
             let lr = config.schedule.rate(config.lr, stepper.next_step(), whole_run);
-            stepper.step(&network, &batch, lr)?;
+            stepper.step(&network, &mut train_images, indices, lr)?;
             if stepper.is_full() || last_drain.elapsed() > DRAIN_INTERVAL {
                 totals.add(&stepper.drain()?, epoch, config, &mut run, observer)?;
                 last_drain = Instant::now();
@@ -203,15 +202,19 @@ pub fn train(
         }
         totals.add(&stepper.drain()?, epoch, config, &mut run, observer)?;
         let training_seconds = epoch_start.elapsed().as_secs_f64();
+        run.save_weights(&network, &class_names)?;
+        run.flush()?;
+        let interrupted = || Error::Interrupted { step: stepper.next_step(), run: out.to_owned() };
         if stop.load(Ordering::Relaxed) {
-            run.save_weights(&network, &class_names)?;
-            run.flush()?;
-            return Err(Error::Interrupted { step: stepper.next_step(), run: out.to_owned() });
+            return Err(interrupted());
         }
-        let batch_size = EVALUATION_BATCH.max(config.batch_size);
+        let batch_size = EVALUATION_BATCH.max(config.batch_size.min(train_set.len()));
         let test = evaluate(&network, &mut test_images, &test_set, batch_size, |done| {
             observer.tested(done, test_set.len());
         })?;
+        if !test.loss.is_finite() {
+            return Err(Error::Diverged { step: stepper.next_step(), loss: test.loss as f32 });
+        }
         let metrics = EpochMetrics {
             epoch,
             steps: stepper.next_step(),
@@ -224,8 +227,10 @@ pub fn train(
         };
         run.log(&metrics)?;
         run.flush()?;
-        run.save_weights(&network, &class_names)?;
         observer.epoch_done(&metrics);
+        if stop.load(Ordering::Relaxed) {
+            return Err(interrupted());
+        }
         last = Some(metrics);
         if stepper.next_step() == total_steps {
             break;

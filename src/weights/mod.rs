@@ -1,7 +1,6 @@
 //! Weights files: safetensors with PyTorch's names and shapes, and what the weights need in the metadata.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::TensorView;
@@ -12,6 +11,8 @@ use crate::nn::{Architecture, Network, Preprocessing};
 
 /// Larger files are refused before they are read: no network here comes near.
 const MOST_BYTES: u64 = 1 << 30;
+/// The most classes that a network is made for.
+const MOST_CLASSES: usize = 1000;
 
 /// What a weights file says of itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,11 +40,9 @@ impl WeightsFile {
     /// # Errors
     /// If it cannot be read, is cut short, is no safetensors file, or holds numbers that are not finite.
     pub fn read(path: &Path) -> Result<Self> {
-        let size = fs::metadata(path).map_err(Error::io("reading", path))?.len();
-        if size > MOST_BYTES {
-            return Err(error(path, format!("{size} bytes are too many for a weights file"), "is it the right file?"));
-        }
-        let bytes = fs::read(path).map_err(Error::io("reading", path))?;
+        let bytes = crate::files::read_at_most(path, MOST_BYTES)?.ok_or_else(|| {
+            error(path, format!("over {MOST_BYTES} bytes are too many for a weights file"), "is it the right file?")
+        })?;
         let damaged = "it is damaged or no safetensors file: take another copy of it";
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| error(path, e.to_string(), damaged))?;
         let file = SafeTensors::deserialize(&bytes).map_err(|e| error(path, e.to_string(), damaged))?;
@@ -54,14 +53,7 @@ impl WeightsFile {
                 return Err(error(path, message, "save the weights as 32-bit floats"));
             }
             let values: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
-            if let Some(i) = values.iter().position(|v| !v.is_finite()) {
-                let message = format!("tensor `{name}` holds {} at element {i}", values[i]);
-                return Err(error(
-                    path,
-                    message,
-                    "its training diverged: use an earlier file, or train at a lower --lr",
-                ));
-            }
+            check_finite(path, &name, &values, "its training diverged: use an earlier file, or train at a lower --lr")?;
             tensors.insert(name, (view.shape().to_vec(), values));
         }
         let metadata = header.metadata().as_ref().map(|map| parse_metadata(path, map)).transpose()?.flatten();
@@ -86,7 +78,8 @@ impl WeightsFile {
                 &format!("give --arch {}, or other weights", metadata.arch),
             )),
             (Some(metadata), _) => {
-                let mut architecture = Architecture::by_name(&metadata.arch, metadata.class_names.len())?;
+                let mut architecture =
+                    Architecture::by_name(&metadata.arch, self.classes(metadata.class_names.len())?)?;
                 architecture.preprocessing = metadata.preprocessing;
                 Ok(architecture)
             }
@@ -94,7 +87,7 @@ impl WeightsFile {
                 let layouts = Architecture::by_name(arch, 2)?.parameter_layouts()?;
                 let last = layouts.last().and_then(|(name, _)| self.tensors.get(name));
                 let classes = last.map_or(crate::data::CIFAR10_CLASSES.len(), |(shape, _)| shape.iter().product());
-                Architecture::by_name(arch, classes)
+                Architecture::by_name(arch, self.classes(classes)?)
             }
             (None, None) => Err(error(
                 &self.path,
@@ -102,6 +95,14 @@ impl WeightsFile {
                 "name it with --arch",
             )),
         }
+    }
+
+    /// The number of classes that the file claims, if it is one that a network is made for.
+    fn classes(&self, claimed: usize) -> Result<usize> {
+        if (2..=MOST_CLASSES).contains(&claimed) {
+            return Ok(claimed);
+        }
+        Err(error(&self.path, format!("weights for {claimed} classes"), "2 to 1000 classes can be told apart"))
     }
 
     /// Puts the weights into a network.
@@ -136,6 +137,9 @@ impl WeightsFile {
 }
 
 /// Writes a network's weights: first beside the file, then renamed, so that a failure leaves the old file.
+///
+/// # Errors
+/// If a weight is not a finite number, or the file cannot be written.
 pub fn save(path: &Path, network: &Network, class_names: &[String]) -> Result<()> {
     let architecture = network.architecture();
     let json = |value: serde_json::Result<String>| value.map_err(|e| error(path, e.to_string(), ""));
@@ -150,6 +154,7 @@ pub fn save(path: &Path, network: &Network, class_names: &[String]) -> Result<()
     let mut data = Vec::new();
     for parameter in network.parameters() {
         let outer = parameter.layout.to_outer(&parameter.tensor.to_vec()?);
+        check_finite(path, &parameter.name, &outer, "training diverged, and the file is as it was before: lower --lr")?;
         data.push((parameter.name.as_str(), parameter.layout.outer_shape(), outer));
     }
     let bad = |e: safetensors::SafeTensorError| error(path, e.to_string(), "");
@@ -174,6 +179,13 @@ fn with_metadata(file: &[u8], metadata: &str) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header.as_slice(), data].concat()
 }
 
+fn check_finite(path: &Path, name: &str, values: &[f32], hint: &str) -> Result<()> {
+    match values.iter().position(|v| !v.is_finite()) {
+        Some(i) => Err(error(path, format!("tensor `{name}` holds {} at element {i}", values[i]), hint)),
+        None => Ok(()),
+    }
+}
+
 fn parse_metadata(path: &Path, map: &HashMap<String, String>) -> Result<Option<Metadata>> {
     // Files of other programs have metadata, too.
     let Some(arch) = map.get("arch") else { return Ok(None) };
@@ -181,9 +193,20 @@ fn parse_metadata(path: &Path, map: &HashMap<String, String>) -> Result<Option<M
         map.get(name).ok_or_else(|| error(path, format!("metadata lack `{name}`"), "the file may be damaged"))
     };
     let bad = |e: serde_json::Error| error(path, format!("metadata: {e}"), "the file may be damaged");
+    let preprocessing: Preprocessing = serde_json::from_str(field("preprocessing")?).map_err(bad)?;
+    let sound = |value: f64| value.is_finite() && value.abs() < 1e6;
+    if !preprocessing.mean.iter().all(|&mean| sound(mean))
+        || !preprocessing.std.iter().all(|&std| sound(std) && std > 1e-6)
+    {
+        return Err(error(
+            path,
+            format!("metadata: {preprocessing:?} is no way to normalise"),
+            "the file may be damaged",
+        ));
+    }
     Ok(Some(Metadata {
         arch: arch.clone(),
-        preprocessing: serde_json::from_str(field("preprocessing")?).map_err(bad)?,
+        preprocessing,
         class_names: serde_json::from_str(field("classes")?).map_err(bad)?,
     }))
 }
@@ -194,6 +217,8 @@ fn error(path: &Path, message: String, hint: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::device::Device;
 
@@ -248,11 +273,21 @@ mod tests {
     fn numbers_that_are_not_finite_are_refused() {
         let net = network("lenet5", 1);
         let bias = &net.parameters()[1];
+        let (_folder, path) = saved(&net);
+        // The last number of the file, which is one of the last bias's or weight's.
+        let good = fs::read(&path).unwrap();
+        let mut bytes = good.clone();
+        let end = bytes.len();
+        bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+        fs::write(&path, bytes).unwrap();
+        assert!(WeightsFile::read(&path).unwrap_err().to_string().contains("NaN"));
+
+        fs::write(&path, &good).unwrap();
         let mut values = bias.tensor.to_vec().unwrap();
         values[5] = f32::NAN;
         bias.tensor.write(&values).unwrap();
-        let (_folder, path) = saved(&net);
-        let message = WeightsFile::read(&path).unwrap_err().to_string();
+        let message = save(&path, &net, &classes()).unwrap_err().to_string();
         assert!(message.contains("conv1.bias") && message.contains("NaN"), "{message}");
+        assert!(fs::read(&path).unwrap() == good, "a good file was overwritten by a bad one");
     }
 }

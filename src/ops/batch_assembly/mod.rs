@@ -62,6 +62,9 @@ pub fn batch_assembly(
         let device = common_device(OP, &[&chunk.images, labels, indices, output, labels_out])?;
         let images = chunk.images.shape().first().copied().unwrap_or(0);
         expect(OP, "images", &chunk.images, &[images, CHANNELS, pixels], DType::U8)?;
+        if labels.len() < chunk.start + images {
+            return Err(Error::shape(OP, format!("{} labels for {} images", labels.len(), chunk.start + images)));
+        }
         as_u32(OP, chunk.images.len())?;
         as_u32(OP, chunk.start + images)?;
         match device {

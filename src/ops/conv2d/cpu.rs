@@ -175,7 +175,8 @@ fn implicit_gemm(
         let patches = window.patches(tile * TILE_ROWS, rows, source, buffer);
         gemm_accumulate(rows, columns, window.products(), sums, patches, false, weight);
         if epilogue.relu {
-            sums.iter_mut().for_each(|v| *v = v.max(0.0));
+            // Not `max`, which would hide a NaN.
+            sums.iter_mut().for_each(|v| *v = if *v < 0.0 { 0.0 } else { *v });
         }
     });
 }

@@ -7,7 +7,7 @@ const CHUNK: usize = 1 << 14;
 
 pub(super) fn relu_forward(input: &[f32], output: &mut [f32]) {
     output.par_chunks_mut(CHUNK).zip(input.par_chunks(CHUNK)).for_each(|(output, input)| {
-        output.iter_mut().zip(input).for_each(|(output, input)| *output = input.max(0.0));
+        output.iter_mut().zip(input).for_each(|(output, input)| *output = if *input < 0.0 { 0.0 } else { *input });
     });
 }
 
