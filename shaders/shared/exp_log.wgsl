@@ -1,5 +1,5 @@
-// Exponential and logarithm to within a unit or two in the last place: the built-in ones may be off by 3 + 2·|x| units
-// (Vulkan's bound), which a loss and its gradient would inherit.
+// Exponential, and logarithm near 1, to within a unit or two in the last place: the built-in ones may be off by
+// 3 + 2·|x| units or 2⁻²¹ (Vulkan's bounds), which a loss and its gradient would inherit.
 
 // exp(x) for x ≤ 0: x = k·ln 2 + r, a Taylor polynomial in r, and k put into the exponent. 0 below −87.
 fn exp_accurate(x: f32) -> f32 {

@@ -196,8 +196,11 @@ fn missing_gradient(device: &Device) -> Outcome {
         Err(message) if message.contains("forgotten") => {}
         other => return Err(format!("{:?} does not name the parameter", other.map(Tensor::shape)).into()),
     }
-    if loss.backward().is_ok() {
+    if loss.backward().is_ok() || tape.relu(&used).is_ok() {
         return Err("a tape was used twice".into());
+    }
+    if Tape::recording(None).add(&used, &used).is_ok() {
+        return Err("a value of another tape was taken".into());
     }
     Ok(())
 }

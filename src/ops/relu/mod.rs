@@ -50,3 +50,16 @@ impl Backward for ReluBackward {
         Ok(vec![Some(backward(&self.output, cotangent)?)])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A network that ends in ReLU must not turn NaNs into plain zeros, or divergence would go unnoticed.
+    #[test]
+    fn a_nan_stays_one_on_the_cpu() {
+        let input = Device::cpu().tensor(&[3], &[f32::NAN, -1.0, 2.0]).unwrap();
+        let output = forward(&input).unwrap().to_vec().unwrap();
+        assert!(output[0].is_nan() && output[1..] == [0.0, 2.0], "{output:?}");
+    }
+}
