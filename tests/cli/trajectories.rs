@@ -75,7 +75,6 @@ fn ygnet_agrees_on_the_cpu() {
 }
 
 #[test]
-#[ignore = "takes minutes on a software adapter"]
 fn ygnet_agrees_on_the_gpu() {
     agrees(&sandbox("ygnet"), "ygnet", "gpu", OPTIMIZERS[0], 5e-3);
 }
