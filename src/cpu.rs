@@ -1,10 +1,14 @@
 //! The CPU device: memory that is used again instead of allocated again. Its kernels are the CPU twins in `ops`.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytemuck::AnyBitPattern;
-use parking_lot::{MappedRwLockReadGuard, MappedRwLockWriteGuard, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::{
+    MappedRecursiveRwLockReadGuard, MappedRecursiveRwLockWriteGuard, Mutex, RecursiveRwLock, RecursiveRwLockReadGuard,
+    RecursiveRwLockWriteGuard,
+};
 
 use crate::error::{Error, Result};
 
@@ -53,7 +57,10 @@ impl CpuDevice {
         if self.poisoned {
             data.fill(POISON);
         }
-        Ok(CpuBuffer { loan: Arc::new(Loan { data: RwLock::new(data), device: self.clone() }) })
+        Ok(CpuBuffer {
+            loan: Arc::new(Loan { data: RecursiveRwLock::new(data), device: self.clone() }),
+            words: 0..words,
+        })
     }
 }
 
@@ -67,7 +74,8 @@ pub fn available_memory_bytes() -> u64 {
 
 #[derive(Debug)]
 struct Loan {
-    data: RwLock<Vec<u32>>,
+    /// Recursive, because one operation may read several parts of the same memory.
+    data: RecursiveRwLock<Vec<u32>>,
     device: CpuDevice,
 }
 
@@ -82,16 +90,31 @@ impl Drop for Loan {
 #[derive(Debug, Clone)]
 pub struct CpuBuffer {
     loan: Arc<Loan>,
+    words: Range<usize>,
 }
 
 impl CpuBuffer {
     /// The contents as elements of `T`, a 32-bit number or a byte.
-    pub fn read<T: AnyBitPattern>(&self) -> MappedRwLockReadGuard<'_, [T]> {
-        RwLockReadGuard::map(self.loan.data.read(), |words| bytemuck::cast_slice(words))
+    pub fn read<T: AnyBitPattern>(&self) -> MappedRecursiveRwLockReadGuard<'_, [T]> {
+        let data = self.loan.data.read();
+        RecursiveRwLockReadGuard::map(data, |words| bytemuck::cast_slice(&words[self.words.clone()]))
     }
 
-    /// The contents as elements of `T`, to be changed. Waits while anybody reads them.
-    pub fn write<T: AnyBitPattern + bytemuck::NoUninit>(&self) -> MappedRwLockWriteGuard<'_, [T]> {
-        RwLockWriteGuard::map(self.loan.data.write(), |words| bytemuck::cast_slice_mut(words))
+    /// The contents as elements of `T`, to be changed. Waits while anybody reads them, or any other part of this memory.
+    pub fn write<T: AnyBitPattern + bytemuck::NoUninit>(&self) -> MappedRecursiveRwLockWriteGuard<'_, [T]> {
+        let data = self.loan.data.write();
+        RecursiveRwLockWriteGuard::map(data, |words| bytemuck::cast_slice_mut(&mut words[self.words.clone()]))
+    }
+
+    /// Whether both lie in the same memory, whichever part of it they are.
+    pub fn shares_memory(&self, other: &CpuBuffer) -> bool {
+        Arc::ptr_eq(&self.loan, &other.loan)
+    }
+
+    /// `words` 32-bit words of it from word `start` on; `None` if it has no such part.
+    pub fn part(&self, start: usize, words: usize) -> Option<CpuBuffer> {
+        let end = start.checked_add(words).filter(|&end| end <= self.words.len())?;
+        let first = self.words.start;
+        Some(CpuBuffer { loan: self.loan.clone(), words: first + start..first + end })
     }
 }

@@ -37,6 +37,7 @@ pub mod gpu;
 pub mod nn;
 pub mod ops;
 pub mod optim;
+mod replay;
 pub mod tape;
 pub mod tensor;
 pub mod train;
@@ -44,5 +45,6 @@ pub mod weights;
 
 pub use device::{Device, DeviceChoice};
 pub use error::{Error, Result};
+pub use replay::Replay;
 pub use tape::Tape;
 pub use tensor::Tensor;

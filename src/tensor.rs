@@ -3,7 +3,10 @@
 use crate::cpu::CpuBuffer;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::gpu::{GpuBuffer, PendingRead};
+use crate::gpu::{BUFFER_ALIGNMENT, GpuBuffer, PendingRead};
+
+/// Views start at multiples of so many bytes, which every adapter can bind.
+pub const VIEW_ALIGNMENT: usize = BUFFER_ALIGNMENT as usize;
 
 /// Type of a tensor's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +111,56 @@ impl Tensor {
             return Err(Error::shape("reshape", format!("{:?} has not as many elements as {shape:?}", self.shape)));
         }
         Ok(Tensor { shape: shape.to_vec(), ..self.clone() })
+    }
+
+    /// Some of the elements under a shape of their own, from element `start` on: a view, which shares them.
+    ///
+    /// # Errors
+    /// If they are not all there, or do not start at a multiple of [`VIEW_ALIGNMENT`] bytes.
+    pub fn view(&self, start: usize, shape: &[usize]) -> Result<Tensor> {
+        let size = self.dtype.bytes();
+        let bytes = elements(shape).and_then(|count| count.checked_mul(size)).filter(|&bytes| bytes > 0);
+        let part = bytes.zip(start.checked_mul(size)).and_then(|(bytes, start)| {
+            if !start.is_multiple_of(VIEW_ALIGNMENT) {
+                return None;
+            }
+            let bytes = bytes.next_multiple_of(4);
+            Some(match &self.storage {
+                Storage::Cpu(buffer) => Storage::Cpu(buffer.part(start / 4, bytes / 4)?),
+                Storage::Gpu(buffer) => Storage::Gpu(buffer.part(start as u64, bytes as u64)?),
+            })
+        });
+        let error = || Error::shape("view", format!("{shape:?} from element {start} of {:?}", self.shape));
+        Ok(Tensor { shape: shape.to_vec(), storage: part.ok_or_else(error)?, ..self.clone() })
+    }
+
+    /// Whether both lie in the same memory, as views of one tensor do.
+    pub fn shares_memory(&self, other: &Tensor) -> bool {
+        match (&self.storage, &other.storage) {
+            (Storage::Cpu(a), Storage::Cpu(b)) => a.shares_memory(b),
+            (Storage::Gpu(a), Storage::Gpu(b)) => a.shares_memory(b),
+            _ => false,
+        }
+    }
+
+    /// Copies all elements from a tensor of the same shape in other memory on the same device.
+    ///
+    /// # Errors
+    /// If shape, type or device differ, or both share memory.
+    pub fn copy_from(&self, source: &Tensor) -> Result<()> {
+        const OP: &str = "copy";
+        if self.shape != source.shape || self.dtype != source.dtype || self.shares_memory(source) {
+            let message = format!("{:?} {:?} to {:?} {:?}", source.dtype, source.shape, self.dtype, self.shape);
+            return Err(Error::shape(OP, message));
+        }
+        match (&self.storage, &source.storage, &self.device) {
+            (Storage::Gpu(to), Storage::Gpu(from), Device::Gpu(gpu)) if self.device.same(&source.device) => {
+                gpu.copy(from, to)?;
+            }
+            (Storage::Cpu(to), Storage::Cpu(from), _) => to.write::<u32>().copy_from_slice(&from.read()),
+            _ => return Err(Error::DeviceMismatch { op: OP }),
+        }
+        Ok(())
     }
 
     /// Replaces all elements by these floats.

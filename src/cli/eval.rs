@@ -87,8 +87,8 @@ impl Eval {
         file.load_into(&network)?;
         self.check_classes(&network, &dataset, file.metadata().map(|m| m.class_names.as_slice()))?;
         let start = Instant::now();
-        let mut images = DeviceDataset::new(&device, &dataset, normalisation)?;
-        let evaluation = evaluate(&network, &mut images, &dataset, self.batch_size, |_| {})?;
+        let images = DeviceDataset::new(&device, &dataset, normalisation)?;
+        let evaluation = evaluate(&network, &images, &dataset, self.batch_size, |_| {})?;
         let report = Report {
             accuracy: evaluation.accuracy(),
             loss: evaluation.loss,

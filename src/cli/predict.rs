@@ -64,7 +64,7 @@ impl Predict {
         let network = Network::new(architecture, &device, 0)?;
         file.load_into(&network)?;
         let pictures = Dataset::new(bytes, vec![0; self.images.len()], names.clone())?;
-        let mut pictures = DeviceDataset::new(&device, &pictures, normalisation)?;
+        let pictures = DeviceDataset::new(&device, &pictures, normalisation)?;
         let mut predictions = Vec::new();
         let numbers: Vec<u32> = (0..self.images.len() as u32).collect();
         for (numbers, images) in numbers.chunks(BATCH).zip(self.images.chunks(BATCH)) {

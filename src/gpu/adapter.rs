@@ -101,6 +101,16 @@ fn enumerate(backend: Backend) -> Vec<wgpu::Adapter> {
     adapters
 }
 
+/// wgpu's stand-in for a driver, which computes nothing.
+pub(super) fn noop() -> Result<wgpu::Adapter, GpuError> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::NOOP;
+    descriptor.backend_options.noop.enable = true;
+    let instance = wgpu::Instance::new(descriptor);
+    let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::NOOP));
+    adapters.into_iter().next().ok_or_else(|| GpuError::NoAdapter("wgpu was built without its no-op backend".into()))
+}
+
 /// Picks an adapter and says why.
 pub(super) fn choose(request: AdapterRequest, backend: Backend) -> Result<(wgpu::Adapter, String), GpuError> {
     let mut adapters = enumerate(backend);

@@ -1,17 +1,21 @@
 //! An open GPU: records kernel calls, submits them, reads back.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::GpuError;
 use super::adapter::{self, AdapterRequest, Backend};
-use super::pool::{self, GpuBuffer, MemoryUse, Pool};
+use super::pipeline::{Pipeline, Pipelines};
+use super::pool::{self, GpuBuffer, MemoryUse, Pool, PoolKind};
+use super::program::{Capture, CaptureScope, Program};
 use super::readback::PendingRead;
-use super::recording::{Launch, Pipeline, Recording};
-use super::shaders::{self, BindingKind, ShaderVariant};
+use super::recording::{Command, Launch, Recording};
+use super::shaders::{BindingKind, ShaderVariant};
 
 /// How to open a GPU.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +42,31 @@ pub struct GpuDevice {
     shared: Arc<Shared>,
 }
 
+/// What has been made and done since the device was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Pipelines made, one for each variant of a kernel.
+    pub pipelines: u64,
+    /// Bind groups made, one for each kernel call that was recorded.
+    pub bind_groups: u64,
+    /// Buffers made: for tensors, for uniforms, and to read back.
+    pub buffers: u64,
+    /// Submissions to the queue.
+    pub submissions: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    bind_groups: AtomicU64,
+    /// Without those of tensors, which the pool counts.
+    buffers: AtomicU64,
+    submissions: AtomicU64,
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
 #[derive(Debug)]
 struct Shared {
     device: wgpu::Device,
@@ -47,10 +76,14 @@ struct Shared {
     reason: String,
     timeout: Duration,
     pool: Arc<Pool>,
-    pipelines: Mutex<HashMap<ShaderVariant, Arc<Pipeline>>>,
+    pipelines: Pipelines,
     uniforms: Mutex<HashMap<Vec<u8>, wgpu::Buffer>>,
     recording: Mutex<Recording>,
+    captures: Mutex<HashMap<ThreadId, Capture>>,
+    counters: Counters,
     faults: Arc<Faults>,
+    /// Whether this is a [`GpuDevice::rehearsal`].
+    rehearsal: bool,
 }
 
 /// What the driver told us out of turn. Only the first word counts: the rest follows from it.
@@ -76,6 +109,27 @@ impl GpuDevice {
     /// If no adapter fits the request, or the driver refuses to open it.
     pub fn open(options: GpuOptions) -> Result<Self, GpuError> {
         let (adapter, reason) = adapter::choose(options.request, options.backend)?;
+        let pool = if options.guarded { PoolKind::Guarded } else { PoolKind::Usual };
+        GpuDevice::open_adapter(&adapter, reason, options.timeout, pool)
+    }
+
+    /// A device that computes nothing and has no memory, without limits: what is asked of it is only counted.
+    ///
+    /// Running the very code of a training step on it tells what memory that step holds on a GPU, see
+    /// [`GpuDevice::memory`]. Nothing can be read back.
+    ///
+    /// # Errors
+    /// If wgpu's stand-in for a driver does not open.
+    pub fn rehearsal() -> Result<Self, GpuError> {
+        GpuDevice::open_adapter(&adapter::noop()?, "a rehearsal".into(), None, PoolKind::Rehearsal)
+    }
+
+    fn open_adapter(
+        adapter: &wgpu::Adapter,
+        reason: String,
+        timeout: Option<Duration>,
+        pool: PoolKind,
+    ) -> Result<Self, GpuError> {
         let info = adapter.get_info();
         if !adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS) {
             return Err(GpuError::MissingFeature { adapter: info.name, feature: "COMPUTE_SHADERS".into() });
@@ -100,20 +154,22 @@ impl GpuDevice {
                 other => GpuError::Rejected(other.to_string()),
             });
         }));
-        let timeout =
-            options.timeout.unwrap_or(Duration::from_secs(if adapter::is_software(&info) { 3600 } else { 60 }));
+        let timeout = timeout.unwrap_or(Duration::from_secs(if adapter::is_software(&info) { 3600 } else { 60 }));
         let shared = Shared {
-            pool: Pool::new(device.clone(), &limits, options.guarded),
+            pool: Pool::new(device.clone(), &limits, pool),
+            pipelines: Pipelines::new(device.clone(), limits.clone()),
             device,
             queue,
             info,
             limits,
             reason,
             timeout,
-            pipelines: Mutex::default(),
             uniforms: Mutex::default(),
             recording: Mutex::default(),
+            captures: Mutex::default(),
+            counters: Counters::default(),
             faults,
+            rehearsal: pool == PoolKind::Rehearsal,
         };
         Ok(GpuDevice { shared: Arc::new(shared) })
     }
@@ -152,6 +208,17 @@ impl GpuDevice {
         self.shared.pool.memory()
     }
 
+    /// What has been made and done so far.
+    pub fn statistics(&self) -> Statistics {
+        let counters = &self.shared.counters;
+        Statistics {
+            pipelines: self.shared.pipelines.count(),
+            bind_groups: counters.bind_groups.load(Ordering::Relaxed),
+            buffers: self.memory().buffers_made + counters.buffers.load(Ordering::Relaxed),
+            submissions: counters.submissions.load(Ordering::Relaxed),
+        }
+    }
+
     /// Whether two handles mean the same open device.
     pub fn same(&self, other: &GpuDevice) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
@@ -159,13 +226,74 @@ impl GpuDevice {
 
     /// Device memory of `bytes` bytes with unspecified contents; `what` names it in errors.
     pub fn allocate(&self, bytes: u64, what: &str) -> Result<GpuBuffer, GpuError> {
-        self.shared.pool.allocate(bytes, what)
+        let captures = self.shared.captures.lock();
+        let reserve = captures.get(&std::thread::current().id()).map(|capture| capture.reserve.clone());
+        drop(captures);
+        self.shared.pool.allocate(bytes, what, reserve.as_ref())
+    }
+
+    pub(super) fn pool(&self) -> &Arc<Pool> {
+        &self.shared.pool
+    }
+
+    pub(super) fn captures(&self) -> &Mutex<HashMap<ThreadId, Capture>> {
+        &self.shared.captures
+    }
+
+    /// Captures the commands that `work` records on this thread, which are not run, to be run later any number of times.
+    ///
+    /// Tensors made by `work` have unspecified contents until the program runs, and then hold the last run's results.
+    /// What other threads do meanwhile is not captured.
+    ///
+    /// # Errors
+    /// Those of `work`, and [`GpuError::Capturing`] if it writes, reads, submits, or captures itself: that would happen
+    /// once and not in every run.
+    pub fn capture<T, E: From<GpuError>>(&self, work: impl FnOnce() -> Result<T, E>) -> Result<(Program, T), E> {
+        let scope = CaptureScope::begin(self)?;
+        let result = work()?;
+        let capture = scope.end().ok_or(GpuError::Capturing { call: "the capture was ended" })?;
+        Ok((Program::new(self, capture), result))
+    }
+
+    /// Records that captured commands shall run, after all that was recorded before.
+    ///
+    /// # Errors
+    /// If they were captured on another device, or this thread is capturing.
+    pub fn run(&self, program: &Program) -> Result<(), GpuError> {
+        if !self.same(&program.gpu) {
+            return Err(GpuError::Rejected("commands of another device".into()));
+        }
+        self.refuse_in_capture("captured commands were run")?;
+        self.shared.recording.lock().push(Command::Run(program.commands.clone()));
+        Ok(())
+    }
+
+    /// Appends a command that uses `buffers` to what this thread captures, or else to what waits to be submitted.
+    fn append(&self, buffers: &[&GpuBuffer], command: Command) {
+        let mut captures = self.shared.captures.lock();
+        if let Some(capture) = captures.get_mut(&std::thread::current().id()) {
+            buffers.iter().for_each(|buffer| capture.keep(buffer));
+            capture.recording.push(command);
+            return;
+        }
+        drop(captures);
+        self.shared.recording.lock().push(command);
+    }
+
+    fn refuse_in_capture(&self, call: &'static str) -> Result<(), GpuError> {
+        if self.shared.captures.lock().contains_key(&std::thread::current().id()) {
+            return Err(GpuError::Capturing { call });
+        }
+        Ok(())
     }
 
     /// Writes `bytes` to the start of `buffer`, after all that was recorded before.
     pub fn write(&self, buffer: &GpuBuffer, bytes: &[u8]) -> Result<(), GpuError> {
         if bytes.len() as u64 > buffer.bytes() {
             return Err(GpuError::Rejected(format!("{} bytes into a buffer of {}", bytes.len(), buffer.bytes())));
+        }
+        if self.shared.rehearsal {
+            return self.refuse_in_capture("memory was written");
         }
         // Writes take effect before the next submission's commands, so those recorded earlier must go first, and the
         // lock is held so that no other thread has taken them and not yet submitted them.
@@ -183,7 +311,27 @@ impl GpuDevice {
 
     /// Records that `buffer` shall be filled with zeros.
     pub fn clear(&self, buffer: &GpuBuffer) {
-        self.shared.recording.lock().clear(buffer);
+        let command = Command::Clear { buffer: buffer.raw().clone(), offset: buffer.offset(), bytes: buffer.bytes() };
+        self.append(&[buffer], command);
+    }
+
+    /// Records that the bytes of `source` shall be copied to `target`, which is as long and in other memory.
+    ///
+    /// # Errors
+    /// If the lengths differ, or both lie in the same memory.
+    pub fn copy(&self, source: &GpuBuffer, target: &GpuBuffer) -> Result<(), GpuError> {
+        if source.bytes() != target.bytes() || source.shares_memory(target) {
+            return Err(GpuError::Rejected(format!("a copy of {} bytes to {}", source.bytes(), target.bytes())));
+        }
+        let command = Command::Copy {
+            source: source.raw().clone(),
+            source_offset: source.offset(),
+            target: target.raw().clone(),
+            target_offset: target.offset(),
+            bytes: source.bytes(),
+        };
+        self.append(&[source, target], command);
+        Ok(())
     }
 
     /// Records a kernel call.
@@ -191,6 +339,11 @@ impl GpuDevice {
     /// # Errors
     /// If the shader is invalid, the call does not match it, or it exceeds the adapter's limits.
     pub fn record(&self, launch: &Launch<'_>) -> Result<(), GpuError> {
+        if self.shared.rehearsal {
+            // Stands for the dispatch; nothing is ever submitted.
+            self.append(launch.buffers, Command::Run([].into()));
+            return Ok(());
+        }
         let pipeline = self.pipeline(&launch.variant)?;
         let fault = |message| GpuError::Shader { name: launch.variant.name.into(), message };
         if pipeline.storage_buffers() != launch.buffers.len() {
@@ -225,7 +378,8 @@ impl GpuDevice {
             layout: &pipeline.layout,
             entries: &entries,
         });
-        self.shared.recording.lock().dispatch(pipeline, bind_group, workgroups);
+        count(&self.shared.counters.bind_groups);
+        self.append(launch.buffers, Command::Dispatch { pipeline, bind_group, workgroups });
         self.check()
     }
 
@@ -256,86 +410,14 @@ impl GpuDevice {
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
+        count(&self.shared.counters.buffers);
         self.shared.queue.write_buffer(&buffer, 0, bytes);
         uniforms.insert(bytes.to_vec(), buffer.clone());
         buffer
     }
 
     fn pipeline(&self, variant: &ShaderVariant) -> Result<Arc<Pipeline>, GpuError> {
-        if let Some(pipeline) = self.shared.pipelines.lock().get(variant) {
-            return Ok(pipeline.clone());
-        }
-        let shader = shaders::build(variant)?;
-        let limits = &self.shared.limits;
-        let storage_buffers = shader.bindings.iter().filter(|b| !matches!(b, BindingKind::Uniform { .. })).count();
-        for (limit, needed, available) in [
-            (
-                "max_compute_invocations_per_workgroup",
-                shader.workgroup_size.iter().product(),
-                limits.max_compute_invocations_per_workgroup,
-            ),
-            ("max_compute_workgroup_storage_size", shader.workgroup_bytes, limits.max_compute_workgroup_storage_size),
-            (
-                "max_storage_buffers_per_shader_stage",
-                storage_buffers as u32,
-                limits.max_storage_buffers_per_shader_stage,
-            ),
-        ] {
-            if needed > available {
-                return Err(GpuError::Limit {
-                    what: format!("kernel {}", variant.name),
-                    limit,
-                    needed: needed.into(),
-                    available: available.into(),
-                });
-            }
-        }
-        let device = &self.shared.device;
-        let label = Some(variant.name);
-        let entries: Vec<_> = (0..)
-            .zip(&shader.bindings)
-            .map(|(binding, kind)| wgpu::BindGroupLayoutEntry {
-                binding,
-                visibility: wgpu::ShaderStages::COMPUTE,
-                ty: wgpu::BindingType::Buffer {
-                    ty: match kind {
-                        BindingKind::Uniform { .. } => wgpu::BufferBindingType::Uniform,
-                        BindingKind::Read => wgpu::BufferBindingType::Storage { read_only: true },
-                        BindingKind::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
-                    },
-                    has_dynamic_offset: false,
-                    min_binding_size: None,
-                },
-                count: None,
-            })
-            .collect();
-        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
-        let descriptor =
-            wgpu::ShaderModuleDescriptor { label, source: wgpu::ShaderSource::Wgsl(shader.source.as_str().into()) };
-        // SAFETY: our own shaders; operations check the shapes that every index is computed from, indices and slots
-        // that are data are checked by whoever writes them or in the shader, all loops are bounded by constants or
-        // shapes, and no divisor is zero.
-        let module = unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) };
-        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label,
-            bind_group_layouts: &[Some(&layout)],
-            immediate_size: 0,
-        });
-        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label,
-            layout: Some(&pipeline_layout),
-            module: &module,
-            entry_point: None,
-            compilation_options: wgpu::PipelineCompilationOptions {
-                zero_initialize_workgroup_memory: false,
-                ..Default::default()
-            },
-            cache: None,
-        });
-        self.check()?;
-        let pipeline = Arc::new(Pipeline { shader, layout, pipeline });
-        self.shared.pipelines.lock().insert(variant.clone(), pipeline.clone());
-        Ok(pipeline)
+        self.shared.pipelines.get(variant, || self.check())
     }
 
     /// Submits what was recorded, if anything, without waiting for it.
@@ -344,12 +426,14 @@ impl GpuDevice {
     }
 
     fn submit_locked(&self, recording: &mut Recording) -> Result<Option<wgpu::SubmissionIndex>, GpuError> {
+        self.refuse_in_capture("commands were submitted")?;
         let commands = std::mem::take(recording);
-        if commands.is_empty() {
+        if commands.is_empty() || self.shared.rehearsal {
             return self.check().map(|()| None);
         }
         let commands = commands.encode(&self.shared.device);
         let index = self.shared.queue.submit([commands]);
+        count(&self.shared.counters.submissions);
         self.check()?;
         Ok(Some(index))
     }
@@ -384,6 +468,11 @@ impl GpuDevice {
     }
 
     fn read_range(&self, source: &wgpu::Buffer, offset: u64, bytes: u64) -> Result<PendingRead, GpuError> {
+        self.refuse_in_capture("memory was read")?;
+        if self.shared.rehearsal {
+            return Err(GpuError::Rejected("a rehearsal has no results to read".into()));
+        }
+        count(&self.shared.counters.buffers);
         let staging = self.shared.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("readback"),
             size: bytes,
@@ -391,7 +480,13 @@ impl GpuDevice {
             mapped_at_creation: false,
         });
         let mut recording = self.shared.recording.lock();
-        recording.copy(source, offset, &staging, bytes);
+        recording.push(Command::Copy {
+            source: source.clone(),
+            source_offset: offset,
+            target: staging.clone(),
+            target_offset: 0,
+            bytes,
+        });
         let submission = self
             .submit_locked(&mut recording)?
             .ok_or_else(|| GpuError::Rejected("nothing was submitted for a readback".into()))?;

@@ -68,6 +68,12 @@ pub enum GpuError {
         /// What is wrong, with the annotated source line where known.
         message: String,
     },
+    /// A call that cannot be captured: it acts at once, and only once.
+    #[error("{call} while commands are captured")]
+    Capturing {
+        /// What was called.
+        call: &'static str,
+    },
     /// wgpu rejected a call: a fault of ours or of the driver.
     #[error("GPU call rejected: {0}")]
     Rejected(String),
@@ -90,7 +96,7 @@ impl GpuError {
             GpuError::MissingFeature { .. } | GpuError::OpenDevice { .. } => {
                 "choose another adapter with --device gpu:N, or --device cpu".into()
             }
-            GpuError::Shader { .. } | GpuError::Rejected(_) => {
+            GpuError::Shader { .. } | GpuError::Capturing { .. } | GpuError::Rejected(_) => {
                 "this is a fault of the program: please report it with the output of `cifar-gpu devices`".into()
             }
         })

@@ -3,15 +3,18 @@
 mod adapter;
 mod device;
 mod error;
+mod pipeline;
 mod pool;
+mod program;
 mod readback;
 mod recording;
 pub mod shaders;
 
 pub use adapter::{AdapterRequest, AdapterSummary, Backend, list_adapters};
-pub use device::{GpuDevice, GpuOptions};
+pub use device::{GpuDevice, GpuOptions, Statistics};
 pub use error::GpuError;
-pub use pool::{GpuBuffer, MemoryUse};
+pub use pool::{BUFFER_ALIGNMENT, GpuBuffer, MemoryUse};
+pub use program::Program;
 pub use readback::PendingRead;
 pub use recording::Launch;
 pub use shaders::ShaderVariant;

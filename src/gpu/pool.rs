@@ -2,6 +2,9 @@
 //!
 //! A buffer goes back to the pool when its last tensor is dropped, and may be handed out again while commands that
 //! read it still wait: they run in the order in which they were recorded, so whoever writes it next comes after them.
+//!
+//! Commands that are captured to be run again have a [`Reserve`] of buffers of their own: within the capture a dropped
+//! tensor's buffer is used again by the same rule, but nobody else is given it while the captured commands live.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,8 +14,8 @@ use parking_lot::Mutex;
 
 use super::GpuError;
 
-/// Sizes are rounded up to this many bytes, which every adapter accepts as a binding's offset too.
-pub(super) const ALIGNMENT: u64 = 256;
+/// Sizes are rounded up to this many bytes, which every adapter accepts as a binding's offset, too.
+pub const BUFFER_ALIGNMENT: u64 = 256;
 /// Bit pattern of memory that nobody has written: a quiet NaN that arithmetic hardly ever yields.
 const POISON: u32 = 0x7fc0_dead;
 
@@ -21,7 +24,7 @@ const POISON: u32 = 0x7fc0_dead;
 pub struct MemoryUse {
     /// Bytes of all buffers made and not destroyed, in use or waiting for use.
     pub allocated_bytes: u64,
-    /// Bytes held by live tensors.
+    /// Bytes held by live tensors and by captured commands.
     pub in_use_bytes: u64,
     /// The most bytes that were in use at any time.
     pub peak_bytes: u64,
@@ -31,7 +34,7 @@ pub struct MemoryUse {
 
 #[derive(Debug, Default)]
 struct Free {
-    by_size: BTreeMap<u64, Vec<wgpu::Buffer>>,
+    by_size: BySize,
     memory: MemoryUse,
     /// In guarded mode: every buffer not yet found intact after its use, with the bytes that tensors may write.
     guarded: Vec<Guarded>,
@@ -44,13 +47,24 @@ struct Guarded {
     loan: Weak<Loan>,
 }
 
+/// What a pool is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PoolKind {
+    /// To use memory again.
+    Usual,
+    /// To find stray writes: every buffer is new, poisoned, and fenced by bytes that [`broken_guards`] inspects.
+    Guarded,
+    /// To count what the usual pool would hold: there is no memory behind the buffers.
+    Rehearsal,
+}
+
 /// The buffers of one device.
 #[derive(Debug)]
 pub(super) struct Pool {
     device: wgpu::Device,
     max_binding: u64,
     max_buffer: u64,
-    guarded: bool,
+    kind: PoolKind,
     free: Mutex<Free>,
 }
 
@@ -60,14 +74,69 @@ struct Loan {
     buffer: wgpu::Buffer,
     capacity: u64,
     pool: Arc<Pool>,
+    /// Where it goes back to, if not to the pool.
+    reserve: Option<Arc<Reserve>>,
 }
 
 impl Drop for Loan {
     fn drop(&mut self) {
+        if let Some(reserve) = &self.reserve {
+            if self.pool.kind != PoolKind::Guarded {
+                put_back(&mut reserve.buffers.lock().by_size, self.capacity, &self.buffer);
+            }
+            return;
+        }
         let mut free = self.pool.free.lock();
         free.memory.in_use_bytes -= self.capacity;
-        if !self.pool.guarded {
-            free.by_size.entry(self.capacity).or_default().push(self.buffer.clone());
+        if self.pool.kind != PoolKind::Guarded {
+            put_back(&mut free.by_size, self.capacity, &self.buffer);
+        }
+    }
+}
+
+/// Free buffers by their size.
+type BySize = BTreeMap<u64, Vec<wgpu::Buffer>>;
+
+fn put_back(by_size: &mut BySize, capacity: u64, buffer: &wgpu::Buffer) {
+    by_size.entry(capacity).or_default().push(buffer.clone());
+}
+
+/// Takes the smallest free buffer that fits without wasting over a quarter.
+fn take(by_size: &mut BySize, capacity: u64) -> Option<(wgpu::Buffer, u64)> {
+    let (&size, buffers) =
+        by_size.range_mut(capacity..=capacity + capacity / 4).find(|(_, buffers)| !buffers.is_empty())?;
+    buffers.pop().map(|buffer| (buffer, size))
+}
+
+/// Buffers that belong to captured commands until these are dropped, and all tensors made in the capture.
+#[derive(Debug)]
+pub(super) struct Reserve {
+    pool: Arc<Pool>,
+    buffers: Mutex<ReserveBuffers>,
+}
+
+#[derive(Debug, Default)]
+struct ReserveBuffers {
+    /// Those that no tensor holds: they are used again within the capture.
+    by_size: BySize,
+    /// All, with their sizes.
+    all: Vec<(u64, wgpu::Buffer)>,
+}
+
+impl Reserve {
+    pub(super) fn new(pool: Arc<Pool>) -> Arc<Self> {
+        Arc::new(Reserve { pool, buffers: Mutex::default() })
+    }
+}
+
+impl Drop for Reserve {
+    fn drop(&mut self) {
+        let mut free = self.pool.free.lock();
+        for (capacity, buffer) in &self.buffers.get_mut().all {
+            free.memory.in_use_bytes -= capacity;
+            if self.pool.kind != PoolKind::Guarded {
+                put_back(&mut free.by_size, *capacity, buffer);
+            }
         }
     }
 }
@@ -94,6 +163,23 @@ impl GpuBuffer {
         self.offset
     }
 
+    /// Whether it came from this reserve.
+    pub(super) fn is_of(&self, reserve: &Arc<Reserve>) -> bool {
+        self.loan.reserve.as_ref().is_some_and(|own| Arc::ptr_eq(own, reserve))
+    }
+
+    /// Whether both lie in the same memory, whichever part of it they are.
+    pub fn shares_memory(&self, other: &GpuBuffer) -> bool {
+        Arc::ptr_eq(&self.loan, &other.loan)
+    }
+
+    /// `bytes` of it from byte `start` on, which [`BUFFER_ALIGNMENT`] must divide; `None` if it has no such part.
+    pub fn part(&self, start: u64, bytes: u64) -> Option<GpuBuffer> {
+        let inside = start.checked_add(bytes).is_some_and(|end| end <= self.bytes);
+        let valid = inside && start.is_multiple_of(BUFFER_ALIGNMENT) && bytes.is_multiple_of(4) && bytes > 0;
+        valid.then(|| GpuBuffer { loan: self.loan.clone(), offset: self.offset + start, bytes })
+    }
+
     pub(super) fn binding(&self) -> wgpu::BindingResource<'_> {
         wgpu::BindingResource::Buffer(wgpu::BufferBinding {
             buffer: &self.loan.buffer,
@@ -104,62 +190,71 @@ impl GpuBuffer {
 }
 
 impl Pool {
-    /// `guarded`: every buffer is new, poisoned, and fenced by bytes that [`Pool::broken_guards`] inspects.
-    pub(super) fn new(device: wgpu::Device, limits: &wgpu::Limits, guarded: bool) -> Arc<Self> {
+    pub(super) fn new(device: wgpu::Device, limits: &wgpu::Limits, kind: PoolKind) -> Arc<Self> {
         Arc::new(Pool {
             device,
             max_binding: limits.max_storage_buffer_binding_size,
             max_buffer: limits.max_buffer_size,
-            guarded,
+            kind,
             free: Mutex::default(),
         })
     }
 
-    /// A buffer of at least `bytes` bytes with unspecified contents; `what` names it in errors.
-    pub(super) fn allocate(self: &Arc<Self>, bytes: u64, what: &str) -> Result<GpuBuffer, GpuError> {
+    /// A buffer of at least `bytes` bytes with unspecified contents, from and for `reserve` if there is one; `what` names
+    /// it in errors.
+    pub(super) fn allocate(
+        self: &Arc<Self>,
+        bytes: u64,
+        what: &str,
+        reserve: Option<&Arc<Reserve>>,
+    ) -> Result<GpuBuffer, GpuError> {
         let bytes = bytes.next_multiple_of(4);
         let limit = |limit, available| GpuError::Limit { what: what.to_owned(), limit, needed: bytes, available };
         if bytes > self.max_binding {
             return Err(limit("max_storage_buffer_binding_size", self.max_binding));
         }
-        if bytes + 2 * ALIGNMENT > self.max_buffer {
+        if bytes.saturating_add(2 * BUFFER_ALIGNMENT) > self.max_buffer {
             return Err(limit("max_buffer_size", self.max_buffer));
         }
-        let margin = if self.guarded { ALIGNMENT } else { 0 };
-        let capacity = bytes.next_multiple_of(ALIGNMENT) + 2 * margin;
-        let reused = self.take(capacity);
-        let (buffer, capacity) = match reused {
+        let margin = if self.kind == PoolKind::Guarded { BUFFER_ALIGNMENT } else { 0 };
+        let capacity = bytes.next_multiple_of(BUFFER_ALIGNMENT) + 2 * margin;
+        let own = reserve.and_then(|reserve| take(&mut reserve.buffers.lock().by_size, capacity));
+        let (buffer, capacity) = match own {
             Some(found) => found,
-            None => (self.create(capacity)?, capacity),
+            None => {
+                let reused = take(&mut self.free.lock().by_size, capacity);
+                let (buffer, capacity) = match reused {
+                    Some(found) => found,
+                    None => (self.create(capacity)?, capacity),
+                };
+                let mut free = self.free.lock();
+                free.memory.in_use_bytes += capacity;
+                free.memory.peak_bytes = free.memory.peak_bytes.max(free.memory.in_use_bytes);
+                drop(free);
+                if let Some(reserve) = reserve {
+                    reserve.buffers.lock().all.push((capacity, buffer.clone()));
+                }
+                (buffer, capacity)
+            }
         };
-        let mut free = self.free.lock();
-        free.memory.in_use_bytes += capacity;
-        free.memory.peak_bytes = free.memory.peak_bytes.max(free.memory.in_use_bytes);
-        let loan = Arc::new(Loan { buffer: buffer.clone(), capacity, pool: self.clone() });
-        if self.guarded {
+        let loan = Arc::new(Loan { buffer: buffer.clone(), capacity, pool: self.clone(), reserve: reserve.cloned() });
+        if self.kind == PoolKind::Guarded {
             let writable = margin..margin + bytes;
-            free.guarded.push(Guarded { buffer, writable, loan: Arc::downgrade(&loan) });
+            self.free.lock().guarded.push(Guarded { buffer, writable, loan: Arc::downgrade(&loan) });
         }
-        drop(free);
         Ok(GpuBuffer { loan, offset: margin, bytes })
     }
 
-    /// The smallest free buffer that fits without wasting over a quarter.
-    fn take(&self, capacity: u64) -> Option<(wgpu::Buffer, u64)> {
-        let mut free = self.free.lock();
-        let (&size, buffers) =
-            free.by_size.range_mut(capacity..=capacity + capacity / 4).find(|(_, buffers)| !buffers.is_empty())?;
-        buffers.pop().map(|buffer| (buffer, size))
-    }
-
     fn create(&self, capacity: u64) -> Result<wgpu::Buffer, GpuError> {
+        // What is only counted needs no memory, and a small buffer can stand for a large one.
+        let size = if self.kind == PoolKind::Rehearsal { BUFFER_ALIGNMENT } else { capacity };
         let attempt = || {
             let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
             let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
                 label: None,
-                size: capacity,
+                size,
                 usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: self.guarded,
+                mapped_at_creation: self.kind == PoolKind::Guarded,
             });
             pollster::block_on(scope.pop()).is_none().then_some(buffer)
         };
@@ -173,7 +268,7 @@ impl Pool {
                 attempt().ok_or(GpuError::OutOfMemory { bytes: capacity, in_use })?
             }
         };
-        if self.guarded {
+        if self.kind == PoolKind::Guarded {
             let poison = POISON.to_le_bytes().repeat((capacity / 4) as usize);
             let mut view = buffer.slice(..).get_mapped_range_mut().map_err(|e| GpuError::Rejected(e.to_string()))?;
             view.copy_from_slice(&poison);

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::pipeline::Pipeline;
 use super::pool::GpuBuffer;
-use super::shaders::{BindingKind, Shader, ShaderVariant};
+use super::shaders::ShaderVariant;
 
 /// One call of a kernel.
 #[derive(Debug)]
@@ -18,35 +19,38 @@ pub struct Launch<'a> {
     pub workgroups: u64,
 }
 
-/// A kernel ready to run.
+/// One thing to do.
 #[derive(Debug)]
-pub(super) struct Pipeline {
-    pub(super) shader: Shader,
-    pub(super) layout: wgpu::BindGroupLayout,
-    pub(super) pipeline: wgpu::ComputePipeline,
+pub(super) enum Command {
+    Dispatch {
+        pipeline: Arc<Pipeline>,
+        bind_group: wgpu::BindGroup,
+        workgroups: [u32; 3],
+    },
+    Copy {
+        source: wgpu::Buffer,
+        source_offset: u64,
+        target: wgpu::Buffer,
+        target_offset: u64,
+        bytes: u64,
+    },
+    Clear {
+        buffer: wgpu::Buffer,
+        offset: u64,
+        bytes: u64,
+    },
+    /// Commands that were captured.
+    Run(Arc<[Command]>),
 }
 
-impl Pipeline {
-    /// Number of storage buffers the kernel binds.
-    pub(super) fn storage_buffers(&self) -> usize {
-        self.shader.bindings.iter().filter(|b| !matches!(b, BindingKind::Uniform { .. })).count()
+impl Command {
+    /// The commands that this one stands for.
+    fn parts(&self) -> &[Command] {
+        match self {
+            Command::Run(commands) => commands,
+            other => std::slice::from_ref(other),
+        }
     }
-
-    /// Bytes of the kernel's uniform buffer, 0 if it has none.
-    pub(super) fn uniform_bytes(&self) -> usize {
-        self.shader
-            .bindings
-            .iter()
-            .map(|b| if let BindingKind::Uniform { size } = b { *size as usize } else { 0 })
-            .sum()
-    }
-}
-
-#[derive(Debug)]
-enum Command {
-    Dispatch { pipeline: Arc<Pipeline>, bind_group: wgpu::BindGroup, workgroups: [u32; 3] },
-    Copy { source: wgpu::Buffer, offset: u64, target: wgpu::Buffer, bytes: u64 },
-    Clear { buffer: wgpu::Buffer, offset: u64, bytes: u64 },
 }
 
 /// Commands in the order in which they shall run.
@@ -60,42 +64,37 @@ impl Recording {
         self.commands.is_empty()
     }
 
-    pub(super) fn dispatch(&mut self, pipeline: Arc<Pipeline>, bind_group: wgpu::BindGroup, workgroups: [u32; 3]) {
-        self.commands.push(Command::Dispatch { pipeline, bind_group, workgroups });
+    pub(super) fn push(&mut self, command: Command) {
+        self.commands.push(command);
     }
 
-    pub(super) fn copy(&mut self, source: &wgpu::Buffer, offset: u64, target: &wgpu::Buffer, bytes: u64) {
-        self.commands.push(Command::Copy { source: source.clone(), offset, target: target.clone(), bytes });
-    }
-
-    pub(super) fn clear(&mut self, buffer: &GpuBuffer) {
-        self.commands.push(Command::Clear {
-            buffer: buffer.raw().clone(),
-            offset: buffer.offset(),
-            bytes: buffer.bytes(),
-        });
+    pub(super) fn into_commands(self) -> Vec<Command> {
+        self.commands
     }
 
     /// Encodes everything, neighbouring dispatches in one compute pass.
     pub(super) fn encode(&self, device: &wgpu::Device) -> wgpu::CommandBuffer {
         let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         let is_dispatch = |c: &Command| matches!(c, Command::Dispatch { .. });
-        for group in self.commands.chunk_by(|a, b| is_dispatch(a) && is_dispatch(b)) {
-            match &group[0] {
-                Command::Dispatch { .. } => {
-                    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-                    for command in group {
-                        if let Command::Dispatch { pipeline, bind_group, workgroups: [x, y, z] } = command {
-                            pass.set_pipeline(&pipeline.pipeline);
-                            pass.set_bind_group(0, bind_group, &[]);
-                            pass.dispatch_workgroups(*x, *y, *z);
-                        }
+        let commands: Vec<&Command> = self.commands.iter().flat_map(Command::parts).collect();
+        for group in commands.chunk_by(|a, b| is_dispatch(a) && is_dispatch(b)) {
+            if is_dispatch(group[0]) {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                for command in group {
+                    if let Command::Dispatch { pipeline, bind_group, workgroups: [x, y, z] } = command {
+                        pass.set_pipeline(&pipeline.pipeline);
+                        pass.set_bind_group(0, bind_group, &[]);
+                        pass.dispatch_workgroups(*x, *y, *z);
                     }
                 }
-                Command::Copy { source, offset, target, bytes } => {
-                    encoder.copy_buffer_to_buffer(source, *offset, target, 0, Some(*bytes));
+                continue;
+            }
+            match group[0] {
+                Command::Copy { source, source_offset, target, target_offset, bytes } => {
+                    encoder.copy_buffer_to_buffer(source, *source_offset, target, *target_offset, Some(*bytes));
                 }
                 Command::Clear { buffer, offset, bytes } => encoder.clear_buffer(buffer, *offset, Some(*bytes)),
+                Command::Dispatch { .. } | Command::Run(_) => {}
             }
         }
         encoder.finish()

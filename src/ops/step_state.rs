@@ -24,9 +24,10 @@ pub struct StepState {
     pub reserved: u32,
 }
 
-const WORDS: usize = size_of::<StepState>() / 4;
-
 impl StepState {
+    /// Number of 32-bit words of a tensor that holds the state.
+    pub const WORDS: usize = size_of::<StepState>() / 4;
+
     /// State of step `step` with this seed, learning rate and no moment correction.
     pub fn new(seed: u64, step: u32, learning_rate: f32) -> Self {
         StepState {
@@ -42,19 +43,24 @@ impl StepState {
 
     /// A tensor that holds the state on a device.
     pub fn tensor(&self, device: &Device) -> Result<Tensor> {
-        let tensor = device.allocate(&[WORDS], DType::U32)?;
+        let tensor = device.allocate(&[StepState::WORDS], DType::U32)?;
         self.store(&tensor)?;
         Ok(tensor)
     }
 
     /// Replaces the state in such a tensor.
     pub fn store(&self, tensor: &Tensor) -> Result<()> {
-        tensor.write_u32(bytemuck::cast_slice(bytemuck::bytes_of(self)))
+        tensor.write_u32(&self.words())
+    }
+
+    /// The state as the words of such a tensor.
+    pub fn words(&self) -> [u32; StepState::WORDS] {
+        bytemuck::cast(*self)
     }
 
     /// Checks that `tensor` is one of [`StepState::tensor`].
     pub(super) fn expect(op: &'static str, tensor: &Tensor) -> Result<()> {
-        super::expect(op, "the step state", tensor, &[WORDS], DType::U32)
+        super::expect(op, "the step state", tensor, &[StepState::WORDS], DType::U32)
     }
 
     /// The state in a host copy of such a tensor.

@@ -1,7 +1,5 @@
 //! A data set that stays on the device as bytes, and the batches made from it there.
 
-use std::collections::HashMap;
-
 use crate::data::{Dataset, IMAGE_BYTES, IMAGE_SIDE};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -16,14 +14,11 @@ pub struct DeviceDataset {
     labels: Tensor,
     len: usize,
     normalisation: Normalisation,
-    /// Where batches are made, by their size.
-    batches: HashMap<usize, Batch>,
 }
 
 /// Normalised images and their labels.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    indices: Tensor,
     /// `[batch, 32, 32, 3]`.
     pub images: Tensor,
     /// `[batch]`.
@@ -54,7 +49,6 @@ impl DeviceDataset {
             labels: device.tensor_u32(&[labels.len()], &labels)?,
             len: labels.len(),
             normalisation,
-            batches: HashMap::new(),
         })
     }
 
@@ -68,29 +62,34 @@ impl DeviceDataset {
         self.len == 0
     }
 
-    /// The images at `indices`, normalised, and their labels. The next batch of the same size takes their place.
+    /// The images at `indices`, normalised, and their labels.
     ///
     /// # Errors
     /// If an index is past the last image.
-    pub fn batch(&mut self, indices: &[u32]) -> Result<Batch> {
-        if let Some(index) = indices.iter().find(|&&index| index as usize >= self.len) {
-            return Err(Error::shape("batch", format!("there is no image {index}, only {}", self.len)));
+    pub fn batch(&self, indices: &[u32]) -> Result<Batch> {
+        self.check(indices)?;
+        self.assemble(&self.device.tensor_u32(&[indices.len()], indices)?)
+    }
+
+    /// Checks that there are images at all these indices.
+    ///
+    /// # Errors
+    /// If there is none at one of them.
+    pub fn check(&self, indices: &[u32]) -> Result<()> {
+        match indices.iter().find(|&&index| index as usize >= self.len) {
+            Some(index) => Err(Error::shape("batch", format!("there is no image {index}, only {}", self.len))),
+            None => Ok(()),
         }
+    }
+
+    /// The images at the indices in a tensor `[batch]`, normalised, and their labels.
+    ///
+    /// Whoever writes the indices sees to it that there are such images; see [`DeviceDataset::check`].
+    pub fn assemble(&self, indices: &Tensor) -> Result<Batch> {
         let size = indices.len();
-        let batch = match self.batches.get(&size) {
-            Some(batch) => batch.clone(),
-            None => {
-                let batch = Batch {
-                    indices: self.device.allocate(&[size], DType::U32)?,
-                    images: self.device.empty(&[size, IMAGE_SIDE, IMAGE_SIDE, 3])?,
-                    labels: self.device.allocate(&[size], DType::U32)?,
-                };
-                self.batches.insert(size, batch.clone());
-                batch
-            }
-        };
-        batch.indices.write_u32(indices)?;
-        batch_assembly(&self.normalisation, &self.chunks, &self.labels, &batch.indices, &batch.images, &batch.labels)?;
-        Ok(batch)
+        let images = self.device.empty(&[size, IMAGE_SIDE, IMAGE_SIDE, 3])?;
+        let labels = self.device.allocate(&[size], DType::U32)?;
+        batch_assembly(&self.normalisation, &self.chunks, &self.labels, indices, &images, &labels)?;
+        Ok(Batch { images, labels })
     }
 }

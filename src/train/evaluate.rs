@@ -3,9 +3,10 @@
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::nn::Network;
+use crate::replay::Replay;
 use crate::tape::Tape;
-use crate::tensor::HostRead;
-use crate::train::dataset::DeviceDataset;
+use crate::tensor::{DType, HostRead, Tensor};
+use crate::train::dataset::{Batch, DeviceDataset};
 
 /// How good a network is on a data set.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -50,7 +51,7 @@ pub(crate) fn argmax(values: &[f32]) -> usize {
 /// `images` and `dataset` are the same data, on the device and on the host; `progress` hears of the images done.
 pub fn evaluate(
     network: &Network,
-    images: &mut DeviceDataset,
+    images: &DeviceDataset,
     dataset: &Dataset,
     batch_size: usize,
     mut progress: impl FnMut(usize),
@@ -72,13 +73,41 @@ pub fn evaluate(
         }
         Ok(())
     };
+    let mut inference = Inference::new(network, images, batch_size.min(indices.len()))?;
     for (indices, labels) in indices.chunks(batch_size).zip(labels.chunks(batch_size)) {
-        let batch = images.batch(indices)?;
-        let tape = Tape::inference();
-        let logits = network.forward(&tape, &tape.constant(&batch.images))?;
-        finish(before.replace((logits.tensor().start_read()?, labels)))?;
+        finish(before.replace((inference.logits(indices)?.start_read()?, labels)))?;
     }
     finish(before)?;
     evaluation.loss /= evaluation.images as f64;
     Ok(evaluation)
+}
+
+/// A network, without dropout, on batches of a data set; full ones are captured once and replayed.
+#[derive(Debug)]
+pub(super) struct Inference<'a> {
+    network: &'a Network,
+    images: &'a DeviceDataset,
+    indices: Tensor,
+    replay: Replay<Tensor>,
+}
+
+impl<'a> Inference<'a> {
+    pub(super) fn new(network: &'a Network, images: &'a DeviceDataset, batch_size: usize) -> Result<Self> {
+        let indices = network.device().allocate(&[batch_size], DType::U32)?;
+        Ok(Inference { network, images, indices, replay: Replay::default() })
+    }
+
+    /// The logits `[batch, classes]` of the images at `indices`, until the next call.
+    pub(super) fn logits(&mut self, indices: &[u32]) -> Result<Tensor> {
+        let forward = |batch: &Batch| -> Result<Tensor> {
+            let tape = Tape::inference();
+            Ok(self.network.forward(&tape, &tape.constant(&batch.images))?.tensor().clone())
+        };
+        if indices.len() != self.indices.len() {
+            return forward(&self.images.batch(indices)?);
+        }
+        self.images.check(indices)?;
+        self.indices.write_u32(indices)?;
+        self.replay.run(self.network.device(), || forward(&self.images.assemble(&self.indices)?))
+    }
 }

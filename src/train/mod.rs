@@ -11,5 +11,5 @@ pub use config::{Optimization, TrainConfig};
 pub use dataset::DeviceDataset;
 pub use evaluate::{Evaluation, evaluate};
 pub use run_folder::RunFolder;
-pub use stepper::{StepMetrics, Stepper};
+pub use stepper::{HostTime, StepMetrics, Stepper};
 pub use trainer::{EpochMetrics, Observer, Outcome, Start, train};

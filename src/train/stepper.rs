@@ -1,6 +1,7 @@
 //! One training step, again and again, without waiting for the device.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use crate::device::{Device, Submission};
 use crate::error::{Error, Result};
@@ -8,14 +9,19 @@ use crate::nn::Network;
 use crate::ops::StepState;
 use crate::ops::record_metrics::record_metrics;
 use crate::optim::Optimizer;
+use crate::replay::Replay;
 use crate::tape::Tape;
-use crate::tensor::{DType, Tensor};
+use crate::tensor::{DType, Tensor, VIEW_ALIGNMENT};
 use crate::train::dataset::DeviceDataset;
 
 /// Steps whose metrics stay on the device before they are read back.
 const HISTORY_SLOTS: usize = 32;
 /// Steps that the host may be ahead of the device: one runs while the next is prepared.
 const STEPS_IN_FLIGHT: usize = 2;
+/// Batch sizes whose steps are kept for replay: the usual one, and that of an epoch's last batch.
+const KEPT_SIZES: usize = 2;
+/// Where the images' indices start among the words that a step is told.
+const INDICES_START: usize = VIEW_ALIGNMENT / 4;
 
 /// Metrics of one step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,11 +38,62 @@ pub struct StepMetrics {
     pub correct: usize,
 }
 
-/// Runs training steps on a network and keeps their metrics on the device until they are asked for.
+/// What the host spent on training steps, without those that were the first of their batch size, which make what the
+/// later ones use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HostTime {
+    /// Steps counted.
+    pub steps: u64,
+    /// Time in [`Stepper::step`] without the waiting: what a step costs the host.
+    pub busy: Duration,
+    /// Time in [`Stepper::step`] waiting for the device.
+    pub waiting: Duration,
+}
+
+impl HostTime {
+    /// What a step costs the host; zero if none was counted.
+    pub fn busy_per_step(&self) -> Duration {
+        u32::try_from(self.steps).ok().and_then(|steps| self.busy.checked_div(steps)).unwrap_or_default()
+    }
+}
+
+/// A step of one batch size.
 #[derive(Debug)]
-pub struct Stepper {
-    optimizer: Optimizer,
+struct SizedStep {
+    /// What the host tells each step, in one write: the step's state, and the images' indices.
+    told: Tensor,
     state: Tensor,
+    indices: Tensor,
+    replay: Replay<()>,
+}
+
+impl SizedStep {
+    fn new(device: &Device, size: usize) -> Result<Self> {
+        let told = device.allocate(&[INDICES_START + size], DType::U32)?;
+        Ok(SizedStep {
+            state: told.view(0, &[StepState::WORDS])?,
+            indices: told.view(INDICES_START, &[size])?,
+            told,
+            replay: Replay::default(),
+        })
+    }
+
+    fn tell(&self, state: &StepState, indices: &[u32]) -> Result<()> {
+        let mut words = vec![0; INDICES_START];
+        words[..StepState::WORDS].copy_from_slice(&state.words());
+        words.extend(indices);
+        self.told.write_u32(&words)
+    }
+}
+
+/// Trains a network on a data set, step by step, and keeps the steps' metrics on the device until they are asked for.
+///
+/// On a GPU the commands of a step are captured once for a batch size and replayed.
+#[derive(Debug)]
+pub struct Stepper<'a> {
+    network: &'a Network,
+    images: &'a DeviceDataset,
+    optimizer: Optimizer,
     history: Tensor,
     seed: u64,
     dropout: bool,
@@ -44,20 +101,32 @@ pub struct Stepper {
     /// What is known of the steps in the history: step, rate, images.
     waiting: Vec<(u64, f64, usize)>,
     in_flight: VecDeque<Submission>,
+    /// The one used last comes last.
+    sized: Vec<SizedStep>,
+    host_time: HostTime,
 }
 
-impl Stepper {
-    /// A stepper at step 0.
-    pub fn new(device: &Device, optimizer: Optimizer, seed: u64, dropout: bool) -> Result<Self> {
+impl<'a> Stepper<'a> {
+    /// A stepper at step 0, for the network whose parameters the optimiser was made for.
+    pub fn new(
+        network: &'a Network,
+        images: &'a DeviceDataset,
+        optimizer: Optimizer,
+        seed: u64,
+        dropout: bool,
+    ) -> Result<Self> {
         Ok(Stepper {
+            network,
+            images,
             optimizer,
-            state: StepState::new(seed, 0, 0.0).tensor(device)?,
-            history: device.zeros(&[HISTORY_SLOTS, 2], DType::F32)?,
+            history: network.device().zeros(&[HISTORY_SLOTS, 2], DType::F32)?,
             seed,
             dropout,
             step: 0,
             waiting: Vec::new(),
             in_flight: VecDeque::new(),
+            sized: Vec::new(),
+            host_time: HostTime::default(),
         })
     }
 
@@ -71,38 +140,68 @@ impl Stepper {
         self.waiting.len() == HISTORY_SLOTS
     }
 
+    /// What the host spent on steps so far.
+    pub fn host_time(&self) -> HostTime {
+        self.host_time
+    }
+
     /// Forward, loss, backward and update on the images at `indices`, in one submission.
     ///
     /// # Errors
     /// If the device fails, an index is past the last image, or the history is full.
-    pub fn step(&mut self, network: &Network, images: &mut DeviceDataset, indices: &[u32], lr: f64) -> Result<()> {
+    pub fn step(&mut self, indices: &[u32], lr: f64) -> Result<()> {
+        let start = Instant::now();
         if self.is_full() {
             return Err(Error::Tape("the metrics' history is full: drain it first".into()));
         }
+        self.images.check(indices)?;
+        let mut sized = self.sized_step(indices.len())?;
+        let first = !sized.replay.is_captured();
         // The generator's counter has 32 bits; wrapping repeats numbers after four billion steps.
         let mut state = StepState::new(self.seed, self.step as u32, lr as f32);
         state.slot = self.waiting.len() as u32;
         self.optimizer.begin_step(&mut state);
-        // Everything that the host writes comes before anything is recorded: a write submits what was.
-        state.store(&self.state)?;
-        let batch = images.batch(indices)?;
+        sized.tell(&state, indices)?;
+        sized.replay.run(self.network.device(), || self.work(&sized.state, &sized.indices))?;
+        self.sized.push(sized);
+        self.in_flight.push_back(self.network.device().submit()?);
+        self.waiting.push((self.step, lr, indices.len()));
+        self.step += 1;
 
-        let tape = Tape::recording(self.dropout.then(|| self.state.clone()));
-        let logits = network.forward(&tape, &tape.constant(&batch.images))?;
-        let loss = tape.softmax_cross_entropy(&logits, &batch.labels)?;
-        record_metrics(&self.state, loss.tensor(), &loss.correct, &self.history)?;
-        let gradients = loss.backward()?;
-        self.optimizer.step(&self.state, network.parameters(), &gradients)?;
-
-        self.in_flight.push_back(network.device().submit()?);
+        let busy = start.elapsed();
         if self.in_flight.len() > STEPS_IN_FLIGHT
             && let Some(oldest) = self.in_flight.pop_front()
         {
             oldest.wait()?;
         }
-        self.waiting.push((self.step, lr, indices.len()));
-        self.step += 1;
+        if !first {
+            self.host_time.steps += 1;
+            self.host_time.busy += busy;
+            self.host_time.waiting += start.elapsed() - busy;
+        }
         Ok(())
+    }
+
+    /// Takes the step of this batch size out of those that are kept, or makes it in place of the least recently used.
+    fn sized_step(&mut self, size: usize) -> Result<SizedStep> {
+        if let Some(known) = self.sized.iter().position(|sized| sized.indices.len() == size) {
+            return Ok(self.sized.remove(known));
+        }
+        if self.sized.len() == KEPT_SIZES {
+            self.sized.remove(0);
+        }
+        SizedStep::new(self.network.device(), size)
+    }
+
+    /// What a step does, the same each time: all that differs is in `state` and `indices`.
+    fn work(&self, state: &Tensor, indices: &Tensor) -> Result<()> {
+        let batch = self.images.assemble(indices)?;
+        let tape = Tape::recording(self.dropout.then(|| state.clone()));
+        let logits = self.network.forward(&tape, &tape.constant(&batch.images))?;
+        let loss = tape.softmax_cross_entropy(&logits, &batch.labels)?;
+        record_metrics(state, loss.tensor(), &loss.correct, &self.history)?;
+        let gradients = loss.backward()?;
+        self.optimizer.step(state, self.network.parameters(), &gradients)
     }
 
     /// Waits for the steps done so far and returns their metrics.

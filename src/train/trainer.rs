@@ -149,10 +149,10 @@ pub fn train(
     if let Some(weights) = &weights {
         weights.load_into(&network)?;
     }
-    let mut train_images = DeviceDataset::new(device, &train_set, normalisation)?;
-    let mut test_images = DeviceDataset::new(device, &test_set, normalisation)?;
+    let train_images = DeviceDataset::new(device, &train_set, normalisation)?;
+    let test_images = DeviceDataset::new(device, &test_set, normalisation)?;
     let optimizer = Optimizer::new(config.optimizer_config(), device, network.parameters())?;
-    let mut stepper = Stepper::new(device, optimizer, config.seed, config.dropout)?;
+    let mut stepper = Stepper::new(&network, &train_images, optimizer, config.seed, config.dropout)?;
 
     let mut run = RunFolder::create(
         out,
@@ -194,7 +194,7 @@ pub fn train(
                 break;
             }
             let lr = config.schedule.rate(config.lr, stepper.next_step(), whole_run);
-            stepper.step(&network, &mut train_images, indices, lr)?;
+            stepper.step(indices, lr)?;
             if stepper.is_full() || last_drain.elapsed() > DRAIN_INTERVAL {
                 totals.add(&stepper.drain()?, epoch, config, &mut run, observer)?;
                 last_drain = Instant::now();
@@ -209,7 +209,7 @@ pub fn train(
             return Err(interrupted());
         }
         let batch_size = EVALUATION_BATCH.max(config.batch_size.min(train_set.len()));
-        let test = evaluate(&network, &mut test_images, &test_set, batch_size, |done| {
+        let test = evaluate(&network, &test_images, &test_set, batch_size, |done| {
             observer.tested(done, test_set.len());
         })?;
         if !test.loss.is_finite() {

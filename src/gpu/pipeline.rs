@@ -1,0 +1,149 @@
+//! Kernels ready to run, each variant made once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::GpuError;
+use super::shaders::{self, BindingKind, Shader, ShaderVariant};
+
+/// A kernel ready to run.
+#[derive(Debug)]
+pub(super) struct Pipeline {
+    pub(super) shader: Shader,
+    pub(super) layout: wgpu::BindGroupLayout,
+    pub(super) pipeline: wgpu::ComputePipeline,
+}
+
+impl Pipeline {
+    /// Number of storage buffers the kernel binds.
+    pub(super) fn storage_buffers(&self) -> usize {
+        storage_buffers(&self.shader)
+    }
+
+    /// Bytes of the kernel's uniform buffer, 0 if it has none.
+    pub(super) fn uniform_bytes(&self) -> usize {
+        self.shader
+            .bindings
+            .iter()
+            .map(|b| if let BindingKind::Uniform { size } = b { *size as usize } else { 0 })
+            .sum()
+    }
+}
+
+fn storage_buffers(shader: &Shader) -> usize {
+    shader.bindings.iter().filter(|b| !matches!(b, BindingKind::Uniform { .. })).count()
+}
+
+/// The pipelines of one device, by their shader's variant.
+#[derive(Debug)]
+pub(super) struct Pipelines {
+    device: wgpu::Device,
+    limits: wgpu::Limits,
+    made: Mutex<HashMap<ShaderVariant, Arc<Pipeline>>>,
+}
+
+impl Pipelines {
+    pub(super) fn new(device: wgpu::Device, limits: wgpu::Limits) -> Self {
+        Pipelines { device, limits, made: Mutex::default() }
+    }
+
+    /// How many were made.
+    pub(super) fn count(&self) -> u64 {
+        self.made.lock().len() as u64
+    }
+
+    /// The pipeline of a variant, made if there is none yet; `check` tells what the driver says to a new one.
+    ///
+    /// # Errors
+    /// If the shader is invalid, needs more than the adapter allows, or the driver refuses it.
+    pub(super) fn get(
+        &self,
+        variant: &ShaderVariant,
+        check: impl FnOnce() -> Result<(), GpuError>,
+    ) -> Result<Arc<Pipeline>, GpuError> {
+        if let Some(pipeline) = self.made.lock().get(variant) {
+            return Ok(pipeline.clone());
+        }
+        let shader = shaders::build(variant)?;
+        self.check_limits(variant, &shader)?;
+        let pipeline = Arc::new(self.make(variant, shader));
+        check()?;
+        self.made.lock().insert(variant.clone(), pipeline.clone());
+        Ok(pipeline)
+    }
+
+    fn check_limits(&self, variant: &ShaderVariant, shader: &Shader) -> Result<(), GpuError> {
+        let limits = &self.limits;
+        for (limit, needed, available) in [
+            (
+                "max_compute_invocations_per_workgroup",
+                shader.workgroup_size.iter().product(),
+                limits.max_compute_invocations_per_workgroup,
+            ),
+            ("max_compute_workgroup_storage_size", shader.workgroup_bytes, limits.max_compute_workgroup_storage_size),
+            (
+                "max_storage_buffers_per_shader_stage",
+                storage_buffers(shader) as u32,
+                limits.max_storage_buffers_per_shader_stage,
+            ),
+        ] {
+            if needed > available {
+                return Err(GpuError::Limit {
+                    what: format!("kernel {}", variant.name),
+                    limit,
+                    needed: needed.into(),
+                    available: available.into(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn make(&self, variant: &ShaderVariant, shader: Shader) -> Pipeline {
+        let device = &self.device;
+        let label = Some(variant.name);
+        let entries: Vec<_> = (0..)
+            .zip(&shader.bindings)
+            .map(|(binding, kind)| wgpu::BindGroupLayoutEntry {
+                binding,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer {
+                    ty: match kind {
+                        BindingKind::Uniform { .. } => wgpu::BufferBindingType::Uniform,
+                        BindingKind::Read => wgpu::BufferBindingType::Storage { read_only: true },
+                        BindingKind::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
+                    },
+                    has_dynamic_offset: false,
+                    min_binding_size: None,
+                },
+                count: None,
+            })
+            .collect();
+        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+        let descriptor =
+            wgpu::ShaderModuleDescriptor { label, source: wgpu::ShaderSource::Wgsl(shader.source.as_str().into()) };
+        // SAFETY: our own shaders; operations check the shapes that every index is computed from, indices and slots
+        // that are data are checked by whoever writes them or in the shader, all loops are bounded by constants or
+        // shapes, and no divisor is zero.
+        let module = unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) };
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label,
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label,
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: None,
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
+            cache: None,
+        });
+        Pipeline { shader, layout, pipeline }
+    }
+}
