@@ -12,8 +12,8 @@ use crate::ops::linear::{self, LinearBackward};
 use crate::ops::max_pool2d::{self, MaxPool2dBackward, MaxPool2dGeometry};
 use crate::ops::relu::{self, ReluBackward};
 use crate::ops::softmax_cross_entropy::{self, SoftmaxCrossEntropyBackward};
-use crate::ops::{Backward, elementwise};
-use crate::tensor::Tensor;
+use crate::ops::{Backward, Wanted, elementwise};
+use crate::tensor::{DType, Tensor};
 
 /// Records operations so that [`Var::backward`] can go through them in reverse. Clones share the record.
 #[derive(Clone)]
@@ -30,6 +30,17 @@ struct Shared {
     /// Whether backward has run, which uses the nodes up.
     used: Cell<bool>,
     parameters: RefCell<HashMap<String, usize>>,
+    places: RefCell<Vec<Place>>,
+}
+
+/// Where a parameter lies in a tensor that holds several.
+struct Place {
+    node: usize,
+    /// That tensor.
+    flat: Tensor,
+    /// The parameter's first element in it.
+    start: usize,
+    shape: Vec<usize>,
 }
 
 /// One recorded value: how its cotangent becomes those of what it was computed from.
@@ -82,6 +93,7 @@ impl Tape {
             nodes: RefCell::default(),
             used: Cell::new(false),
             parameters: RefCell::default(),
+            places: RefCell::default(),
         };
         Tape { shared: Rc::new(shared) }
     }
@@ -110,6 +122,23 @@ impl Tape {
             self.shared.parameters.borrow_mut().insert(name.to_owned(), node);
         }
         var
+    }
+
+    /// Like [`Tape::parameter`], for the view of `flat` from element `start` on.
+    ///
+    /// The gradients of all such parameters lie in one tensor, too, each in the same place: see [`Gradients::flat`].
+    ///
+    /// # Errors
+    /// If `flat` has no such view.
+    pub fn parameter_in(&self, name: &str, flat: &Tensor, start: usize, shape: &[usize]) -> Result<Var> {
+        let var = self.parameter(name, &flat.view(start, shape)?);
+        let mut places = self.shared.places.borrow_mut();
+        if let Some(node) = var.node
+            && places.iter().all(|place| place.node != node)
+        {
+            places.push(Place { node, flat: flat.clone(), start, shape: shape.to_vec() });
+        }
+        Ok(var)
     }
 
     fn push(&self, node: Node) -> usize {
@@ -243,7 +272,7 @@ struct ReshapeBackward {
 }
 
 impl Backward for ReshapeBackward {
-    fn backward(&self, cotangent: &Tensor, _needed: &[bool]) -> Result<Vec<Option<Tensor>>> {
+    fn backward(&self, cotangent: &Tensor, _wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![Some(cotangent.reshape(&self.input_shape)?)])
     }
 }
@@ -251,7 +280,7 @@ impl Backward for ReshapeBackward {
 struct AddBackward;
 
 impl Backward for AddBackward {
-    fn backward(&self, cotangent: &Tensor, _needed: &[bool]) -> Result<Vec<Option<Tensor>>> {
+    fn backward(&self, cotangent: &Tensor, _wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![Some(cotangent.clone()), Some(cotangent.clone())])
     }
 }
@@ -297,6 +326,9 @@ impl Var {
         }
         let mut nodes = std::mem::take(&mut *self.tape.shared.nodes.borrow_mut());
         nodes.truncate(last + 1);
+        let (flats, places) = self.tape.flat_gradients()?;
+        let mut uses = vec![0; nodes.len()];
+        nodes.iter().flat_map(|node| node.parents.iter().flatten()).for_each(|&parent| uses[parent] += 1);
         let mut cotangents: Vec<Option<Tensor>> = vec![None; nodes.len()];
         cotangents[last] = Some(cotangent.clone());
         // A node's rule is dropped right after its use, which frees the activations it kept.
@@ -305,7 +337,15 @@ impl Var {
                 continue;
             };
             cotangents[nodes.len()] = None;
-            let wanted: Vec<_> = parents.iter().map(Option::is_some).collect();
+            let wanted: Vec<_> = parents
+                .iter()
+                .map(|parent| match parent.map(|parent| (uses[parent], places.get(&parent))) {
+                    // A sum of several uses is put in its place once it is complete.
+                    Some((1, Some(place))) => Wanted::In(place.clone()),
+                    Some(_) => Wanted::Value,
+                    None => Wanted::Nothing,
+                })
+                .collect();
             let results = rule.backward(&cotangent, &wanted)?;
             for (parent, result) in parents.into_iter().zip(results) {
                 if let (Some(parent), Some(result)) = (parent, result) {
@@ -316,7 +356,39 @@ impl Var {
                 }
             }
         }
-        Ok(Gradients { cotangents, parameters: self.tape.shared.parameters.borrow().clone() })
+        for (node, place) in places {
+            if let Some(cotangent) = cotangents.get_mut(node).and_then(Option::as_mut)
+                && !cotangent.shares_memory(&place)
+            {
+                place.copy_from(cotangent)?;
+                *cotangent = place;
+            }
+        }
+        Ok(Gradients { cotangents, parameters: self.tape.shared.parameters.borrow().clone(), flats })
+    }
+}
+
+/// Tensors that hold several parameters, each with the one that shall hold their gradients.
+type Flats = Vec<(Tensor, Tensor)>;
+
+impl Tape {
+    /// Tensors for the gradients of parameters that share a tensor, zeros, and in them the place of each by its node.
+    fn flat_gradients(&self) -> Result<(Flats, HashMap<usize, Tensor>)> {
+        let mut flats = Flats::new();
+        let mut views = HashMap::new();
+        for Place { node, flat, start, shape } in self.shared.places.borrow().iter() {
+            let known = flats.iter().find(|(parameters, _)| parameters.shares_memory(flat));
+            let gradients = match known {
+                Some((_, gradients)) => gradients.clone(),
+                None => {
+                    let gradients = flat.device().zeros(flat.shape(), DType::F32)?;
+                    flats.push((flat.clone(), gradients.clone()));
+                    gradients
+                }
+            };
+            views.insert(*node, gradients.view(*start, shape)?);
+        }
+        Ok((flats, views))
     }
 }
 
@@ -324,12 +396,19 @@ impl Var {
 pub struct Gradients {
     cotangents: Vec<Option<Tensor>>,
     parameters: HashMap<String, usize>,
+    flats: Flats,
 }
 
 impl Gradients {
     /// The gradient of a leaf, if the result depends on it.
     pub fn get(&self, leaf: &Var) -> Option<&Tensor> {
         self.cotangents.get(leaf.node?)?.as_ref()
+    }
+
+    /// The gradients of all parameters that [`Tape::parameter_in`] found in `parameters`, each in the place that the
+    /// parameter has there, with zeros between them and for those that took no part.
+    pub fn flat(&self, parameters: &Tensor) -> Option<&Tensor> {
+        self.flats.iter().find(|(flat, _)| flat.shares_memory(parameters)).map(|(_, gradients)| gradients)
     }
 
     /// The gradient of the parameter of this name.

@@ -3,13 +3,12 @@
 use std::sync::atomic::AtomicBool;
 
 use cifar_gpu::data::{Dataset, Splits, synthetic};
-use cifar_gpu::nn::{Layout, Parameter};
+use cifar_gpu::nn::{Layout, Parameters};
 use cifar_gpu::ops::StepState;
 use cifar_gpu::ops::adam::Adam;
 use cifar_gpu::ops::batch_assembly::Normalisation;
 use cifar_gpu::optim::{Optimizer, OptimizerConfig};
 use cifar_gpu::tape::{Tape, Var};
-use cifar_gpu::tensor::DType;
 use cifar_gpu::train::{DeviceDataset, Observer, TrainConfig, train};
 use cifar_gpu::{Device, Result};
 
@@ -21,9 +20,9 @@ fn splits() -> Splits {
 }
 
 /// Logits of a linear classifier on the pixels.
-fn linear(tape: &Tape, parameters: &[Parameter], images: &Var) -> Result<Var> {
-    let [weight, bias] = [0, 1].map(|i| tape.parameter(&parameters[i].name, &parameters[i].tensor));
-    tape.linear(&tape.flatten(images)?, &weight, &bias, false)
+fn linear(tape: &Tape, parameters: &Parameters, images: &Var) -> Result<Var> {
+    let parameters = parameters.on(tape).collect::<Result<Vec<_>>>()?;
+    tape.linear(&tape.flatten(images)?, &parameters[0], &parameters[1], false)
 }
 
 /// Share of the images that a linear classifier gets right after so many epochs of Adam on the training images.
@@ -31,15 +30,15 @@ fn linear_accuracy(splits: &Splits, epochs: usize, lr: f32, weight_decay: f32) -
     let device = Device::cpu();
     let on_device =
         |data: &Dataset| DeviceDataset::new(&device, data, Normalisation::from_mean_std([0.5; 3], [0.5; 3]));
-    let (mut training, mut test) = (on_device(&splits.train)?, on_device(&splits.test)?);
-    let mut parameters = Vec::new();
-    for (name, layout) in [
-        ("weight", Layout::LinearWeight { out_features: CLASSES, channels: PIXELS, pixels: 1 }),
-        ("bias", Layout::Bias(CLASSES)),
-    ] {
-        let tensor = device.zeros(&layout.inner_shape(), DType::F32)?;
-        parameters.push(Parameter { name: name.into(), tensor, layout });
-    }
+    let (training, test) = (on_device(&splits.train)?, on_device(&splits.test)?);
+    let weight = Layout::LinearWeight { out_features: CLASSES, channels: PIXELS, pixels: 1 };
+    let parameters = Parameters::new(
+        &device,
+        [
+            ("weight".into(), weight, vec![0.0; PIXELS * CLASSES]),
+            ("bias".into(), Layout::Bias(CLASSES), vec![0.0; CLASSES]),
+        ],
+    )?;
     let adam = Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay, decoupled: true };
     let mut optimizer = Optimizer::new(OptimizerConfig::Adam(adam), &device, &parameters)?;
     let indices: Vec<u32> = (0..training.len() as u32).collect();

@@ -9,5 +9,5 @@ mod summary;
 pub use architecture::{ARCHITECTURES, Architecture, IMAGE_SHAPE, Layer, Preprocessing};
 pub use init::Init;
 pub use network::Network;
-pub use parameter::{Layout, Parameter};
+pub use parameter::{Layout, Parameter, Parameters};
 pub use summary::{LayerSummary, Summary};

@@ -2,7 +2,7 @@
 
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::nn::{Architecture, IMAGE_SHAPE, Init, Layer, Layout, Parameter};
+use crate::nn::{Architecture, IMAGE_SHAPE, Init, Layer, Layout, Parameters};
 use crate::ops::conv2d::Conv2dGeometry;
 use crate::ops::max_pool2d::MaxPool2dGeometry;
 use crate::ops::random::RandomStream;
@@ -12,7 +12,7 @@ use crate::tape::{Tape, Var};
 #[derive(Debug)]
 pub struct Network {
     architecture: Architecture,
-    parameters: Vec<Parameter>,
+    parameters: Parameters,
     device: Device,
 }
 
@@ -30,17 +30,16 @@ impl Network {
     /// A network with random parameters, the same for the same seed on every device.
     pub fn new(architecture: Architecture, device: &Device, seed: u64) -> Result<Self> {
         let plans = parameter_plans(&architecture)?;
-        let mut parameters = Vec::with_capacity(plans.len());
-        for (stream, plan) in (0..).zip(&plans) {
+        let values = (0..).zip(plans).map(|(stream, plan)| {
             let mut random = RandomStream::new(seed, stream);
             let count = plan.layout.outer_shape().iter().product();
             let outer = match plan.layout {
                 Layout::Bias(_) => plan.init.bias(count, plan.fan_in, &mut random),
                 _ => plan.init.weight(count, plan.fan_in, plan.fan_out, &mut random),
             };
-            let tensor = device.tensor(&plan.layout.inner_shape(), &plan.layout.to_inner(&outer))?;
-            parameters.push(Parameter { name: plan.name.clone(), tensor, layout: plan.layout });
-        }
+            (plan.name, plan.layout, outer)
+        });
+        let parameters = Parameters::new(device, values)?;
         Ok(Network { architecture, parameters, device: device.clone() })
     }
 
@@ -50,7 +49,7 @@ impl Network {
     }
 
     /// Its parameters, in the order of the layers.
-    pub fn parameters(&self) -> &[Parameter] {
+    pub fn parameters(&self) -> &Parameters {
         &self.parameters
     }
 
@@ -61,8 +60,9 @@ impl Network {
 
     /// The logits `[batch, classes]` of `images [batch, 32, 32, 3]`, normalised as the architecture says.
     pub fn forward(&self, tape: &Tape, images: &Var) -> Result<Var> {
-        let mut parameters = self.parameters.iter().map(|p| tape.parameter(&p.name, &p.tensor));
-        let mut next = || parameters.next().ok_or_else(|| Error::Tape("the network lacks parameters".into()));
+        let mut parameters = self.parameters.on(tape);
+        let mut next =
+            || -> Result<Var> { parameters.next().ok_or_else(|| Error::Tape("the network lacks parameters".into()))? };
         let mut value = images.clone();
         let mut layers = self.architecture.layers.iter().peekable();
         while let Some(layer) = layers.next() {

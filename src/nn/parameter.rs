@@ -1,6 +1,11 @@
 //! Parameters, and how they look to the outside: names, shapes and order of PyTorch.
 
-use crate::tensor::Tensor;
+use std::ops::Deref;
+
+use crate::device::Device;
+use crate::error::Result;
+use crate::tape::{Tape, Var};
+use crate::tensor::{DType, Tensor, VIEW_ALIGNMENT};
 
 /// How a parameter's elements are ordered inside, compared with PyTorch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,10 +88,73 @@ impl Layout {
 pub struct Parameter {
     /// Name, as in PyTorch.
     pub name: String,
-    /// Its elements, in our order.
+    /// Its elements, in our order: a view of the tensor that holds all parameters.
     pub tensor: Tensor,
     /// How that order differs from PyTorch's.
     pub layout: Layout,
+    /// Its first element in that tensor.
+    pub start: usize,
+}
+
+/// The parameters of a network, one after the other in one tensor, so that one kernel call updates all.
+#[derive(Debug, Clone)]
+pub struct Parameters {
+    flat: Tensor,
+    parameters: Vec<Parameter>,
+}
+
+impl Parameters {
+    /// Parameters with these names, layouts, and elements in PyTorch's order.
+    ///
+    /// # Errors
+    /// If there are none, or the device cannot hold them in one tensor.
+    pub fn new(device: &Device, parameters: impl IntoIterator<Item = (String, Layout, Vec<f32>)>) -> Result<Self> {
+        let aligned = VIEW_ALIGNMENT / DType::F32.bytes();
+        let mut values = Vec::new();
+        let mut places = Vec::new();
+        for (name, layout, outer) in parameters {
+            places.push((name, layout, values.len()));
+            values.extend(layout.to_inner(&outer));
+            // Zeros, which every optimiser leaves as they are: their gradient is zero, too.
+            values.resize(values.len().next_multiple_of(aligned), 0.0);
+        }
+        let flat = device.tensor(&[values.len()], &values)?;
+        let parameters = places
+            .into_iter()
+            .map(|(name, layout, start)| {
+                let tensor = flat.view(start, &layout.inner_shape())?;
+                Ok(Parameter { name, tensor, layout, start })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Parameters { flat, parameters })
+    }
+
+    /// The tensor that holds them all, `[elements]`, with zeros between them.
+    pub fn flat(&self) -> &Tensor {
+        &self.flat
+    }
+
+    /// The parameters as values on a tape, in order, so that their gradients lie in one tensor, too.
+    pub fn on<'a>(&'a self, tape: &'a Tape) -> impl Iterator<Item = Result<Var>> + 'a {
+        self.iter().map(|p| tape.parameter_in(&p.name, &self.flat, p.start, p.tensor.shape()))
+    }
+}
+
+impl Deref for Parameters {
+    type Target = [Parameter];
+
+    fn deref(&self) -> &[Parameter] {
+        &self.parameters
+    }
+}
+
+impl<'a> IntoIterator for &'a Parameters {
+    type Item = &'a Parameter;
+    type IntoIter = std::slice::Iter<'a, Parameter>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
 }
 
 #[cfg(test)]

@@ -27,8 +27,34 @@ use crate::tensor::{DType, Tensor};
 pub trait Backward {
     /// Cotangents of the operation's inputs from that of its output, which has the output's shape.
     ///
-    /// `needed` says which inputs want one; the others may be `None`.
-    fn backward(&self, cotangent: &Tensor, needed: &[bool]) -> Result<Vec<Option<Tensor>>>;
+    /// `wanted` says what is wanted of each input's; those of which nothing is may be `None`.
+    fn backward(&self, cotangent: &Tensor, wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>>;
+}
+
+/// What is wanted of an input's cotangent.
+#[derive(Debug, Clone)]
+pub enum Wanted {
+    /// Nothing.
+    Nothing,
+    /// The cotangent.
+    Value,
+    /// The cotangent, in this tensor of its shape, or elsewhere if the operation has no use for the place.
+    In(Tensor),
+}
+
+impl Wanted {
+    /// Whether the cotangent is wanted at all.
+    pub fn is_some(&self) -> bool {
+        !matches!(self, Wanted::Nothing)
+    }
+
+    /// The tensor that the cotangent shall be in, or else a new one.
+    fn place(&self, device: &Device, shape: &[usize]) -> Result<Tensor> {
+        match self {
+            Wanted::In(tensor) => Ok(tensor.clone()),
+            Wanted::Nothing | Wanted::Value => device.empty(shape),
+        }
+    }
 }
 
 /// Elements that one workgroup of an element-by-element kernel handles.

@@ -1,8 +1,8 @@
 //! Optimisers: what they remember of each parameter, and the update.
 
 use crate::device::Device;
-use crate::error::Result;
-use crate::nn::Parameter;
+use crate::error::{Error, Result};
+use crate::nn::Parameters;
 use crate::ops::StepState;
 use crate::ops::adam::{Adam, adam_step};
 use crate::ops::sgd::{Sgd, sgd_step};
@@ -18,55 +18,58 @@ pub enum OptimizerConfig {
     Adam(Adam),
 }
 
-/// An optimiser with what it remembers of each parameter.
+/// An optimiser with what it remembers of the parameters.
 #[derive(Debug)]
 pub struct Optimizer {
-    config: OptimizerConfig,
-    /// For each parameter the velocity, or the first and second moment.
-    slots: Vec<Vec<Tensor>>,
+    memory: Memory,
     updates: i32,
+}
+
+/// What an optimiser remembers, each tensor with the places of the tensor that holds the parameters.
+#[derive(Debug)]
+enum Memory {
+    Sgd { sgd: Sgd, velocity: Tensor },
+    Adam { adam: Adam, first_moment: Tensor, second_moment: Tensor },
 }
 
 impl Optimizer {
     /// An optimiser for these parameters; [`Optimizer::step`] must be given the same ones.
-    pub fn new(config: OptimizerConfig, device: &Device, parameters: &[Parameter]) -> Result<Self> {
-        let count = match config {
-            OptimizerConfig::Sgd(_) => 1,
-            OptimizerConfig::Adam(_) => 2,
+    pub fn new(config: OptimizerConfig, device: &Device, parameters: &Parameters) -> Result<Self> {
+        let zeros = || device.zeros(parameters.flat().shape(), DType::F32);
+        let memory = match config {
+            OptimizerConfig::Sgd(sgd) => Memory::Sgd { sgd, velocity: zeros()? },
+            OptimizerConfig::Adam(adam) => Memory::Adam { adam, first_moment: zeros()?, second_moment: zeros()? },
         };
-        let slots = parameters
-            .iter()
-            .map(|p| (0..count).map(|_| device.zeros(p.tensor.shape(), DType::F32)).collect())
-            .collect::<Result<_>>()?;
-        Ok(Optimizer { config, slots, updates: 0 })
+        Ok(Optimizer { memory, updates: 0 })
     }
 
     /// Counts one update and puts what it needs, Adam's moment corrections, into the step's state.
     pub fn begin_step(&mut self, state: &mut StepState) {
         self.updates += 1;
-        if let OptimizerConfig::Adam(adam) = self.config {
+        if let Memory::Adam { adam, .. } = self.memory {
             state.first_moment_correction = (1.0 - adam.beta1.powi(self.updates)) as f32;
             state.second_moment_correction = (1.0 - adam.beta2.powi(self.updates)) as f32;
         }
     }
 
-    /// Updates the parameters in place, with learning rate and corrections from the step's state.
+    /// Updates all parameters in place, in one kernel call, with learning rate and corrections from the step's state.
     ///
     /// # Errors
-    /// [`crate::Error::MissingGradient`] if a parameter took no part in the loss.
-    pub fn step(&self, state: &Tensor, parameters: &[Parameter], gradients: &Gradients) -> Result<()> {
-        for (parameter, slots) in parameters.iter().zip(&self.slots) {
-            let gradient = gradients.parameter(&parameter.name)?;
-            match (self.config, slots.as_slice()) {
-                (OptimizerConfig::Sgd(sgd), [velocity]) => {
-                    sgd_step(sgd, state, gradient, &parameter.tensor, velocity)?;
-                }
-                (OptimizerConfig::Adam(adam), [first, second]) => {
-                    adam_step(adam, state, gradient, &parameter.tensor, first, second)?;
-                }
-                _ => unreachable!("slots are made for this optimiser in `new`"),
+    /// [`Error::MissingGradient`] if a parameter took no part in the loss, and [`Error::Tape`] if the parameters did not
+    /// come onto the tape by [`Parameters::on`].
+    pub fn step(&self, state: &Tensor, parameters: &Parameters, gradients: &Gradients) -> Result<()> {
+        for parameter in parameters {
+            gradients.parameter(&parameter.name)?;
+        }
+        let flat = parameters.flat();
+        let gradients = gradients
+            .flat(flat)
+            .ok_or_else(|| Error::Tape("the gradients are not those of the optimiser's parameters".into()))?;
+        match &self.memory {
+            Memory::Sgd { sgd, velocity } => sgd_step(*sgd, state, gradients, flat, velocity),
+            Memory::Adam { adam, first_moment, second_moment } => {
+                adam_step(*adam, state, gradients, flat, first_moment, second_moment)
             }
         }
-        Ok(())
     }
 }

@@ -240,19 +240,14 @@ pub(super) fn conv2d_backward_weight(
     });
 }
 
-pub(super) fn split_k_reduce(splits: usize, partial: &[f32], d_weight: &mut [f32], d_bias: &mut [f32]) {
-    let weights = d_weight.len();
-    let count = weights + d_bias.len();
-    let add_up = |target: &mut [f32], first: usize| {
-        target.par_chunks_mut(4096).enumerate().for_each(|(chunk, target)| {
-            let first = first + chunk * 4096;
-            target.fill(0.0);
-            for split in 0..splits {
-                let start = split * count + first;
-                target.iter_mut().zip(&partial[start..]).for_each(|(sum, &value)| *sum += value);
-            }
-        });
-    };
-    add_up(d_weight, 0);
-    add_up(d_bias, weights);
+/// Adds up elements `first..` of `splits` runs of `count` partial sums each, as many as `target` has.
+pub(super) fn split_k_reduce(splits: usize, count: usize, first: usize, partial: &[f32], target: &mut [f32]) {
+    target.par_chunks_mut(4096).enumerate().for_each(|(chunk, target)| {
+        let first = first + chunk * 4096;
+        target.fill(0.0);
+        for split in 0..splits {
+            let start = split * count + first;
+            target.iter_mut().zip(&partial[start..]).for_each(|(sum, &value)| *sum += value);
+        }
+    });
 }

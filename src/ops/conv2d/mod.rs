@@ -3,7 +3,7 @@
 mod cpu;
 mod gpu;
 
-use super::{Backward, common_device, expect, relu};
+use super::{Backward, Wanted, common_device, expect, relu};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Tensor};
@@ -228,6 +228,20 @@ pub fn transpose_weight(geometry: &Conv2dGeometry, weight: &Tensor) -> Result<Te
 
 /// Gradients of weight and bias, from the cotangent of the output before its ReLU.
 pub fn backward_weight(geometry: &Conv2dGeometry, input: &Tensor, d_output: &Tensor) -> Result<(Tensor, Tensor)> {
+    let d_weight = input.device().empty(&geometry.weight_shape())?;
+    let d_bias = input.device().empty(&[geometry.out_c])?;
+    backward_weight_into(geometry, input, d_output, &d_weight, &d_bias)?;
+    Ok((d_weight, d_bias))
+}
+
+/// Like [`backward_weight`], into `d_weight [kernel_h, kernel_w, in_c, out_c]` and `d_bias [out_c]`.
+pub fn backward_weight_into(
+    geometry: &Conv2dGeometry,
+    input: &Tensor,
+    d_output: &Tensor,
+    d_weight: &Tensor,
+    d_bias: &Tensor,
+) -> Result<()> {
     const OP: &str = "conv2d_backward_weight";
     let device = common_device(OP, &[input, d_output])?;
     expect(OP, "input", input, &geometry.input_shape(), DType::F32)?;
@@ -246,12 +260,22 @@ pub fn backward_weight(geometry: &Conv2dGeometry, input: &Tensor, d_output: &Ten
             gpu::conv2d_backward_weight(gpu, geometry, splits, input.gpu(OP)?, d_output.gpu(OP)?, partial.gpu(OP)?)?
         }
     }
-    split_k_reduce(&partial, &geometry.weight_shape())
+    expect(OP, "d_weight", d_weight, &geometry.weight_shape(), DType::F32)?;
+    split_k_reduce_into(&partial, d_weight, d_bias)
 }
 
 /// Adds up the partial sums `[splits, K + 1, out]` of a split-K product, in order: gradients of weight and bias.
 pub fn split_k_reduce(partial: &Tensor, weight_shape: &[usize]) -> Result<(Tensor, Tensor)> {
+    let d_weight = partial.device().empty(weight_shape)?;
+    let d_bias = partial.device().empty(weight_shape.last().map_or(&[], std::slice::from_ref))?;
+    split_k_reduce_into(partial, &d_weight, &d_bias)?;
+    Ok((d_weight, d_bias))
+}
+
+/// Like [`split_k_reduce`], into `d_weight [.., out]`, of K elements for each of `out`, and `d_bias [out]`.
+pub fn split_k_reduce_into(partial: &Tensor, d_weight: &Tensor, d_bias: &Tensor) -> Result<()> {
     const OP: &str = "split_k_reduce";
+    let weight_shape = d_weight.shape();
     let products: usize = weight_shape.iter().rev().skip(1).product();
     let &[splits, rows, out_c] = partial.shape() else {
         return Err(Error::shape(OP, format!("partial sums have shape {:?}", partial.shape())));
@@ -259,22 +283,22 @@ pub fn split_k_reduce(partial: &Tensor, weight_shape: &[usize]) -> Result<(Tenso
     if rows != products + 1 || weight_shape.last() != Some(&out_c) {
         return Err(Error::shape(OP, format!("partial sums {:?} for a weight {weight_shape:?}", partial.shape())));
     }
-    let device = partial.device();
-    let d_weight = device.empty(weight_shape)?;
-    let d_bias = device.empty(&[out_c])?;
+    let device = common_device(OP, &[partial, d_weight, d_bias])?;
+    expect(OP, "d_weight", d_weight, weight_shape, DType::F32)?;
+    expect(OP, "d_bias", d_bias, &[out_c], DType::F32)?;
     match device {
-        Device::Cpu(_) => cpu::split_k_reduce(
-            splits,
-            &partial.cpu(OP)?.read(),
-            &mut d_weight.cpu(OP)?.write(),
-            &mut d_bias.cpu(OP)?.write(),
-        ),
+        Device::Cpu(_) => {
+            let (partial, count) = (partial.cpu(OP)?.read(), d_weight.len() + out_c);
+            // One after the other: both may be views of one tensor.
+            cpu::split_k_reduce(splits, count, 0, &partial, &mut d_weight.cpu(OP)?.write());
+            cpu::split_k_reduce(splits, count, d_weight.len(), &partial, &mut d_bias.cpu(OP)?.write());
+        }
         Device::Gpu(gpu) => {
             let (weights, biases) = (d_weight.len(), d_bias.len());
             gpu::split_k_reduce(gpu, splits, weights, biases, partial.gpu(OP)?, d_weight.gpu(OP)?, d_bias.gpu(OP)?)?;
         }
     }
-    Ok((d_weight, d_bias))
+    Ok(())
 }
 
 /// The tape rule of [`forward`]; inputs are input, weight and bias.
@@ -291,16 +315,18 @@ pub struct Conv2dBackward {
 }
 
 impl Backward for Conv2dBackward {
-    fn backward(&self, cotangent: &Tensor, needed: &[bool]) -> Result<Vec<Option<Tensor>>> {
+    fn backward(&self, cotangent: &Tensor, wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
         let before_relu = self.relu_output.as_ref().map(|output| relu::backward(output, cotangent)).transpose()?;
         let cotangent = before_relu.as_ref().unwrap_or(cotangent);
         let d_input = match &self.weight {
-            Some(weight) if needed[0] => Some(backward_input(&self.geometry, cotangent, weight)?),
+            Some(weight) if wanted[0].is_some() => Some(backward_input(&self.geometry, cotangent, weight)?),
             _ => None,
         };
         let (d_weight, d_bias) = match &self.input {
-            Some(input) if needed[1] || needed[2] => {
-                let (d_weight, d_bias) = backward_weight(&self.geometry, input, cotangent)?;
+            Some(input) if wanted[1].is_some() || wanted[2].is_some() => {
+                let d_weight = wanted[1].place(input.device(), &self.geometry.weight_shape())?;
+                let d_bias = wanted[2].place(input.device(), &[self.geometry.out_c])?;
+                backward_weight_into(&self.geometry, input, cotangent, &d_weight, &d_bias)?;
                 (Some(d_weight), Some(d_bias))
             }
             _ => (None, None),

@@ -3,7 +3,7 @@
 mod cpu;
 mod gpu;
 
-use super::{Backward, StepState, common_device, expect};
+use super::{Backward, StepState, Wanted, common_device, expect};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Tensor};
@@ -62,7 +62,7 @@ pub struct DropoutBackward {
 }
 
 impl Backward for DropoutBackward {
-    fn backward(&self, cotangent: &Tensor, _needed: &[bool]) -> Result<Vec<Option<Tensor>>> {
+    fn backward(&self, cotangent: &Tensor, _wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![Some(apply(self.dropout, &self.state, cotangent)?)])
     }
 }

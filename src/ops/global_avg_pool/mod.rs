@@ -3,7 +3,7 @@
 mod cpu;
 mod gpu;
 
-use super::{Backward, expect};
+use super::{Backward, Wanted, expect};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Tensor};
@@ -54,7 +54,7 @@ pub struct GlobalAvgPoolBackward {
 }
 
 impl Backward for GlobalAvgPoolBackward {
-    fn backward(&self, cotangent: &Tensor, _needed: &[bool]) -> Result<Vec<Option<Tensor>>> {
+    fn backward(&self, cotangent: &Tensor, _wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![Some(backward(self.input_shape, cotangent)?)])
     }
 }

@@ -1,7 +1,7 @@
 //! Fully connected layers: a 1×1 convolution of one-pixel images, run by the convolution kernels.
 
-use super::Backward;
 use super::conv2d::{self, Conv2dBackward, Conv2dGeometry, Padding};
+use super::{Backward, Wanted};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -52,10 +52,14 @@ impl LinearBackward {
 }
 
 impl Backward for LinearBackward {
-    fn backward(&self, cotangent: &Tensor, needed: &[bool]) -> Result<Vec<Option<Tensor>>> {
+    fn backward(&self, cotangent: &Tensor, wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
         let g = &self.convolution.geometry;
         let shapes: [&[usize]; 3] = [&[g.batch, g.in_c], &[g.in_c, g.out_c], &[g.out_c]];
-        let gradients = self.convolution.backward(&cotangent.reshape(&g.output_shape())?, needed)?;
+        let mut wanted = wanted.to_vec();
+        if let Some(Wanted::In(weight)) = wanted.get_mut(1) {
+            *weight = weight.reshape(&g.weight_shape())?;
+        }
+        let gradients = self.convolution.backward(&cotangent.reshape(&g.output_shape())?, &wanted)?;
         gradients.into_iter().zip(shapes).map(|(g, shape)| g.map(|g| g.reshape(shape)).transpose()).collect()
     }
 }

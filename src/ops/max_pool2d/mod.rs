@@ -3,7 +3,7 @@
 mod cpu;
 mod gpu;
 
-use super::{Backward, as_u32, common_device, expect};
+use super::{Backward, Wanted, as_u32, common_device, expect};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Tensor};
@@ -123,7 +123,7 @@ pub struct MaxPool2dBackward {
 }
 
 impl Backward for MaxPool2dBackward {
-    fn backward(&self, cotangent: &Tensor, _needed: &[bool]) -> Result<Vec<Option<Tensor>>> {
+    fn backward(&self, cotangent: &Tensor, _wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![Some(backward(&self.geometry, &self.choice, cotangent)?)])
     }
 }

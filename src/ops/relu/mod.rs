@@ -3,7 +3,7 @@
 mod cpu;
 mod gpu;
 
-use super::{Backward, common_device, expect};
+use super::{Backward, Wanted, common_device, expect};
 use crate::device::Device;
 use crate::error::Result;
 use crate::tensor::{DType, Tensor};
@@ -46,7 +46,7 @@ pub struct ReluBackward {
 }
 
 impl Backward for ReluBackward {
-    fn backward(&self, cotangent: &Tensor, _needed: &[bool]) -> Result<Vec<Option<Tensor>>> {
+    fn backward(&self, cotangent: &Tensor, _wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![Some(backward(&self.output, cotangent)?)])
     }
 }

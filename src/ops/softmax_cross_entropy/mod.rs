@@ -3,7 +3,7 @@
 mod cpu;
 mod gpu;
 
-use super::{Backward, as_u32, common_device, elementwise, expect};
+use super::{Backward, Wanted, as_u32, common_device, elementwise, expect};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Tensor};
@@ -68,7 +68,7 @@ pub struct SoftmaxCrossEntropyBackward {
 }
 
 impl Backward for SoftmaxCrossEntropyBackward {
-    fn backward(&self, cotangent: &Tensor, _needed: &[bool]) -> Result<Vec<Option<Tensor>>> {
+    fn backward(&self, cotangent: &Tensor, _wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![Some(elementwise::scale(&self.d_logits, cotangent)?)])
     }
 }
