@@ -3,16 +3,17 @@
 //! A test's name is `device/what`, and any part of it selects it: `cargo test --test engine -- replay`. Where no adapter is
 //! found the GPU's tests fail.
 
+#[allow(dead_code, reason = "not all tests use all of it")]
 mod common;
 
 use cifar_gpu::data::{Dataset, synthetic};
 use cifar_gpu::gpu::{GpuDevice, GpuOptions, Statistics};
-use cifar_gpu::nn::Network;
+use cifar_gpu::nn::{Architecture, Network};
 use cifar_gpu::ops::StepState;
 use cifar_gpu::ops::adam::Adam;
 use cifar_gpu::ops::sgd::Sgd;
 use cifar_gpu::optim::{Optimizer, OptimizerConfig};
-use cifar_gpu::train::{DeviceDataset, Stepper, evaluate};
+use cifar_gpu::train::{DeviceDataset, Stepper, evaluate, inference_bytes, training_bytes};
 use cifar_gpu::{Device, Tape};
 use common::{Outcome, on_both_devices};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -36,6 +37,8 @@ fn main() {
     trials.push(Trial::test("gpu/evaluation_makes_nothing_after_the_first_batch", evaluation_makes_nothing));
     trials.push(Trial::test("gpu/one_kernel_call_updates_all_parameters", one_update));
     trials.push(Trial::test("gpu/other_work_does_not_disturb_a_program", programs_keep_their_memory));
+    trials.push(Trial::test("gpu/memory_is_as_rehearsed/lenet5", || memory_is_as_rehearsed("lenet5", 64)));
+    trials.push(Trial::test("gpu/memory_is_as_rehearsed/ygnet", || memory_is_as_rehearsed("ygnet", 3)));
     trials.extend(on_both_devices("a_missing_gradient_is_named", missing_gradient));
     libtest_mimic::run(&arguments, trials).exit();
 }
@@ -54,10 +57,14 @@ fn on_device(network: &Network, data: &Dataset) -> cifar_gpu::Result<DeviceDatas
     DeviceDataset::new(network.device(), data, network.architecture().preprocessing.normalisation())
 }
 
-/// The batches of a few short epochs, each with an odd last one.
+/// Images of a training set, and the most of them in a batch: two full ones and an odd last one.
+const IMAGES: usize = 5;
+const BATCH: usize = 2;
+
+/// The batches of a few short epochs.
 fn batches(epochs: usize) -> Vec<Vec<u32>> {
-    let indices: Vec<u32> = (0..15).map(|i| i * 7 % 15).collect();
-    (0..epochs).flat_map(|_| indices.chunks(6).map(<[u32]>::to_vec).collect::<Vec<_>>()).collect()
+    let indices: Vec<u32> = (0..).map(|i| i * 3 % IMAGES as u32).take(IMAGES).collect();
+    (0..epochs).flat_map(|_| indices.chunks(BATCH).map(<[u32]>::to_vec).collect::<Vec<_>>()).collect()
 }
 
 /// What came of a run: bits of the losses, and of the parameters in order.
@@ -74,7 +81,7 @@ fn parameters(network: &Network) -> cifar_gpu::Result<Vec<Vec<u32>>> {
 /// Every step recorded anew, as a user of the library would write it.
 fn recorded(device: &Device, arch: &str, config: OptimizerConfig, rate: f64) -> cifar_gpu::Result<Bits> {
     let network = common::network(arch, device, SEED)?;
-    let images = on_device(&network, &training_set(15))?;
+    let images = on_device(&network, &training_set(IMAGES))?;
     let mut optimizer = Optimizer::new(config, device, network.parameters())?;
     let mut losses = Vec::new();
     for (step, indices) in (0..).zip(batches(2)) {
@@ -93,7 +100,7 @@ fn recorded(device: &Device, arch: &str, config: OptimizerConfig, rate: f64) -> 
 
 fn replayed(device: &Device, arch: &str, config: OptimizerConfig, rate: f64) -> cifar_gpu::Result<Bits> {
     let network = common::network(arch, device, SEED)?;
-    let images = on_device(&network, &training_set(15))?;
+    let images = on_device(&network, &training_set(IMAGES))?;
     let optimizer = Optimizer::new(config, device, network.parameters())?;
     let mut stepper = Stepper::new(&network, &images, optimizer, SEED, true)?;
     for indices in batches(2) {
@@ -121,7 +128,7 @@ fn replay_is_recording(device: &Device, arch: &str, config: OptimizerConfig, rat
 fn steps_make_nothing() -> Outcome {
     let (device, gpu) = own_gpu()?;
     let network = common::network("lenet5", &device, SEED)?;
-    let images = on_device(&network, &training_set(15))?;
+    let images = on_device(&network, &training_set(IMAGES))?;
     let optimizer = Optimizer::new(SGD, &device, network.parameters())?;
     let mut stepper = Stepper::new(&network, &images, optimizer, SEED, true)?;
     // An epoch makes what there is to make, for either size of batch.
@@ -198,7 +205,7 @@ fn programs_keep_their_memory() -> Outcome {
     let run = |disturbed: bool| -> Result<Bits, Failed> {
         let (device, gpu) = own_gpu()?;
         let network = common::network("lenet5", &device, SEED)?;
-        let images = on_device(&network, &training_set(15))?;
+        let images = on_device(&network, &training_set(IMAGES))?;
         let optimizer = Optimizer::new(SGD, &device, network.parameters())?;
         let mut stepper = Stepper::new(&network, &images, optimizer, SEED, true)?;
         for indices in batches(2) {
@@ -245,4 +252,40 @@ fn missing_gradient(device: &Device) -> Outcome {
         Err(message) if message.contains(&network.parameters()[1].name) => Ok(()),
         other => Err(format!("{other:?} does not name the parameter").into()),
     }
+}
+
+/// What is rehearsed without a GPU against what the pool, and the driver's allocator, give out in a real run.
+fn memory_is_as_rehearsed(arch: &str, batch: usize) -> Outcome {
+    let (data, indices) = (training_set(batch), (0..batch as u32).collect::<Vec<_>>());
+    for training in [true, false] {
+        let (device, gpu) = own_gpu()?;
+        let architecture = Architecture::by_name(arch, 10)?;
+        let images = DeviceDataset::new(&device, &data, architecture.preprocessing.normalisation())?;
+        let data_set = gpu.memory().in_use_bytes;
+        let allocator_before = gpu.allocator_bytes();
+        let network = common::network(arch, &device, SEED)?;
+        let (what, rehearsed) = if training {
+            let optimizer = Optimizer::new(SGD, &device, network.parameters())?;
+            let mut stepper = Stepper::new(&network, &images, optimizer, SEED, true)?;
+            stepper.step(&indices, 0.01)?;
+            stepper.step(&indices, 0.01)?;
+            stepper.drain()?;
+            ("training", training_bytes(&architecture, SGD, batch)?)
+        } else {
+            evaluate(&network, &images, &data, batch, |_| {})?;
+            ("inference", inference_bytes(&architecture, batch)?)
+        };
+        let memory = gpu.memory();
+        let allocator = gpu.allocator_bytes().zip(allocator_before).map(|(now, before)| now - before);
+        println!("{arch}, {what}: {rehearsed} bytes rehearsed, {memory:?}, allocator {allocator:?}");
+        for (who, bytes) in [
+            ("the pool's peak", Some(memory.peak_bytes - data_set)),
+            ("the pool's buffers", Some(memory.allocated_bytes - data_set)),
+            ("the driver's allocator", allocator),
+        ] {
+            let Some(bytes) = bytes else { continue };
+            common::within(&format!("{what}: {who}"), common::relative(rehearsed as f64, bytes as f64), 0.1)?;
+        }
+    }
+    Ok(())
 }

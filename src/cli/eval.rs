@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use cifar_gpu::data::{Dataset, Split};
 use cifar_gpu::nn::Network;
-use cifar_gpu::train::{DeviceDataset, Evaluation, evaluate};
+use cifar_gpu::train::{DeviceDataset, Evaluation, check_memory, evaluate, inference_bytes};
 use cifar_gpu::weights::WeightsFile;
 use cifar_gpu::{Error, Result};
 use clap::ValueEnum;
@@ -82,6 +82,9 @@ impl Eval {
             SplitName::Train => splits.train,
         };
         let device = self.device.open()?;
+        let batch = self.batch_size.min(dataset.len());
+        let needed = inference_bytes(&architecture, batch)?;
+        check_memory(&device, needed, format!("evaluating {} with batches of {batch} images", architecture.name))?;
         let normalisation = architecture.preprocessing.normalisation();
         let network = Network::new(architecture, &device, 0)?;
         file.load_into(&network)?;

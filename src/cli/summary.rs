@@ -2,6 +2,9 @@
 
 use cifar_gpu::Result;
 use cifar_gpu::nn::{self, Architecture};
+use cifar_gpu::ops::sgd::Sgd;
+use cifar_gpu::optim::OptimizerConfig;
+use cifar_gpu::train::{inference_bytes, training_bytes};
 
 use super::common::{grouped, print, print_json};
 
@@ -21,13 +24,34 @@ pub struct Summary {
     json: bool,
 }
 
+/// What `summary --json` prints.
+#[derive(serde::Serialize)]
+struct Report {
+    #[serde(flatten)]
+    network: nn::Summary,
+    /// Batch size that the memory figures are for.
+    batch_size: usize,
+    /// Bytes that training with SGD and momentum holds at its peak, without the data set.
+    training_bytes: u64,
+    /// Bytes that inference holds at its peak, without the data set.
+    inference_bytes: u64,
+}
+
 impl Summary {
     pub fn run(self) -> Result<()> {
         let architecture = Architecture::by_name(&self.arch, self.classes.into())?;
-        let summary = nn::Summary::new(&architecture, self.batch_size as usize)?;
+        let batch_size = self.batch_size as usize;
+        let sgd = OptimizerConfig::Sgd(Sgd { momentum: 0.9, weight_decay: 0.0, nesterov: true });
+        let report = Report {
+            network: nn::Summary::new(&architecture)?,
+            batch_size,
+            training_bytes: training_bytes(&architecture, sgd, batch_size)?,
+            inference_bytes: inference_bytes(&architecture, batch_size)?,
+        };
         if self.json {
-            return print_json(&summary);
+            return print_json(&report);
         }
+        let summary = &report.network;
         print(format_args!(
             "{:<10} {:<26} {:>14} {:>12} {:>14}",
             "layer", "kind", "output", "parameters", "MFLOP forward"
@@ -49,9 +73,9 @@ impl Summary {
             grouped(summary.parameters as u64),
             summary.forward_flops as f64 / 1e6,
             summary.training_flops as f64 / 1e6,
-            summary.batch_size,
-            summary.training_bytes.div_ceil(1 << 20),
-            summary.inference_bytes.div_ceil(1 << 20),
+            report.batch_size,
+            report.training_bytes.div_ceil(1 << 20),
+            report.inference_bytes.div_ceil(1 << 20),
         ))
     }
 }

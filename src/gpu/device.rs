@@ -208,6 +208,11 @@ impl GpuDevice {
         self.shared.pool.memory()
     }
 
+    /// Bytes that the driver's allocator has given out, for tensors and all else; `None` where it does not tell.
+    pub fn allocator_bytes(&self) -> Option<u64> {
+        self.shared.device.generate_allocator_report().map(|report| report.total_allocated_bytes)
+    }
+
     /// What has been made and done so far.
     pub fn statistics(&self) -> Statistics {
         let counters = &self.shared.counters;

@@ -1,4 +1,4 @@
-//! What a network costs: parameters, arithmetic and memory, from its description alone.
+//! What a network costs: parameters and arithmetic, from its description alone.
 
 use crate::error::Result;
 use crate::nn::{Architecture, IMAGE_SHAPE, Layer};
@@ -31,25 +31,18 @@ pub struct Summary {
     pub forward_flops: u64,
     /// Floating-point operations of a training step for one image.
     pub training_flops: u64,
-    /// Batch size that the memory figures are for.
-    pub batch_size: usize,
-    /// Bytes that training with SGD and momentum holds at its peak: parameters, gradients, velocities, activations that
-    /// the backward pass needs, and the largest cotangents.
-    pub training_bytes: u64,
-    /// Bytes that inference holds at its peak: parameters and the largest pair of neighbouring activations.
-    pub inference_bytes: u64,
 }
 
 impl Summary {
-    /// Summary of an architecture, with memory for batches of `batch_size` images.
+    /// Summary of an architecture.
     ///
     /// # Errors
     /// If the layers do not fit together.
-    pub fn new(architecture: &Architecture, batch_size: usize) -> Result<Self> {
+    pub fn new(architecture: &Architecture) -> Result<Self> {
         let outputs = architecture.output_shapes()?;
         let layouts = architecture.parameter_layouts()?;
         let mut layers = Vec::with_capacity(outputs.len());
-        let (mut training_flops, mut kept, mut widest_pair) = (0, 0, 0);
+        let mut training_flops = 0;
         let mut input = IMAGE_SHAPE.to_vec();
         for (layer, output) in architecture.layers.iter().zip(outputs) {
             let (inputs, elements) = (count(&input), count(&output));
@@ -80,26 +73,15 @@ impl Summary {
             let backward =
                 if parameters == 0 || layers.iter().any(|l: &LayerSummary| l.parameters > 0) { 2 } else { 1 };
             training_flops += flops * (1 + backward);
-            kept += match layer {
-                Layer::Relu | Layer::Flatten | Layer::GlobalAvgPool => 0,
-                // The choice of each window, too.
-                Layer::MaxPool2d { .. } => 2 * elements,
-                _ => elements,
-            };
-            widest_pair = widest_pair.max(inputs + elements);
             layers.push(LayerSummary { name: name.to_owned(), kind, output: output.clone(), parameters, flops });
             input = output;
         }
         let parameters = layers.iter().map(|l| l.parameters).sum();
-        let batch = batch_size as u64;
         Ok(Summary {
             arch: architecture.name.to_owned(),
             forward_flops: layers.iter().map(|l| l.flops).sum(),
             training_flops,
             parameters,
-            batch_size,
-            training_bytes: 4 * (3 * parameters as u64 + batch * (kept + widest_pair)),
-            inference_bytes: 4 * (parameters as u64 + batch * widest_pair),
             layers,
         })
     }
@@ -114,7 +96,7 @@ mod tests {
     use super::*;
 
     fn summary(name: &str) -> Summary {
-        Summary::new(&Architecture::by_name(name, 10).unwrap(), 64).unwrap()
+        Summary::new(&Architecture::by_name(name, 10).unwrap()).unwrap()
     }
 
     #[test]

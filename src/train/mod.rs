@@ -3,6 +3,7 @@
 mod config;
 mod dataset;
 mod evaluate;
+mod memory;
 mod run_folder;
 mod stepper;
 mod trainer;
@@ -10,6 +11,7 @@ mod trainer;
 pub use config::{Optimization, TrainConfig};
 pub use dataset::DeviceDataset;
 pub use evaluate::{Evaluation, evaluate};
+pub use memory::{check_memory, inference_bytes, training_bytes};
 pub use run_folder::RunFolder;
 pub use stepper::{HostTime, StepMetrics, Stepper};
 pub use trainer::{EpochMetrics, Observer, Outcome, Start, train};

@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::cpu::available_memory_bytes;
 use crate::data::{Dataset, Splits};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::nn::{Architecture, Network, Summary};
+use crate::nn::{Architecture, Network};
 use crate::ops::random::RandomStream;
 use crate::optim::Optimizer;
 use crate::train::TrainConfig;
 use crate::train::dataset::DeviceDataset;
 use crate::train::evaluate::evaluate;
+use crate::train::memory::{check_memory, training_bytes};
 use crate::train::run_folder::RunFolder;
 use crate::train::stepper::{StepMetrics, Stepper};
 use crate::weights::WeightsFile;
@@ -140,7 +140,9 @@ pub fn train(
     if let Some(weights) = &weights {
         architecture.preprocessing = weights.architecture(Some(&config.arch))?.preprocessing;
     }
-    check_memory(config, &architecture, device, train_set.len())?;
+    let batch = config.batch_size.min(train_set.len());
+    let needed = training_bytes(&architecture, config.optimizer_config(), batch)?;
+    check_memory(device, needed, format!("training {} with batches of {batch} images", config.arch))?;
     if out.exists() {
         return Err(Error::RunFolderExists(out.to_owned()));
     }
@@ -251,25 +253,6 @@ fn epoch_order(config: &TrainConfig, images: usize, epoch: u32) -> Vec<u32> {
         RandomStream::new(config.seed, ORDER_STREAM + epoch).shuffle(&mut order);
     }
     order
-}
-
-/// Refuses a run that would not fit, where that can be known: memory of a real GPU cannot be asked for.
-fn check_memory(config: &TrainConfig, architecture: &Architecture, device: &Device, images: usize) -> Result<()> {
-    let on_host = match device {
-        Device::Cpu(_) => true,
-        Device::Gpu(gpu) => gpu.is_software(),
-    };
-    let batch = config.batch_size.min(images);
-    let needed = Summary::new(architecture, batch)?.training_bytes;
-    let available = available_memory_bytes();
-    if on_host && needed > available {
-        return Err(Error::HostMemory {
-            what: format!("training {} with batches of {batch} images", architecture.name),
-            needed_mib: needed >> 20,
-            available_mib: available >> 20,
-        });
-    }
-    Ok(())
 }
 
 /// Sums over an epoch's steps.

@@ -144,8 +144,22 @@ fn batches_larger_than_the_memory() {
     let images = 2 * (cifar_gpu::cpu::available_memory_bytes() / (summary["training_bytes"].as_u64().unwrap() / 1000));
     sandbox.write_black("data/data_batch_1.bin", images);
     sandbox.write_black("data/test_batch.bin", 1);
+    // Where that is more than kernels can count the elements of, this is what is wrong.
+    let wrong = |elements: u64| if elements > i32::MAX as u64 { "are too many" } else { "MiB of memory" };
     let train = format!("train --arch ygnet --data data --device cpu --batch-size {images}");
-    sandbox.refuses(&train, "MiB of memory");
+    sandbox.refuses(&train, wrong(images * 32 * 32 * 96));
+}
+
+#[test]
+fn evaluation_batches_larger_than_the_memory() {
+    let sandbox = Sandbox::with_weights();
+    let summary = sandbox.json("summary --arch lenet5 --batch-size 1000 --json");
+    let images = 2 * (cifar_gpu::cpu::available_memory_bytes() / (summary["inference_bytes"].as_u64().unwrap() / 1000));
+    let wrong = if images * 28 * 28 * 32 > i32::MAX as u64 { "are too many" } else { "MiB of memory" };
+    sandbox.write_black("many/data_batch_1.bin", 1);
+    sandbox.write_black("many/test_batch.bin", images);
+    let eval = "eval --weights run/weights.safetensors --data many --device cpu";
+    sandbox.refuses(&format!("{eval} --batch-size {images}"), wrong);
 }
 
 #[test]

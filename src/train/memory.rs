@@ -1,0 +1,65 @@
+//! How much memory training and inference take, found by rehearsing them.
+
+use crate::cpu::available_memory_bytes;
+use crate::data::{Dataset, IMAGE_BYTES};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::gpu::GpuDevice;
+use crate::nn::{Architecture, Network};
+use crate::optim::{Optimizer, OptimizerConfig};
+use crate::train::dataset::DeviceDataset;
+use crate::train::evaluate::Inference;
+use crate::train::stepper::Stepper;
+
+/// Bytes of device memory that training holds at its peak with batches of `batch` images, without the data set:
+/// parameters, gradients, the optimiser's memory, and what a step keeps at a time.
+///
+/// A step is run on a [`GpuDevice::rehearsal`], so that the figure comes from the code that runs it.
+///
+/// # Errors
+/// If the architecture's layers do not fit together, or a tensor of this batch has more elements than kernels can count.
+pub fn training_bytes(architecture: &Architecture, optimizer: OptimizerConfig, batch: usize) -> Result<u64> {
+    rehearse(architecture, |network, images| {
+        let optimizer = Optimizer::new(optimizer, network.device(), network.parameters())?;
+        Stepper::new(network, images, optimizer, 0, true)?.step(&vec![0; batch], 0.0)
+    })
+}
+
+/// Bytes of device memory that inference holds at its peak with batches of `batch` images, without the data set; found
+/// as in [`training_bytes`].
+///
+/// # Errors
+/// As for [`training_bytes`].
+pub fn inference_bytes(architecture: &Architecture, batch: usize) -> Result<u64> {
+    rehearse(architecture, |network, images| {
+        Inference::new(network, images, batch)?.logits(&vec![0; batch]).map(|_| ())
+    })
+}
+
+/// The most bytes in use while `work` runs on a network and a data set of one image, which is not counted.
+fn rehearse(architecture: &Architecture, work: impl FnOnce(&Network, &DeviceDataset) -> Result<()>) -> Result<u64> {
+    let gpu = GpuDevice::rehearsal()?;
+    let device = Device::Gpu(gpu.clone());
+    let image = Dataset::new(vec![0; IMAGE_BYTES], vec![0], vec!["one".into(), "two".into()])?;
+    let images = DeviceDataset::new(&device, &image, architecture.preprocessing.normalisation())?;
+    let data_set = gpu.memory().in_use_bytes;
+    let network = Network::new(architecture.clone(), &device, 0)?;
+    work(&network, &images)?;
+    Ok(gpu.memory().peak_bytes - data_set)
+}
+
+/// Refuses what needs more memory than is there, where that can be known: memory of a real GPU cannot be asked for.
+///
+/// # Errors
+/// [`Error::HostMemory`], naming `what`.
+pub fn check_memory(device: &Device, needed: u64, what: impl Into<String>) -> Result<()> {
+    let on_host = match device {
+        Device::Cpu(_) => true,
+        Device::Gpu(gpu) => gpu.is_software(),
+    };
+    let available = available_memory_bytes();
+    if on_host && needed > available {
+        return Err(Error::HostMemory { what: what.into(), needed_mib: needed >> 20, available_mib: available >> 20 });
+    }
+    Ok(())
+}
