@@ -245,3 +245,22 @@ impl HostRead {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_share_the_elements() {
+        let whole = Device::cpu().tensor(&[130], &[0.0; 130]).unwrap();
+        let view = whole.view(64, &[3, 22]).unwrap();
+        view.write(&[1.0; 66]).unwrap();
+        let values = whole.to_vec().unwrap();
+        assert!(values[..64].iter().all(|&v| v == 0.0) && values[64..].iter().all(|&v| v == 1.0), "{values:?}");
+        assert!(view.shares_memory(&whole) && !view.shares_memory(&view.device().empty(&[1]).unwrap()));
+        for (start, shape) in [(1, [1]), (64, [67]), (128, [3]), (192, [1]), (0, [0]), (usize::MAX - 63, [1])] {
+            assert!(whole.view(start, &shape).is_err(), "{shape:?} from {start}");
+        }
+        assert!(whole.view(0, &[130]).unwrap().copy_from(&whole).is_err());
+    }
+}

@@ -94,3 +94,161 @@ impl Drop for CaptureScope<'_> {
         self.gpu.captures().lock().remove(&self.thread);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::{GpuOptions, Launch, ShaderVariant};
+
+    fn open() -> GpuDevice {
+        GpuDevice::open(GpuOptions::default()).expect("these tests need a GPU adapter, a software one will do")
+    }
+
+    fn buffer(gpu: &GpuDevice) -> GpuBuffer {
+        gpu.allocate(1024, "a test").unwrap()
+    }
+
+    /// Records that all floats of a buffer shall be `value`.
+    fn fill(gpu: &GpuDevice, buffer: &GpuBuffer, value: f32) -> Result<(), GpuError> {
+        gpu.record(&Launch {
+            variant: ShaderVariant::new("fill", &[]),
+            uniform: bytemuck::cast_slice(&[256, value.to_bits()]),
+            buffers: &[buffer],
+            workgroups: 1,
+        })
+    }
+
+    fn first(gpu: &GpuDevice, buffer: &GpuBuffer) -> f32 {
+        bytemuck::pod_read_unaligned(&gpu.read(buffer).unwrap()[..4])
+    }
+
+    #[test]
+    fn a_program_runs_when_and_as_often_as_it_is_told_to() {
+        let gpu = open();
+        let target = buffer(&gpu);
+        fill(&gpu, &target, 1.0).unwrap();
+        let (program, ()) = gpu.capture(|| fill(&gpu, &target, 2.0)).unwrap();
+        assert_eq!((program.len(), first(&gpu, &target)), (1, 1.0));
+        for _ in 0..2 {
+            gpu.run(&program).unwrap();
+            assert_eq!(first(&gpu, &target), 2.0);
+            fill(&gpu, &target, 3.0).unwrap();
+            assert_eq!(first(&gpu, &target), 3.0);
+        }
+        assert!(matches!(open().run(&program), Err(GpuError::Rejected(_))), "a program of another device was run");
+    }
+
+    #[test]
+    fn what_cannot_be_repeated_is_not_captured() {
+        let gpu = open();
+        let target = buffer(&gpu);
+        let refused = |work: &dyn Fn() -> Result<(), GpuError>| {
+            let result = gpu.capture(work);
+            assert!(matches!(result, Err(GpuError::Capturing { .. })), "{result:?}");
+        };
+        refused(&|| gpu.write(&target, &[0; 4]));
+        refused(&|| gpu.read(&target).map(|_| ()));
+        refused(&|| gpu.submit().map(|_| ()));
+        refused(&|| gpu.capture(|| Ok::<_, GpuError>(())).map(|_| ()));
+        // A capture that failed is over.
+        gpu.write(&target, &4.0_f32.to_le_bytes()).unwrap();
+        assert_eq!(first(&gpu, &target), 4.0);
+    }
+
+    #[test]
+    fn a_panic_ends_the_capture() {
+        let gpu = open();
+        let work = || -> Result<(), GpuError> { panic!("as a test") };
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| gpu.capture(work))).is_err());
+        assert!(gpu.submit().is_ok());
+    }
+
+    #[test]
+    fn other_threads_are_not_captured() {
+        let gpu = open();
+        let (mine, other) = (buffer(&gpu), buffer(&gpu));
+        let (program, ()) = gpu
+            .capture(|| {
+                fill(&gpu, &mine, 5.0)?;
+                std::thread::scope(|scope| {
+                    let thread = scope.spawn(|| {
+                        fill(&gpu, &other, 6.0).unwrap();
+                        first(&gpu, &other)
+                    });
+                    assert_eq!(thread.join().unwrap(), 6.0);
+                });
+                Ok::<_, GpuError>(())
+            })
+            .unwrap();
+        assert_eq!(program.len(), 1);
+    }
+
+    #[test]
+    fn a_program_has_its_memory_to_itself() {
+        let gpu = open();
+        let (program, ()) = gpu
+            .capture(|| {
+                for value in [1.0, 2.0] {
+                    fill(&gpu, &buffer(&gpu), value)?;
+                }
+                Ok::<_, GpuError>(())
+            })
+            .unwrap();
+        // Within the capture the second buffer is the first again.
+        let memory = gpu.memory();
+        assert_eq!((memory.buffers_made, memory.in_use_bytes), (1, 1024));
+        drop(buffer(&gpu));
+        assert_eq!((gpu.memory().buffers_made, gpu.memory().in_use_bytes), (2, 1024));
+        drop(program);
+        assert_eq!(gpu.memory().in_use_bytes, 0);
+        let both = [buffer(&gpu), buffer(&gpu)];
+        assert_eq!((gpu.memory().buffers_made, gpu.memory().in_use_bytes), (2, 2048));
+        drop(both);
+    }
+
+    #[test]
+    fn results_of_a_program_outlive_it() {
+        let gpu = open();
+        let (program, result) = gpu
+            .capture(|| {
+                let result = buffer(&gpu);
+                fill(&gpu, &result, 7.0)?;
+                Ok::<_, GpuError>(result)
+            })
+            .unwrap();
+        gpu.run(&program).unwrap();
+        drop(program);
+        fill(&gpu, &buffer(&gpu), 8.0).unwrap();
+        assert_eq!(first(&gpu, &result), 7.0);
+    }
+
+    #[test]
+    fn foreign_buffers_live_as_long_as_the_program() {
+        let gpu = open();
+        let source = buffer(&gpu);
+        fill(&gpu, &source, 9.0).unwrap();
+        let (program, target) = gpu
+            .capture(|| {
+                let target = buffer(&gpu);
+                gpu.copy(&source, &target)?;
+                Ok::<_, GpuError>(target)
+            })
+            .unwrap();
+        drop(source);
+        fill(&gpu, &buffer(&gpu), 10.0).unwrap();
+        gpu.run(&program).unwrap();
+        assert_eq!(first(&gpu, &target), 9.0);
+    }
+
+    #[test]
+    fn a_rehearsal_counts_memory_that_nobody_has() {
+        let gpu = GpuDevice::rehearsal().unwrap();
+        let (small, large) = (buffer(&gpu), gpu.allocate(1 << 50, "a test").unwrap());
+        fill(&gpu, &small, 1.0).unwrap();
+        gpu.synchronize().unwrap();
+        assert_eq!(gpu.memory().in_use_bytes, 1024 + (1 << 50));
+        drop((small, large));
+        assert_eq!((gpu.memory().in_use_bytes, gpu.memory().peak_bytes), (0, 1024 + (1 << 50)));
+        assert!(gpu.read(&buffer(&gpu)).is_err());
+    }
+}

@@ -16,8 +16,10 @@ use crate::train::dataset::DeviceDataset;
 
 /// Steps whose metrics stay on the device before they are read back.
 const HISTORY_SLOTS: usize = 32;
-/// Steps that the host may be ahead of the device: one runs while the next is prepared.
+/// Most steps that the device has not finished when another is handed over: one runs while the next waits for it.
 const STEPS_IN_FLIGHT: usize = 2;
+/// The same for a software adapter, whose driver would itself wait in the submission for the step before.
+const STEPS_IN_FLIGHT_SOFTWARE: usize = 1;
 /// Batch sizes whose steps are kept for replay: the usual one, and that of an epoch's last batch.
 const KEPT_SIZES: usize = 2;
 /// Where the images' indices start among the words that a step is told.
@@ -44,14 +46,23 @@ pub struct StepMetrics {
 pub struct HostTime {
     /// Steps counted.
     pub steps: u64,
-    /// Time in [`Stepper::step`] without the waiting: what a step costs the host.
+    /// Time in [`Stepper::step`] without the waiting: what the steps cost the host.
     pub busy: Duration,
+    /// The least that one of them cost: what a step costs a host that does nothing else meanwhile.
+    pub least_busy: Duration,
     /// Time in [`Stepper::step`] waiting for the device.
     pub waiting: Duration,
 }
 
 impl HostTime {
-    /// What a step costs the host; zero if none was counted.
+    fn add(&mut self, busy: Duration, waiting: Duration) {
+        self.least_busy = if self.steps == 0 { busy } else { self.least_busy.min(busy) };
+        self.steps += 1;
+        self.busy += busy;
+        self.waiting += waiting;
+    }
+
+    /// Mean of what a step cost the host; zero if none was counted.
     pub fn busy_per_step(&self) -> Duration {
         u32::try_from(self.steps).ok().and_then(|steps| self.busy.checked_div(steps)).unwrap_or_default()
     }
@@ -101,6 +112,7 @@ pub struct Stepper<'a> {
     /// What is known of the steps in the history: step, rate, images.
     waiting: Vec<(u64, f64, usize)>,
     in_flight: VecDeque<Submission>,
+    most_in_flight: usize,
     /// The one used last comes last.
     sized: Vec<SizedStep>,
     host_time: HostTime,
@@ -125,6 +137,10 @@ impl<'a> Stepper<'a> {
             step: 0,
             waiting: Vec::new(),
             in_flight: VecDeque::new(),
+            most_in_flight: match network.device() {
+                Device::Gpu(gpu) if gpu.is_software() => STEPS_IN_FLIGHT_SOFTWARE,
+                _ => STEPS_IN_FLIGHT,
+            },
             sized: Vec::new(),
             host_time: HostTime::default(),
         })
@@ -164,22 +180,25 @@ impl<'a> Stepper<'a> {
         sized.tell(&state, indices)?;
         sized.replay.run(self.network.device(), || self.work(&sized.state, &sized.indices))?;
         self.sized.push(sized);
+        let waiting = self.wait_for_room()?;
         self.in_flight.push_back(self.network.device().submit()?);
         self.waiting.push((self.step, lr, indices.len()));
         self.step += 1;
+        if !first {
+            self.host_time.add(start.elapsed() - waiting, waiting);
+        }
+        Ok(())
+    }
 
-        let busy = start.elapsed();
-        if self.in_flight.len() > STEPS_IN_FLIGHT
+    /// Waits until the device can be handed another step, and says how long that took.
+    fn wait_for_room(&mut self) -> Result<Duration> {
+        let start = Instant::now();
+        while self.in_flight.len() >= self.most_in_flight
             && let Some(oldest) = self.in_flight.pop_front()
         {
             oldest.wait()?;
         }
-        if !first {
-            self.host_time.steps += 1;
-            self.host_time.busy += busy;
-            self.host_time.waiting += start.elapsed() - busy;
-        }
-        Ok(())
+        Ok(start.elapsed())
     }
 
     /// Takes the step of this batch size out of those that are kept, or makes it in place of the least recently used.
