@@ -101,10 +101,9 @@ fn put_back(by_size: &mut BySize, capacity: u64, buffer: &wgpu::Buffer) {
     by_size.entry(capacity).or_default().push(buffer.clone());
 }
 
-/// Takes the smallest free buffer that fits without wasting over a quarter.
-fn take(by_size: &mut BySize, capacity: u64) -> Option<(wgpu::Buffer, u64)> {
-    let (&size, buffers) =
-        by_size.range_mut(capacity..=capacity + capacity / 4).find(|(_, buffers)| !buffers.is_empty())?;
+/// Takes the smallest free buffer of at least `capacity` and at most `most` bytes.
+fn take(by_size: &mut BySize, capacity: u64, most: u64) -> Option<(wgpu::Buffer, u64)> {
+    let (&size, buffers) = by_size.range_mut(capacity..=most).find(|(_, buffers)| !buffers.is_empty())?;
     buffers.pop().map(|buffer| (buffer, size))
 }
 
@@ -220,11 +219,14 @@ impl Pool {
         }
         let margin = if self.kind == PoolKind::Guarded { BUFFER_ALIGNMENT } else { 0 };
         let capacity = bytes.next_multiple_of(BUFFER_ALIGNMENT) + 2 * margin;
-        let own = reserve.and_then(|reserve| take(&mut reserve.buffers.lock().by_size, capacity));
+        // Within a capture nobody else could use what is wasted.
+        let own = reserve.and_then(|reserve| take(&mut reserve.buffers.lock().by_size, capacity, u64::MAX));
         let (buffer, capacity) = match own {
             Some(found) => found,
             None => {
-                let reused = take(&mut self.free.lock().by_size, capacity);
+                // A quarter may be wasted.
+                let most = capacity.saturating_add(capacity / 4);
+                let reused = take(&mut self.free.lock().by_size, capacity, most);
                 let (buffer, capacity) = match reused {
                     Some(found) => found,
                     None => (self.create(capacity)?, capacity),
