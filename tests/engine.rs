@@ -6,6 +6,7 @@
 #[allow(dead_code, reason = "not all tests use all of it")]
 mod common;
 
+use cifar_gpu::cpu::CpuDevice;
 use cifar_gpu::data::{Dataset, synthetic};
 use cifar_gpu::gpu::{GpuDevice, GpuOptions, Statistics};
 use cifar_gpu::nn::{Architecture, Network};
@@ -39,7 +40,14 @@ fn main() {
     trials.push(Trial::test("gpu/other_work_does_not_disturb_a_program", programs_keep_their_memory));
     trials.push(Trial::test("gpu/memory_is_as_rehearsed/lenet5", || memory_is_as_rehearsed("lenet5", 64)));
     trials.push(Trial::test("gpu/memory_is_as_rehearsed/ygnet", || memory_is_as_rehearsed("ygnet", 3)));
-    trials.extend(on_both_devices("a_missing_gradient_is_named", missing_gradient));
+    // On memory that is not zero from the start.
+    trials.push(Trial::test("cpu/flat_gradients", || flat_gradients(&Device::Cpu(CpuDevice::poisoned()))));
+    trials.push(Trial::test("gpu/flat_gradients", || {
+        let gpu = GpuDevice::open(GpuOptions { guarded: true, ..GpuOptions::default() });
+        let gpu = gpu.map_err(|e| Failed::from(format!("no GPU to test on: {e}")))?;
+        flat_gradients(&Device::Gpu(gpu.clone()))?;
+        Ok(gpu.check_guards()?)
+    }));
     libtest_mimic::run(&arguments, trials).exit();
 }
 
@@ -229,7 +237,8 @@ fn programs_keep_their_memory() -> Outcome {
     if run(false)? == run(true)? { Ok(()) } else { Err("other tensors wrote into a program's memory".into()) }
 }
 
-fn missing_gradient(device: &Device) -> Outcome {
+/// Gradients have their parameters' places, zeros elsewhere, and a missing one is named.
+fn flat_gradients(device: &Device) -> Outcome {
     let network = common::network("lenet5", device, SEED)?;
     let optimizer = Optimizer::new(SGD, device, network.parameters())?;
     let state = StepState::new(SEED, 0, 0.01).tensor(device)?;

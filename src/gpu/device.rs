@@ -1,8 +1,8 @@
 //! An open GPU: records kernel calls, submits them, reads back.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::ThreadId;
 use std::time::Duration;
 
@@ -10,12 +10,13 @@ use parking_lot::Mutex;
 
 use super::GpuError;
 use super::adapter::{self, AdapterRequest, Backend};
+use super::faults::Faults;
 use super::pipeline::{Pipeline, Pipelines};
-use super::pool::{self, GpuBuffer, MemoryUse, Pool, PoolKind};
-use super::program::{Capture, CaptureScope, Program};
-use super::readback::PendingRead;
+use super::pool::{GpuBuffer, MemoryUse, Pool, PoolKind};
+use super::program::Capture;
 use super::recording::{Command, Launch, Recording};
 use super::shaders::{BindingKind, ShaderVariant};
+use super::statistics::{Counters, Statistics, count};
 
 /// How to open a GPU.
 #[derive(Debug, Clone, Copy)]
@@ -39,67 +40,26 @@ impl Default for GpuOptions {
 /// An open GPU. Clones share it.
 #[derive(Debug, Clone)]
 pub struct GpuDevice {
-    shared: Arc<Shared>,
-}
-
-/// What has been made and done since the device was opened.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Statistics {
-    /// Pipelines made, one for each variant of a kernel.
-    pub pipelines: u64,
-    /// Bind groups made, one for each kernel call that was recorded.
-    pub bind_groups: u64,
-    /// Buffers made: for tensors, for uniforms, and to read back.
-    pub buffers: u64,
-    /// Submissions to the queue.
-    pub submissions: u64,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    bind_groups: AtomicU64,
-    /// Without those of tensors, which the pool counts.
-    buffers: AtomicU64,
-    submissions: AtomicU64,
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
+    pub(super) shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    device: wgpu::Device,
-    queue: wgpu::Queue,
-    info: wgpu::AdapterInfo,
-    limits: wgpu::Limits,
-    reason: String,
-    timeout: Duration,
-    pool: Arc<Pool>,
-    pipelines: Pipelines,
-    uniforms: Mutex<HashMap<Vec<u8>, wgpu::Buffer>>,
-    recording: Mutex<Recording>,
-    captures: Mutex<HashMap<ThreadId, Capture>>,
-    counters: Counters,
-    faults: Arc<Faults>,
+pub(super) struct Shared {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub(super) info: wgpu::AdapterInfo,
+    pub(super) limits: wgpu::Limits,
+    pub(super) reason: String,
+    pub(super) timeout: Duration,
+    pub(super) pool: Arc<Pool>,
+    pub(super) pipelines: Pipelines,
+    pub(super) uniforms: Mutex<HashMap<Vec<u8>, wgpu::Buffer>>,
+    pub(super) recording: Mutex<Recording>,
+    pub(super) captures: Mutex<HashMap<ThreadId, Capture>>,
+    pub(super) counters: Counters,
+    pub(super) faults: Arc<Faults>,
     /// Whether this is a [`GpuDevice::rehearsal`].
-    rehearsal: bool,
-}
-
-/// What the driver told us out of turn. Only the first word counts: the rest follows from it.
-#[derive(Debug, Default)]
-struct Faults {
-    lost: OnceLock<String>,
-    error: OnceLock<GpuError>,
-}
-
-impl Faults {
-    fn check(&self) -> Result<(), GpuError> {
-        if let Some(reason) = self.lost.get() {
-            return Err(GpuError::DeviceLost(reason.clone()));
-        }
-        self.error.get().map_or(Ok(()), |e| Err(e.clone()))
-    }
+    pub(super) rehearsal: bool,
 }
 
 impl GpuDevice {
@@ -235,61 +195,6 @@ impl GpuDevice {
         let reserve = captures.get(&std::thread::current().id()).map(|capture| capture.reserve.clone());
         drop(captures);
         self.shared.pool.allocate(bytes, what, reserve.as_ref())
-    }
-
-    pub(super) fn pool(&self) -> &Arc<Pool> {
-        &self.shared.pool
-    }
-
-    pub(super) fn captures(&self) -> &Mutex<HashMap<ThreadId, Capture>> {
-        &self.shared.captures
-    }
-
-    /// Captures the commands that `work` records on this thread, which are not run, to be run later any number of times.
-    ///
-    /// Tensors made by `work` have unspecified contents until the program runs, and then hold the last run's results.
-    /// What other threads do meanwhile is not captured.
-    ///
-    /// # Errors
-    /// Those of `work`, and [`GpuError::Capturing`] if it writes, reads, submits, or captures itself: that would happen
-    /// once and not in every run.
-    pub fn capture<T, E: From<GpuError>>(&self, work: impl FnOnce() -> Result<T, E>) -> Result<(Program, T), E> {
-        let scope = CaptureScope::begin(self)?;
-        let result = work()?;
-        let capture = scope.end().ok_or(GpuError::Capturing { call: "the capture was ended" })?;
-        Ok((Program::new(self, capture), result))
-    }
-
-    /// Records that captured commands shall run, after all that was recorded before.
-    ///
-    /// # Errors
-    /// If they were captured on another device, or this thread is capturing.
-    pub fn run(&self, program: &Program) -> Result<(), GpuError> {
-        if !self.same(&program.gpu) {
-            return Err(GpuError::Rejected("commands of another device".into()));
-        }
-        self.refuse_in_capture("captured commands were run")?;
-        self.shared.recording.lock().push(Command::Run(program.commands.clone()));
-        Ok(())
-    }
-
-    /// Appends a command that uses `buffers` to what this thread captures, or else to what waits to be submitted.
-    fn append(&self, buffers: &[&GpuBuffer], command: Command) {
-        let mut captures = self.shared.captures.lock();
-        if let Some(capture) = captures.get_mut(&std::thread::current().id()) {
-            buffers.iter().for_each(|buffer| capture.keep(buffer));
-            capture.recording.push(command);
-            return;
-        }
-        drop(captures);
-        self.shared.recording.lock().push(command);
-    }
-
-    fn refuse_in_capture(&self, call: &'static str) -> Result<(), GpuError> {
-        if self.shared.captures.lock().contains_key(&std::thread::current().id()) {
-            return Err(GpuError::Capturing { call });
-        }
-        Ok(())
     }
 
     /// Writes `bytes` to the start of `buffer`, after all that was recorded before.
@@ -430,7 +335,7 @@ impl GpuDevice {
         self.submit_locked(&mut self.shared.recording.lock())
     }
 
-    fn submit_locked(&self, recording: &mut Recording) -> Result<Option<wgpu::SubmissionIndex>, GpuError> {
+    pub(super) fn submit_locked(&self, recording: &mut Recording) -> Result<Option<wgpu::SubmissionIndex>, GpuError> {
         self.refuse_in_capture("commands were submitted")?;
         let commands = std::mem::take(recording);
         if commands.is_empty() || self.shared.rehearsal {
@@ -467,67 +372,9 @@ impl GpuDevice {
         }
     }
 
-    /// Starts to bring a buffer's bytes back, after all that was recorded before.
-    pub fn start_read(&self, buffer: &GpuBuffer) -> Result<PendingRead, GpuError> {
-        self.read_range(buffer.raw(), buffer.offset(), buffer.bytes())
-    }
-
-    fn read_range(&self, source: &wgpu::Buffer, offset: u64, bytes: u64) -> Result<PendingRead, GpuError> {
-        self.refuse_in_capture("memory was read")?;
-        if self.shared.rehearsal {
-            return Err(GpuError::Rejected("a rehearsal has no results to read".into()));
-        }
-        count(&self.shared.counters.buffers);
-        let staging = self.shared.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("readback"),
-            size: bytes,
-            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        let mut recording = self.shared.recording.lock();
-        recording.push(Command::Copy {
-            source: source.clone(),
-            source_offset: offset,
-            target: staging.clone(),
-            target_offset: 0,
-            bytes,
-        });
-        let submission = self
-            .submit_locked(&mut recording)?
-            .ok_or_else(|| GpuError::Rejected("nothing was submitted for a readback".into()))?;
-        drop(recording);
-        let (sender, answer) = mpsc::channel();
-        staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
-            // The receiver is gone only if nobody waits for the bytes any more.
-            let _ = sender.send(result);
-        });
-        Ok(PendingRead { gpu: self.clone(), staging, submission, answer })
-    }
-
-    /// Brings a buffer's bytes back and waits for them.
-    pub fn read(&self, buffer: &GpuBuffer) -> Result<Vec<u8>, GpuError> {
-        self.start_read(buffer)?.wait()
-    }
-
     /// Longest wait for submitted work.
     pub(super) fn timeout(&self) -> Duration {
         self.shared.timeout
-    }
-
-    /// In guarded mode: fails if anything was written outside the tensors made so far.
-    pub fn check_guards(&self) -> Result<(), GpuError> {
-        for (buffer, writable) in self.shared.pool.guarded_buffers() {
-            let bytes = self.read_range(&buffer, 0, buffer.size())?.wait()?;
-            let words: Vec<u32> = bytemuck::pod_collect_to_vec(&bytes);
-            let broken = pool::broken_guards(&words, &writable);
-            if broken > 0 {
-                return Err(GpuError::Rejected(format!(
-                    "{broken} words written outside a tensor of {} bytes",
-                    writable.end - writable.start
-                )));
-            }
-        }
-        Ok(())
     }
 }
 

@@ -3,18 +3,21 @@
 mod adapter;
 mod device;
 mod error;
+mod faults;
 mod pipeline;
 mod pool;
 mod program;
 mod readback;
 mod recording;
 pub mod shaders;
+mod statistics;
 
 pub use adapter::{AdapterRequest, AdapterSummary, Backend, list_adapters};
-pub use device::{GpuDevice, GpuOptions, Statistics};
+pub use device::{GpuDevice, GpuOptions};
 pub use error::GpuError;
 pub use pool::{BUFFER_ALIGNMENT, GpuBuffer, MemoryUse};
 pub use program::Program;
 pub use readback::PendingRead;
 pub use recording::Launch;
 pub use shaders::ShaderVariant;
+pub use statistics::Statistics;

@@ -64,6 +64,56 @@ impl Capture {
     }
 }
 
+impl GpuDevice {
+    /// Captures the commands that `work` records on this thread, which are not run, to be run later any number of times.
+    ///
+    /// Tensors made by `work` have unspecified contents until the program runs, and then hold the last run's results.
+    /// What other threads do meanwhile is not captured.
+    ///
+    /// # Errors
+    /// Those of `work`, and [`GpuError::Capturing`] if it writes, reads, submits, or captures itself: that would happen
+    /// once and not in every run.
+    pub fn capture<T, E: From<GpuError>>(&self, work: impl FnOnce() -> Result<T, E>) -> Result<(Program, T), E> {
+        let scope = CaptureScope::begin(self)?;
+        let result = work()?;
+        let capture = scope.end().ok_or(GpuError::Capturing { call: "the capture was ended" })?;
+        Ok((Program::new(self, capture), result))
+    }
+
+    /// Records that captured commands shall run, after all that was recorded before.
+    ///
+    /// # Errors
+    /// If they were captured on another device, or this thread is capturing.
+    pub fn run(&self, program: &Program) -> Result<(), GpuError> {
+        if !self.same(&program.gpu) {
+            return Err(GpuError::Rejected("commands of another device".into()));
+        }
+        self.refuse_in_capture("captured commands were run")?;
+        self.shared.recording.lock().push(Command::Run(program.commands.clone()));
+        Ok(())
+    }
+
+    /// Appends a command that uses `buffers` to what this thread captures, or else to what waits to be submitted.
+    pub(super) fn append(&self, buffers: &[&GpuBuffer], command: Command) {
+        let mut captures = self.shared.captures.lock();
+        if let Some(capture) = captures.get_mut(&std::thread::current().id()) {
+            buffers.iter().for_each(|buffer| capture.keep(buffer));
+            capture.recording.push(command);
+            return;
+        }
+        drop(captures);
+        self.shared.recording.lock().push(command);
+    }
+
+    /// Fails if this thread captures: `call` would act at once, and only once.
+    pub(super) fn refuse_in_capture(&self, call: &'static str) -> Result<(), GpuError> {
+        if self.shared.captures.lock().contains_key(&std::thread::current().id()) {
+            return Err(GpuError::Capturing { call });
+        }
+        Ok(())
+    }
+}
+
 /// Ends a thread's capture, also when what is captured fails or panics.
 pub(super) struct CaptureScope<'a> {
     gpu: &'a GpuDevice,
@@ -75,23 +125,23 @@ impl<'a> CaptureScope<'a> {
     /// If the thread is capturing already.
     pub(super) fn begin(gpu: &'a GpuDevice) -> Result<Self, GpuError> {
         let thread = std::thread::current().id();
-        let mut captures = gpu.captures().lock();
+        let mut captures = gpu.shared.captures.lock();
         if captures.contains_key(&thread) {
             return Err(GpuError::Capturing { call: "a capture was begun" });
         }
-        captures.insert(thread, Capture::new(gpu.pool().clone()));
+        captures.insert(thread, Capture::new(gpu.shared.pool.clone()));
         Ok(CaptureScope { gpu, thread })
     }
 
     /// What was captured.
     pub(super) fn end(self) -> Option<Capture> {
-        self.gpu.captures().lock().remove(&self.thread)
+        self.gpu.shared.captures.lock().remove(&self.thread)
     }
 }
 
 impl Drop for CaptureScope<'_> {
     fn drop(&mut self) {
-        self.gpu.captures().lock().remove(&self.thread);
+        self.gpu.shared.captures.lock().remove(&self.thread);
     }
 }
 

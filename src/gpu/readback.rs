@@ -1,7 +1,10 @@
 //! Getting results back from the GPU without stopping it.
 
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{self, Receiver};
 
+use super::pool::{self, GpuBuffer};
+use super::recording::Command;
+use super::statistics::count;
 use super::{GpuDevice, GpuError};
 
 /// Bytes on their way back from the GPU.
@@ -31,5 +34,65 @@ impl PendingRead {
         drop(view);
         self.staging.unmap();
         Ok(bytes)
+    }
+}
+
+impl GpuDevice {
+    /// Starts to bring a buffer's bytes back, after all that was recorded before.
+    pub fn start_read(&self, buffer: &GpuBuffer) -> Result<PendingRead, GpuError> {
+        self.read_range(buffer.raw(), buffer.offset(), buffer.bytes())
+    }
+
+    fn read_range(&self, source: &wgpu::Buffer, offset: u64, bytes: u64) -> Result<PendingRead, GpuError> {
+        self.refuse_in_capture("memory was read")?;
+        if self.shared.rehearsal {
+            return Err(GpuError::Rejected("a rehearsal has no results to read".into()));
+        }
+        count(&self.shared.counters.buffers);
+        let staging = self.shared.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("readback"),
+            size: bytes,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let mut recording = self.shared.recording.lock();
+        recording.push(Command::Copy {
+            source: source.clone(),
+            source_offset: offset,
+            target: staging.clone(),
+            target_offset: 0,
+            bytes,
+        });
+        let submission = self
+            .submit_locked(&mut recording)?
+            .ok_or_else(|| GpuError::Rejected("nothing was submitted for a readback".into()))?;
+        drop(recording);
+        let (sender, answer) = mpsc::channel();
+        staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
+            // The receiver is gone only if nobody waits for the bytes any more.
+            let _ = sender.send(result);
+        });
+        Ok(PendingRead { gpu: self.clone(), staging, submission, answer })
+    }
+
+    /// Brings a buffer's bytes back and waits for them.
+    pub fn read(&self, buffer: &GpuBuffer) -> Result<Vec<u8>, GpuError> {
+        self.start_read(buffer)?.wait()
+    }
+
+    /// In guarded mode: fails if anything was written outside the tensors made so far.
+    pub fn check_guards(&self) -> Result<(), GpuError> {
+        for (buffer, writable) in self.shared.pool.guarded_buffers() {
+            let bytes = self.read_range(&buffer, 0, buffer.size())?.wait()?;
+            let words: Vec<u32> = bytemuck::pod_collect_to_vec(&bytes);
+            let broken = pool::broken_guards(&words, &writable);
+            if broken > 0 {
+                return Err(GpuError::Rejected(format!(
+                    "{broken} words written outside a tensor of {} bytes",
+                    writable.end - writable.start
+                )));
+            }
+        }
+        Ok(())
     }
 }
