@@ -19,7 +19,7 @@ use crate::train::stepper::Stepper;
 /// # Errors
 /// If the architecture's layers do not fit together, or a tensor of this batch has more elements than kernels can count.
 pub fn training_bytes(architecture: &Architecture, optimizer: OptimizerConfig, batch: usize) -> Result<u64> {
-    rehearse(architecture, |network, images| {
+    rehearse(architecture, batch, |network, images| {
         let optimizer = Optimizer::new(optimizer, network.device(), network.parameters())?;
         Stepper::new(network, images, optimizer, 0, true)?.step(&vec![0; batch], 0.0)
     })
@@ -31,13 +31,22 @@ pub fn training_bytes(architecture: &Architecture, optimizer: OptimizerConfig, b
 /// # Errors
 /// As for [`training_bytes`].
 pub fn inference_bytes(architecture: &Architecture, batch: usize) -> Result<u64> {
-    rehearse(architecture, |network, images| {
+    rehearse(architecture, batch, |network, images| {
         Inference::new(network, images, batch)?.logits(&vec![0; batch]).map(|_| ())
     })
 }
 
 /// The most bytes in use while `work` runs on a network and a data set of one image, which is not counted.
-fn rehearse(architecture: &Architecture, work: impl FnOnce(&Network, &DeviceDataset) -> Result<()>) -> Result<u64> {
+fn rehearse(
+    architecture: &Architecture,
+    batch: usize,
+    work: impl FnOnce(&Network, &DeviceDataset) -> Result<()>,
+) -> Result<u64> {
+    // Not even the indices of so many images are made.
+    let elements = IMAGE_BYTES.saturating_mul(batch);
+    if i32::try_from(elements).is_err() {
+        return Err(Error::shape("batch", format!("{elements} elements of {batch} images are too many")));
+    }
     let gpu = GpuDevice::rehearsal()?;
     let device = Device::Gpu(gpu.clone());
     let image = Dataset::new(vec![0; IMAGE_BYTES], vec![0], vec!["one".into(), "two".into()])?;
@@ -62,4 +71,28 @@ pub fn check_memory(device: &Device, needed: u64, what: impl Into<String>) -> Re
         return Err(Error::HostMemory { what: what.into(), needed_mib: needed >> 20, available_mib: available >> 20 });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_does_not_fit_the_host_is_refused() {
+        let cpu = Device::cpu();
+        check_memory(&cpu, 1 << 20, "a test").unwrap();
+        let message = check_memory(&cpu, u64::MAX, "a test").unwrap_err().to_string();
+        assert!(message.starts_with("a test needs") && message.contains("MiB of memory"), "{message}");
+    }
+
+    #[test]
+    fn memory_grows_with_the_batch() {
+        let lenet5 = Architecture::by_name("lenet5", 10).unwrap();
+        let [one, two] = [1000, 2000].map(|batch| inference_bytes(&lenet5, batch).unwrap());
+        assert!((1.8..2.0).contains(&(two as f64 / one as f64)), "{one}, {two}");
+        for batch in [500_000, usize::MAX] {
+            let message = inference_bytes(&lenet5, batch).unwrap_err().to_string();
+            assert!(message.contains("are too many"), "{message}");
+        }
+    }
 }

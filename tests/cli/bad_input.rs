@@ -151,18 +151,6 @@ fn batches_larger_than_the_memory() {
 }
 
 #[test]
-fn evaluation_batches_larger_than_the_memory() {
-    let sandbox = Sandbox::with_weights();
-    let summary = sandbox.json("summary --arch lenet5 --batch-size 1000 --json");
-    let images = 2 * (cifar_gpu::cpu::available_memory_bytes() / (summary["inference_bytes"].as_u64().unwrap() / 1000));
-    let wrong = if images * 28 * 28 * 32 > i32::MAX as u64 { "are too many" } else { "MiB of memory" };
-    sandbox.write_black("many/data_batch_1.bin", 1);
-    sandbox.write_black("many/test_batch.bin", images);
-    let eval = "eval --weights run/weights.safetensors --data many --device cpu";
-    sandbox.refuses(&format!("{eval} --batch-size {images}"), wrong);
-}
-
-#[test]
 fn batches_larger_than_the_gpu_binds() {
     let sandbox = Sandbox::new();
     let binding = sandbox.json("devices --json")[0]["max_binding_bytes"].as_u64().expect("no GPU to test on");
