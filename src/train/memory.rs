@@ -17,7 +17,8 @@ use crate::train::stepper::Stepper;
 /// A step is run on a [`GpuDevice::rehearsal`], so that the figure comes from the code that runs it.
 ///
 /// # Errors
-/// If the architecture's layers do not fit together, or a tensor of this batch has more elements than kernels can count.
+/// [`Error::Setting`] if a tensor of this batch has more elements than kernels can count; [`Error::Shape`] if the
+/// architecture's layers do not fit together.
 pub fn training_bytes(architecture: &Architecture, optimizer: OptimizerConfig, batch: usize) -> Result<u64> {
     rehearse(architecture, batch, |network, images| {
         let optimizer = Optimizer::new(optimizer, network.device(), network.parameters())?;
@@ -42,10 +43,14 @@ fn rehearse(
     batch: usize,
     work: impl FnOnce(&Network, &DeviceDataset) -> Result<()>,
 ) -> Result<u64> {
+    let too_large = |e: Error| match e {
+        Error::Shape { message, .. } => Error::Setting(format!("batches of {batch} images are too large: {message}")),
+        other => other,
+    };
     // Not even the indices of so many images are made.
     let elements = IMAGE_BYTES.saturating_mul(batch);
     if i32::try_from(elements).is_err() {
-        return Err(Error::shape("batch", format!("{elements} elements of {batch} images are too many")));
+        return Err(too_large(Error::shape("batch", format!("{elements} elements are too many"))));
     }
     let gpu = GpuDevice::rehearsal()?;
     let device = Device::Gpu(gpu.clone());
@@ -53,7 +58,7 @@ fn rehearse(
     let images = DeviceDataset::new(&device, &image, architecture.preprocessing.normalisation())?;
     let data_set = gpu.memory().in_use_bytes;
     let network = Network::new(architecture.clone(), &device, 0)?;
-    work(&network, &images)?;
+    work(&network, &images).map_err(too_large)?;
     Ok(gpu.memory().peak_bytes - data_set)
 }
 

@@ -131,6 +131,10 @@ fn settings_out_of_range() {
         sandbox.refuses(&format!("train --arch lenet5 --data data {setting}"), name);
     }
     sandbox.refuses("eval --weights absent.safetensors --batch-size 0", "--batch-size");
+    for batch in [30_000_u32, u32::MAX] {
+        let summary = format!("summary --arch ygnet --batch-size {batch}");
+        sandbox.refuses(&summary, &format!("batches of {batch} images are too large"));
+    }
     for command in ["train --data data --arch vgg", "summary --arch vgg"] {
         sandbox.refuses(command, "unknown architecture `vgg`");
     }
