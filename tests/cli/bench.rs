@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Sandbox, fields};
 
-const BENCH: &str = "bench --arch lenet5 --batch-size 4 --steps 5 --warmup 1";
+const BENCH: &str = "bench --arch lenet5 --batch-size 2 --steps 3 --warmup 1";
 
 #[test]
 fn bench_reports_what_it_timed() {
@@ -30,12 +30,12 @@ fn bench_reports_what_it_timed() {
                 "warmup"
             ]
         );
-        assert_eq!((&report["arch"], &report["mode"], &report["steps"]), (&json!("lenet5"), &json!(mode), &json!(5)));
+        assert_eq!((&report["arch"], &report["mode"], &report["steps"]), (&json!("lenet5"), &json!(mode), &json!(3)));
         let times = ["best", "quartile_1", "median", "quartile_3", "worst"]
             .map(|name| report["step_seconds"][name].as_f64().unwrap());
         assert!(times[0] > 0.0 && times.is_sorted(), "{times:?}");
         for (rate, seconds) in [("best_images_per_second", times[0]), ("median_images_per_second", times[2])] {
-            assert!((report[rate].as_f64().unwrap() * seconds - 4.0).abs() < 1e-9, "{report}");
+            assert!((report[rate].as_f64().unwrap() * seconds - 2.0).abs() < 1e-9, "{report}");
         }
         // On the CPU device the host does the work, and its tensors are the process's memory.
         let on_gpu = device == "gpu";
@@ -55,9 +55,9 @@ fn bench_reports_what_it_timed() {
 #[test]
 fn bench_tells_readers_the_same() {
     let sandbox = Sandbox::new();
-    let printed = sandbox.ok(&format!("{BENCH} --device cpu --steps-per-wait 3")).stdout;
+    let printed = sandbox.ok(&format!("{BENCH} --device cpu --steps-per-wait 2")).stdout;
     for part in
-        ["device       CPU, ", "5 training steps of lenet5, 4 images each", " best, ", " ms median, half within "]
+        ["device       CPU, ", "3 training steps of lenet5, 2 images each", " best, ", " ms median, half within "]
     {
         assert!(printed.contains(part), "`{part}` is not in: {printed}");
     }
