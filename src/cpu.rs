@@ -72,6 +72,14 @@ pub fn available_memory_bytes() -> u64 {
     })
 }
 
+/// The most memory that this process has held at any time, in bytes, where the system says so.
+pub fn peak_process_bytes() -> Option<u64> {
+    // No other system has a file for this.
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
 #[derive(Debug)]
 struct Loan {
     /// Recursive, because one operation may read several parts of the same memory.

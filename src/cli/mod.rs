@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod bench;
 mod common;
 mod data;
 mod devices;
@@ -39,6 +40,8 @@ enum Command {
     Eval(eval::Eval),
     /// Say what is on pictures
     Predict(predict::Predict),
+    /// Time training or inference on random images
+    Bench(bench::Bench),
     /// List the GPUs that can be used
     Devices(devices::Devices),
     /// Show a network's layers, parameters, arithmetic and memory
@@ -53,6 +56,7 @@ pub fn run() -> ExitCode {
         Command::Train(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::Predict(command) => command.run(),
+        Command::Bench(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Summary(command) => command.run(),
         Command::Data(command) => command.run(),

@@ -10,6 +10,7 @@ mod trainer;
 
 pub use config::{Optimization, TrainConfig};
 pub use dataset::DeviceDataset;
+pub(crate) use evaluate::Inference;
 pub use evaluate::{Evaluation, evaluate};
 pub use memory::{check_memory, inference_bytes, training_bytes};
 pub use run_folder::RunFolder;
