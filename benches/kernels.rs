@@ -1,4 +1,4 @@
-//! Every kernel on every device, in the shapes that the layers of both networks have.
+//! Every kernel on every device, in the shapes that the layers of the networks have.
 //!
 //! An id is `KERNEL/DEVICE/NETWORK.LAYER`, and a regular expression picks some; layers of one shape are timed once:
 //!
@@ -14,9 +14,16 @@
 //! training. All other kernels are bound by memory: their bytes are what must be read and written at least. Where a
 //! kernel belongs to a layer without a name, it goes by the last named one before. Batches have 64 images unless the
 //! environment says otherwise; on a software adapter those of the convolutions have 8.
+//!
+//! At the end of each device comes a table, a row a kernel and layer: what it computes and moves a second, and its share
+//! of what the device can do at most, measured in the same run: multiply-adds in registers (on the CPU a matrix product)
+//! and copying memory. The share is that of the time which the scarcer of the two would take. Small layers stay in
+//! caches, which are faster than memory: their shares may pass 100 %.
 
+mod ceilings;
 mod common;
 
+use std::collections::BTreeSet;
 use std::iter;
 
 use cifar_gpu::Result;
@@ -30,21 +37,90 @@ use cifar_gpu::ops::record_metrics::record_metrics;
 use cifar_gpu::ops::sgd::{Sgd, sgd_step};
 use cifar_gpu::ops::{StepState, elementwise, global_avg_pool, linear, relu, softmax_cross_entropy};
 use cifar_gpu::tensor::DType;
+use cifar_gpu::{Device, gpu};
 use criterion::Throughput;
 
+use ceilings::Ceilings;
 use common::{CLASSES, NETWORKS, Suite, random, random_below};
 
 fn main() -> Result<()> {
     Suite::run(|suite| {
-        convolutions(suite)?;
-        weights(suite)?;
-        max_pools(suite)?;
-        global_avg_pools(suite)?;
-        activations(suite)?;
-        dropouts(suite)?;
-        batches(suite);
+        let mut kernels = Kernels { suite, names: BTreeSet::new(), figures: Vec::new() };
+        convolutions(&mut kernels)?;
+        weights(&mut kernels)?;
+        max_pools(&mut kernels)?;
+        global_avg_pools(&mut kernels)?;
+        activations(&mut kernels)?;
+        dropouts(&mut kernels)?;
+        batches(&mut kernels);
+        kernels.report();
         Ok(())
     })
+}
+
+/// What a kernel does in a call.
+#[derive(Clone, Copy)]
+struct Work {
+    /// Floating-point operations, where they count.
+    flops: f64,
+    /// Bytes that must be read and written at least.
+    bytes: f64,
+}
+
+/// The benchmarks of one device and what came of them.
+struct Kernels<'a> {
+    suite: &'a mut Suite,
+    names: BTreeSet<&'static str>,
+    /// Kernel and layer, what a call does, and its seconds.
+    figures: Vec<(String, Work, f64)>,
+}
+
+impl Kernels<'_> {
+    /// Times what `setup` returns; see [`Suite::bench`].
+    fn bench<T, W: FnMut() -> Result<T>>(
+        &mut self,
+        name: &'static str,
+        label: &str,
+        work: Work,
+        setup: impl FnOnce(&Device) -> Result<W>,
+    ) {
+        self.names.insert(name);
+        let throughput = match work.flops {
+            0.0 => Throughput::Bytes(work.bytes as u64),
+            flops => Throughput::Elements(flops as u64),
+        };
+        if let Some(seconds) = self.suite.bench(name, label, throughput, setup) {
+            self.figures.push((format!("{name} | {label}"), work, seconds));
+        }
+    }
+
+    /// Prints the figures beside the device's ceilings, if any were taken.
+    fn report(&self) {
+        let missing: Vec<_> = gpu::shaders::kernel_names().into_iter().filter(|n| !self.names.contains(n)).collect();
+        if !missing.is_empty() {
+            eprintln!("kernels without a benchmark: {}", missing.join(", "));
+        }
+        if self.figures.is_empty() {
+            return;
+        }
+        let device = &self.suite.device;
+        let ceilings = Ceilings::measure(device);
+        eprintln!(
+            "\n{}: {}; at most {:.0} GFLOP/s and {:.1} GB/s\n\n\
+             | kernel | layer | time, µs | GFLOP/s | GB/s | share of the ceiling |\n|---|---|---:|---:|---:|---:|",
+            self.suite.device_name,
+            device.description(),
+            ceilings.flops / 1e9,
+            ceilings.bytes / 1e9,
+        );
+        for (what, work, seconds) in &self.figures {
+            let least = (work.flops / ceilings.flops).max(work.bytes / ceilings.bytes);
+            let rate = |amount: f64| if amount > 0.0 { format!("{:.1}", amount / seconds / 1e9) } else { "–".into() };
+            let (flops, bytes, share) = (rate(work.flops), rate(work.bytes), 100.0 * least / seconds);
+            eprintln!("| {what} | {:.1} | {flops} | {bytes} | {share:.0} % |", 1e6 * seconds);
+        }
+        eprintln!();
+    }
 }
 
 /// What `pick` makes of the layers and their input shapes, each thing once, with the name of the layer.
@@ -83,37 +159,40 @@ fn convolution(layer: &Layer, input: &[usize]) -> Result<Option<Conv2dGeometry>>
     }
 }
 
-/// Throughput of a kernel that reads and writes so many 32-bit words in all.
-fn words(count: usize) -> Throughput {
-    Throughput::Bytes(4 * count as u64)
+/// The work of a kernel that reads and writes so many 32-bit words in all.
+fn words(count: usize) -> Work {
+    Work { flops: 0.0, bytes: 4.0 * count as f64 }
 }
 
 fn elements(shape: &[usize]) -> usize {
     shape.iter().product()
 }
 
-fn convolutions(suite: &mut Suite) -> Result<()> {
-    for (layer, g) in layers(suite.costly_batch, convolution)? {
-        let flops = Throughput::Elements(2 * (g.products() * g.out_pixels() * g.out_c) as u64);
-        suite.bench("conv2d_forward", &layer, flops.clone(), |device| {
+fn convolutions(kernels: &mut Kernels<'_>) -> Result<()> {
+    for (layer, g) in layers(kernels.suite.costly_batch, convolution)? {
+        let [input, weight, output] = [&g.input_shape(), &g.weight_shape(), &g.output_shape()].map(|s| elements(s));
+        // Each direction reads two of the three and writes the third.
+        let work =
+            Work { flops: 2.0 * (g.products() * g.out_pixels() * g.out_c) as f64, ..words(input + weight + output) };
+        kernels.bench("conv2d_forward", &layer, work, |device| {
             let input = random(device, &g.input_shape())?;
             let weight = random(device, &g.weight_shape())?;
             let bias = random(device, &[g.out_c])?;
             Ok(move || conv2d::forward(&g, true, &input, &weight, &bias))
         });
-        suite.bench("conv2d_backward_input", &layer, flops.clone(), |device| {
+        kernels.bench("conv2d_backward_input", &layer, work, |device| {
             let d_output = random(device, &g.output_shape())?;
             let weight = random(device, &g.weight_shape())?;
             Ok(move || conv2d::backward_input(&g, &d_output, &weight))
         });
-        suite.bench("conv2d_backward_weight", &layer, flops, |device| {
+        kernels.bench("conv2d_backward_weight", &layer, work, |device| {
             let input = random(device, &g.input_shape())?;
             let d_output = random(device, &g.output_shape())?;
             Ok(move || conv2d::backward_weight(&g, &input, &d_output))
         });
         let (partial, weight) = (g.partial_sums_shape(), g.weight_shape());
         let moved = words(elements(&partial) + elements(&weight) + g.out_c);
-        suite.bench("split_k_reduce", &layer, moved, |device| {
+        kernels.bench("split_k_reduce", &layer, moved, |device| {
             let partial = random(device, &partial)?;
             Ok(move || conv2d::split_k_reduce(&partial, &weight))
         });
@@ -121,7 +200,7 @@ fn convolutions(suite: &mut Suite) -> Result<()> {
     Ok(())
 }
 
-fn weights(suite: &mut Suite) -> Result<()> {
+fn weights(kernels: &mut Kernels<'_>) -> Result<()> {
     // The least convolution that has the layer's weight, so that weights of one shape are timed once.
     let geometry = |layer: &Layer, input: &[usize]| {
         let Some(weight) = convolution(layer, input)?.map(|g| g.weight_shape()) else { return Ok(None) };
@@ -132,18 +211,18 @@ fn weights(suite: &mut Suite) -> Result<()> {
     for (layer, g) in layers(1, geometry)? {
         let shape = g.weight_shape();
         let count = elements(&shape);
-        suite.bench("conv2d_transpose_weight", &layer, words(2 * count), |device| {
+        kernels.bench("conv2d_transpose_weight", &layer, words(2 * count), |device| {
             let weight = random(device, &shape)?;
             Ok(move || conv2d::transpose_weight(&g, &weight))
         });
-        suite.bench("sgd_step", &layer, words(5 * count), |device| {
+        kernels.bench("sgd_step", &layer, words(5 * count), |device| {
             let sgd = Sgd { momentum: 0.9, weight_decay: 0.001, nesterov: true };
             let state = state.tensor(device)?;
             let (gradient, parameter) = (random(device, &shape)?, random(device, &shape)?);
             let velocity = device.zeros(&shape, DType::F32)?;
             Ok(move || sgd_step(sgd, &state, &gradient, &parameter, &velocity))
         });
-        suite.bench("adam_step", &layer, words(7 * count), |device| {
+        kernels.bench("adam_step", &layer, words(7 * count), |device| {
             let adam = Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01, decoupled: true };
             let state = state.tensor(device)?;
             let (gradient, parameter) = (random(device, &shape)?, random(device, &shape)?);
@@ -154,19 +233,19 @@ fn weights(suite: &mut Suite) -> Result<()> {
     Ok(())
 }
 
-fn max_pools(suite: &mut Suite) -> Result<()> {
+fn max_pools(kernels: &mut Kernels<'_>) -> Result<()> {
     let pool = |layer: &Layer, input: &[usize]| match *layer {
         Layer::MaxPool2d { kernel, stride } => MaxPool2dGeometry::new(input, [kernel, kernel], stride).map(Some),
         _ => Ok(None),
     };
-    for (layer, g) in layers(suite.batch, pool)? {
+    for (layer, g) in layers(kernels.suite.batch, pool)? {
         // Outputs come with the choices.
         let moved = words(elements(&g.input_shape()) + 2 * elements(&g.output_shape()));
-        suite.bench("max_pool2d_forward", &layer, moved.clone(), |device| {
+        kernels.bench("max_pool2d_forward", &layer, moved, |device| {
             let input = random(device, &g.input_shape())?;
             Ok(move || max_pool2d::forward(&g, &input))
         });
-        suite.bench("max_pool2d_backward", &layer, moved, |device| {
+        kernels.bench("max_pool2d_backward", &layer, moved, |device| {
             let (_, choice) = max_pool2d::forward(&g, &random(device, &g.input_shape())?)?;
             let d_output = random(device, &g.output_shape())?;
             Ok(move || max_pool2d::backward(&g, &choice, &d_output))
@@ -175,19 +254,19 @@ fn max_pools(suite: &mut Suite) -> Result<()> {
     Ok(())
 }
 
-fn global_avg_pools(suite: &mut Suite) -> Result<()> {
+fn global_avg_pools(kernels: &mut Kernels<'_>) -> Result<()> {
     let pool = |layer: &Layer, input: &[usize]| match *layer {
         Layer::GlobalAvgPool => Ok(<[usize; 4]>::try_from(input).ok()),
         _ => Ok(None),
     };
-    for (layer, shape) in layers(suite.batch, pool)? {
+    for (layer, shape) in layers(kernels.suite.batch, pool)? {
         let [batch, _, _, channels] = shape;
         let moved = words(elements(&shape) + batch * channels);
-        suite.bench("global_avg_pool_forward", &layer, moved.clone(), |device| {
+        kernels.bench("global_avg_pool_forward", &layer, moved, |device| {
             let input = random(device, &shape)?;
             Ok(move || global_avg_pool::forward(&input))
         });
-        suite.bench("global_avg_pool_backward", &layer, moved, |device| {
+        kernels.bench("global_avg_pool_backward", &layer, moved, |device| {
             let d_output = random(device, &[batch, channels])?;
             Ok(move || global_avg_pool::backward(shape, &d_output))
         });
@@ -196,26 +275,26 @@ fn global_avg_pools(suite: &mut Suite) -> Result<()> {
 }
 
 /// The element-by-element kernels, in the sizes that the ReLUs have.
-fn activations(suite: &mut Suite) -> Result<()> {
+fn activations(kernels: &mut Kernels<'_>) -> Result<()> {
     let activation = |layer: &Layer, input: &[usize]| Ok((*layer == Layer::Relu).then(|| elements(input)));
-    for (layer, count) in layers(suite.batch, activation)? {
-        suite.bench("relu_forward", &layer, words(2 * count), |device| {
+    for (layer, count) in layers(kernels.suite.batch, activation)? {
+        kernels.bench("relu_forward", &layer, words(2 * count), |device| {
             let input = random(device, &[count])?;
             Ok(move || relu::forward(&input))
         });
-        suite.bench("relu_backward", &layer, words(3 * count), |device| {
+        kernels.bench("relu_backward", &layer, words(3 * count), |device| {
             let (output, d_output) = (random(device, &[count])?, random(device, &[count])?);
             Ok(move || relu::backward(&output, &d_output))
         });
-        suite.bench("fill", &layer, words(count), |device| {
+        kernels.bench("fill", &layer, words(count), |device| {
             let output = device.empty(&[count])?;
             Ok(move || elementwise::fill(1.0, &output))
         });
-        suite.bench("add", &layer, words(3 * count), |device| {
+        kernels.bench("add", &layer, words(3 * count), |device| {
             let (a, b) = (random(device, &[count])?, random(device, &[count])?);
             Ok(move || elementwise::add(&a, &b))
         });
-        suite.bench("scale", &layer, words(2 * count), |device| {
+        kernels.bench("scale", &layer, words(2 * count), |device| {
             let (input, factor) = (random(device, &[count])?, random(device, &[1])?);
             Ok(move || elementwise::scale(&input, &factor))
         });
@@ -223,13 +302,13 @@ fn activations(suite: &mut Suite) -> Result<()> {
     Ok(())
 }
 
-fn dropouts(suite: &mut Suite) -> Result<()> {
+fn dropouts(kernels: &mut Kernels<'_>) -> Result<()> {
     let dropout = |layer: &Layer, input: &[usize]| match *layer {
         Layer::Dropout(probability) => Ok(Some((Dropout { probability, stream: 0 }, elements(input)))),
         _ => Ok(None),
     };
-    for (layer, (dropout, count)) in layers(suite.batch, dropout)? {
-        suite.bench("dropout", &layer, words(2 * count), |device| {
+    for (layer, (dropout, count)) in layers(kernels.suite.batch, dropout)? {
+        kernels.bench("dropout", &layer, words(2 * count), |device| {
             let (state, input) = (StepState::new(1, 0, 0.0).tensor(device)?, random(device, &[count])?);
             Ok(move || dropout::apply(dropout, &state, &input))
         });
@@ -237,15 +316,15 @@ fn dropouts(suite: &mut Suite) -> Result<()> {
     Ok(())
 }
 
-/// The kernels that run once a batch, the same for both networks.
-fn batches(suite: &mut Suite) {
+/// The kernels that run once a batch, the same for all networks.
+fn batches(kernels: &mut Kernels<'_>) {
     const IMAGES: usize = 10_000;
-    let batch = suite.batch;
+    let batch = kernels.suite.batch;
     let [height, width, channels] = IMAGE_SHAPE;
     let image = elements(&IMAGE_SHAPE);
     // A byte in and four out.
-    let moved = Throughput::Bytes((batch * image * 5) as u64);
-    suite.bench("batch_assembly", &format!("from_{IMAGES}"), moved, |device| {
+    let moved = Work { flops: 0.0, bytes: (batch * image * 5) as f64 };
+    kernels.bench("batch_assembly", &format!("from_{IMAGES}"), moved, |device| {
         let images = device.tensor_u8(&[IMAGES, channels, height * width], &vec![127; IMAGES * image])?;
         let chunks = [ImageChunk { start: 0, images }];
         let labels = random_below(device, CLASSES, IMAGES)?;
@@ -255,11 +334,11 @@ fn batches(suite: &mut Suite) {
         let normalisation = Normalisation::from_mean_std([0.5; 3], [0.25; 3]);
         Ok(move || batch_assembly(&normalisation, &chunks, &labels, &indices, &output, &labels_out))
     });
-    suite.bench("softmax_cross_entropy", "logits", words(batch * (2 * CLASSES + 1) + 2), |device| {
+    kernels.bench("softmax_cross_entropy", "logits", words(batch * (2 * CLASSES + 1) + 2), |device| {
         let (logits, labels) = (random(device, &[batch, CLASSES])?, random_below(device, CLASSES, batch)?);
         Ok(move || softmax_cross_entropy::forward(&logits, &labels))
     });
-    suite.bench("record_metrics", "slot", words(4), |device| {
+    kernels.bench("record_metrics", "slot", words(4), |device| {
         let (state, history) = (StepState::new(1, 0, 0.0).tensor(device)?, device.empty(&[1, 2])?);
         let (loss, correct) = (random(device, &[1])?, random(device, &[1])?);
         Ok(move || record_metrics(&state, &loss, &correct, &history))

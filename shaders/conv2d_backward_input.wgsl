@@ -19,9 +19,6 @@ struct Params {
 
 {% include "shared/workgroup.wgsl" %}
 
-const KERNEL_H = {{ KERNEL_H }};
-const KERNEL_W = {{ KERNEL_W }};
-
 struct Origin {
     image: i32,
     y: i32,
@@ -56,4 +53,5 @@ fn finish(sum: vec4<f32>) -> vec4<f32> {
 }
 
 {% set blocked = false %}
-{% include "shared/conv2d_tile.wgsl" %}
+{% set MATRICES = 1 %}
+{% include "shared/product.wgsl" %}

@@ -18,9 +18,6 @@ struct Params {
 
 {% include "shared/workgroup.wgsl" %}
 
-const KERNEL_H = {{ KERNEL_H }};
-const KERNEL_W = {{ KERNEL_W }};
-
 struct Origin {
     image: i32,
     y: i32,
@@ -59,4 +56,5 @@ fn finish(sum: vec4<f32>) -> vec4<f32> {
 
 // Activations near zero decide about ReLU and its gradient: long sums should round little.
 {% set blocked = KERNEL_H * KERNEL_W * CHANNELS > 256 %}
-{% include "shared/conv2d_tile.wgsl" %}
+{% set MATRICES = 1 %}
+{% include "shared/product.wgsl" %}

@@ -64,12 +64,27 @@ impl CpuDevice {
     }
 }
 
+/// Runs `work` compiled for the vector instructions of this CPU, which its loops then use; the closure must be marked
+/// `#[inline(always)]`.
+#[inline(always)]
+pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(work)
+}
+
 /// Memory that programs on this machine could still use, in bytes; without bound where the system does not say.
 pub fn available_memory_bytes() -> u64 {
     sysinfo::System::new().map_or(u64::MAX, |mut system| {
         system.refresh_memory();
         system.available_memory()
     })
+}
+
+/// The most memory that this process has held at any time, in bytes, where the system says so.
+pub fn peak_process_bytes() -> Option<u64> {
+    // No other system has a file for this.
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 #[derive(Debug)]

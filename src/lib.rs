@@ -28,6 +28,7 @@
 //! # }
 //! ```
 
+pub mod bench;
 pub mod cpu;
 pub mod data;
 pub mod device;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::error::{Error, Result};
-use crate::ops::conv2d::{self, Conv2dBackward, Conv2dGeometry, Padding};
+use crate::ops::conv2d::{self, Conv2dBackward, Conv2dGeometry, DeviceKind, Direction, Padding, Plans};
 use crate::ops::dropout::{self, Dropout, DropoutBackward};
 use crate::ops::global_avg_pool::{self, GlobalAvgPoolBackward};
 use crate::ops::linear::{self, LinearBackward};
@@ -19,6 +19,7 @@ use crate::tensor::{DType, Tensor};
 #[derive(Clone)]
 pub struct Tape {
     shared: Rc<Shared>,
+    plans: Rc<Plans>,
 }
 
 struct Shared {
@@ -95,7 +96,12 @@ impl Tape {
             parameters: RefCell::default(),
             places: RefCell::default(),
         };
-        Tape { shared: Rc::new(shared) }
+        Tape { shared: Rc::new(shared), plans: Rc::default() }
+    }
+
+    /// The same record; convolutions that are recorded through this handle are computed as `plans` say.
+    pub fn with_plans(&self, plans: Rc<Plans>) -> Self {
+        Tape { plans, ..self.clone() }
     }
 
     /// A value that wants no gradient.
@@ -184,10 +190,12 @@ impl Tape {
         relu: bool,
     ) -> Result<Var> {
         let geometry = Conv2dGeometry::new(input.shape(), weight.shape(), stride, padding)?;
-        let output = conv2d::forward(&geometry, relu, &input.tensor, &weight.tensor, &bias.tensor)?;
+        let plan = self.plans.get(DeviceKind::of(input.tensor.device()), Direction::Forward, &geometry);
+        let output = conv2d::forward_by(plan, &geometry, relu, &input.tensor, &weight.tensor, &bias.tensor)?;
         self.record(&[input, weight, bias], output, |wanted, output| {
             Ok(Conv2dBackward {
                 geometry,
+                plans: self.plans.clone(),
                 input: (wanted[1] || wanted[2]).then(|| input.tensor.clone()),
                 weight: wanted[0].then(|| weight.tensor.clone()),
                 relu_output: relu.then(|| output.clone()),
@@ -197,10 +205,11 @@ impl Tape {
 
     /// Fully connected layer with bias, then ReLU if `relu`: `[batch, in]` times `[in, out]`.
     pub fn linear(&self, input: &Var, weight: &Var, bias: &Var, relu: bool) -> Result<Var> {
-        let output = linear::forward(relu, &input.tensor, &weight.tensor, &bias.tensor)?;
+        let output = linear::forward(&self.plans, relu, &input.tensor, &weight.tensor, &bias.tensor)?;
         self.record(&[input, weight, bias], output, |wanted, output| {
             LinearBackward::new(
                 linear::geometry(input.shape(), weight.shape())?,
+                self.plans.clone(),
                 (wanted[1] || wanted[2]).then_some(&input.tensor),
                 wanted[0].then_some(&weight.tensor),
                 relu.then_some(output),

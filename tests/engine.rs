@@ -12,6 +12,7 @@ use cifar_gpu::gpu::{GpuDevice, GpuOptions, Statistics};
 use cifar_gpu::nn::{Architecture, Network};
 use cifar_gpu::ops::StepState;
 use cifar_gpu::ops::adam::Adam;
+use cifar_gpu::ops::conv2d::DeviceKind;
 use cifar_gpu::ops::sgd::Sgd;
 use cifar_gpu::optim::{Optimizer, OptimizerConfig};
 use cifar_gpu::train::{DeviceDataset, Stepper, evaluate, inference_bytes, training_bytes};
@@ -277,10 +278,10 @@ fn memory_is_as_rehearsed(arch: &str, batch: usize) -> Outcome {
             stepper.step(&indices, 0.01)?;
             stepper.step(&indices, 0.01)?;
             stepper.drain()?;
-            ("training", training_bytes(&architecture, SGD, batch)?)
+            ("training", training_bytes(DeviceKind::SoftwareGpu, &architecture, SGD, batch)?)
         } else {
             evaluate(&network, &images, &data, batch, |_| {})?;
-            ("inference", inference_bytes(&architecture, batch)?)
+            ("inference", inference_bytes(DeviceKind::SoftwareGpu, &architecture, batch)?)
         };
         let memory = gpu.memory();
         let allocator = gpu.allocator_bytes().zip(allocator_before).map(|(now, before)| now - before);

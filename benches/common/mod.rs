@@ -13,19 +13,23 @@ use cifar_gpu::{Device, DeviceChoice, Result, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput};
 
 /// The networks whose shapes are timed.
-pub const NETWORKS: [&str; 2] = ["lenet5", "ygnet"];
+pub const NETWORKS: [&str; 3] = ["lenet5", "ygnet", "all-cnn-c"];
 /// Classes that they tell apart.
 pub const CLASSES: usize = 10;
 
 const BATCH_VARIABLE: &str = "CIFAR_GPU_BENCH_BATCH";
 /// Calls after which the device is waited for, so that its queue neither runs dry nor grows without bound.
 const CALLS_PER_WAIT: u64 = 16;
+/// Times a benchmark is measured.
+const SAMPLES: usize = 10;
 
 /// Benchmarks on one device.
 pub struct Suite {
     criterion: Criterion,
-    device_name: &'static str,
-    device: Device,
+    /// `cpu` or `gpu`.
+    pub device_name: &'static str,
+    /// The device.
+    pub device: Device,
     /// Images in a batch.
     pub batch: usize,
     /// Images in a batch where much is computed: fewer than elsewhere on a software adapter.
@@ -37,7 +41,7 @@ impl Suite {
     pub fn run(benchmarks: impl Fn(&mut Suite) -> Result<()>) -> Result<()> {
         let mut criterion = Criterion::default()
             .without_plots()
-            .sample_size(10)
+            .sample_size(SAMPLES)
             .warm_up_time(Duration::from_millis(300))
             .measurement_time(Duration::from_secs(1))
             .configure_from_args();
@@ -66,14 +70,14 @@ impl Suite {
 
     /// Times what `setup` returns under the id `name/device/label`, with the device's work done within the time.
     ///
-    /// `setup` runs only if the id passes the filter.
+    /// `setup` runs only if the id passes the filter. Returns the median of the seconds that a call took, if any was timed.
     pub fn bench<T, W: FnMut() -> Result<T>>(
         &mut self,
         name: &str,
         label: &str,
         throughput: Throughput,
         setup: impl FnOnce(&Device) -> Result<W>,
-    ) {
+    ) -> Option<f64> {
         let device = &self.device;
         let mut work = LazyCell::new(|| {
             let mut work = setup(device).expect("setup");
@@ -82,6 +86,7 @@ impl Suite {
             device.synchronize().expect("first call");
             work
         });
+        let mut seconds = Vec::new();
         let mut group = self.criterion.benchmark_group(name);
         group.throughput(throughput);
         group.bench_function(BenchmarkId::new(self.device_name, label), |bencher| {
@@ -94,10 +99,16 @@ impl Suite {
                         device.synchronize().expect("call");
                     }
                 }
-                start.elapsed()
+                let elapsed = start.elapsed();
+                seconds.push(elapsed.as_secs_f64() / calls as f64);
+                elapsed
             });
         });
         group.finish();
+        // The first ones were to warm up; a mere test has no more.
+        let mut samples = seconds.split_off(seconds.len().checked_sub(SAMPLES)?);
+        samples.sort_by(f64::total_cmp);
+        Some((samples[SAMPLES / 2 - 1] + samples[SAMPLES / 2]) / 2.0)
     }
 }
 

@@ -5,12 +5,14 @@ use std::time::Instant;
 
 use cifar_gpu::data::{Dataset, Split};
 use cifar_gpu::nn::Network;
+use cifar_gpu::ops::conv2d::DeviceKind;
 use cifar_gpu::train::{DeviceDataset, Evaluation, check_memory, evaluate, inference_bytes};
 use cifar_gpu::weights::WeightsFile;
 use cifar_gpu::{Error, Result};
 use clap::ValueEnum;
 
 use super::common::{DataChoice, DeviceArguments, print, print_json};
+use super::tune::AutotuneArgument;
 
 #[derive(Clone, Copy, ValueEnum)]
 enum SplitName {
@@ -40,6 +42,8 @@ pub struct Eval {
     /// Images at a time
     #[arg(long, default_value_t = 64, value_name = "N")]
     batch_size: usize,
+    #[command(flatten)]
+    autotune: AutotuneArgument,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -83,10 +87,12 @@ impl Eval {
         };
         let device = self.device.open()?;
         let batch = self.batch_size.min(dataset.len());
-        let needed = inference_bytes(&architecture, batch)?;
+        let needed = inference_bytes(DeviceKind::of(&device), &architecture, batch)?;
         check_memory(&device, needed, format!("evaluating {} with batches of {batch} images", architecture.name))?;
         let normalisation = architecture.preprocessing.normalisation();
-        let network = Network::new(architecture, &device, 0)?;
+        let plans = self.autotune.plans(&device, &architecture, batch, false)?;
+        let mut network = Network::new(architecture, &device, 0)?;
+        network.set_plans(plans);
         file.load_into(&network)?;
         self.check_classes(&network, &dataset, file.metadata().map(|m| m.class_names.as_slice()))?;
         let start = Instant::now();

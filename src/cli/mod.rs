@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod bench;
 mod common;
 mod data;
 mod devices;
@@ -8,6 +9,7 @@ mod predict;
 mod progress;
 mod summary;
 mod train;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -39,10 +41,14 @@ enum Command {
     Eval(eval::Eval),
     /// Say what is on pictures
     Predict(predict::Predict),
+    /// Time training or inference on random images
+    Bench(bench::Bench),
     /// List the GPUs that can be used
     Devices(devices::Devices),
     /// Show a network's layers, parameters, arithmetic and memory
     Summary(summary::Summary),
+    /// Try the kernels of a network's convolutions on a device and show the figures
+    Tune(tune::Tune),
     /// Make data sets
     Data(data::Data),
 }
@@ -53,8 +59,10 @@ pub fn run() -> ExitCode {
         Command::Train(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::Predict(command) => command.run(),
+        Command::Bench(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Summary(command) => command.run(),
+        Command::Tune(command) => command.run(),
         Command::Data(command) => command.run(),
     };
     match result {

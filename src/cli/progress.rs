@@ -3,10 +3,11 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use cifar_gpu::train::{EpochMetrics, Observer, Start, StepMetrics};
+use cifar_gpu::train::{EpochMetrics, Observer, Start, StepMetrics, Tuning};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::common::{counted, grouped, say};
+use super::tune::Tally;
 
 /// Time between plain lines within an epoch.
 const LINE_INTERVAL: Duration = Duration::from_secs(30);
@@ -23,12 +24,22 @@ pub struct TrainProgress {
     /// Running means of loss and accuracy.
     means: Option<(f64, f64)>,
     images: usize,
+    tally: Tally,
 }
 
 impl TrainProgress {
     pub fn new() -> Self {
         let now = Instant::now();
-        TrainProgress { bar: None, epochs: 0, total_steps: 0, started: now, last_line: now, means: None, images: 0 }
+        TrainProgress {
+            bar: None,
+            epochs: 0,
+            total_steps: 0,
+            started: now,
+            last_line: now,
+            means: None,
+            images: 0,
+            tally: Tally::default(),
+        }
     }
 
     fn line(&self, text: &str) {
@@ -40,7 +51,12 @@ impl TrainProgress {
 }
 
 impl Observer for TrainProgress {
+    fn tuned(&mut self, tuning: &Tuning) {
+        self.tally.add(tuning);
+    }
+
     fn started(&mut self, start: &Start<'_>) {
+        self.tally.tell();
         let config = start.config;
         self.line(&format!(
             "data:   {}: {} training and {} test images",

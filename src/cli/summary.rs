@@ -2,6 +2,7 @@
 
 use cifar_gpu::Result;
 use cifar_gpu::nn::{self, Architecture};
+use cifar_gpu::ops::conv2d::DeviceKind;
 use cifar_gpu::ops::sgd::Sgd;
 use cifar_gpu::optim::OptimizerConfig;
 use cifar_gpu::train::{inference_bytes, training_bytes};
@@ -45,8 +46,8 @@ impl Summary {
         let report = Report {
             network: nn::Summary::new(&architecture)?,
             batch_size,
-            training_bytes: training_bytes(&architecture, sgd, batch_size)?,
-            inference_bytes: inference_bytes(&architecture, batch_size)?,
+            training_bytes: training_bytes(DeviceKind::Gpu, &architecture, sgd, batch_size)?,
+            inference_bytes: inference_bytes(DeviceKind::Gpu, &architecture, batch_size)?,
         };
         if self.json {
             return print_json(&report);

@@ -11,6 +11,7 @@ use clap::ValueEnum;
 
 use super::common::{DataChoice, DeviceArguments, counted, print, print_json, say};
 use super::progress::TrainProgress;
+use super::tune::AutotuneArgument;
 
 #[derive(Clone, Copy, ValueEnum)]
 enum OptimizerName {
@@ -123,6 +124,8 @@ pub struct Train {
     /// Folder for the results, which must not exist [default: runs/ARCH-N]
     #[arg(long, value_name = "RUN_DIR")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    autotune: AutotuneArgument,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -182,6 +185,7 @@ impl Train {
             limit_test: self.limit_test,
             max_steps: self.max_steps,
             log_every: self.log_every,
+            autotune: self.autotune.mode(),
         })
     }
 }

@@ -49,6 +49,7 @@ pub(super) struct Shared {
     pub(super) queue: wgpu::Queue,
     pub(super) info: wgpu::AdapterInfo,
     pub(super) limits: wgpu::Limits,
+    pub(super) software: bool,
     pub(super) reason: String,
     pub(super) timeout: Duration,
     pub(super) pool: Arc<Pool>,
@@ -70,18 +71,20 @@ impl GpuDevice {
     pub fn open(options: GpuOptions) -> Result<Self, GpuError> {
         let (adapter, reason) = adapter::choose(options.request, options.backend)?;
         let pool = if options.guarded { PoolKind::Guarded } else { PoolKind::Usual };
-        GpuDevice::open_adapter(&adapter, reason, options.timeout, pool)
+        let software = adapter::is_software(&adapter.get_info());
+        GpuDevice::open_adapter(&adapter, reason, options.timeout, pool, software)
     }
 
-    /// A device that computes nothing and has no memory, without limits: what is asked of it is only counted.
+    /// A device that computes nothing and has no memory, without limits: what is asked of it is only counted. It passes for
+    /// a CPU that plays a GPU if `software`.
     ///
     /// Running the very code of a training step on it tells what memory that step holds on a GPU, see
     /// [`GpuDevice::memory`]. Nothing can be read back.
     ///
     /// # Errors
     /// If wgpu's stand-in for a driver does not open.
-    pub fn rehearsal() -> Result<Self, GpuError> {
-        GpuDevice::open_adapter(&adapter::noop()?, "a rehearsal".into(), None, PoolKind::Rehearsal)
+    pub fn rehearsal(software: bool) -> Result<Self, GpuError> {
+        GpuDevice::open_adapter(&adapter::noop()?, "a rehearsal".into(), None, PoolKind::Rehearsal, software)
     }
 
     fn open_adapter(
@@ -89,6 +92,7 @@ impl GpuDevice {
         reason: String,
         timeout: Option<Duration>,
         pool: PoolKind,
+        software: bool,
     ) -> Result<Self, GpuError> {
         let info = adapter.get_info();
         if !adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS) {
@@ -114,7 +118,7 @@ impl GpuDevice {
                 other => GpuError::Rejected(other.to_string()),
             });
         }));
-        let timeout = timeout.unwrap_or(Duration::from_secs(if adapter::is_software(&info) { 3600 } else { 60 }));
+        let timeout = timeout.unwrap_or(Duration::from_secs(if software { 3600 } else { 60 }));
         let shared = Shared {
             pool: Pool::new(device.clone(), &limits, pool),
             pipelines: Pipelines::new(device.clone(), limits.clone()),
@@ -122,6 +126,7 @@ impl GpuDevice {
             queue,
             info,
             limits,
+            software,
             reason,
             timeout,
             uniforms: Mutex::default(),
@@ -155,7 +160,7 @@ impl GpuDevice {
 
     /// Whether this is a CPU that plays a GPU.
     pub fn is_software(&self) -> bool {
-        adapter::is_software(&self.shared.info)
+        self.shared.software
     }
 
     /// What the adapter allows.

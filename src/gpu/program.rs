@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_rehearsal_counts_memory_that_nobody_has() {
-        let gpu = GpuDevice::rehearsal().unwrap();
+        let gpu = GpuDevice::rehearsal(false).unwrap();
         let (small, large) = (buffer(&gpu), gpu.allocate(1 << 50, "a test").unwrap());
         fill(&gpu, &small, 1.0).unwrap();
         gpu.synchronize().unwrap();

@@ -73,6 +73,12 @@ pub fn kernel_names() -> Vec<&'static str> {
     SHADERS.files().filter_map(|f| f.path().file_stem()?.to_str()).collect()
 }
 
+/// The text of all templates.
+pub fn sources() -> impl Iterator<Item = &'static str> {
+    let shared = SHADERS.dirs().flat_map(Dir::files);
+    SHADERS.files().chain(shared).filter_map(|file| file.contents_utf8())
+}
+
 /// Renders, parses, validates and reflects a variant. Needs no GPU.
 pub fn build(variant: &ShaderVariant) -> Result<Shader, GpuError> {
     let error = |message: String| GpuError::Shader { name: variant.name.into(), message };

@@ -1,9 +1,12 @@
 //! A network: an architecture with parameters on a device.
 
+use std::rc::Rc;
+
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::nn::{Architecture, IMAGE_SHAPE, Init, Layer, Layout, Parameters};
-use crate::ops::conv2d::Conv2dGeometry;
+use crate::ops::conv2d::{Conv2dGeometry, Plans};
+use crate::ops::linear;
 use crate::ops::max_pool2d::MaxPool2dGeometry;
 use crate::ops::random::RandomStream;
 use crate::tape::{Tape, Var};
@@ -13,6 +16,7 @@ use crate::tape::{Tape, Var};
 pub struct Network {
     architecture: Architecture,
     parameters: Parameters,
+    plans: Rc<Plans>,
     device: Device,
 }
 
@@ -40,7 +44,7 @@ impl Network {
             (plan.name, plan.layout, outer)
         });
         let parameters = Parameters::new(device, values)?;
-        Ok(Network { architecture, parameters, device: device.clone() })
+        Ok(Network { architecture, parameters, plans: Rc::default(), device: device.clone() })
     }
 
     /// Its description.
@@ -58,8 +62,14 @@ impl Network {
         &self.device
     }
 
+    /// Lets its convolutions be computed as `plans` say.
+    pub fn set_plans(&mut self, plans: Plans) {
+        self.plans = Rc::new(plans);
+    }
+
     /// The logits `[batch, classes]` of `images [batch, 32, 32, 3]`, normalised as the architecture says.
     pub fn forward(&self, tape: &Tape, images: &Var) -> Result<Var> {
+        let tape = &tape.with_plans(self.plans.clone());
         let mut parameters = self.parameters.on(tape);
         let mut next =
             || -> Result<Var> { parameters.next().ok_or_else(|| Error::Tape("the network lacks parameters".into()))? };
@@ -112,6 +122,30 @@ impl Architecture {
             shapes.push(shape.clone());
         }
         Ok(shapes)
+    }
+
+    /// The layers that are convolutions, or products that are computed as such, for batches of `batch` images: name and
+    /// geometry.
+    ///
+    /// # Errors
+    /// If the layers do not fit together, or a tensor has more elements than kernels can count.
+    pub fn convolutions(&self, batch: usize) -> Result<Vec<(&'static str, Conv2dGeometry)>> {
+        let inputs = std::iter::once(IMAGE_SHAPE.to_vec()).chain(self.output_shapes()?);
+        let mut found = Vec::new();
+        for (layer, input) in self.layers.iter().zip(inputs) {
+            let input = [&[batch], input.as_slice()].concat();
+            match *layer {
+                Layer::Conv2d { name, channels, kernel, stride, padding, .. } => {
+                    let weight = [kernel, kernel, input[input.len() - 1], channels];
+                    found.push((name, Conv2dGeometry::new(&input, &weight, stride, padding)?));
+                }
+                Layer::Linear { name, features, .. } => {
+                    found.push((name, linear::geometry(&input, &[input[1], features])?));
+                }
+                Layer::Relu | Layer::Dropout(_) | Layer::MaxPool2d { .. } | Layer::Flatten | Layer::GlobalAvgPool => {}
+            }
+        }
+        Ok(found)
     }
 
     /// Layouts of the parameters with their names, in the order of the layers.

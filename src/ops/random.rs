@@ -9,6 +9,7 @@ pub fn threefry(key: [u32; 2], counter: [u32; 2]) -> [u32; 2] {
 /// [`threefry`] of the counters `[first, second]`, `[first + 1, second]` and so on, one a lane.
 ///
 /// Every line works on all lanes, which compilers turn into vector instructions.
+#[inline(always)]
 pub(super) fn threefry_lanes<const LANES: usize>(key: [u32; 2], first: u32, second: u32) -> [[u32; LANES]; 2] {
     const ROTATIONS: [[u32; 4]; 2] = [[13, 15, 26, 6], [17, 29, 16, 24]];
     let schedule = [key[0], key[1], 0x1bd1_1bda ^ key[0] ^ key[1]];

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::ops::adam::Adam;
 use crate::ops::sgd::Sgd;
 use crate::optim::{OptimizerConfig, Schedule};
+use crate::train::autotune::Autotune;
 
 /// Which optimiser updates the parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -62,6 +63,8 @@ pub struct TrainConfig {
     pub max_steps: Option<u64>,
     /// Write a line of metrics every so many steps; 0 writes lines of epochs only.
     pub log_every: u64,
+    /// How much is tried before kernels are chosen; `None` leaves it to the kind of device.
+    pub autotune: Option<Autotune>,
 }
 
 impl TrainConfig {
@@ -87,6 +90,7 @@ impl TrainConfig {
             limit_test: None,
             max_steps: None,
             log_every: 0,
+            autotune: None,
         };
         match arch {
             "ygnet" | "ygnet-final-relu" => {

@@ -84,7 +84,7 @@ pub fn evaluate(
 
 /// A network, without dropout, on batches of a data set; full ones are captured once and replayed.
 #[derive(Debug)]
-pub(super) struct Inference<'a> {
+pub(crate) struct Inference<'a> {
     network: &'a Network,
     images: &'a DeviceDataset,
     indices: Tensor,
@@ -92,13 +92,13 @@ pub(super) struct Inference<'a> {
 }
 
 impl<'a> Inference<'a> {
-    pub(super) fn new(network: &'a Network, images: &'a DeviceDataset, batch_size: usize) -> Result<Self> {
+    pub(crate) fn new(network: &'a Network, images: &'a DeviceDataset, batch_size: usize) -> Result<Self> {
         let indices = network.device().allocate(&[batch_size], DType::U32)?;
         Ok(Inference { network, images, indices, replay: Replay::default() })
     }
 
     /// The logits `[batch, classes]` of the images at `indices`, until the next call.
-    pub(super) fn logits(&mut self, indices: &[u32]) -> Result<Tensor> {
+    pub(crate) fn logits(&mut self, indices: &[u32]) -> Result<Tensor> {
         let forward = |batch: &Batch| -> Result<Tensor> {
             let tape = Tape::inference();
             Ok(self.network.forward(&tape, &tape.constant(&batch.images))?.tensor().clone())

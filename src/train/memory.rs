@@ -6,12 +6,13 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::gpu::GpuDevice;
 use crate::nn::{Architecture, Network};
+use crate::ops::conv2d::DeviceKind;
 use crate::optim::{Optimizer, OptimizerConfig};
 use crate::train::dataset::DeviceDataset;
 use crate::train::evaluate::Inference;
 use crate::train::stepper::Stepper;
 
-/// Bytes of device memory that training holds at its peak with batches of `batch` images, without the data set:
+/// Bytes that training holds on a kind of device at its peak with batches of `batch` images, without the data set:
 /// parameters, gradients, the optimiser's memory, and what a step keeps at a time.
 ///
 /// A step is run on a [`GpuDevice::rehearsal`], so that the figure comes from the code that runs it.
@@ -19,8 +20,13 @@ use crate::train::stepper::Stepper;
 /// # Errors
 /// [`Error::Setting`] if a tensor of this batch has more elements than kernels can count; [`Error::Shape`] if the
 /// architecture's layers do not fit together.
-pub fn training_bytes(architecture: &Architecture, optimizer: OptimizerConfig, batch: usize) -> Result<u64> {
-    rehearse(architecture, batch, |network, images| {
+pub fn training_bytes(
+    kind: DeviceKind,
+    architecture: &Architecture,
+    optimizer: OptimizerConfig,
+    batch: usize,
+) -> Result<u64> {
+    rehearse(kind, architecture, batch, |network, images| {
         let optimizer = Optimizer::new(optimizer, network.device(), network.parameters())?;
         Stepper::new(network, images, optimizer, 0, true)?.step(&vec![0; batch], 0.0)
     })
@@ -31,14 +37,15 @@ pub fn training_bytes(architecture: &Architecture, optimizer: OptimizerConfig, b
 ///
 /// # Errors
 /// As for [`training_bytes`].
-pub fn inference_bytes(architecture: &Architecture, batch: usize) -> Result<u64> {
-    rehearse(architecture, batch, |network, images| {
+pub fn inference_bytes(kind: DeviceKind, architecture: &Architecture, batch: usize) -> Result<u64> {
+    rehearse(kind, architecture, batch, |network, images| {
         Inference::new(network, images, batch)?.logits(&vec![0; batch]).map(|_| ())
     })
 }
 
 /// The most bytes in use while `work` runs on a network and a data set of one image, which is not counted.
 fn rehearse(
+    kind: DeviceKind,
     architecture: &Architecture,
     batch: usize,
     work: impl FnOnce(&Network, &DeviceDataset) -> Result<()>,
@@ -52,7 +59,8 @@ fn rehearse(
     if i32::try_from(elements).is_err() {
         return Err(too_large(Error::shape("batch", format!("{elements} elements are too many"))));
     }
-    let gpu = GpuDevice::rehearsal()?;
+    // The CPU keeps what a GPU does: it needs no memory for the tiles of convolutions.
+    let gpu = GpuDevice::rehearsal(kind == DeviceKind::SoftwareGpu)?;
     let device = Device::Gpu(gpu.clone());
     let image = Dataset::new(vec![0; IMAGE_BYTES], vec![0], vec!["one".into(), "two".into()])?;
     let images = DeviceDataset::new(&device, &image, architecture.preprocessing.normalisation())?;
@@ -93,10 +101,10 @@ mod tests {
     #[test]
     fn memory_grows_with_the_batch() {
         let lenet5 = Architecture::by_name("lenet5", 10).unwrap();
-        let [one, two] = [1000, 2000].map(|batch| inference_bytes(&lenet5, batch).unwrap());
+        let [one, two] = [1000, 2000].map(|batch| inference_bytes(DeviceKind::Gpu, &lenet5, batch).unwrap());
         assert!((1.8..2.0).contains(&(two as f64 / one as f64)), "{one}, {two}");
         for batch in [500_000, usize::MAX] {
-            let message = inference_bytes(&lenet5, batch).unwrap_err().to_string();
+            let message = inference_bytes(DeviceKind::Gpu, &lenet5, batch).unwrap_err().to_string();
             assert!(message.contains("are too many"), "{message}");
         }
     }

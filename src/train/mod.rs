@@ -1,5 +1,6 @@
 //! Training and evaluation: the loop, the recipes, and what is written into the run folder.
 
+mod autotune;
 mod config;
 mod dataset;
 mod evaluate;
@@ -8,8 +9,10 @@ mod run_folder;
 mod stepper;
 mod trainer;
 
+pub use autotune::{Autotune, Tuning, autotune, default_cache};
 pub use config::{Optimization, TrainConfig};
 pub use dataset::DeviceDataset;
+pub(crate) use evaluate::Inference;
 pub use evaluate::{Evaluation, evaluate};
 pub use memory::{check_memory, inference_bytes, training_bytes};
 pub use run_folder::RunFolder;

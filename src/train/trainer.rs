@@ -8,9 +8,11 @@ use crate::data::{Dataset, Splits};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::nn::{Architecture, Network};
+use crate::ops::conv2d::DeviceKind;
 use crate::ops::random::RandomStream;
 use crate::optim::Optimizer;
 use crate::train::TrainConfig;
+use crate::train::autotune::{Autotune, Tuning, autotune, default_cache};
 use crate::train::dataset::DeviceDataset;
 use crate::train::evaluate::evaluate;
 use crate::train::memory::{check_memory, training_bytes};
@@ -71,6 +73,8 @@ pub struct EpochMetrics {
 
 /// Hears how the run goes. `stepped` and `tested` are called often: they must be quick.
 pub trait Observer {
+    /// The kernels of a convolution were chosen.
+    fn tuned(&mut self, _tuning: &Tuning) {}
     /// Training begins.
     fn started(&mut self, _start: &Start<'_>) {}
     /// Steps were done.
@@ -141,13 +145,17 @@ pub fn train(
         architecture.preprocessing = weights.architecture(Some(&config.arch))?.preprocessing;
     }
     let batch = config.batch_size.min(train_set.len());
-    let needed = training_bytes(&architecture, config.optimizer_config(), batch)?;
+    let needed = training_bytes(DeviceKind::of(device), &architecture, config.optimizer_config(), batch)?;
     check_memory(device, needed, format!("training {} with batches of {batch} images", config.arch))?;
     if out.exists() {
         return Err(Error::RunFolderExists(out.to_owned()));
     }
     let normalisation = architecture.preprocessing.normalisation();
-    let network = Network::new(architecture, device, config.seed)?;
+    let mode = config.autotune.unwrap_or_else(|| Autotune::usual(device));
+    let cache = default_cache();
+    let plans = autotune(device, &architecture, batch, true, mode, cache.as_deref(), &mut |t| observer.tuned(t))?;
+    let mut network = Network::new(architecture, device, config.seed)?;
+    network.set_plans(plans);
     if let Some(weights) = &weights {
         weights.load_into(&network)?;
     }

@@ -32,14 +32,22 @@ pub const TOLERANCE: f64 = 4e-6;
 /// Error that is let pass whatever the magnitude: below this, floats lose digits.
 const FLOOR: f64 = 1e-37;
 
-/// Compares all elements.
+/// The same where Winograd's F(4×4, 3×3) may compute: its transforms multiply by up to 8 and subtract what is nearly equal.
+pub const WINOGRAD_4_TOLERANCE: f64 = 1.6e-5;
+
+/// Compares all elements, within [`TOLERANCE`].
 pub fn compare(what: &str, actual: &[f32], expected: &[Conditioned]) -> Outcome {
+    compare_within(TOLERANCE, what, actual, expected)
+}
+
+/// Compares all elements.
+pub fn compare_within(tolerance: f64, what: &str, actual: &[f32], expected: &[Conditioned]) -> Outcome {
     if actual.len() != expected.len() {
         return Err(Failed::from(format!("{what}: {} elements, expected {}", actual.len(), expected.len())));
     }
     for (i, (&actual, expected)) in actual.iter().zip(expected).enumerate() {
         let error = (f64::from(actual) - expected.value).abs();
-        if error.is_nan() || error > TOLERANCE * expected.magnitude + FLOOR {
+        if error.is_nan() || error > tolerance * expected.magnitude + FLOOR {
             let Conditioned { value, magnitude } = expected;
             return Err(Failed::from(format!(
                 "{what}: element {i} is {actual}, expected {value} (error {error:e} of magnitude {magnitude})"

@@ -9,6 +9,8 @@ mod compare;
 mod gradients;
 mod oracle;
 mod shaders;
+#[path = "../common/variants.rs"]
+mod variants;
 
 use std::sync::LazyLock;
 

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::Adam;
+use crate::cpu::vectorized;
 use crate::ops::StepState;
 
 /// Elements that one task handles.
@@ -26,16 +27,21 @@ pub(super) fn adam_step(
         .zip(second_moment.par_chunks_mut(CHUNK))
         .zip(gradient.par_chunks(CHUNK))
         .for_each(|(((parameter, first), second), gradient)| {
-            for (((p, m), v), &gradient) in parameter.iter_mut().zip(first).zip(second).zip(gradient) {
-                let mut g = gradient;
-                if adam.decoupled {
-                    *p *= 1.0 - state.learning_rate * adam.weight_decay;
-                } else {
-                    g += adam.weight_decay * *p;
-                }
-                *m += one_minus_beta1 * (g - *m);
-                *v = beta2 * *v + one_minus_beta2 * g * g;
-                *p -= rate * (*m / (v.sqrt() / root_correction + adam.epsilon));
-            }
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (((p, m), v), &gradient) in parameter.iter_mut().zip(first).zip(second).zip(gradient) {
+                        let mut g = gradient;
+                        if adam.decoupled {
+                            *p *= 1.0 - state.learning_rate * adam.weight_decay;
+                        } else {
+                            g += adam.weight_decay * *p;
+                        }
+                        *m += one_minus_beta1 * (g - *m);
+                        *v = beta2 * *v + one_minus_beta2 * g * g;
+                        *p -= rate * (*m / (v.sqrt() / root_correction + adam.epsilon));
+                    }
+                },
+            );
         });
 }

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::{Conv2dGeometry, Splits};
+use crate::cpu::vectorized;
 
 /// Rows of patches gathered at a time.
 const TILE_ROWS: usize = 128;
@@ -100,26 +101,61 @@ impl Window {
                 let line = self
                     .source(y, ky, self.pad_top, self.source_h)
                     .map(|source_y| (image * self.source_h + source_y) * self.source_w);
-                for (kx, tap) in taps.chunks_exact_mut(self.channels).enumerate() {
-                    match line.zip(self.source(x, kx, self.pad_left, self.source_w)) {
-                        Some((line, source_x)) => {
-                            let start = (line + source_x) * self.channels;
-                            tap.copy_from_slice(&source[start..start + self.channels]);
-                        }
-                        None => tap.fill(0.0),
-                    }
+                match (line, self.taps) {
+                    (None, _) => taps.fill(0.0),
+                    (Some(line), Taps::Forward) => self.forward_line(line, x, source, taps),
+                    (Some(line), Taps::Backward) => self.backward_line(line, x, source, taps),
                 }
             }
         }
         buffer
+    }
+
+    /// One line of a window: neighbouring pixels, which lie behind one another.
+    fn forward_line(&self, line: usize, x: usize, source: &[f32], taps: &mut [f32]) {
+        let (left, channels) = (x * self.stride, self.channels);
+        let first = self.pad_left.saturating_sub(left).min(self.kernel_w);
+        let end = (self.source_w + self.pad_left).saturating_sub(left).clamp(first, self.kernel_w);
+        let (before, rest) = taps.split_at_mut(first * channels);
+        let (inside, after) = rest.split_at_mut((end - first) * channels);
+        before.fill(0.0);
+        if first < end {
+            let start = (line + left + first - self.pad_left) * channels;
+            inside.copy_from_slice(&source[start..start + inside.len()]);
+        }
+        after.fill(0.0);
+    }
+
+    /// One line of the windows that used a pixel.
+    fn backward_line(&self, line: usize, x: usize, source: &[f32], taps: &mut [f32]) {
+        for (kx, tap) in taps.chunks_exact_mut(self.channels).enumerate() {
+            match self.source(x, kx, self.pad_left, self.source_w) {
+                Some(source_x) => {
+                    let start = (line + source_x) * self.channels;
+                    tap.copy_from_slice(&source[start..start + self.channels]);
+                }
+                None => tap.fill(0.0),
+            }
+        }
     }
 }
 
 /// Products that are summed in one go: longer sums are added up in blocks, which rounds less.
 const SUM_BLOCK: usize = 256;
 
-/// `dst (m × n) += lhs (m × k) · rhs (k × n)`, all row-major; `lhs` may be given transposed (k × m).
-fn gemm_accumulate(m: usize, n: usize, k: usize, dst: &mut [f32], lhs: &[f32], lhs_transposed: bool, rhs: &[f32]) {
+/// `dst (m × n) = lhs (m × k) · rhs (k × n)`, all row-major, or `dst +=` if `accumulate`; `lhs` may be given transposed
+/// (k × m).
+#[expect(clippy::too_many_arguments, reason = "the usual arguments of a matrix product")]
+pub(super) fn gemm(
+    m: usize,
+    n: usize,
+    k: usize,
+    dst: &mut [f32],
+    accumulate: bool,
+    lhs: &[f32],
+    lhs_transposed: bool,
+    rhs: &[f32],
+) {
     assert!(dst.len() >= m * n && lhs.len() >= m * k && rhs.len() >= k * n);
     let (lhs_cs, lhs_rs) = if lhs_transposed { (m, 1) } else { (1, k) };
     for first in (0..k).step_by(SUM_BLOCK) {
@@ -133,7 +169,7 @@ fn gemm_accumulate(m: usize, n: usize, k: usize, dst: &mut [f32], lhs: &[f32], l
                 dst.as_mut_ptr(),
                 1,
                 n as isize,
-                true,
+                accumulate || first > 0,
                 lhs.as_ptr().add(first * lhs_cs),
                 lhs_cs as isize,
                 lhs_rs as isize,
@@ -151,33 +187,51 @@ fn gemm_accumulate(m: usize, n: usize, k: usize, dst: &mut [f32], lhs: &[f32], l
     }
 }
 
-/// What is done to a row of sums before and after the product.
-struct Epilogue<'a> {
-    bias: Option<&'a [f32]>,
-    relu: bool,
+/// Adds rows of `channels` values to `sums`.
+pub(super) fn add_rows(channels: usize, rows: &[f32], sums: &mut [f32]) {
+    vectorized(
+        #[inline(always)]
+        || {
+            for row in rows.chunks_exact(channels) {
+                sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum += value);
+            }
+        },
+    );
 }
 
-/// `target [rows, columns] = patches(source) · weight + bias`, then ReLU, over tiles of rows.
+/// Adds the bias to rows of `channels` sums, then takes the ReLU.
+pub(super) fn finish_rows(bias: Option<&[f32]>, relu: bool, channels: usize, sums: &mut [f32]) {
+    // Not `max`, which would hide a NaN.
+    let rectified = |v: f32| if relu && v < 0.0 { 0.0 } else { v };
+    vectorized(
+        #[inline(always)]
+        || match bias {
+            Some(bias) => {
+                for row in sums.chunks_exact_mut(channels) {
+                    row.iter_mut().zip(bias).for_each(|(v, b)| *v = rectified(*v + b));
+                }
+            }
+            None if relu => sums.iter_mut().for_each(|v| *v = rectified(*v)),
+            None => {}
+        },
+    );
+}
+
+/// `target [rows, columns] = patches(source) · weight + bias`, then ReLU if `relu`, over tiles of rows.
 fn implicit_gemm(
     window: &Window,
     columns: usize,
     source: &[f32],
     weight: &[f32],
-    epilogue: &Epilogue,
+    bias: Option<&[f32]>,
+    relu: bool,
     target: &mut [f32],
 ) {
     target.par_chunks_mut(TILE_ROWS * columns).enumerate().for_each_init(Vec::new, |buffer, (tile, sums)| {
-        match epilogue.bias {
-            Some(bias) => sums.chunks_exact_mut(columns).for_each(|row| row.copy_from_slice(bias)),
-            None => sums.fill(0.0),
-        }
         let rows = sums.len() / columns;
         let patches = window.patches(tile * TILE_ROWS, rows, source, buffer);
-        gemm_accumulate(rows, columns, window.products(), sums, patches, false, weight);
-        if epilogue.relu {
-            // Not `max`, which would hide a NaN.
-            sums.iter_mut().for_each(|v| *v = if *v < 0.0 { 0.0 } else { *v });
-        }
+        gemm(rows, columns, window.products(), sums, false, patches, false, weight);
+        finish_rows(bias, relu, columns, sums);
     });
 }
 
@@ -189,7 +243,7 @@ pub(super) fn conv2d_forward(
     bias: &[f32],
     output: &mut [f32],
 ) {
-    implicit_gemm(&Window::forward(g), g.out_c, input, weight, &Epilogue { bias: Some(bias), relu }, output);
+    implicit_gemm(&Window::forward(g), g.out_c, input, weight, Some(bias), relu, output);
 }
 
 pub(super) fn conv2d_backward_input(
@@ -198,8 +252,14 @@ pub(super) fn conv2d_backward_input(
     transposed_weight: &[f32],
     d_input: &mut [f32],
 ) {
-    let epilogue = Epilogue { bias: None, relu: false };
-    implicit_gemm(&Window::backward(g), g.in_c, d_output, transposed_weight, &epilogue, d_input);
+    match g.turned() {
+        Some(turned) => {
+            // The taps in reverse make it a convolution, whose patches are copied line by line.
+            let taps: Vec<&[f32]> = transposed_weight.chunks_exact(g.in_c * g.out_c).rev().collect();
+            implicit_gemm(&Window::forward(&turned), g.in_c, d_output, &taps.concat(), None, false, d_input);
+        }
+        None => implicit_gemm(&Window::backward(g), g.in_c, d_output, transposed_weight, None, false, d_input),
+    }
 }
 
 pub(super) fn conv2d_transpose_weight(g: &Conv2dGeometry, weight: &[f32], transposed: &mut [f32]) {
@@ -224,18 +284,16 @@ pub(super) fn conv2d_backward_weight(
     let products = g.products();
     let share = (products + 1) * g.out_c;
     partial.par_chunks_exact_mut(share).enumerate().for_each_init(Vec::new, |buffer, (split, sums)| {
-        sums.fill(0.0);
         let (weights, biases) = sums.split_at_mut(products * g.out_c);
+        biases.fill(0.0);
         let first = split * splits.lines_per_split * g.out_w;
         let end = ((split + 1) * splits.lines_per_split).min(splits.lines) * g.out_w;
         for first_row in (first..end).step_by(TILE_ROWS) {
             let rows = TILE_ROWS.min(end - first_row);
             let cotangents = &d_output[first_row * g.out_c..(first_row + rows) * g.out_c];
             let patches = window.patches(first_row, rows, input, buffer);
-            gemm_accumulate(products, g.out_c, rows, weights, patches, true, cotangents);
-            for row in cotangents.chunks_exact(g.out_c) {
-                biases.iter_mut().zip(row).for_each(|(sum, &value)| *sum += value);
-            }
+            gemm(products, g.out_c, rows, weights, first_row > first, patches, true, cotangents);
+            add_rows(g.out_c, cotangents, biases);
         }
     });
 }
@@ -245,9 +303,14 @@ pub(super) fn split_k_reduce(splits: usize, count: usize, first: usize, partial:
     target.par_chunks_mut(4096).enumerate().for_each(|(chunk, target)| {
         let first = first + chunk * 4096;
         target.fill(0.0);
-        for split in 0..splits {
-            let start = split * count + first;
-            target.iter_mut().zip(&partial[start..]).for_each(|(sum, &value)| *sum += value);
-        }
+        vectorized(
+            #[inline(always)]
+            || {
+                for split in 0..splits {
+                    let start = split * count + first;
+                    target.iter_mut().zip(&partial[start..]).for_each(|(sum, &value)| *sum += value);
+                }
+            },
+        );
     });
 }

@@ -1,23 +1,57 @@
 //! Launchers of the convolution kernels.
 
+use super::plan::Tiling;
 use super::{Conv2dGeometry, Splits};
 use crate::error::Result;
 use crate::gpu::{GpuBuffer, GpuDevice, Launch, ShaderVariant};
 use crate::ops::{as_u32, launch_elementwise};
 
-/// Rows of the product that one invocation keeps in registers.
-const ROWS: usize = 8;
-/// Columns of the product that one invocation keeps in registers, a multiple of 4.
-const COLUMNS_PER_LANE: usize = 8;
-/// Most invocations of a workgroup.
+/// Most invocations of a workgroup that stages nothing.
 const MOST_LANES: usize = 64;
+/// Sums of an invocation of a workgroup that stages its operands.
+const STAGED_SUMS: usize = 64;
 
-/// Invocations of a workgroup: no more than there is work for, so that small batches do not idle.
-fn lanes(rows: usize) -> usize {
-    rows.div_ceil(ROWS).next_power_of_two().clamp(8, MOST_LANES)
+/// The tiles of one matrix product.
+pub(super) struct Tiles {
+    tiling: Tiling,
+    lanes: usize,
 }
 
-fn constants(g: &Conv2dGeometry, lanes: usize, own: &[(&'static str, usize)]) -> Vec<(&'static str, u32)> {
+impl Tiles {
+    /// Tiles for a product of `rows` rows.
+    pub(super) fn new(tiling: Tiling, rows: usize) -> Self {
+        let lanes = match tiling {
+            // No more than there is work for, so that small batches do not idle.
+            Tiling::Direct { rows: own, .. } => rows.div_ceil(own).next_power_of_two().clamp(8, MOST_LANES),
+            Tiling::Staged { rows, columns } => rows * columns / STAGED_SUMS,
+        };
+        Tiles { tiling, lanes }
+    }
+
+    /// What the shaders must know of them.
+    pub(super) fn constants(&self) -> Vec<(&'static str, u32)> {
+        let lanes = ("LANES", self.lanes as u32);
+        match self.tiling {
+            Tiling::Direct { rows, columns } => {
+                vec![("STAGED", 0), lanes, ("ROWS", rows as u32), ("COLUMNS_PER_LANE", columns as u32)]
+            }
+            Tiling::Staged { rows, columns } => {
+                vec![("STAGED", 1), lanes, ("TILE_ROWS", rows as u32), ("TILE_COLUMNS", columns as u32)]
+            }
+        }
+    }
+
+    /// How many cover a product.
+    pub(super) fn count(&self, rows: usize, columns: usize) -> u64 {
+        let (tile_rows, tile_columns) = match self.tiling {
+            Tiling::Direct { rows, columns } => (self.lanes * rows, columns),
+            Tiling::Staged { rows, columns } => (rows, columns),
+        };
+        rows.div_ceil(tile_rows) as u64 * columns.div_ceil(tile_columns) as u64
+    }
+}
+
+fn constants(g: &Conv2dGeometry, tiles: &Tiles, own: &[(&'static str, usize)]) -> Vec<(&'static str, u32)> {
     let shared = [
         ("KERNEL_H", g.kernel_h),
         ("KERNEL_W", g.kernel_w),
@@ -28,20 +62,15 @@ fn constants(g: &Conv2dGeometry, lanes: usize, own: &[(&'static str, usize)]) ->
         ("IN_W", g.in_w),
         ("OUT_H", g.out_h),
         ("OUT_W", g.out_w),
-        ("ROWS", ROWS),
-        ("COLUMNS_PER_LANE", COLUMNS_PER_LANE),
-        ("LANES", lanes),
     ];
-    shared.iter().chain(own).map(|&(name, value)| (name, value as u32)).collect()
+    shared.iter().chain(own).map(|&(name, value)| (name, value as u32)).chain(tiles.constants()).collect()
 }
 
-fn tiles(rows: usize, columns: usize, lanes: usize) -> u64 {
-    rows.div_ceil(lanes * ROWS) as u64 * columns.div_ceil(COLUMNS_PER_LANE) as u64
-}
-
+#[expect(clippy::too_many_arguments, reason = "what the kernel binds, and how it is cut up")]
 pub(super) fn conv2d_forward(
     gpu: &GpuDevice,
     g: &Conv2dGeometry,
+    tiling: Tiling,
     relu: bool,
     input: &GpuBuffer,
     weight: &GpuBuffer,
@@ -49,31 +78,32 @@ pub(super) fn conv2d_forward(
     output: &GpuBuffer,
 ) -> Result<()> {
     let rows = g.out_pixels();
-    let lanes = lanes(rows);
+    let tiles = Tiles::new(tiling, rows);
     let own = [("CHANNELS", g.in_c), ("COLUMNS", g.out_c), ("RELU", usize::from(relu))];
     Ok(gpu.record(&Launch {
-        variant: ShaderVariant::new("conv2d_forward", &constants(g, lanes, &own)),
+        variant: ShaderVariant::new("conv2d_forward", &constants(g, &tiles, &own)),
         uniform: bytemuck::bytes_of(&as_u32("conv2d_forward", rows)?),
         buffers: &[input, weight, bias, output],
-        workgroups: tiles(rows, g.out_c, lanes),
+        workgroups: tiles.count(rows, g.out_c),
     })?)
 }
 
 pub(super) fn conv2d_backward_input(
     gpu: &GpuDevice,
     g: &Conv2dGeometry,
+    tiling: Tiling,
     d_output: &GpuBuffer,
     transposed_weight: &GpuBuffer,
     d_input: &GpuBuffer,
 ) -> Result<()> {
     let rows = g.batch * g.in_h * g.in_w;
-    let lanes = lanes(rows);
+    let tiles = Tiles::new(tiling, rows);
     let own = [("CHANNELS", g.out_c), ("COLUMNS", g.in_c)];
     Ok(gpu.record(&Launch {
-        variant: ShaderVariant::new("conv2d_backward_input", &constants(g, lanes, &own)),
+        variant: ShaderVariant::new("conv2d_backward_input", &constants(g, &tiles, &own)),
         uniform: bytemuck::bytes_of(&as_u32("conv2d_backward_input", rows)?),
         buffers: &[d_output, transposed_weight, d_input],
-        workgroups: tiles(rows, g.in_c, lanes),
+        workgroups: tiles.count(rows, g.in_c),
     })?)
 }
 
@@ -93,6 +123,22 @@ pub(super) fn conv2d_transpose_weight(
 pub(super) fn conv2d_backward_weight(
     gpu: &GpuDevice,
     g: &Conv2dGeometry,
+    tiling: Tiling,
+    splits: Splits,
+    input: &GpuBuffer,
+    d_output: &GpuBuffer,
+    partial: &GpuBuffer,
+) -> Result<()> {
+    contraction_launch(gpu, g, tiling, 1, splits, input, d_output, partial)
+}
+
+/// Launches `conv2d_backward_weight` for `matrices` products whose operands lie behind one another as images.
+#[expect(clippy::too_many_arguments, reason = "what the kernel binds, and how it is cut up")]
+pub(super) fn contraction_launch(
+    gpu: &GpuDevice,
+    g: &Conv2dGeometry,
+    tiling: Tiling,
+    matrices: usize,
     splits: Splits,
     input: &GpuBuffer,
     d_output: &GpuBuffer,
@@ -101,13 +147,13 @@ pub(super) fn conv2d_backward_weight(
     const OP: &str = "conv2d_backward_weight";
     // One row more than there are weights: the bias.
     let rows = g.products() + 1;
-    let lanes = lanes(rows);
-    let own = [("IN_C", g.in_c), ("OUT_C", g.out_c)];
+    let tiles = Tiles::new(tiling, rows);
+    let own = [("IN_C", g.in_c), ("OUT_C", g.out_c), ("MATRICES", matrices)];
     Ok(gpu.record(&Launch {
-        variant: ShaderVariant::new(OP, &constants(g, lanes, &own)),
+        variant: ShaderVariant::new(OP, &constants(g, &tiles, &own)),
         uniform: bytemuck::cast_slice(&[as_u32(OP, splits.lines)?, as_u32(OP, splits.lines_per_split)?]),
         buffers: &[input, d_output, partial],
-        workgroups: splits.count as u64 * tiles(rows, g.out_c, lanes),
+        workgroups: (splits.count * matrices) as u64 * tiles.count(rows, g.out_c),
     })?)
 }
 

@@ -2,6 +2,15 @@
 
 mod cpu;
 mod gpu;
+mod plan;
+pub mod tune;
+mod winograd;
+
+pub use plan::{Algorithm, DeviceKind, Direction, Plan, Plans, Tiling, UnknownPlan};
+
+use std::rc::Rc;
+
+use winograd::WinogradGeometry;
 
 use super::{Backward, Wanted, common_device, expect, relu};
 use crate::device::Device;
@@ -115,6 +124,23 @@ impl Conv2dGeometry {
         [self.kernel_h, self.kernel_w, self.in_c, self.out_c]
     }
 
+    /// The convolution that makes the input's cotangent from the output's, with the weight transposed and its taps taken
+    /// in reverse; `None` if the stride or the padding does not allow it.
+    fn turned(&self) -> Option<Self> {
+        Some(Conv2dGeometry {
+            in_h: self.out_h,
+            in_w: self.out_w,
+            in_c: self.out_c,
+            out_h: self.in_h,
+            out_w: self.in_w,
+            out_c: self.in_c,
+            pad_top: (self.kernel_h - 1).checked_sub(self.pad_top)?,
+            pad_left: (self.kernel_w - 1).checked_sub(self.pad_left)?,
+            ..*self
+        })
+        .filter(|_| self.stride == 1)
+    }
+
     /// Products that one output element sums.
     pub fn products(&self) -> usize {
         self.kernel_h * self.kernel_w * self.in_c
@@ -168,12 +194,36 @@ pub fn forward(
     weight: &Tensor,
     bias: &Tensor,
 ) -> Result<Tensor> {
+    forward_by(
+        Plan::usual(DeviceKind::of(input.device()), Direction::Forward, geometry),
+        geometry,
+        relu,
+        input,
+        weight,
+        bias,
+    )
+}
+
+/// Like [`forward`], computed as `plan` says.
+pub fn forward_by(
+    plan: Plan,
+    geometry: &Conv2dGeometry,
+    relu: bool,
+    input: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+) -> Result<Tensor> {
     const OP: &str = "conv2d_forward";
     let device = common_device(OP, &[input, weight, bias])?;
     expect(OP, "input", input, &geometry.input_shape(), DType::F32)?;
     expect(OP, "weight", weight, &geometry.weight_shape(), DType::F32)?;
     expect(OP, "bias", bias, &[geometry.out_c], DType::F32)?;
     let output = device.empty(&geometry.output_shape())?;
+    if let Algorithm::Winograd { outputs } = plan.algorithm {
+        let w = WinogradGeometry::new(geometry, outputs)?;
+        winograd::forward(&w, plan.tiling, relu, false, input, weight, Some(bias), &output)?;
+        return Ok(output);
+    }
     match device {
         Device::Cpu(_) => cpu::conv2d_forward(
             geometry,
@@ -184,7 +234,8 @@ pub fn forward(
             &mut output.cpu(OP)?.write(),
         ),
         Device::Gpu(gpu) => {
-            gpu::conv2d_forward(gpu, geometry, relu, input.gpu(OP)?, weight.gpu(OP)?, bias.gpu(OP)?, output.gpu(OP)?)?
+            let (input, weight, bias) = (input.gpu(OP)?, weight.gpu(OP)?, bias.gpu(OP)?);
+            gpu::conv2d_forward(gpu, geometry, plan.tiling, relu, input, weight, bias, output.gpu(OP)?)?;
         }
     }
     Ok(output)
@@ -192,9 +243,22 @@ pub fn forward(
 
 /// Cotangent of the input, from that of the output before its ReLU.
 pub fn backward_input(geometry: &Conv2dGeometry, d_output: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let plan = Plan::usual(DeviceKind::of(d_output.device()), Direction::BackwardInput, geometry);
+    backward_input_by(plan, geometry, d_output, weight)
+}
+
+/// Like [`backward_input`], computed as `plan` says.
+pub fn backward_input_by(plan: Plan, geometry: &Conv2dGeometry, d_output: &Tensor, weight: &Tensor) -> Result<Tensor> {
     const OP: &str = "conv2d_backward_input";
     let device = common_device(OP, &[d_output, weight])?;
     expect(OP, "d_output", d_output, &geometry.output_shape(), DType::F32)?;
+    expect(OP, "weight", weight, &geometry.weight_shape(), DType::F32)?;
+    if let Algorithm::Winograd { outputs } = plan.algorithm {
+        let d_input = device.empty(&geometry.input_shape())?;
+        let w = WinogradGeometry::turned(geometry, outputs)?;
+        winograd::forward(&w, plan.tiling, false, true, d_output, weight, None, &d_input)?;
+        return Ok(d_input);
+    }
     let transposed = transpose_weight(geometry, weight)?;
     let d_input = device.empty(&geometry.input_shape())?;
     match device {
@@ -205,7 +269,8 @@ pub fn backward_input(geometry: &Conv2dGeometry, d_output: &Tensor, weight: &Ten
             &mut d_input.cpu(OP)?.write(),
         ),
         Device::Gpu(gpu) => {
-            gpu::conv2d_backward_input(gpu, geometry, d_output.gpu(OP)?, transposed.gpu(OP)?, d_input.gpu(OP)?)?
+            let (d_output, transposed) = (d_output.gpu(OP)?, transposed.gpu(OP)?);
+            gpu::conv2d_backward_input(gpu, geometry, plan.tiling, d_output, transposed, d_input.gpu(OP)?)?;
         }
     }
     Ok(d_input)
@@ -230,12 +295,15 @@ pub fn transpose_weight(geometry: &Conv2dGeometry, weight: &Tensor) -> Result<Te
 pub fn backward_weight(geometry: &Conv2dGeometry, input: &Tensor, d_output: &Tensor) -> Result<(Tensor, Tensor)> {
     let d_weight = input.device().empty(&geometry.weight_shape())?;
     let d_bias = input.device().empty(&[geometry.out_c])?;
-    backward_weight_into(geometry, input, d_output, &d_weight, &d_bias)?;
+    let plan = Plan::usual(DeviceKind::of(input.device()), Direction::BackwardWeight, geometry);
+    backward_weight_by(plan, geometry, input, d_output, &d_weight, &d_bias)?;
     Ok((d_weight, d_bias))
 }
 
-/// Like [`backward_weight`], into `d_weight [kernel_h, kernel_w, in_c, out_c]` and `d_bias [out_c]`.
-pub fn backward_weight_into(
+/// Like [`backward_weight`], computed as `plan` says, into `d_weight [kernel_h, kernel_w, in_c, out_c]` and
+/// `d_bias [out_c]`.
+pub fn backward_weight_by(
+    plan: Plan,
     geometry: &Conv2dGeometry,
     input: &Tensor,
     d_output: &Tensor,
@@ -246,6 +314,12 @@ pub fn backward_weight_into(
     let device = common_device(OP, &[input, d_output])?;
     expect(OP, "input", input, &geometry.input_shape(), DType::F32)?;
     expect(OP, "d_output", d_output, &geometry.output_shape(), DType::F32)?;
+    expect(OP, "d_weight", d_weight, &geometry.weight_shape(), DType::F32)?;
+    expect(OP, "d_bias", d_bias, &[geometry.out_c], DType::F32)?;
+    if let Algorithm::Winograd { outputs } = plan.algorithm {
+        let w = WinogradGeometry::new(geometry, outputs)?;
+        return winograd::backward_weight(&w, plan.tiling, input, d_output, d_weight, d_bias);
+    }
     let splits = geometry.splits();
     let partial = device.empty(&geometry.partial_sums_shape())?;
     match device {
@@ -257,10 +331,10 @@ pub fn backward_weight_into(
             &mut partial.cpu(OP)?.write(),
         ),
         Device::Gpu(gpu) => {
-            gpu::conv2d_backward_weight(gpu, geometry, splits, input.gpu(OP)?, d_output.gpu(OP)?, partial.gpu(OP)?)?
+            let (input, d_output) = (input.gpu(OP)?, d_output.gpu(OP)?);
+            gpu::conv2d_backward_weight(gpu, geometry, plan.tiling, splits, input, d_output, partial.gpu(OP)?)?;
         }
     }
-    expect(OP, "d_weight", d_weight, &geometry.weight_shape(), DType::F32)?;
     split_k_reduce_into(&partial, d_weight, d_bias)
 }
 
@@ -306,6 +380,8 @@ pub fn split_k_reduce_into(partial: &Tensor, d_weight: &Tensor, d_bias: &Tensor)
 pub struct Conv2dBackward {
     /// Geometry of the forward call.
     pub geometry: Conv2dGeometry,
+    /// How the gradients shall be computed.
+    pub plans: Rc<Plans>,
     /// The input, if weight or bias wants a gradient.
     pub input: Option<Tensor>,
     /// The weight, if the input wants a cotangent.
@@ -314,19 +390,29 @@ pub struct Conv2dBackward {
     pub relu_output: Option<Tensor>,
 }
 
+impl Conv2dBackward {
+    fn plan(&self, device: &Device, direction: Direction) -> Plan {
+        self.plans.get(DeviceKind::of(device), direction, &self.geometry)
+    }
+}
+
 impl Backward for Conv2dBackward {
     fn backward(&self, cotangent: &Tensor, wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
         let before_relu = self.relu_output.as_ref().map(|output| relu::backward(output, cotangent)).transpose()?;
         let cotangent = before_relu.as_ref().unwrap_or(cotangent);
         let d_input = match &self.weight {
-            Some(weight) if wanted[0].is_some() => Some(backward_input(&self.geometry, cotangent, weight)?),
+            Some(weight) if wanted[0].is_some() => {
+                let plan = self.plan(cotangent.device(), Direction::BackwardInput);
+                Some(backward_input_by(plan, &self.geometry, cotangent, weight)?)
+            }
             _ => None,
         };
         let (d_weight, d_bias) = match &self.input {
             Some(input) if wanted[1].is_some() || wanted[2].is_some() => {
                 let d_weight = wanted[1].place(input.device(), &self.geometry.weight_shape())?;
                 let d_bias = wanted[2].place(input.device(), &[self.geometry.out_c])?;
-                backward_weight_into(&self.geometry, input, cotangent, &d_weight, &d_bias)?;
+                let plan = self.plan(input.device(), Direction::BackwardWeight);
+                backward_weight_by(plan, &self.geometry, input, cotangent, &d_weight, &d_bias)?;
                 (Some(d_weight), Some(d_bias))
             }
             _ => (None, None),

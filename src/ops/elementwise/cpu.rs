@@ -2,6 +2,8 @@
 
 use rayon::prelude::*;
 
+use crate::cpu::vectorized;
+
 /// Elements that one task handles.
 const CHUNK: usize = 1 << 14;
 
@@ -11,12 +13,18 @@ pub(super) fn fill(value: f32, output: &mut [f32]) {
 
 pub(super) fn add(a: &[f32], b: &[f32], sum: &mut [f32]) {
     sum.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK)).zip(b.par_chunks(CHUNK)).for_each(|((sum, a), b)| {
-        sum.iter_mut().zip(a).zip(b).for_each(|((sum, a), b)| *sum = a + b);
+        vectorized(
+            #[inline(always)]
+            || sum.iter_mut().zip(a).zip(b).for_each(|((sum, a), b)| *sum = a + b),
+        );
     });
 }
 
 pub(super) fn scale(input: &[f32], factor: &[f32], output: &mut [f32]) {
     output.par_chunks_mut(CHUNK).zip(input.par_chunks(CHUNK)).for_each(|(output, input)| {
-        output.iter_mut().zip(input).for_each(|(output, input)| *output = factor[0] * input);
+        vectorized(
+            #[inline(always)]
+            || output.iter_mut().zip(input).for_each(|(output, input)| *output = factor[0] * input),
+        );
     });
 }

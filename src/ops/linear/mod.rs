@@ -1,6 +1,8 @@
 //! Fully connected layers: a 1×1 convolution of one-pixel images, run by the convolution kernels.
 
-use super::conv2d::{self, Conv2dBackward, Conv2dGeometry, Padding};
+use std::rc::Rc;
+
+use super::conv2d::{self, Conv2dBackward, Conv2dGeometry, DeviceKind, Direction, Padding, Plans};
 use super::{Backward, Wanted};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -18,11 +20,12 @@ pub fn geometry(input: &[usize], weight: &[usize]) -> Result<Conv2dGeometry> {
     }
 }
 
-/// `output = input · weight + bias`, then ReLU if `relu`: `[batch, out]`.
-pub fn forward(relu: bool, input: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+/// `output = input · weight + bias`, then ReLU if `relu`: `[batch, out]`; computed as `plans` say.
+pub fn forward(plans: &Plans, relu: bool, input: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let g = geometry(input.shape(), weight.shape())?;
     let (input, weight) = (input.reshape(&g.input_shape())?, weight.reshape(&g.weight_shape())?);
-    conv2d::forward(&g, relu, &input, &weight, bias)?.reshape(&[g.batch, g.out_c])
+    let plan = plans.get(DeviceKind::of(input.device()), Direction::Forward, &g);
+    conv2d::forward_by(plan, &g, relu, &input, &weight, bias)?.reshape(&[g.batch, g.out_c])
 }
 
 /// The tape rule of [`forward`]; inputs are input, weight and bias.
@@ -35,6 +38,7 @@ impl LinearBackward {
     /// Keeps what the backward half needs: each as in [`Conv2dBackward`], in the shapes of [`forward`].
     pub fn new(
         geometry: Conv2dGeometry,
+        plans: Rc<Plans>,
         input: Option<&Tensor>,
         weight: Option<&Tensor>,
         relu_output: Option<&Tensor>,
@@ -43,6 +47,7 @@ impl LinearBackward {
         Ok(LinearBackward {
             convolution: Conv2dBackward {
                 geometry,
+                plans,
                 input: reshape(input, geometry.input_shape())?,
                 weight: reshape(weight, geometry.weight_shape())?,
                 relu_output: reshape(relu_output, geometry.output_shape())?,

@@ -2,21 +2,31 @@
 
 use rayon::prelude::*;
 
+use crate::cpu::vectorized;
+
 /// Elements that one task handles.
 const CHUNK: usize = 1 << 14;
 
 pub(super) fn relu_forward(input: &[f32], output: &mut [f32]) {
     output.par_chunks_mut(CHUNK).zip(input.par_chunks(CHUNK)).for_each(|(output, input)| {
-        output.iter_mut().zip(input).for_each(|(output, input)| *output = if *input < 0.0 { 0.0 } else { *input });
+        vectorized(
+            #[inline(always)]
+            || output.iter_mut().zip(input).for_each(|(out, input)| *out = if *input < 0.0 { 0.0 } else { *input }),
+        );
     });
 }
 
 pub(super) fn relu_backward(output: &[f32], d_output: &[f32], d_input: &mut [f32]) {
     d_input.par_chunks_mut(CHUNK).zip(output.par_chunks(CHUNK)).zip(d_output.par_chunks(CHUNK)).for_each(
         |((d_input, output), d_output)| {
-            for ((d_input, &output), &d_output) in d_input.iter_mut().zip(output).zip(d_output) {
-                *d_input = if output > 0.0 { d_output } else { 0.0 };
-            }
+            vectorized(
+                #[inline(always)]
+                || {
+                    for ((d_input, &output), &d_output) in d_input.iter_mut().zip(output).zip(d_output) {
+                        *d_input = if output > 0.0 { d_output } else { 0.0 };
+                    }
+                },
+            );
         },
     );
 }

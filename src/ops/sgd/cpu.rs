@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::Sgd;
+use crate::cpu::vectorized;
 use crate::ops::StepState;
 
 /// Elements that one task handles.
@@ -11,12 +12,17 @@ const CHUNK: usize = 1 << 14;
 pub(super) fn sgd_step(sgd: Sgd, state: &StepState, gradient: &[f32], parameter: &mut [f32], velocity: &mut [f32]) {
     parameter.par_chunks_mut(CHUNK).zip(velocity.par_chunks_mut(CHUNK)).zip(gradient.par_chunks(CHUNK)).for_each(
         |((parameter, velocity), gradient)| {
-            for ((parameter, velocity), gradient) in parameter.iter_mut().zip(velocity).zip(gradient) {
-                let g = gradient + sgd.weight_decay * *parameter;
-                *velocity = sgd.momentum * *velocity + g;
-                let direction = if sgd.nesterov { g + sgd.momentum * *velocity } else { *velocity };
-                *parameter -= state.learning_rate * direction;
-            }
+            vectorized(
+                #[inline(always)]
+                || {
+                    for ((parameter, velocity), gradient) in parameter.iter_mut().zip(velocity).zip(gradient) {
+                        let g = gradient + sgd.weight_decay * *parameter;
+                        *velocity = sgd.momentum * *velocity + g;
+                        let direction = if sgd.nesterov { g + sgd.momentum * *velocity } else { *velocity };
+                        *parameter -= state.learning_rate * direction;
+                    }
+                },
+            );
         },
     );
 }

@@ -1,0 +1,23 @@
+// The product that a convolution and the cotangent of its input are: an implicit GEMM
+//
+//     target[row, column] = Σ over taps t and channels c of source[pixel(row, t), c] · weight[t, c, column]
+//
+// with M = rows (pixels of the target), N = COLUMNS (its channels), K = KERNEL_H · KERNEL_W · CHANNELS. The matrix of
+// patches is never stored. With MATRICES > 1 so many products lie behind one another in all three operands.
+// The including shader defines
+//     Origin, origin(row) -> Origin          where a target pixel's window lies
+//     tap_start(origin, ky, kx) -> i32       first element of the source pixel under a tap, or -1 outside the image
+//     first_sum(column) -> vec4<f32>         the sums' first value for four columns
+//     finish(sum) -> vec4<f32>               what happens to the sums at the end
+//     blocked (a template's variable)        whether sums are added up in blocks of 96 channels, which rounds less
+const CHANNELS = {{ CHANNELS }}u;
+const COLUMNS = {{ COLUMNS }}u;
+const K = {{ KERNEL_H * KERNEL_W * CHANNELS }}u;
+
+{% include "shared/product_memory.wgsl" %}
+
+{% if STAGED %}
+{% include "shared/product_staged.wgsl" %}
+{% else %}
+{% include "shared/product_direct.wgsl" %}
+{% endif %}

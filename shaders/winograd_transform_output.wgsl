@@ -1,0 +1,64 @@
+// winograd_transform_output: outputs Aᵀ · m · A of every tile m of products, for Winograd's F(OUTPUTS², 3×3), with bias
+// and ReLU if BIAS and RELU say so.
+//
+// products [(OUTPUTS + 2)², tiles, channels], bias [channels], output [N, height, width, channels].
+// One invocation a tile and channel; ⌈tiles · channels / 256⌉ workgroups. Sizes are uniforms, so that layers share a
+// pipeline.
+{% from "shared/winograd.wgsl" import output_2, output_4, tile_transform %}
+{% set matrix = output_2 if OUTPUTS == 2 else output_4 %}
+struct Params {
+    // Tiles of all images, those in a row of an image, and the rows of an image.
+    tiles: u32,
+    tiles_w: u32,
+    tiles_h: u32,
+    channels: u32,
+    height: u32,
+    width: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> products: array<f32>;
+@group(0) @binding(2) var<storage, read_write> output: array<f32>;
+{% if BIAS %}
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+{% endif %}
+
+{% include "shared/workgroup.wgsl" %}
+
+fn store(image: u32, y: u32, x: u32, channel: u32, value: f32) {
+    if y < params.height && x < params.width {
+        let at = ((image * params.height + y) * params.width + x) * params.channels + channel;
+        output[at] = {% if RELU %}select(value, 0.0, value < 0.0){% else %}value{% endif %};
+    }
+}
+
+@compute @workgroup_size(256)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = linear_workgroup(group, grid) * 256u + lane;
+    let channel = i % params.channels;
+    let tile = i / params.channels;
+    if tile >= params.tiles {
+        return;
+    }
+{% set side = matrix[0] | length %}
+{% for i in range(side) %}
+{% for j in range(side) %}
+    let m_{{ i }}_{{ j }} = products[({{ i * side + j }}u * params.tiles + tile) * params.channels + channel];
+{% endfor %}
+{% endfor %}
+{{ tile_transform(matrix, "m", "o") }}
+    let row = tile / params.tiles_w;
+    let image = row / params.tiles_h;
+    let y = row % params.tiles_h * {{ OUTPUTS }}u;
+    let x = tile % params.tiles_w * {{ OUTPUTS }}u;
+    let added = {% if BIAS %}bias[channel]{% else %}0.0{% endif %};
+{% for i in range(OUTPUTS) %}
+{% for j in range(OUTPUTS) %}
+    store(image, y + {{ i }}u, x + {{ j }}u, channel, o_{{ i }}_{{ j }} + added);
+{% endfor %}
+{% endfor %}
+}

@@ -1,0 +1,47 @@
+// winograd_transform_weight: G · g · Gᵀ of the 3×3 taps g between every two channels, for Winograd's F(OUTPUTS², 3×3).
+//
+// transformed [(OUTPUTS + 2)², rows, columns]; weight [3, 3, rows, columns], or if TURN [3, 3, columns, rows], whose taps
+// are then taken in reverse: the weight of the convolution that the cotangent of an input is.
+// One invocation a pair of channels; ⌈rows · columns / 256⌉ workgroups.
+{% from "shared/winograd.wgsl" import weight_2, weight_4, tile_transform %}
+{% set matrix = weight_2 if OUTPUTS == 2 else weight_4 %}
+struct Params {
+    rows: u32,
+    columns: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> weight: array<f32>;
+@group(0) @binding(2) var<storage, read_write> transformed: array<f32>;
+
+{% include "shared/workgroup.wgsl" %}
+
+@compute @workgroup_size(256)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = linear_workgroup(group, grid) * 256u + lane;
+    let pairs = params.rows * params.columns;
+    if i >= pairs {
+        return;
+    }
+{% if TURN %}
+    let at = i % params.columns * params.rows + i / params.columns;
+{% else %}
+    let at = i;
+{% endif %}
+{% for ky in range(3) %}
+{% for kx in range(3) %}
+    let g_{{ ky }}_{{ kx }} = weight[{{ 8 - ky * 3 - kx if TURN else ky * 3 + kx }}u * pairs + at];
+{% endfor %}
+{% endfor %}
+{{ tile_transform(matrix, "g", "u") }}
+{% set side = matrix | length %}
+{% for i in range(side) %}
+{% for j in range(side) %}
+    transformed[{{ i * side + j }}u * pairs + i] = u_{{ i }}_{{ j }};
+{% endfor %}
+{% endfor %}
+}

@@ -1,0 +1,293 @@
+//! How fast a network trains and infers here: whole steps on random images, timed.
+
+use std::time::{Duration, Instant};
+
+use crate::cpu::peak_process_bytes;
+use crate::data::{CIFAR10_CLASSES, Dataset, IMAGE_BYTES};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::nn::{Architecture, Network};
+use crate::ops::conv2d::{DeviceKind, Plans};
+use crate::ops::random::RandomStream;
+use crate::optim::Optimizer;
+use crate::train::{DeviceDataset, Inference, Stepper, TrainConfig, check_memory, inference_bytes, training_bytes};
+
+/// Number of the generator's stream that draws the images: none of training.
+const IMAGE_STREAM: u32 = 1 << 17;
+/// Images on the device: large batches take some more than once.
+const MOST_IMAGES: usize = 10_000;
+/// Small enough that random labels teach nothing that could make the loss diverge.
+const LEARNING_RATE: f64 = 1e-5;
+
+/// What a step does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Batch assembly, forward, loss, backward and the published recipe's update, as in training.
+    Train,
+    /// Batch assembly and forward, as in evaluation.
+    Infer,
+}
+
+/// What to time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BenchConfig {
+    /// Name of the architecture.
+    pub arch: String,
+    /// What a step does.
+    pub mode: Mode,
+    /// Images of a step.
+    pub batch_size: usize,
+    /// Steps to time.
+    pub steps: usize,
+    /// Steps before, which are not timed.
+    pub warmup: usize,
+    /// Steps in a row before the device is waited for; only then is the clock read.
+    pub steps_per_wait: usize,
+}
+
+/// Seconds a step took.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct StepTimes {
+    /// The shortest.
+    pub best: f64,
+    /// A quarter took no longer.
+    pub quartile_1: f64,
+    /// Half took no longer.
+    pub median: f64,
+    /// Three quarters took no longer.
+    pub quartile_3: f64,
+    /// The longest.
+    pub worst: f64,
+}
+
+impl StepTimes {
+    /// The spread of some durations; `None` if there are none.
+    fn of(mut seconds: Vec<f64>) -> Option<Self> {
+        seconds.sort_by(f64::total_cmp);
+        let last = seconds.len().checked_sub(1)?;
+        let at = |quarters: usize| {
+            // Between two neighbours, in proportion.
+            let (whole, rest) = (last * quarters / 4, (last * quarters % 4) as f64 / 4.0);
+            seconds[whole] + rest * (seconds[(whole + 1).min(last)] - seconds[whole])
+        };
+        Some(StepTimes { best: at(0), quartile_1: at(1), median: at(2), quartile_3: at(3), worst: at(4) })
+    }
+}
+
+/// What was measured.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct BenchReport {
+    /// Version of this program.
+    pub version: &'static str,
+    /// Name of the architecture.
+    pub arch: String,
+    /// What a step did.
+    pub mode: Mode,
+    /// The device in one line.
+    pub device: String,
+    /// Images of a step.
+    pub batch_size: usize,
+    /// Steps timed.
+    pub steps: usize,
+    /// Steps before, which were not timed.
+    pub warmup: usize,
+    /// Steps in a row before the device was waited for.
+    pub steps_per_wait: usize,
+    /// Images a second in the shortest step.
+    pub best_images_per_second: f64,
+    /// Images a second in the median step.
+    pub median_images_per_second: f64,
+    /// Seconds a step, the wait for the device included.
+    pub step_seconds: StepTimes,
+    /// Seconds that the host took to prepare and hand over a step; none where it computes itself.
+    pub host_seconds: Option<StepTimes>,
+    /// Most memory that tensors held on the device at any time, where it is counted.
+    pub peak_device_bytes: Option<u64>,
+    /// Most memory that the process held at any time, where the system says so.
+    pub peak_process_bytes: Option<u64>,
+}
+
+/// Runs and times steps on random images, with convolutions computed as `plans` say of the network.
+///
+/// # Errors
+/// If a setting cannot be used, memory does not suffice, or the device fails.
+pub fn bench(
+    config: &BenchConfig,
+    device: &Device,
+    plans: impl FnOnce(&Architecture) -> Result<Plans>,
+) -> Result<BenchReport> {
+    for (flag, value) in
+        [("batch-size", config.batch_size), ("steps", config.steps), ("steps-per-wait", config.steps_per_wait)]
+    {
+        if value == 0 {
+            return Err(Error::Setting(format!("--{flag} must be at least 1")));
+        }
+    }
+    let recipe = TrainConfig::published(&config.arch)?;
+    let architecture = Architecture::by_name(&config.arch, CIFAR10_CLASSES.len())?;
+    let kind = DeviceKind::of(device);
+    let needed = match config.mode {
+        Mode::Train => training_bytes(kind, &architecture, recipe.optimizer_config(), config.batch_size)?,
+        Mode::Infer => inference_bytes(kind, &architecture, config.batch_size)?,
+    };
+    check_memory(device, needed, format!("{} with batches of {} images", config.arch, config.batch_size))?;
+    let dataset = random_images(config.batch_size.min(MOST_IMAGES))?;
+    let images = DeviceDataset::new(device, &dataset, architecture.preprocessing.normalisation())?;
+    let plans = plans(&architecture)?;
+    let mut network = Network::new(architecture, device, recipe.seed)?;
+    network.set_plans(plans);
+    let mut runner = Runner::new(config, &recipe, &network, &images)?;
+    let (mut step_seconds, mut host_seconds) = (Vec::new(), Vec::new());
+    runner.run(config.warmup, |_| ())?;
+    device.synchronize()?;
+    let mut left = config.steps;
+    while left > 0 {
+        let steps = left.min(config.steps_per_wait);
+        let start = Instant::now();
+        runner.run(steps, |host| host_seconds.push(host.as_secs_f64()))?;
+        device.synchronize()?;
+        step_seconds.push(start.elapsed().as_secs_f64() / steps as f64);
+        left -= steps;
+    }
+    // A loss that is not finite would make the figures worthless.
+    runner.finish()?;
+    let gpu = match device {
+        Device::Cpu(_) => None,
+        Device::Gpu(gpu) => Some(gpu),
+    };
+    // Further behind the device, handing over a step waits for the one before.
+    let host_is_free = gpu.is_some() && config.steps_per_wait == 1;
+    let no_steps = || Error::Setting("--steps must be at least 1".into());
+    let step_seconds = StepTimes::of(step_seconds).ok_or_else(no_steps)?;
+    Ok(BenchReport {
+        version: env!("CARGO_PKG_VERSION"),
+        arch: config.arch.clone(),
+        mode: config.mode,
+        device: device.description(),
+        batch_size: config.batch_size,
+        steps: config.steps,
+        warmup: config.warmup,
+        steps_per_wait: config.steps_per_wait,
+        best_images_per_second: config.batch_size as f64 / step_seconds.best,
+        median_images_per_second: config.batch_size as f64 / step_seconds.median,
+        step_seconds,
+        host_seconds: StepTimes::of(host_seconds).filter(|_| host_is_free),
+        peak_device_bytes: gpu.map(|gpu| gpu.memory().peak_bytes),
+        peak_process_bytes: peak_process_bytes(),
+    })
+}
+
+/// What does the steps.
+enum Work<'a> {
+    Train(Box<Stepper<'a>>),
+    Infer(Box<Inference<'a>>),
+}
+
+/// Runs steps on the first images of a data set.
+struct Runner<'a> {
+    device: &'a Device,
+    indices: Vec<u32>,
+    work: Work<'a>,
+}
+
+impl<'a> Runner<'a> {
+    fn new(
+        config: &BenchConfig,
+        recipe: &TrainConfig,
+        network: &'a Network,
+        images: &'a DeviceDataset,
+    ) -> Result<Self> {
+        let device = network.device();
+        let work = match config.mode {
+            Mode::Infer => Work::Infer(Box::new(Inference::new(network, images, config.batch_size)?)),
+            Mode::Train => {
+                let optimizer = Optimizer::new(recipe.optimizer_config(), device, network.parameters())?;
+                Work::Train(Box::new(Stepper::new(network, images, optimizer, recipe.seed, recipe.dropout)?))
+            }
+        };
+        let indices = (0..images.len() as u32).cycle().take(config.batch_size).collect();
+        Ok(Runner { device, indices, work })
+    }
+
+    /// Hands over so many steps; `handed_over` hears how long each kept the host.
+    fn run(&mut self, steps: usize, mut handed_over: impl FnMut(Duration)) -> Result<()> {
+        for _ in 0..steps {
+            let start = Instant::now();
+            match &mut self.work {
+                Work::Train(stepper) => stepper.step(&self.indices, LEARNING_RATE)?,
+                Work::Infer(inference) => {
+                    inference.logits(&self.indices)?;
+                    self.device.submit()?;
+                }
+            }
+            handed_over(start.elapsed());
+            if let Work::Train(stepper) = &mut self.work
+                && stepper.is_full()
+            {
+                stepper.drain()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        if let Work::Train(stepper) = &mut self.work {
+            stepper.drain()?;
+        }
+        Ok(())
+    }
+}
+
+/// Images of random bytes with random labels.
+fn random_images(count: usize) -> Result<Dataset> {
+    let mut random = RandomStream::new(1, IMAGE_STREAM);
+    let images = (0..count * IMAGE_BYTES).map(|_| random.next_below(256) as u8).collect();
+    let labels = (0..count).map(|_| random.next_below(CIFAR10_CLASSES.len() as u32) as u16).collect();
+    Ok(Dataset::new(images, labels, CIFAR10_CLASSES.map(str::to_owned).to_vec())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::batch_assembly::Normalisation;
+
+    #[test]
+    fn quartiles_lie_between_neighbours() {
+        let times = StepTimes::of(vec![4.0, 1.0, 3.0, 2.0]).unwrap();
+        assert_eq!(times, StepTimes { best: 1.0, quartile_1: 1.75, median: 2.5, quartile_3: 3.25, worst: 4.0 });
+        let one = StepTimes::of(vec![7.0]).unwrap();
+        assert_eq!((one.best, one.median, one.worst), (7.0, 7.0, 7.0));
+        assert_eq!(StepTimes::of(Vec::new()), None);
+    }
+
+    #[test]
+    fn every_step_is_run_and_waited_for_in_groups() {
+        // More in a row than the metrics' history holds.
+        let mut config = BenchConfig {
+            arch: "lenet5".into(),
+            mode: Mode::Train,
+            batch_size: 2,
+            steps: 41,
+            warmup: 1,
+            steps_per_wait: 40,
+        };
+        let device = Device::cpu();
+        let recipe = TrainConfig::published(&config.arch).unwrap();
+        let images =
+            DeviceDataset::new(&device, &random_images(2).unwrap(), Normalisation::from_mean_std([0.5; 3], [0.5; 3]))
+                .unwrap();
+        let network = Network::new(Architecture::by_name("lenet5", 10).unwrap(), &device, 1).unwrap();
+        let mut runner = Runner::new(&config, &recipe, &network, &images).unwrap();
+        let mut heard = 0;
+        runner.run(40, |_| heard += 1).unwrap();
+        let Work::Train(stepper) = &runner.work else { panic!("it should train") };
+        assert_eq!((heard, stepper.next_step()), (40, 40));
+        let report = bench(&config, &device, |_| Ok(Plans::default())).unwrap();
+        assert!(report.step_seconds.best > 0.0 && report.host_seconds.is_none());
+        config.steps_per_wait = 0;
+        assert!(
+            bench(&config, &device, |_| Ok(Plans::default())).unwrap_err().to_string().contains("--steps-per-wait")
+        );
+    }
+}

@@ -1,0 +1,178 @@
+//! `cifar-gpu tune`, and the option of other commands that tunes as they start.
+
+use std::time::Instant;
+
+use cifar_gpu::nn::Architecture;
+use cifar_gpu::ops::conv2d::tune::Verdict;
+use cifar_gpu::ops::conv2d::{Direction, Plans};
+use cifar_gpu::train::{Autotune, Tuning, autotune, default_cache};
+use cifar_gpu::{Device, Result};
+use clap::ValueEnum;
+
+use super::common::{DeviceArguments, counted, print, say};
+
+/// Classes of CIFAR-10.
+const CLASSES: usize = 10;
+
+/// How much is tried before kernels are chosen.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AutotuneChoice {
+    /// Nothing: kernels that usually suit the kind of device
+    Off,
+    /// The likely ones, for about 8 seconds
+    Quick,
+    /// All
+    Full,
+}
+
+impl AutotuneChoice {
+    fn mode(self) -> Autotune {
+        match self {
+            AutotuneChoice::Off => Autotune::Off,
+            AutotuneChoice::Quick => Autotune::Quick,
+            AutotuneChoice::Full => Autotune::Full,
+        }
+    }
+}
+
+/// The option of commands that run a network.
+#[derive(clap::Args)]
+pub struct AutotuneArgument {
+    /// Try kernels on this device before the first step and remember the fastest [default: quick on a GPU, else off]
+    #[arg(long, value_enum, value_name = "HOW MUCH")]
+    autotune: Option<AutotuneChoice>,
+}
+
+impl AutotuneArgument {
+    /// The plans for a network on a device; says what was tried.
+    pub fn plans(&self, device: &Device, architecture: &Architecture, batch: usize, training: bool) -> Result<Plans> {
+        let mode = self.mode().unwrap_or_else(|| Autotune::usual(device));
+        let cache = default_cache();
+        let mut tally = Tally::default();
+        let plans =
+            autotune(device, architecture, batch, training, mode, cache.as_deref(), &mut |tuning| tally.add(tuning))?;
+        tally.tell();
+        Ok(plans)
+    }
+
+    /// What the user asked for.
+    pub fn mode(&self) -> Option<Autotune> {
+        self.autotune.map(AutotuneChoice::mode)
+    }
+}
+
+/// Counts what was tuned.
+pub struct Tally {
+    started: Instant,
+    tried: u64,
+    remembered: u64,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Tally { started: Instant::now(), tried: 0, remembered: 0 }
+    }
+}
+
+impl Tally {
+    pub fn add(&mut self, tuning: &Tuning) {
+        *(if tuning.trials.is_empty() { &mut self.remembered } else { &mut self.tried }) += 1;
+        warn(tuning);
+    }
+
+    /// Says what was tried, if anything.
+    pub fn tell(&self) {
+        if self.tried > 0 {
+            say(format_args!(
+                "autotune: {} tried in {:.1} s, {} remembered; `cifar-gpu tune` shows the figures",
+                counted(self.tried, "product"),
+                self.started.elapsed().as_secs_f64(),
+                self.remembered,
+            ));
+        }
+    }
+}
+
+/// Names kernels that were found wrong.
+fn warn(tuning: &Tuning) {
+    for (plan, verdict) in &tuning.trials {
+        if let Verdict::Wrong(error) = verdict {
+            let Tuning { layer, direction, .. } = tuning;
+            say(format_args!(
+                "warning: {} {plan} of {layer} is wrong here (error {error:e}): not used",
+                direction.kernel()
+            ));
+        }
+    }
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Example:
+  cifar-gpu tune --arch ygnet --batch-size 64 --device gpu")]
+pub struct Tune {
+    /// Network: ygnet, ygnet-final-relu, lenet5 or all-cnn-c
+    #[arg(long, default_value = "ygnet")]
+    arch: String,
+    /// Images of a step
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    batch_size: usize,
+    /// How much is tried
+    #[arg(long, value_enum, default_value = "full", value_name = "HOW MUCH")]
+    autotune: AutotuneChoice,
+    /// Try again what is remembered
+    #[arg(long)]
+    again: bool,
+    #[command(flatten)]
+    device: DeviceArguments,
+}
+
+impl Tune {
+    pub fn run(self) -> Result<()> {
+        let architecture = Architecture::by_name(&self.arch, CLASSES)?;
+        let device = self.device.open()?;
+        let cache = default_cache().filter(|_| !self.again);
+        print(format_args!("| layer | product | GFLOP | chosen | GFLOP/s | others |\n|---|---|---|---|---|---|"))?;
+        let mut printed = Ok(());
+        autotune(
+            &device,
+            &architecture,
+            self.batch_size,
+            true,
+            self.autotune.mode(),
+            cache.as_deref(),
+            &mut |tuning| {
+                warn(tuning);
+                if printed.is_ok() {
+                    printed = print(row(tuning));
+                }
+            },
+        )?;
+        printed
+    }
+}
+
+/// A line of the table.
+fn row(tuning: &Tuning) -> String {
+    let g = &tuning.geometry;
+    let gflop = 2e-9 * (g.products() * g.out_pixels() * g.out_c) as f64;
+    let direction = match tuning.direction {
+        Direction::Forward => "forward",
+        Direction::BackwardInput => "backward to input",
+        Direction::BackwardWeight => "backward to weight",
+    };
+    let figure = |verdict: &Verdict| match verdict {
+        Verdict::Timed(time) => format!("{:.1}", gflop / time.as_secs_f64()),
+        Verdict::Wrong(error) => format!("wrong by {error:e}"),
+        Verdict::Failed(reason) => format!("failed: {reason}"),
+        Verdict::Untried => "no time left".to_owned(),
+    };
+    let (chosen, others): (Vec<_>, Vec<_>) = tuning.trials.iter().partition(|(plan, _)| *plan == tuning.chosen);
+    format!(
+        "| {} | {direction} | {gflop:.2} | {} | {} | {} |",
+        tuning.layer,
+        tuning.chosen,
+        chosen.first().map_or("remembered".to_owned(), |(_, verdict)| figure(verdict)),
+        others.iter().map(|(plan, verdict)| format!("{plan} {}", figure(verdict))).collect::<Vec<_>>().join(", "),
+    )
+}

@@ -1,0 +1,240 @@
+//! Winograd's minimal filtering F(m×m, 3×3) for convolutions of 3×3 windows with stride 1: (m + 2)² products for m²
+//! outputs instead of 9·m² (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016).
+//!
+//! ```text
+//! output tile = Aᵀ [ Σ_channels (G · weight · Gᵀ) ⊙ (Bᵀ · input tile · B) ] A
+//! ```
+//!
+//! The sum over channels of all tiles is one matrix product for each of the (m + 2)² elements of a tile. The cotangent of
+//! the input is such a convolution itself, with the weight turned round; the gradient of the weight is
+//! Gᵀ [ Σ_tiles (Bᵀ · input tile · B) ⊙ (A · cotangent tile · Aᵀ) ] G.
+
+mod cpu;
+mod gpu;
+
+use super::{Conv2dGeometry, Splits, Tiling};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// Bᵀ of F(2×2, 3×3).
+const INPUT_2: [[f32; 4]; 4] =
+    [[1.0, 0.0, -1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, -1.0, 1.0, 0.0], [0.0, 1.0, 0.0, -1.0]];
+/// Aᵀ of F(2×2, 3×3).
+const OUTPUT_2: [[f32; 4]; 2] = [[1.0, 1.0, 1.0, 0.0], [0.0, 1.0, -1.0, -1.0]];
+/// G of F(2×2, 3×3).
+const WEIGHT_2: [[f32; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
+
+/// Bᵀ of F(4×4, 3×3), for the points 0, ±1, ±2 and infinity.
+const INPUT_4: [[f32; 6]; 6] = [
+    [4.0, 0.0, -5.0, 0.0, 1.0, 0.0],
+    [0.0, -4.0, -4.0, 1.0, 1.0, 0.0],
+    [0.0, 4.0, -4.0, -1.0, 1.0, 0.0],
+    [0.0, -2.0, -1.0, 2.0, 1.0, 0.0],
+    [0.0, 2.0, -1.0, -2.0, 1.0, 0.0],
+    [0.0, 4.0, 0.0, -5.0, 0.0, 1.0],
+];
+/// Aᵀ of F(4×4, 3×3).
+const OUTPUT_4: [[f32; 6]; 4] = [
+    [1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
+    [0.0, 1.0, -1.0, 2.0, -2.0, 0.0],
+    [0.0, 1.0, 1.0, 4.0, 4.0, 0.0],
+    [0.0, 1.0, -1.0, 8.0, -8.0, 1.0],
+];
+/// G of F(4×4, 3×3).
+const WEIGHT_4: [[f32; 3]; 6] = [
+    [0.25, 0.0, 0.0],
+    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+    [0.0, 0.0, 1.0],
+];
+
+/// Index of the tile element that both transforms of the cotangent sum over the whole tile: (1, 1).
+fn sum_element(side: usize) -> usize {
+    side + 1
+}
+
+/// How the outputs of a convolution are cut into tiles of `outputs` × `outputs`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WinogradGeometry {
+    /// The convolution: 3×3, stride 1.
+    pub conv: Conv2dGeometry,
+    /// Outputs along a tile's side: 2 or 4.
+    pub outputs: usize,
+}
+
+impl WinogradGeometry {
+    /// The tiles of a convolution.
+    ///
+    /// # Errors
+    /// If it is not one of 3×3 windows with stride 1 and at most two pixels of padding.
+    pub(super) fn new(conv: &Conv2dGeometry, outputs: usize) -> Result<Self> {
+        if suits(conv) && matches!(outputs, 2 | 4) {
+            return Ok(WinogradGeometry { conv: *conv, outputs });
+        }
+        Err(unfit(conv, outputs))
+    }
+
+    /// The tiles of the convolution that makes the input's cotangent from the output's: its weight is turned round and
+    /// transposed.
+    pub(super) fn turned(conv: &Conv2dGeometry, outputs: usize) -> Result<Self> {
+        let turned = conv.turned().ok_or_else(|| unfit(conv, outputs))?;
+        WinogradGeometry::new(&turned, outputs)
+    }
+
+    /// Inputs along a tile's side.
+    pub(super) fn side(&self) -> usize {
+        self.outputs + 2
+    }
+
+    /// Elements of an input tile: matrix products that are computed.
+    pub(super) fn matrices(&self) -> usize {
+        self.side() * self.side()
+    }
+
+    /// Rows of tiles of all images.
+    pub(super) fn tile_rows(&self) -> usize {
+        self.conv.batch * self.conv.out_h.div_ceil(self.outputs)
+    }
+
+    /// Tiles in a row.
+    pub(super) fn tiles_w(&self) -> usize {
+        self.conv.out_w.div_ceil(self.outputs)
+    }
+
+    /// Tiles of all images.
+    pub(super) fn tiles(&self) -> usize {
+        self.tile_rows() * self.tiles_w()
+    }
+
+    /// How the sum over tiles is split when the weight's gradient is computed; lines are rows of tiles.
+    ///
+    /// Every split but the last has the same number of lines, and the last is as long where that is possible.
+    pub(super) fn splits(&self) -> Splits {
+        const TILES_PER_SPLIT: usize = 64;
+        const MOST_SPLITS: usize = 64;
+        const MOST_PARTIAL_SUMS: usize = 1 << 22;
+        let lines = self.tile_rows();
+        let sums = self.matrices() * (self.conv.in_c + 1) * self.conv.out_c;
+        let affordable = (MOST_PARTIAL_SUMS / sums).clamp(1, MOST_SPLITS);
+        let wanted = self.tiles().div_ceil(TILES_PER_SPLIT).min(affordable);
+        let lines_per_split = lines.div_ceil(wanted);
+        Splits { lines, lines_per_split, count: lines.div_ceil(lines_per_split) }
+    }
+
+    /// Shape of the partial sums of the weight's gradient: a product for each element of a tile, whose last row belongs
+    /// to the bias.
+    pub(super) fn partial_sums_shape(&self) -> [usize; 4] {
+        [self.splits().count, self.matrices(), self.conv.in_c + 1, self.conv.out_c]
+    }
+}
+
+fn unfit(conv: &Conv2dGeometry, outputs: usize) -> Error {
+    Error::shape("conv2d", format!("Winograd's F({outputs}×{outputs}, 3×3) cannot compute {conv:?}"))
+}
+
+/// Whether Winograd's algorithm is worth considering: it can compute the convolution, and all tiles of the batch fit into
+/// buffers that every adapter can bind.
+pub(super) fn fits(conv: &Conv2dGeometry) -> bool {
+    /// WebGPU's least limit of a storage buffer's binding.
+    const MOST_BYTES: usize = 128 << 20;
+    let small = |conv: Conv2dGeometry| {
+        [2, 4].into_iter().all(|outputs| {
+            let w = WinogradGeometry { conv, outputs };
+            let elements = w.matrices().saturating_mul(w.tiles()).saturating_mul(conv.in_c.max(conv.out_c));
+            elements.saturating_mul(4) <= MOST_BYTES
+        })
+    };
+    suits(conv) && small(*conv) && conv.turned().is_some_and(small)
+}
+
+/// Whether Winograd's algorithm can compute this convolution and its gradients.
+pub(super) fn suits(conv: &Conv2dGeometry) -> bool {
+    (conv.kernel_h, conv.kernel_w, conv.stride) == (3, 3, 1) && conv.pad_top <= 2 && conv.pad_left <= 2
+}
+
+/// `output = conv2d(input, weight) + bias`, then ReLU if `relu`; if `turn`, with the weight of the convolution whose
+/// [`WinogradGeometry::turned`] form `w` is. The operands fit the geometry.
+#[expect(clippy::too_many_arguments, reason = "the convolution's operands, and how it is cut up")]
+pub(super) fn forward(
+    w: &WinogradGeometry,
+    tiling: Tiling,
+    relu: bool,
+    turn: bool,
+    input: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    output: &Tensor,
+) -> Result<()> {
+    const OP: &str = "winograd_forward";
+    let device = input.device();
+    let Conv2dGeometry { in_c, out_c, .. } = w.conv;
+    let transformed_weight = device.empty(&[w.matrices(), in_c, out_c])?;
+    match device {
+        Device::Cpu(_) => {
+            cpu::winograd_transform_weight(w, turn, &weight.cpu(OP)?.read(), &mut transformed_weight.cpu(OP)?.write());
+            let bias = bias.map(|b| b.cpu(OP)).transpose()?.map(|b| b.read());
+            cpu::winograd_forward(
+                w,
+                relu,
+                &input.cpu(OP)?.read(),
+                &transformed_weight.cpu(OP)?.read(),
+                bias.as_deref(),
+                &mut output.cpu(OP)?.write(),
+            );
+        }
+        Device::Gpu(gpu) => {
+            let transformed_weight = transformed_weight.gpu(OP)?;
+            gpu::winograd_transform_weight(gpu, w, turn, weight.gpu(OP)?, transformed_weight)?;
+            let patches = device.empty(&[w.matrices(), w.tiles(), in_c])?;
+            gpu::winograd_transform_input(gpu, w, input.gpu(OP)?, patches.gpu(OP)?)?;
+            let products = device.empty(&[w.matrices(), w.tiles(), out_c])?;
+            gpu::winograd_product(gpu, w, tiling, patches.gpu(OP)?, transformed_weight, products.gpu(OP)?)?;
+            let bias = bias.map(|b| b.gpu(OP)).transpose()?;
+            gpu::winograd_transform_output(gpu, w, relu, products.gpu(OP)?, bias, output.gpu(OP)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Gradients of weight and bias, from the cotangent of the output before its ReLU, into `d_weight` and `d_bias`, which may
+/// be views of one tensor. The operands fit the geometry.
+pub(super) fn backward_weight(
+    w: &WinogradGeometry,
+    tiling: Tiling,
+    input: &Tensor,
+    d_output: &Tensor,
+    d_weight: &Tensor,
+    d_bias: &Tensor,
+) -> Result<()> {
+    const OP: &str = "winograd_backward_weight";
+    let device = input.device();
+    let splits = w.splits();
+    let partial = device.empty(&w.partial_sums_shape())?;
+    match device {
+        Device::Cpu(_) => {
+            let sums = partial.cpu(OP)?;
+            cpu::winograd_backward_weight(
+                w,
+                splits,
+                &input.cpu(OP)?.read(),
+                &d_output.cpu(OP)?.read(),
+                &mut sums.write(),
+            );
+            cpu::winograd_reduce_weight(w, splits.count, &sums.read(), &mut d_weight.cpu(OP)?.write());
+            cpu::winograd_reduce_bias(w, splits.count, &sums.read(), &mut d_bias.cpu(OP)?.write());
+        }
+        Device::Gpu(gpu) => {
+            let partial = partial.gpu(OP)?;
+            let patches = device.empty(&[w.matrices(), w.tiles(), w.conv.in_c])?;
+            gpu::winograd_transform_input(gpu, w, input.gpu(OP)?, patches.gpu(OP)?)?;
+            let cotangents = device.empty(&[w.matrices(), w.tiles(), w.conv.out_c])?;
+            gpu::winograd_transform_cotangent(gpu, w, d_output.gpu(OP)?, cotangents.gpu(OP)?)?;
+            gpu::winograd_weight_product(gpu, w, tiling, splits, patches.gpu(OP)?, cotangents.gpu(OP)?, partial)?;
+            gpu::winograd_reduce_weight(gpu, w, splits.count, partial, d_weight.gpu(OP)?, d_bias.gpu(OP)?)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! Choosing the kernels of a network's convolutions by trying them, and remembering the choice.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::files::{read_at_most, replace};
+use crate::gpu::shaders;
+use crate::nn::Architecture;
+use crate::ops::conv2d::tune::{Verdict, tune};
+use crate::ops::conv2d::{Conv2dGeometry, DeviceKind, Direction, Plan, Plans};
+
+/// Time after which [`Autotune::Quick`] begins no further try.
+const QUICK: Duration = Duration::from_secs(8);
+/// Bumped when choices made by an older version must not be used any more and nothing in the key says so.
+const FORMAT: u32 = 1;
+/// Largest cache file that is read, in bytes.
+const MOST_BYTES: u64 = 16 << 20;
+
+/// How much is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Autotune {
+    /// Nothing: the plans that usually suit the kind of device.
+    Off,
+    /// The likely ones, for some seconds at most, the costliest layers first.
+    Quick,
+    /// All.
+    Full,
+}
+
+impl Autotune {
+    /// What is tried if nobody says: the likely ones on a GPU. On the CPU and on software adapters the usual plans were
+    /// found by trying.
+    pub fn usual(device: &Device) -> Self {
+        match DeviceKind::of(device) {
+            DeviceKind::Gpu => Autotune::Quick,
+            DeviceKind::Cpu | DeviceKind::SoftwareGpu => Autotune::Off,
+        }
+    }
+}
+
+/// How one layer's product was decided.
+#[derive(Debug, Clone)]
+pub struct Tuning {
+    /// Name of the first layer that has it.
+    pub layer: &'static str,
+    /// Which product.
+    pub direction: Direction,
+    /// The convolution.
+    pub geometry: Conv2dGeometry,
+    /// What is used.
+    pub chosen: Plan,
+    /// What was tried; empty if the choice was remembered.
+    pub trials: Vec<(Plan, Verdict)>,
+}
+
+/// The plans for a network with batches of `batch` images: remembered in `cache`, or tried and then remembered. Products
+/// of one shape are tried once. `observe` hears of each.
+///
+/// # Errors
+/// If the layers do not fit together, or the device or the host fails. A cache that cannot be read or written is no error.
+pub fn autotune(
+    device: &Device,
+    architecture: &Architecture,
+    batch: usize,
+    training: bool,
+    mode: Autotune,
+    cache: Option<&Path>,
+    observe: &mut dyn FnMut(&Tuning),
+) -> Result<Plans> {
+    let mut plans = Plans::default();
+    if mode == Autotune::Off {
+        return Ok(plans);
+    }
+    let kind = DeviceKind::of(device);
+    let mut cache = Cache::read(cache, device);
+    let deadline = Instant::now() + if mode == Autotune::Quick { QUICK } else { Duration::from_secs(24 * 3600) };
+    for (layer, direction, geometry) in problems(architecture, batch, training)? {
+        let candidates = Plan::candidates(kind, direction, &geometry, mode == Autotune::Quick);
+        let key = key(direction, &geometry, mode);
+        let (chosen, trials) = match cache.get(&key).filter(|plan| candidates.contains(plan)) {
+            Some(plan) => (plan, Vec::new()),
+            None => {
+                let trials = tune(device, direction, &geometry, &candidates, deadline)?;
+                let fastest = fastest(&trials);
+                // What time did not suffice for is tried again next time.
+                if trials.iter().all(|(_, verdict)| *verdict != Verdict::Untried) {
+                    cache.put(key, fastest);
+                }
+                (fastest.unwrap_or(candidates[0]), trials)
+            }
+        };
+        plans.choose(direction, &geometry, chosen);
+        observe(&Tuning { layer, direction, geometry, chosen, trials });
+    }
+    cache.write();
+    Ok(plans)
+}
+
+/// The products of a network's convolutions, each shape once, the costliest first.
+fn problems(
+    architecture: &Architecture,
+    batch: usize,
+    training: bool,
+) -> Result<Vec<(&'static str, Direction, Conv2dGeometry)>> {
+    let mut problems: Vec<(&'static str, Direction, Conv2dGeometry)> = Vec::new();
+    for (index, (layer, geometry)) in architecture.convolutions(batch)?.into_iter().enumerate() {
+        for direction in Direction::ALL {
+            // Nobody asks for the cotangent of the images.
+            let needed =
+                direction == Direction::Forward || training && (index > 0 || direction != Direction::BackwardInput);
+            if needed && problems.iter().all(|&(_, d, g)| (d, g) != (direction, geometry)) {
+                problems.push((layer, direction, geometry));
+            }
+        }
+    }
+    problems.sort_by_key(|(_, _, g)| std::cmp::Reverse(g.products() * g.out_pixels() * g.out_c));
+    Ok(problems)
+}
+
+fn fastest(trials: &[(Plan, Verdict)]) -> Option<Plan> {
+    let timed = trials.iter().filter_map(|(plan, verdict)| match verdict {
+        Verdict::Timed(time) => Some((*plan, *time)),
+        _ => None,
+    });
+    timed.min_by_key(|&(_, time)| time).map(|(plan, _)| plan)
+}
+
+/// All that decides how fast a plan is, but for the device.
+fn key(direction: Direction, g: &Conv2dGeometry, mode: Autotune) -> String {
+    format!("{mode:?} {direction:?} {g:?}")
+}
+
+/// What the choice depends on besides the problem: adapter, driver, and the code of the kernels.
+fn device_key(device: &Device) -> String {
+    let mut hasher = DefaultHasher::new();
+    shaders::sources().for_each(|source| source.hash(&mut hasher));
+    format!("{}; version {} {:016x}", device.description(), env!("CARGO_PKG_VERSION"), hasher.finish())
+}
+
+/// Where choices are remembered: in the user's cache folder.
+pub fn default_cache() -> Option<PathBuf> {
+    dirs::cache_dir().map(|folder| folder.join("cifar-gpu").join("autotune.json"))
+}
+
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
+struct File {
+    format: u32,
+    /// Device, then problem, then the plan's name.
+    devices: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// Choices remembered from earlier runs.
+struct Cache {
+    path: Option<PathBuf>,
+    file: File,
+    device: String,
+    changed: bool,
+}
+
+impl Cache {
+    fn read(path: Option<&Path>, device: &Device) -> Self {
+        // A file that is absent, broken or of another format holds nothing.
+        let file = path
+            .and_then(|path| read_at_most(path, MOST_BYTES).ok()?)
+            .and_then(|bytes| serde_json::from_slice::<File>(&bytes).ok())
+            .filter(|file| file.format == FORMAT)
+            .unwrap_or_default();
+        Cache { path: path.map(Path::to_owned), file, device: device_key(device), changed: false }
+    }
+
+    fn get(&self, key: &str) -> Option<Plan> {
+        self.file.devices.get(&self.device)?.get(key)?.parse().ok()
+    }
+
+    fn put(&mut self, key: String, plan: Option<Plan>) {
+        if let Some(plan) = plan {
+            self.file.devices.entry(self.device.clone()).or_default().insert(key, plan.to_string());
+            self.changed = true;
+        }
+    }
+
+    /// Writes the file if anything is new. The next run tries again if that fails.
+    fn write(&mut self) {
+        self.file.format = FORMAT;
+        if let (Some(path), true) = (&self.path, self.changed) {
+            let write = || -> Result<()> {
+                if let Some(folder) = path.parent() {
+                    fs::create_dir_all(folder).map_err(Error::io("making", folder))?;
+                }
+                replace(path, &serde_json::to_vec_pretty(&self.file).map_err(|e| Error::Setting(e.to_string()))?)
+            };
+            let _ = write();
+        }
+    }
+}

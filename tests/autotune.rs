@@ -1,0 +1,77 @@
+//! Choosing kernels by trying them: the choice is remembered, a broken memory harms nothing, and results stay right.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::fs;
+
+use cifar_gpu::Device;
+use cifar_gpu::nn::Architecture;
+use cifar_gpu::ops::conv2d::tune::Verdict;
+use cifar_gpu::ops::conv2d::{DeviceKind, Direction, Plan};
+use cifar_gpu::train::{Autotune, Tuning, autotune};
+use tempfile::tempdir;
+
+/// What is tuned for lenet5 on the CPU, with this cache file.
+fn tune(mode: Autotune, cache: &std::path::Path) -> Vec<Tuning> {
+    let mut tunings = Vec::new();
+    let lenet5 = Architecture::by_name("lenet5", 10).unwrap();
+    autotune(&Device::cpu(), &lenet5, 2, true, mode, Some(cache), &mut |t| tunings.push(t.clone())).unwrap();
+    tunings
+}
+
+#[test]
+fn choices_are_right_and_remembered() {
+    let folder = tempdir().unwrap();
+    let cache = folder.path().join("new folder").join("autotune.json");
+    let tried = tune(Autotune::Full, &cache);
+    // Five layers in three directions, but for the cotangent of the images.
+    assert_eq!(tried.len(), 14);
+    for tuning in &tried {
+        assert!(tuning.trials.iter().all(|(_, verdict)| matches!(verdict, Verdict::Timed(_))), "{tuning:?}");
+        assert!(tuning.trials.iter().any(|(plan, _)| *plan == tuning.chosen));
+    }
+    let remembered = tune(Autotune::Full, &cache);
+    for (tried, remembered) in tried.iter().zip(&remembered) {
+        assert!(remembered.trials.is_empty(), "{remembered:?}");
+        assert_eq!(tried.chosen, remembered.chosen);
+    }
+}
+
+#[test]
+fn a_broken_or_foreign_cache_is_tried_anew() {
+    let folder = tempdir().unwrap();
+    let cache = folder.path().join("autotune.json");
+    for contents in ["", "not JSON", r#"{"format": 1, "devices": 3}"#, r#"{"format": 999, "devices": {}}"#] {
+        fs::write(&cache, contents).unwrap();
+        assert!(tune(Autotune::Quick, &cache).iter().all(|tuning| !tuning.trials.is_empty()), "{contents}");
+    }
+    // A plan that this device has no use for is not taken from the file.
+    let text = fs::read_to_string(&cache).unwrap();
+    fs::write(&cache, text.replace("direct-8x8", "staged-32x32")).unwrap();
+    assert!(tune(Autotune::Quick, &cache).iter().all(|tuning| !tuning.trials.is_empty()));
+}
+
+#[test]
+fn off_tries_nothing() {
+    let folder = tempdir().unwrap();
+    let cache = folder.path().join("autotune.json");
+    assert!(tune(Autotune::Off, &cache).is_empty());
+    assert!(!cache.exists());
+}
+
+#[test]
+fn plans_are_known_by_their_names() {
+    let g = Architecture::by_name("ygnet", 10).unwrap().convolutions(2).unwrap()[1].1;
+    for kind in [DeviceKind::Cpu, DeviceKind::SoftwareGpu, DeviceKind::Gpu] {
+        for direction in Direction::ALL {
+            for plan in Plan::candidates(kind, direction, &g, false) {
+                assert_eq!(plan.to_string().parse(), Ok(plan));
+            }
+        }
+    }
+    for wrong in
+        ["", "direct", "direct-8x", "direct-8x6", "direct-8x64", "staged-512x96", "winograd-3 direct-8x8", "fast-8x8"]
+    {
+        assert!(wrong.parse::<Plan>().is_err(), "{wrong}");
+    }
+}

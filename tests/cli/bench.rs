@@ -1,0 +1,77 @@
+//! `bench`.
+
+use serde_json::json;
+
+use super::{Sandbox, fields};
+
+const BENCH: &str = "bench --arch lenet5 --batch-size 2 --steps 3 --warmup 1";
+
+#[test]
+fn bench_reports_what_it_timed() {
+    let sandbox = Sandbox::new();
+    for (device, mode) in [("cpu", "train"), ("cpu", "infer"), ("gpu", "train"), ("gpu", "infer")] {
+        let report = sandbox.json(&format!("{BENCH} --device {device} --mode {mode} --json"));
+        assert_eq!(
+            fields(&report),
+            [
+                "arch",
+                "batch_size",
+                "best_images_per_second",
+                "device",
+                "host_seconds",
+                "median_images_per_second",
+                "mode",
+                "peak_device_bytes",
+                "peak_process_bytes",
+                "step_seconds",
+                "steps",
+                "steps_per_wait",
+                "version",
+                "warmup"
+            ]
+        );
+        assert_eq!((&report["arch"], &report["mode"], &report["steps"]), (&json!("lenet5"), &json!(mode), &json!(3)));
+        let times = ["best", "quartile_1", "median", "quartile_3", "worst"]
+            .map(|name| report["step_seconds"][name].as_f64().unwrap());
+        assert!(times[0] > 0.0 && times.is_sorted(), "{times:?}");
+        for (rate, seconds) in [("best_images_per_second", times[0]), ("median_images_per_second", times[2])] {
+            assert!((report[rate].as_f64().unwrap() * seconds - 2.0).abs() < 1e-9, "{report}");
+        }
+        // On the CPU device the host does the work, and its tensors are the process's memory.
+        let on_gpu = device == "gpu";
+        assert_eq!((report["host_seconds"].is_object(), report["peak_device_bytes"].is_u64()), (on_gpu, on_gpu));
+        if on_gpu {
+            assert!(report["host_seconds"]["median"].as_f64().unwrap() <= times[4], "{report}");
+            // At least the parameters.
+            assert!(report["peak_device_bytes"].as_u64().unwrap() > 4 * 395_006, "{report}");
+        }
+        if cfg!(target_os = "linux") {
+            assert!(report["peak_process_bytes"].as_u64().unwrap() > 4 * 395_006, "{report}");
+        }
+    }
+    assert!(sandbox.contents().is_empty());
+}
+
+#[test]
+fn bench_tells_readers_the_same() {
+    let sandbox = Sandbox::new();
+    let printed = sandbox.ok(&format!("{BENCH} --device cpu --steps-per-wait 2")).stdout;
+    for part in
+        ["device       CPU, ", "3 training steps of lenet5, 2 images each", " best, ", " ms median, half within "]
+    {
+        assert!(printed.contains(part), "`{part}` is not in: {printed}");
+    }
+    assert!(!printed.contains("host"), "{printed}");
+}
+
+#[test]
+fn bench_refuses_what_cannot_be_timed() {
+    let sandbox = Sandbox::new();
+    sandbox.refuses("bench --arch vgg", "unknown architecture `vgg`");
+    sandbox.refuses("bench --device gpu:99", "no adapter gpu:99");
+    // A million images: more than kernels count elements of, or memory holds.
+    sandbox.refuses("bench --device cpu --batch-size 1048576", "1048576");
+    for wrong in ["--steps 0", "--batch-size 0", "--steps-per-wait 0", "--mode both", "--batch-size 99999999"] {
+        sandbox.command(&format!("bench {wrong}")).assert().code(2).stdout("");
+    }
+}
