@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use cifar_gpu::data::CIFAR10_CLASSES;
 use cifar_gpu::nn::Architecture;
 use cifar_gpu::ops::conv2d::tune::Verdict;
 use cifar_gpu::ops::conv2d::{Direction, Plans};
@@ -10,9 +11,6 @@ use cifar_gpu::{Device, Result};
 use clap::ValueEnum;
 
 use super::common::{DeviceArguments, counted, print, say};
-
-/// Classes of CIFAR-10.
-const CLASSES: usize = 10;
 
 /// How much is tried before kernels are chosen.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -129,7 +127,7 @@ pub struct Tune {
 
 impl Tune {
     pub fn run(self) -> Result<()> {
-        let architecture = Architecture::by_name(&self.arch, CLASSES)?;
+        let architecture = Architecture::by_name(&self.arch, CIFAR10_CLASSES.len())?;
         let device = self.device.open()?;
         let cache = default_cache().filter(|_| !self.again);
         print(format_args!("| layer | product | GFLOP | chosen | GFLOP/s | others |\n|---|---|---|---|---|---|"))?;
