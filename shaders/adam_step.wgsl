@@ -1,10 +1,12 @@
 // adam_step: Adam (Kingma and Ba, 2015), and AdamW (Loshchilov and Hutter, 2019) if the decay is decoupled.
 //
-//     decoupled: parameter ·= 1 − learning_rate · weight_decay;   else g = gradient + weight_decay · parameter
+//     g = gradient_factor · gradient
+//     decoupled: parameter ·= 1 − learning_rate · weight_decay;   else g += weight_decay · parameter
 //     m += (1 − β₁)(g − m);   v = β₂ v + (1 − β₂) g²
 //     parameter −= learning_rate · (m / first_moment_correction) / (√(v / second_moment_correction) + ε)
 //
-// The corrections 1 − β₁ᵗ and 1 − β₂ᵗ come with the step's state.
+// The corrections 1 − β₁ᵗ and 1 − β₂ᵗ and gradient_factor come with the step's state; a negative gradient_factor leaves
+// everything as it is.
 // parameter, gradient, first_moment, second_moment [count]. One invocation an element; ⌈count / 256⌉ workgroups.
 struct Params {
     count: u32,
@@ -33,11 +35,11 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let i = linear_workgroup(group, grid) * 256u + lane;
-    if i >= params.count {
+    if i >= params.count || state.gradient_factor < 0.0 {
         return;
     }
     var p = parameter[i];
-    var g = gradient[i];
+    var g = state.gradient_factor * gradient[i];
     if params.decoupled != 0u {
         p *= 1.0 - state.learning_rate * params.weight_decay;
     } else {

@@ -1,12 +1,14 @@
 // add: sum[i] = a[i] + b[i]. One invocation an element; ⌈count / 256⌉ workgroups.
+{% include "shared/real.wgsl" %}
+
 struct Params {
     count: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<f32>;
-@group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read_write> sum: array<f32>;
+@group(0) @binding(1) var<storage, read> a: array<real>;
+@group(0) @binding(2) var<storage, read> b: array<real>;
+@group(0) @binding(3) var<storage, read_write> sum: array<real>;
 
 {% include "shared/workgroup.wgsl" %}
 
@@ -20,5 +22,5 @@ fn main(
     if i >= params.count {
         return;
     }
-    sum[i] = a[i] + b[i];
+    sum[i] = real(f32(a[i]) + f32(b[i]));
 }

@@ -5,6 +5,8 @@
 // images: bytes [chunk_images, CHANNELS, PIXELS], four to a word, the images from number chunk_start on of a data set too
 // large for one binding; what belongs to other chunks is left alone. indices and labels_out [batch], labels [all images],
 // output [batch, PIXELS, CHANNELS]. One invocation a pixel; ⌈count / 256⌉ workgroups where count = batch · PIXELS.
+{% include "shared/real.wgsl" %}
+
 struct Params {
     count: u32,
     chunk_start: u32,
@@ -18,7 +20,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> images: array<u32>;
 @group(0) @binding(2) var<storage, read> labels: array<u32>;
 @group(0) @binding(3) var<storage, read> indices: array<u32>;
-@group(0) @binding(4) var<storage, read_write> output: array<f32>;
+@group(0) @binding(4) var<storage, read_write> output: array<real>;
 @group(0) @binding(5) var<storage, read_write> labels_out: array<u32>;
 
 {% include "shared/workgroup.wgsl" %}
@@ -43,7 +45,7 @@ fn main(
 {% for c in range(CHANNELS) %}
     let byte_{{ c }} = (image * {{ CHANNELS }}u + {{ c }}u) * {{ PIXELS }}u + p;
     let value_{{ c }} = f32((images[byte_{{ c }} / 4u] >> (8u * (byte_{{ c }} % 4u))) & 255u);
-    output[i * {{ CHANNELS }}u + {{ c }}u] = (value_{{ c }} - params.mean[{{ c }}]) / params.deviation[{{ c }}];
+    output[i * {{ CHANNELS }}u + {{ c }}u] = real((value_{{ c }} - params.mean[{{ c }}]) / params.deviation[{{ c }}]);
 {% endfor %}
     if p == 0u {
         labels_out[b] = labels[indices[b]];

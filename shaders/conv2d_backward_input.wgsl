@@ -6,12 +6,14 @@
 // (`conv2d_transpose_weight`), so here CHANNELS counts the convolution's output channels and COLUMNS its input channels:
 // d_output [N, OUT_H, OUT_W, CHANNELS], weight [KERNEL_H, KERNEL_W, CHANNELS, COLUMNS],
 // d_input [N, IN_H, IN_W, COLUMNS]; rows = N · IN_H · IN_W.
+{% include "shared/real.wgsl" %}
+
 struct Params {
     rows: u32,
 }
 
-{% set source = "vec4<f32>" if CHANNELS % 4 == 0 else "f32" %}
-{% set target = "vec4<f32>" if COLUMNS % 4 == 0 else "f32" %}
+{% set source = "real4" if CHANNELS % 4 == 0 else "real" %}
+{% set target = "real4" if COLUMNS % 4 == 0 else "real" %}
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> source_pixels: array<{{ source }}>;
 @group(0) @binding(2) var<storage, read> weight: array<{{ target }}>;

@@ -8,6 +8,8 @@
 // input [N, IN_H, IN_W, IN_C], d_output [N, OUT_H, OUT_W, OUT_C], partial [splits, K + 1, OUT_C].
 // With MATRICES > 1 so many products of `lines` lines each lie behind one another in input and d_output, and partial is
 // [splits, MATRICES, K + 1, OUT_C].
+{% include "shared/real.wgsl" %}
+
 struct Params {
     lines: u32,
     lines_per_split: u32,
@@ -17,8 +19,8 @@ struct Params {
 {% set wide_columns = OUT_C % 4 == 0 %}
 {% set scalar = "vec4<f32>" if wide_rows else "f32" %}
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<{{ scalar }}>;
-@group(0) @binding(2) var<storage, read> d_output: array<{{ "vec4<f32>" if wide_columns else "f32" }}>;
+@group(0) @binding(1) var<storage, read> input: array<{{ "real4" if wide_rows else "real" }}>;
+@group(0) @binding(2) var<storage, read> d_output: array<{{ "real4" if wide_columns else "real" }}>;
 @group(0) @binding(3) var<storage, read_write> partial: array<{{ "vec4<f32>" if wide_columns else "f32" }}>;
 
 {% include "shared/workgroup.wgsl" %}
@@ -30,7 +32,7 @@ const COLUMNS = {{ OUT_C }}u;
 {% if wide_columns %}
 fn load_cotangent(pixel: u32, column: u32) -> vec4<f32> {
     // Columns past the last are computed and not stored; their loads must stay inside.
-    return d_output[(pixel * COLUMNS + min(column, COLUMNS - 4u)) / 4u];
+    return vec4<f32>(d_output[(pixel * COLUMNS + min(column, COLUMNS - 4u)) / 4u]);
 }
 
 fn store_partial(share: u32, row: u32, column: u32, value: vec4<f32>) {
@@ -44,10 +46,10 @@ fn load_cotangent(pixel: u32, column: u32) -> vec4<f32> {
     let start = pixel * COLUMNS;
     let last = COLUMNS - 1u;
     return vec4<f32>(
-        d_output[start + min(column, last)],
-        d_output[start + min(column + 1u, last)],
-        d_output[start + min(column + 2u, last)],
-        d_output[start + min(column + 3u, last)],
+        f32(d_output[start + min(column, last)]),
+        f32(d_output[start + min(column + 1u, last)]),
+        f32(d_output[start + min(column + 2u, last)]),
+        f32(d_output[start + min(column + 3u, last)]),
     );
 }
 
@@ -77,8 +79,4 @@ fn tap_of(row: u32) -> Tap {
     return Tap(i32(tap / {{ KERNEL_W }}u), i32(tap % {{ KERNEL_W }}u), i32(row % {{ IN_C }}u), row < K);
 }
 
-{% if STAGED %}
-{% include "shared/contraction_staged.wgsl" %}
-{% else %}
-{% include "shared/contraction_direct.wgsl" %}
-{% endif %}
+{% include ["shared/contraction_direct.wgsl", "shared/contraction_staged.wgsl", "shared/contraction_cooperative.wgsl"][TILING] %}

@@ -3,13 +3,15 @@
 //     transposed[t, o, c] = weight[t, c, o]
 //
 // weight [taps, IN_C, OUT_C], transposed [taps, OUT_C, IN_C]. One invocation an element; ⌈count / 256⌉ workgroups.
+{% include "shared/real.wgsl" %}
+
 struct Params {
     count: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> weight: array<f32>;
-@group(0) @binding(2) var<storage, read_write> transposed: array<f32>;
+@group(0) @binding(1) var<storage, read> weight: array<real>;
+@group(0) @binding(2) var<storage, read_write> transposed: array<real>;
 
 {% include "shared/workgroup.wgsl" %}
 

@@ -4,6 +4,8 @@
 //
 // random(i) is word i mod 2 of Threefry at key (seed, stream) and counter (⌊i / 2⌋, step), so no mask is stored.
 // One invocation two elements; ⌈count / 512⌉ workgroups.
+{% include "shared/real.wgsl" %}
+
 struct Params {
     count: u32,
     stream: u32,
@@ -14,8 +16,8 @@ struct Params {
 {% include "shared/step_state.wgsl" %}
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> state: StepState;
-@group(0) @binding(2) var<storage, read> input: array<f32>;
-@group(0) @binding(3) var<storage, read_write> output: array<f32>;
+@group(0) @binding(2) var<storage, read> input: array<real>;
+@group(0) @binding(3) var<storage, read_write> output: array<real>;
 
 {% include "shared/workgroup.wgsl" %}
 {% include "shared/threefry.wgsl" %}
@@ -33,8 +35,8 @@ fn main(
     }
     let key = vec2<u32>(state.seed.x, state.seed.y + params.stream);
     let random = threefry(key, vec2<u32>(pair, state.step));
-    output[i] = select(0.0, input[i] * params.scale, random.x >= params.threshold);
+    output[i] = real(select(0.0, f32(input[i]) * params.scale, random.x >= params.threshold));
     if i + 1u < params.count {
-        output[i + 1u] = select(0.0, input[i + 1u] * params.scale, random.y >= params.threshold);
+        output[i + 1u] = real(select(0.0, f32(input[i + 1u]) * params.scale, random.y >= params.threshold));
     }
 }

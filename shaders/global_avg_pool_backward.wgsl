@@ -3,13 +3,15 @@
 //     d_input[n, p, c] = d_output[n, c] / PIXELS
 //
 // d_output [N, CHANNELS], d_input [N, PIXELS, CHANNELS]. One invocation an element of d_input; ⌈count / 256⌉ workgroups.
+{% include "shared/real.wgsl" %}
+
 struct Params {
     count: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> d_output: array<f32>;
-@group(0) @binding(2) var<storage, read_write> d_input: array<f32>;
+@group(0) @binding(1) var<storage, read> d_output: array<real>;
+@group(0) @binding(2) var<storage, read_write> d_input: array<real>;
 
 {% include "shared/workgroup.wgsl" %}
 
@@ -24,5 +26,5 @@ fn main(
         return;
     }
     let n = i / {{ PIXELS * CHANNELS }}u;
-    d_input[i] = d_output[n * {{ CHANNELS }}u + i % {{ CHANNELS }}u] / f32({{ PIXELS }});
+    d_input[i] = real(f32(d_output[n * {{ CHANNELS }}u + i % {{ CHANNELS }}u]) / f32({{ PIXELS }}));
 }

@@ -3,13 +3,15 @@
 //     output[n, c] = Σ_p input[n, p, c] / PIXELS
 //
 // input [N, PIXELS, CHANNELS], output [N, CHANNELS]. One invocation an element of the output; ⌈count / 256⌉ workgroups.
+{% include "shared/real.wgsl" %}
+
 struct Params {
     count: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<f32>;
-@group(0) @binding(2) var<storage, read_write> output: array<f32>;
+@group(0) @binding(1) var<storage, read> input: array<real>;
+@group(0) @binding(2) var<storage, read_write> output: array<real>;
 
 {% include "shared/workgroup.wgsl" %}
 
@@ -26,7 +28,7 @@ fn main(
     let first = (i / {{ CHANNELS }}u) * {{ PIXELS * CHANNELS }}u + i % {{ CHANNELS }}u;
     var sum = 0.0;
     for (var p = 0u; p < {{ PIXELS }}u; p++) {
-        sum += input[first + p * {{ CHANNELS }}u];
+        sum += f32(input[first + p * {{ CHANNELS }}u]);
     }
-    output[i] = sum / f32({{ PIXELS }});
+    output[i] = real(sum / f32({{ PIXELS }}));
 }

@@ -4,14 +4,16 @@
 //
 // d_output and choice [N, OUT_H, OUT_W, CHANNELS], d_input [N, IN_H, IN_W, CHANNELS].
 // One invocation an element of d_input; ⌈count / 256⌉ workgroups.
+{% include "shared/real.wgsl" %}
+
 struct Params {
     count: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> choice: array<u32>;
-@group(0) @binding(2) var<storage, read> d_output: array<f32>;
-@group(0) @binding(3) var<storage, read_write> d_input: array<f32>;
+@group(0) @binding(2) var<storage, read> d_output: array<real>;
+@group(0) @binding(3) var<storage, read_write> d_input: array<real>;
 
 {% include "shared/workgroup.wgsl" %}
 
@@ -42,9 +44,9 @@ fn main(
             }
             let o = ((n * {{ OUT_H }}u + oy) * {{ OUT_W }}u + ox) * {{ CHANNELS }}u + c;
             if choice[o] == ky * {{ KERNEL_W }}u + kx {
-                sum += d_output[o];
+                sum += f32(d_output[o]);
             }
         }
     }
-    d_input[i] = sum;
+    d_input[i] = real(sum);
 }

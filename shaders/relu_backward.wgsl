@@ -1,13 +1,15 @@
 // relu_backward: d_input[i] = d_output[i] where output[i] > 0, else 0: the derivative at 0 is 0, as in PyTorch.
 // One invocation an element; ⌈count / 256⌉ workgroups.
+{% include "shared/real.wgsl" %}
+
 struct Params {
     count: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> output: array<f32>;
-@group(0) @binding(2) var<storage, read> d_output: array<f32>;
-@group(0) @binding(3) var<storage, read_write> d_input: array<f32>;
+@group(0) @binding(1) var<storage, read> output: array<real>;
+@group(0) @binding(2) var<storage, read> d_output: array<real>;
+@group(0) @binding(3) var<storage, read_write> d_input: array<real>;
 
 {% include "shared/workgroup.wgsl" %}
 
@@ -21,5 +23,5 @@ fn main(
     if i >= params.count {
         return;
     }
-    d_input[i] = select(0.0, d_output[i], output[i] > 0.0);
+    d_input[i] = select(real(), d_output[i], output[i] > real());
 }

@@ -1,11 +1,13 @@
 // relu_forward: output[i] = max(input[i], 0). One invocation an element; ⌈count / 256⌉ workgroups.
+{% include "shared/real.wgsl" %}
+
 struct Params {
     count: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<f32>;
-@group(0) @binding(2) var<storage, read_write> output: array<f32>;
+@group(0) @binding(1) var<storage, read> input: array<real>;
+@group(0) @binding(2) var<storage, read_write> output: array<real>;
 
 {% include "shared/workgroup.wgsl" %}
 
@@ -20,5 +22,6 @@ fn main(
         return;
     }
     // Not `max`, which would hide a NaN.
-    output[i] = select(input[i], 0.0, input[i] < 0.0);
+    let value = f32(input[i]);
+    output[i] = real(select(value, 0.0, value < 0.0));
 }

@@ -1,9 +1,9 @@
 // sgd_step: stochastic gradient descent with momentum, Nesterov's variant and weight decay; PyTorch's formula, dampening 0.
 //
-//     g = gradient + weight_decay · parameter;   v = momentum · v + g
+//     g = gradient_factor · gradient + weight_decay · parameter;   v = momentum · v + g
 //     parameter −= learning_rate · (g + momentum · v if nesterov, else v)
 //
-// parameter, gradient, velocity [count]. One invocation an element; ⌈count / 256⌉ workgroups.
+// A negative gradient_factor leaves everything as it is. parameter, gradient, velocity [count]. One invocation an element; ⌈count / 256⌉ workgroups.
 struct Params {
     count: u32,
     momentum: f32,
@@ -27,10 +27,10 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let i = linear_workgroup(group, grid) * 256u + lane;
-    if i >= params.count {
+    if i >= params.count || state.gradient_factor < 0.0 {
         return;
     }
-    let g = gradient[i] + params.weight_decay * parameter[i];
+    let g = state.gradient_factor * gradient[i] + params.weight_decay * parameter[i];
     let v = params.momentum * velocity[i] + g;
     velocity[i] = v;
     let direction = select(v, g + params.momentum * v, params.nesterov != 0u);

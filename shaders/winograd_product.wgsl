@@ -4,12 +4,15 @@
 //
 // patches [MATRICES, tiles, CHANNELS], weight [MATRICES, CHANNELS, COLUMNS], products [MATRICES, tiles, COLUMNS];
 // rows = tiles.
+{% set HALF = false %}
+{% include "shared/real.wgsl" %}
+
 struct Params {
     rows: u32,
 }
 
-{% set source = "vec4<f32>" if CHANNELS % 4 == 0 else "f32" %}
-{% set target = "vec4<f32>" if COLUMNS % 4 == 0 else "f32" %}
+{% set source = "real4" if CHANNELS % 4 == 0 else "real" %}
+{% set target = "real4" if COLUMNS % 4 == 0 else "real" %}
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> source_pixels: array<{{ source }}>;
 @group(0) @binding(2) var<storage, read> weight: array<{{ target }}>;

@@ -10,7 +10,7 @@ use crate::nn::{Architecture, Network};
 use crate::ops::conv2d::{DeviceKind, Plans};
 use crate::ops::random::RandomStream;
 use crate::optim::Optimizer;
-use crate::train::{DeviceDataset, Inference, Stepper, TrainConfig, check_memory, inference_bytes, training_bytes};
+use crate::train::{DeviceDataset, Inference, Precision, Stepper, TrainConfig, check_memory, inference_bytes, training_bytes};
 
 /// Number of the generator's stream that draws the images: none of training.
 const IMAGE_STREAM: u32 = 1 << 17;
@@ -36,6 +36,8 @@ pub struct BenchConfig {
     pub arch: String,
     /// What a step does.
     pub mode: Mode,
+    /// Width of activations.
+    pub precision: Precision,
     /// Images of a step.
     pub batch_size: usize,
     /// Steps to time.
@@ -86,6 +88,8 @@ pub struct BenchReport {
     pub mode: Mode,
     /// The device in one line.
     pub device: String,
+    /// Width of activations.
+    pub precision: Precision,
     /// Images of a step.
     pub batch_size: usize,
     /// Steps timed.
@@ -126,17 +130,17 @@ pub fn bench(
     }
     let recipe = TrainConfig::published(&config.arch)?;
     let architecture = Architecture::by_name(&config.arch, CIFAR10_CLASSES.len())?;
-    let kind = DeviceKind::of(device);
+    let (kind, dtype) = (DeviceKind::of(device), config.precision.dtype());
     let needed = match config.mode {
-        Mode::Train => training_bytes(kind, &architecture, recipe.optimizer_config(), config.batch_size)?,
-        Mode::Infer => inference_bytes(kind, &architecture, config.batch_size)?,
+        Mode::Train => training_bytes(kind, dtype, &architecture, recipe.optimizer_config(), config.batch_size)?,
+        Mode::Infer => inference_bytes(kind, dtype, &architecture, config.batch_size)?,
     };
     check_memory(device, needed, format!("{} with batches of {} images", config.arch, config.batch_size))?;
     let dataset = random_images(config.batch_size.min(MOST_IMAGES))?;
     let images = DeviceDataset::new(device, &dataset, architecture.preprocessing.normalisation())?;
     let plans = plans(&architecture)?;
     let mut network = Network::new(architecture, device, recipe.seed)?;
-    network.set_plans(plans);
+    network.set_plans(plans)?;
     let mut runner = Runner::new(config, &recipe, &network, &images)?;
     let (mut step_seconds, mut host_seconds) = (Vec::new(), Vec::new());
     runner.run(config.warmup, |_| ())?;
@@ -164,6 +168,7 @@ pub fn bench(
         version: env!("CARGO_PKG_VERSION"),
         arch: config.arch.clone(),
         mode: config.mode,
+        precision: config.precision,
         device: device.description(),
         batch_size: config.batch_size,
         steps: config.steps,
@@ -267,6 +272,7 @@ mod tests {
         let mut config = BenchConfig {
             arch: "lenet5".into(),
             mode: Mode::Train,
+            precision: Precision::F32,
             batch_size: 2,
             steps: 41,
             warmup: 1,

@@ -1,10 +1,12 @@
 //! The CPU device: memory that is used again instead of allocated again. Its kernels are the CPU twins in `ops`.
 
 use std::collections::HashMap;
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
 use std::sync::Arc;
 
 use bytemuck::AnyBitPattern;
+use half::f16;
+use half::slice::HalfFloatSliceExt;
 use parking_lot::{
     MappedRecursiveRwLockReadGuard, MappedRecursiveRwLockWriteGuard, Mutex, RecursiveRwLock, RecursiveRwLockReadGuard,
     RecursiveRwLockWriteGuard,
@@ -121,6 +123,17 @@ impl CpuBuffer {
         RecursiveRwLockWriteGuard::map(data, |words| bytemuck::cast_slice_mut(&mut words[self.words.clone()]))
     }
 
+    /// The first `count` 16-bit floats, widened.
+    pub(crate) fn read_halves(&self, count: usize) -> Floats<'_> {
+        Floats::Widened(self.read::<f16>()[..count].to_f32_vec())
+    }
+
+    /// The first `count` 16-bit floats, widened, to be changed.
+    pub(crate) fn write_halves(&self, count: usize) -> FloatsMut<'_> {
+        let halves = self.write::<f16>();
+        FloatsMut::Widened { values: halves[..count].to_f32_vec(), halves }
+    }
+
     /// Whether both lie in the same memory, whichever part of it they are.
     pub fn shares_memory(&self, other: &CpuBuffer) -> bool {
         Arc::ptr_eq(&self.loan, &other.loan)
@@ -131,5 +144,58 @@ impl CpuBuffer {
         let end = start.checked_add(words).filter(|&end| end <= self.words.len())?;
         let first = self.words.start;
         Some(CpuBuffer { loan: self.loan.clone(), words: first + start..first + end })
+    }
+}
+
+/// Floats of either width as 32-bit ones: the CPU computes with these only.
+#[derive(Debug)]
+pub(crate) enum Floats<'a> {
+    Wide(MappedRecursiveRwLockReadGuard<'a, [f32]>),
+    Widened(Vec<f32>),
+}
+
+impl Deref for Floats<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match self {
+            Floats::Wide(values) => values,
+            Floats::Widened(values) => values,
+        }
+    }
+}
+
+/// Like [`Floats`], to be changed: narrower ones are rounded when this is dropped.
+#[derive(Debug)]
+pub(crate) enum FloatsMut<'a> {
+    Wide(MappedRecursiveRwLockWriteGuard<'a, [f32]>),
+    Widened { values: Vec<f32>, halves: MappedRecursiveRwLockWriteGuard<'a, [f16]> },
+}
+
+impl Deref for FloatsMut<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match self {
+            FloatsMut::Wide(values) => values,
+            FloatsMut::Widened { values, .. } => values,
+        }
+    }
+}
+
+impl DerefMut for FloatsMut<'_> {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        match self {
+            FloatsMut::Wide(values) => values,
+            FloatsMut::Widened { values, .. } => values,
+        }
+    }
+}
+
+impl Drop for FloatsMut<'_> {
+    fn drop(&mut self) {
+        if let FloatsMut::Widened { values, halves } = self {
+            halves[..values.len()].convert_from_f32_slice(values);
+        }
     }
 }

@@ -123,6 +123,13 @@ impl Device {
         self.upload(shape, DType::F32, bytemuck::cast_slice(values))
     }
 
+    /// A tensor with these floats rounded to 16 bits.
+    pub fn tensor_f16(&self, shape: &[usize], values: &[f32]) -> Result<Tensor> {
+        let tensor = self.allocate(shape, DType::F16)?;
+        tensor.write(values)?;
+        Ok(tensor)
+    }
+
     /// A tensor with these 32-bit integers.
     pub fn tensor_u32(&self, shape: &[usize], values: &[u32]) -> Result<Tensor> {
         self.upload(shape, DType::U32, bytemuck::cast_slice(values))

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::error::{Error, Result};
-use crate::ops::conv2d::{self, Conv2dBackward, Conv2dGeometry, DeviceKind, Direction, Padding, Plans};
+use crate::ops::conv2d::{self, Conv2dBackward, Conv2dGeometry, Direction, Padding, Plans, Target};
+use crate::ops::convert::{self, ConvertBackward};
 use crate::ops::dropout::{self, Dropout, DropoutBackward};
 use crate::ops::global_avg_pool::{self, GlobalAvgPoolBackward};
 use crate::ops::linear::{self, LinearBackward};
@@ -190,7 +191,7 @@ impl Tape {
         relu: bool,
     ) -> Result<Var> {
         let geometry = Conv2dGeometry::new(input.shape(), weight.shape(), stride, padding)?;
-        let plan = self.plans.get(DeviceKind::of(input.tensor.device()), Direction::Forward, &geometry);
+        let plan = self.plans.get(Target::of(&input.tensor), Direction::Forward, &geometry);
         let output = conv2d::forward_by(plan, &geometry, relu, &input.tensor, &weight.tensor, &bias.tensor)?;
         self.record(&[input, weight, bias], output, |wanted, output| {
             Ok(Conv2dBackward {
@@ -237,6 +238,16 @@ impl Tape {
         self.record(&[input], output, |_, _| {
             Ok(GlobalAvgPoolBackward { input_shape: [shape[0], shape[1], shape[2], shape[3]] })
         })
+    }
+
+    /// The same numbers as floats of another width, rounded if it is narrower.
+    pub fn convert(&self, input: &Var, dtype: DType) -> Result<Var> {
+        if input.tensor.dtype() == dtype {
+            return Ok(input.clone());
+        }
+        let output = convert::convert(&input.tensor, dtype)?;
+        let from = input.tensor.dtype();
+        self.record(&[input], output, |_, _| Ok(ConvertBackward { dtype: from }))
     }
 
     /// Zeroes elements at random when training; does nothing otherwise.
@@ -303,6 +314,19 @@ impl Var {
     /// Length along each axis.
     pub fn shape(&self) -> &[usize] {
         self.tensor.shape()
+    }
+
+    /// The same value on the tape, computed with as `tensor`: a copy of it that is rounded.
+    ///
+    /// Its cotangents have whatever type the operations that use it give them.
+    ///
+    /// # Errors
+    /// If the shape differs.
+    pub fn rounded(self, tensor: Tensor) -> Result<Var> {
+        if tensor.shape() != self.shape() {
+            return Err(Error::Tape(format!("a copy {:?} of a value {:?}", tensor.shape(), self.shape())));
+        }
+        Ok(Var { tensor, ..self })
     }
 
     /// Gradients of this one-element value with respect to everything on the tape that wants one.

@@ -1,6 +1,10 @@
 //! Arrays of numbers on a device.
 
-use crate::cpu::CpuBuffer;
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use half::vec::HalfFloatVecExt;
+
+use crate::cpu::{CpuBuffer, Floats, FloatsMut};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::gpu::{BUFFER_ALIGNMENT, GpuBuffer, PendingRead};
@@ -13,6 +17,8 @@ pub const VIEW_ALIGNMENT: usize = BUFFER_ALIGNMENT as usize;
 pub enum DType {
     /// 32-bit float.
     F32,
+    /// 16-bit float (IEEE 754's binary16).
+    F16,
     /// Unsigned 32-bit integer: labels, indices, counts.
     U32,
     /// Byte: images as they are stored.
@@ -24,6 +30,7 @@ impl DType {
     pub fn bytes(self) -> usize {
         match self {
             DType::F32 | DType::U32 => 4,
+            DType::F16 => 2,
             DType::U8 => 1,
         }
     }
@@ -92,6 +99,19 @@ impl Tensor {
             Storage::Cpu(buffer) => Ok(buffer),
             Storage::Gpu(_) => Err(Error::DeviceMismatch { op }),
         }
+    }
+
+    /// Its elements as 32-bit floats, for the CPU twins of operation `op`.
+    pub(crate) fn floats(&self, op: &'static str) -> Result<Floats<'_>> {
+        let buffer = self.cpu(op)?;
+        Ok(if self.dtype == DType::F16 { buffer.read_halves(self.len()) } else { Floats::Wide(buffer.read()) })
+    }
+
+    /// Its elements as 32-bit floats to be changed, for the CPU twins of operation `op`; narrower ones are rounded at the
+    /// end.
+    pub(crate) fn floats_mut(&self, op: &'static str) -> Result<FloatsMut<'_>> {
+        let buffer = self.cpu(op)?;
+        Ok(if self.dtype == DType::F16 { buffer.write_halves(self.len()) } else { FloatsMut::Wide(buffer.write()) })
     }
 
     /// Its device memory, for the launchers of operation `op`.
@@ -163,8 +183,11 @@ impl Tensor {
         Ok(())
     }
 
-    /// Replaces all elements by these floats.
+    /// Replaces all elements by these floats, rounded if the tensor's are narrower.
     pub fn write(&self, values: &[f32]) -> Result<()> {
+        if self.dtype == DType::F16 {
+            return self.write_bytes(bytemuck::cast_slice(&Vec::<f16>::from_f32_slice(values)));
+        }
         self.expect(DType::F32)?;
         self.write_bytes(bytemuck::cast_slice(values))
     }
@@ -190,8 +213,12 @@ impl Tensor {
         Ok(())
     }
 
-    /// The elements as floats. Waits for the device.
+    /// The elements, of either width, as floats. Waits for the device.
     pub fn to_vec(&self) -> Result<Vec<f32>> {
+        if self.dtype == DType::F16 {
+            let halves: Vec<f16> = bytemuck::pod_collect_to_vec(&self.start_read()?.wait()?);
+            return Ok(halves.to_f32_vec());
+        }
         self.expect(DType::F32)?;
         Ok(bytemuck::pod_collect_to_vec(&self.start_read()?.wait()?))
     }

@@ -5,9 +5,11 @@
 use std::fs;
 
 use cifar_gpu::Device;
+use cifar_gpu::gpu::CooperativeMatrix;
 use cifar_gpu::nn::Architecture;
 use cifar_gpu::ops::conv2d::tune::Verdict;
-use cifar_gpu::ops::conv2d::{DeviceKind, Direction, Plan};
+use cifar_gpu::ops::conv2d::{DeviceKind, Direction, Plan, Target};
+use cifar_gpu::tensor::DType;
 use cifar_gpu::train::{Autotune, Tuning, autotune};
 use tempfile::tempdir;
 
@@ -15,7 +17,7 @@ use tempfile::tempdir;
 fn tune(mode: Autotune, cache: &std::path::Path) -> Vec<Tuning> {
     let mut tunings = Vec::new();
     let lenet5 = Architecture::by_name("lenet5", 10).unwrap();
-    autotune(&Device::cpu(), &lenet5, 2, true, mode, Some(cache), &mut |t| tunings.push(t.clone())).unwrap();
+    autotune(&Device::cpu(), DType::F32, &lenet5, 2, true, mode, Some(cache), &mut |t| tunings.push(t.clone())).unwrap();
     tunings
 }
 
@@ -62,15 +64,25 @@ fn off_tries_nothing() {
 #[test]
 fn plans_are_known_by_their_names() {
     let g = Architecture::by_name("ygnet", 10).unwrap().convolutions(2).unwrap()[1].1;
-    for kind in [DeviceKind::Cpu, DeviceKind::SoftwareGpu, DeviceKind::Gpu] {
-        for direction in Direction::ALL {
-            for plan in Plan::candidates(kind, direction, &g, false) {
-                assert_eq!(plan.to_string().parse(), Ok(plan));
+    let tensor_cores = Some(CooperativeMatrix { side: 16, subgroup: 32 });
+    for (kind, cooperative) in [
+        (DeviceKind::Cpu, None),
+        (DeviceKind::SoftwareGpu, None),
+        (DeviceKind::Gpu, None),
+        (DeviceKind::Gpu, tensor_cores),
+    ] {
+        for (direction, dtype) in Direction::ALL.into_iter().flat_map(|d| [(d, DType::F32), (d, DType::F16)]) {
+            let plans = Plan::candidates(Target { kind, dtype, cooperative }, direction, &g, false);
+            for plan in &plans {
+                assert_eq!(plan.to_string().parse().as_ref(), Ok(plan));
             }
+            let with = |name: &str| plans.iter().any(|plan| plan.to_string().contains(name));
+            assert_eq!(with("winograd"), dtype == DType::F32, "{plans:?}");
+            assert_eq!(with("cooperative"), dtype == DType::F16 && cooperative.is_some(), "{plans:?}");
         }
     }
     for wrong in
-        ["", "direct", "direct-8x", "direct-8x6", "direct-8x64", "staged-512x96", "winograd-3 direct-8x8", "fast-8x8"]
+        ["", "direct", "direct-8x", "direct-8x6", "direct-8x64", "staged-512x96", "cooperative-32x96", "winograd-3 direct-8x8", "fast-8x8"]
     {
         assert!(wrong.parse::<Plan>().is_err(), "{wrong}");
     }

@@ -54,7 +54,7 @@ fn main(
             let x_{{ g }} = x * {{ STRIDE }} - {{ PAD_LEFT }} + tap_{{ g }}.kx;
             let here_{{ g }} = inside_{{ g }} && x_{{ g }} >= 0 && x_{{ g }} < {{ IN_W }};
             let at_{{ g }} = u32(select(0, start_{{ g }} + x_{{ g }} * {{ IN_C }}, here_{{ g }})){% if wide_rows %} / 4u{% endif %};
-            let a_{{ g }} = select(blank_{{ g }}, input[at_{{ g }}], here_{{ g }});
+            let a_{{ g }} = select(blank_{{ g }}, {{ scalar }}(input[at_{{ g }}]), here_{{ g }});
 {% for i in range(group_rows) %}
 {% for q in range(quads) %}
             sum_{{ g * group_rows + i }}_{{ q }} += a_{{ g }}{% if wide_rows %}[{{ i }}]{% endif %} * b_{{ q }};

@@ -16,8 +16,4 @@ const K = {{ KERNEL_H * KERNEL_W * CHANNELS }}u;
 
 {% include "shared/product_memory.wgsl" %}
 
-{% if STAGED %}
-{% include "shared/product_staged.wgsl" %}
-{% else %}
-{% include "shared/product_direct.wgsl" %}
-{% endif %}
+{% include ["shared/product_direct.wgsl", "shared/product_staged.wgsl", "shared/product_cooperative.wgsl"][TILING] %}

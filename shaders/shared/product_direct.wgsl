@@ -52,7 +52,7 @@ fn main(
                 for (var c = first; c < end; c++) {
 {% if wide_channels %}
 {% for r in range(ROWS) %}
-                    let a_{{ r }} = select(vec4<f32>(), source_pixels[source_{{ r }} + c], inside_{{ r }});
+                    let a_{{ r }} = select(vec4<f32>(), vec4<f32>(source_pixels[source_{{ r }} + c]), inside_{{ r }});
 {% endfor %}
 {% for i in range(4) %}
 {% for q in range(quads) %}
@@ -69,7 +69,7 @@ fn main(
                     let b_{{ q }} = load_weight(k + c, column + {{ 4 * q }}u);
 {% endfor %}
 {% for r in range(ROWS) %}
-                    let a_{{ r }} = select(0.0, source_pixels[source_{{ r }} + c], inside_{{ r }});
+                    let a_{{ r }} = select(0.0, f32(source_pixels[source_{{ r }} + c]), inside_{{ r }});
 {% for q in range(quads) %}
                     {{ part }}_{{ r }}_{{ q }} += a_{{ r }} * b_{{ q }};
 {% endfor %}

@@ -2,12 +2,12 @@
 // and their loads must stay inside.
 {% if COLUMNS % 4 == 0 %}
 fn load_weight(k: u32, column: u32) -> vec4<f32> {
-    return weight[(k * COLUMNS + min(column, COLUMNS - 4u)) / 4u];
+    return vec4<f32>(weight[(k * COLUMNS + min(column, COLUMNS - 4u)) / 4u]);
 }
 
 fn store_target(row: u32, column: u32, value: vec4<f32>) {
     if column < COLUMNS {
-        target_pixels[(row * COLUMNS + column) / 4u] = value;
+        target_pixels[(row * COLUMNS + column) / 4u] = real4(value);
     }
 }
 {% else %}
@@ -15,10 +15,10 @@ fn load_weight(k: u32, column: u32) -> vec4<f32> {
     let start = k * COLUMNS;
     let last = COLUMNS - 1u;
     return vec4<f32>(
-        weight[start + min(column, last)],
-        weight[start + min(column + 1u, last)],
-        weight[start + min(column + 2u, last)],
-        weight[start + min(column + 3u, last)],
+        f32(weight[start + min(column, last)]),
+        f32(weight[start + min(column + 1u, last)]),
+        f32(weight[start + min(column + 2u, last)]),
+        f32(weight[start + min(column + 3u, last)]),
     );
 }
 
@@ -26,7 +26,7 @@ fn store_target(row: u32, column: u32, value: vec4<f32>) {
     let start = row * COLUMNS + column;
 {% for i in range(4) %}
     if column + {{ i }}u < COLUMNS {
-        target_pixels[start + {{ i }}u] = value[{{ i }}];
+        target_pixels[start + {{ i }}u] = real(value[{{ i }}]);
     }
 {% endfor %}
 }

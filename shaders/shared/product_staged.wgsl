@@ -6,9 +6,10 @@
 {% set lane_columns = TILE_COLUMNS // 8 %}
 {% set lane_rows = TILE_ROWS // 8 %}
 {% set column_quads = TILE_COLUMNS // 4 %}
+{% set DEPTH = 16 %}
 {% set by_taps = CHANNELS % 4 == 0 %}
-{% set slabs_per_tap = (CHANNELS + 15) // 16 %}
-{% set slabs = KERNEL_H * KERNEL_W * slabs_per_tap if by_taps else (KERNEL_H * KERNEL_W * CHANNELS + 15) // 16 %}
+{% set slabs_per_tap = (CHANNELS + DEPTH - 1) // DEPTH %}
+{% set slabs = KERNEL_H * KERNEL_W * slabs_per_tap if by_taps else (KERNEL_H * KERNEL_W * CHANNELS + DEPTH - 1) // DEPTH %}
 {% set patch_slots = TILE_ROWS * 4 %}
 {% set weight_slots = 16 * column_quads %}
 {% set patch_loads = (patch_slots + LANES - 1) // LANES %}
@@ -16,48 +17,7 @@
 var<workgroup> patch_slab: array<vec4<f32>, {{ TILE_ROWS * 5 }}>;
 var<workgroup> weight_slab: array<vec4<f32>, {{ weight_slots }}>;
 
-{% if by_taps %}
-// Channels 16 · slab + 4 · quad and the next three of the row's patch; a slab belongs to one tap.
-fn load_patch(o: Origin, slab: u32, quad: u32) -> vec4<f32> {
-    let tap = slab / {{ slabs_per_tap }}u;
-    let channel = slab % {{ slabs_per_tap }}u * 16u + 4u * quad;
-    let start = tap_start(o, i32(tap / {{ KERNEL_W }}u), i32(tap % {{ KERNEL_W }}u));
-    let inside = start >= 0{% if CHANNELS % 16 != 0 %} && channel < CHANNELS{% endif %};
-    return select(vec4<f32>(), source_pixels[select(0u, (u32(start) + channel) / 4u, inside)], inside);
-}
-
-fn load_weight_row(matrix: u32, slab: u32, k: u32, column: u32) -> vec4<f32> {
-    let tap = slab / {{ slabs_per_tap }}u;
-    let channel = slab % {{ slabs_per_tap }}u * 16u + k;
-{% if CHANNELS % 16 != 0 %}
-    if channel >= CHANNELS {
-        return vec4<f32>();
-    }
-{% endif %}
-    return load_weight(matrix * K + tap * CHANNELS + channel, column);
-}
-{% else %}
-// Products 16 · slab + 4 · quad and the next three of the row's patch, which may belong to different taps.
-fn load_product(o: Origin, k: u32) -> f32 {
-    let tap = k / CHANNELS;
-    let start = tap_start(o, i32(tap / {{ KERNEL_W }}u), i32(tap % {{ KERNEL_W }}u));
-    let inside = start >= 0 && k < K;
-    return select(0.0, source_pixels[select(0u, u32(start) + k % CHANNELS, inside)], inside);
-}
-
-fn load_patch(o: Origin, slab: u32, quad: u32) -> vec4<f32> {
-    let k = slab * 16u + 4u * quad;
-    return vec4<f32>(load_product(o, k), load_product(o, k + 1u), load_product(o, k + 2u), load_product(o, k + 3u));
-}
-
-fn load_weight_row(matrix: u32, slab: u32, k: u32, column: u32) -> vec4<f32> {
-    let row = slab * 16u + k;
-    if row >= K {
-        return vec4<f32>();
-    }
-    return load_weight(matrix * K + row, column);
-}
-{% endif %}
+{% include "shared/product_slabs.wgsl" %}
 
 @compute @workgroup_size({{ LANES }})
 fn main(

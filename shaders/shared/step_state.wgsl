@@ -6,5 +6,5 @@ struct StepState {
     learning_rate: f32,
     first_moment_correction: f32,
     second_moment_correction: f32,
-    reserved: u32,
+    gradient_factor: f32,
 }

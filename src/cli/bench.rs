@@ -6,7 +6,7 @@ use cifar_gpu::nn::Architecture;
 use clap::ValueEnum;
 
 use super::common::{DeviceArguments, counted, print, print_json};
-use super::tune::AutotuneArgument;
+use super::tune::PlanArguments;
 
 #[derive(Clone, Copy, ValueEnum)]
 enum ModeName {
@@ -47,7 +47,7 @@ pub struct Bench {
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     steps_per_wait: u32,
     #[command(flatten)]
-    autotune: AutotuneArgument,
+    plans: PlanArguments,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -61,6 +61,7 @@ impl Bench {
                 ModeName::Train => Mode::Train,
                 ModeName::Infer => Mode::Infer,
             },
+            precision: self.plans.precision(),
             batch_size: self.batch_size as usize,
             steps: self.steps as usize,
             warmup: self.warmup as usize,
@@ -69,7 +70,7 @@ impl Bench {
         let device = self.device.open()?;
         let training = config.mode == Mode::Train;
         let plans =
-            |architecture: &Architecture| self.autotune.plans(&device, architecture, config.batch_size, training);
+            |architecture: &Architecture| self.plans.plans(&device, architecture, config.batch_size, training);
         let report = bench(&config, &device, plans)?;
         if self.json {
             return print_json(&report);

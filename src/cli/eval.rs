@@ -12,7 +12,7 @@ use cifar_gpu::{Error, Result};
 use clap::ValueEnum;
 
 use super::common::{DataChoice, DeviceArguments, print, print_json};
-use super::tune::AutotuneArgument;
+use super::tune::PlanArguments;
 
 #[derive(Clone, Copy, ValueEnum)]
 enum SplitName {
@@ -43,7 +43,7 @@ pub struct Eval {
     #[arg(long, default_value_t = 64, value_name = "N")]
     batch_size: usize,
     #[command(flatten)]
-    autotune: AutotuneArgument,
+    plans: PlanArguments,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -87,12 +87,12 @@ impl Eval {
         };
         let device = self.device.open()?;
         let batch = self.batch_size.min(dataset.len());
-        let needed = inference_bytes(DeviceKind::of(&device), &architecture, batch)?;
+        let needed = inference_bytes(DeviceKind::of(&device), self.plans.precision().dtype(), &architecture, batch)?;
         check_memory(&device, needed, format!("evaluating {} with batches of {batch} images", architecture.name))?;
         let normalisation = architecture.preprocessing.normalisation();
-        let plans = self.autotune.plans(&device, &architecture, batch, false)?;
+        let plans = self.plans.plans(&device, &architecture, batch, false)?;
         let mut network = Network::new(architecture, &device, 0)?;
-        network.set_plans(plans);
+        network.set_plans(plans)?;
         file.load_into(&network)?;
         self.check_classes(&network, &dataset, file.metadata().map(|m| m.class_names.as_slice()))?;
         let start = Instant::now();

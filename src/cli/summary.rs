@@ -5,9 +5,10 @@ use cifar_gpu::nn::{self, Architecture};
 use cifar_gpu::ops::conv2d::DeviceKind;
 use cifar_gpu::ops::sgd::Sgd;
 use cifar_gpu::optim::OptimizerConfig;
-use cifar_gpu::train::{inference_bytes, training_bytes};
+use cifar_gpu::train::{Precision, inference_bytes, training_bytes};
 
 use super::common::{grouped, print, print_json};
+use super::tune::PrecisionName;
 
 #[derive(clap::Args)]
 pub struct Summary {
@@ -20,6 +21,9 @@ pub struct Summary {
     /// Images of a batch, for the memory figures
     #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: u32,
+    /// Width of activations, for the memory figures
+    #[arg(long, value_enum, default_value = "f32", value_name = "WIDTH")]
+    precision: PrecisionName,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -32,6 +36,8 @@ struct Report {
     network: nn::Summary,
     /// Batch size that the memory figures are for.
     batch_size: usize,
+    /// Width of activations that the memory figures are for.
+    precision: Precision,
     /// Bytes that training with SGD and momentum holds at its peak, without the data set.
     training_bytes: u64,
     /// Bytes that inference holds at its peak, without the data set.
@@ -42,12 +48,15 @@ impl Summary {
     pub fn run(self) -> Result<()> {
         let architecture = Architecture::by_name(&self.arch, self.classes.into())?;
         let batch_size = self.batch_size as usize;
+        let precision = self.precision.precision();
+        let dtype = precision.dtype();
         let sgd = OptimizerConfig::Sgd(Sgd { momentum: 0.9, weight_decay: 0.0, nesterov: true });
         let report = Report {
             network: nn::Summary::new(&architecture)?,
             batch_size,
-            training_bytes: training_bytes(DeviceKind::Gpu, &architecture, sgd, batch_size)?,
-            inference_bytes: inference_bytes(DeviceKind::Gpu, &architecture, batch_size)?,
+            precision,
+            training_bytes: training_bytes(DeviceKind::Gpu, dtype, &architecture, sgd, batch_size)?,
+            inference_bytes: inference_bytes(DeviceKind::Gpu, dtype, &architecture, batch_size)?,
         };
         if self.json {
             return print_json(&report);

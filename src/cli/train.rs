@@ -11,7 +11,7 @@ use clap::ValueEnum;
 
 use super::common::{DataChoice, DeviceArguments, counted, print, print_json, say};
 use super::progress::TrainProgress;
-use super::tune::AutotuneArgument;
+use super::tune::PlanArguments;
 
 #[derive(Clone, Copy, ValueEnum)]
 enum OptimizerName {
@@ -125,7 +125,7 @@ pub struct Train {
     #[arg(long, value_name = "RUN_DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
-    autotune: AutotuneArgument,
+    plans: PlanArguments,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -185,7 +185,8 @@ impl Train {
             limit_test: self.limit_test,
             max_steps: self.max_steps,
             log_every: self.log_every,
-            autotune: self.autotune.mode(),
+            autotune: self.plans.mode(),
+            precision: self.plans.precision(),
         })
     }
 }

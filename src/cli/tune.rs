@@ -6,7 +6,7 @@ use cifar_gpu::data::CIFAR10_CLASSES;
 use cifar_gpu::nn::Architecture;
 use cifar_gpu::ops::conv2d::tune::Verdict;
 use cifar_gpu::ops::conv2d::{Direction, Plans};
-use cifar_gpu::train::{Autotune, Tuning, autotune, default_cache};
+use cifar_gpu::train::{Autotune, Precision, Tuning, autotune, default_cache};
 use cifar_gpu::{Device, Result};
 use clap::ValueEnum;
 
@@ -33,24 +33,52 @@ impl AutotuneChoice {
     }
 }
 
-/// The option of commands that run a network.
+/// Width of activations, of their cotangents, and of the weights that products read.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionName {
+    /// 32 bits
+    F32,
+    /// 16 bits in memory; sums, parameters and updates stay at 32, and the loss is scaled
+    F16,
+}
+
+impl PrecisionName {
+    pub fn precision(self) -> Precision {
+        match self {
+            PrecisionName::F32 => Precision::F32,
+            PrecisionName::F16 => Precision::F16,
+        }
+    }
+}
+
+/// The options of commands that run a network.
 #[derive(clap::Args)]
-pub struct AutotuneArgument {
+pub struct PlanArguments {
+    /// Width of activations and of the weights that products read
+    #[arg(long, value_enum, default_value = "f32", value_name = "WIDTH")]
+    precision: PrecisionName,
     /// Try kernels on this device before the first step and remember the fastest [default: quick on a GPU, else off]
     #[arg(long, value_enum, value_name = "HOW MUCH")]
     autotune: Option<AutotuneChoice>,
 }
 
-impl AutotuneArgument {
+impl PlanArguments {
     /// The plans for a network on a device; says what was tried.
     pub fn plans(&self, device: &Device, architecture: &Architecture, batch: usize, training: bool) -> Result<Plans> {
         let mode = self.mode().unwrap_or_else(|| Autotune::usual(device));
         let cache = default_cache();
         let mut tally = Tally::default();
         let plans =
-            autotune(device, architecture, batch, training, mode, cache.as_deref(), &mut |tuning| tally.add(tuning))?;
+            autotune(device, self.precision().dtype(), architecture, batch, training, mode, cache.as_deref(), &mut |t| {
+                tally.add(t);
+            })?;
         tally.tell();
         Ok(plans)
+    }
+
+    /// Width of activations.
+    pub fn precision(&self) -> Precision {
+        self.precision.precision()
     }
 
     /// What the user asked for.
@@ -118,6 +146,9 @@ pub struct Tune {
     /// How much is tried
     #[arg(long, value_enum, default_value = "full", value_name = "HOW MUCH")]
     autotune: AutotuneChoice,
+    /// Width of activations and of the weights that products read
+    #[arg(long, value_enum, default_value = "f32", value_name = "WIDTH")]
+    precision: PrecisionName,
     /// Try again what is remembered
     #[arg(long)]
     again: bool,
@@ -134,6 +165,7 @@ impl Tune {
         let mut printed = Ok(());
         autotune(
             &device,
+            self.precision.precision().dtype(),
             &architecture,
             self.batch_size,
             true,

@@ -76,6 +76,48 @@ pub(super) fn describe(info: &wgpu::AdapterInfo) -> String {
     format!("{} ({kind}, {:?}, {})", info.name, info.backend, driver.trim())
 }
 
+/// Products of small square matrices that the invocations of a subgroup compute together: 16-bit floats, with sums of 32
+/// bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CooperativeMatrix {
+    /// Rows and columns: 8 or 16.
+    pub side: u32,
+    /// Invocations of a subgroup.
+    pub subgroup: u32,
+}
+
+/// What an adapter can do that not every adapter can, and that we use if it is there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Abilities {
+    pub(super) features: wgpu::Features,
+    pub(super) cooperative: Option<CooperativeMatrix>,
+}
+
+impl Abilities {
+    pub(super) fn of(adapter: &wgpu::Adapter) -> Self {
+        const NEEDED: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+            .union(wgpu::Features::SUBGROUP)
+            .union(wgpu::Features::SHADER_F16);
+        let (available, info) = (adapter.features(), adapter.get_info());
+        // Kernels must know the size of a subgroup before they are compiled.
+        let subgroup = Some(info.subgroup_min_size).filter(|&size| size == info.subgroup_max_size);
+        let matrices = adapter.cooperative_matrix_properties();
+        let side = [16, 8].into_iter().find(|&side| {
+            matrices.iter().any(|m| {
+                [m.m_size, m.n_size, m.k_size] == [side; 3]
+                    && m.ab_type == wgpu::CooperativeScalarType::F16
+                    && m.cr_type == wgpu::CooperativeScalarType::F32
+            })
+        });
+        let cooperative = side
+            .zip(subgroup)
+            .filter(|_| available.contains(NEEDED))
+            .map(|(side, subgroup)| CooperativeMatrix { side, subgroup });
+        let used = if cooperative.is_some() { NEEDED } else { wgpu::Features::SHADER_F16 };
+        Abilities { features: available & used, cooperative }
+    }
+}
+
 /// All adapters of a backend, best first, in the order that `gpu:N` counts.
 pub fn list_adapters(backend: Backend) -> Vec<AdapterSummary> {
     enumerate(backend)

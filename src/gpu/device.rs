@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::GpuError;
-use super::adapter::{self, AdapterRequest, Backend};
+use super::adapter::{self, Abilities, AdapterRequest, Backend, CooperativeMatrix};
 use super::faults::Faults;
 use super::pipeline::{Pipeline, Pipelines};
 use super::pool::{GpuBuffer, MemoryUse, Pool, PoolKind};
@@ -49,6 +49,7 @@ pub(super) struct Shared {
     pub(super) queue: wgpu::Queue,
     pub(super) info: wgpu::AdapterInfo,
     pub(super) limits: wgpu::Limits,
+    pub(super) abilities: Abilities,
     pub(super) software: bool,
     pub(super) reason: String,
     pub(super) timeout: Duration,
@@ -99,9 +100,15 @@ impl GpuDevice {
             return Err(GpuError::MissingFeature { adapter: info.name, feature: "COMPUTE_SHADERS".into() });
         }
         let limits = adapter.limits();
+        let abilities = Abilities::of(adapter);
+        // SAFETY: of what wgpu calls experimental only cooperative matrices are used, in our own shaders, which are checked
+        // on a device before it may use them.
+        let experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
         let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("cifar-gpu"),
             required_limits: limits.clone(),
+            required_features: abilities.features,
+            experimental_features,
             ..Default::default()
         }))
         .map_err(|e| GpuError::OpenDevice { adapter: info.name.clone(), reason: e.to_string() })?;
@@ -126,6 +133,7 @@ impl GpuDevice {
             queue,
             info,
             limits,
+            abilities,
             software,
             reason,
             timeout,
@@ -161,6 +169,16 @@ impl GpuDevice {
     /// Whether this is a CPU that plays a GPU.
     pub fn is_software(&self) -> bool {
         self.shared.software
+    }
+
+    /// Whether kernels can keep 16-bit floats in memory.
+    pub fn has_f16(&self) -> bool {
+        self.shared.rehearsal || self.shared.abilities.features.contains(wgpu::Features::SHADER_F16)
+    }
+
+    /// The adapter's cooperative matrices of 16-bit floats, if it has some.
+    pub fn cooperative_matrix(&self) -> Option<CooperativeMatrix> {
+        self.shared.abilities.cooperative
     }
 
     /// What the adapter allows.

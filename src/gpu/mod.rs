@@ -12,7 +12,7 @@ mod recording;
 pub mod shaders;
 mod statistics;
 
-pub use adapter::{AdapterRequest, AdapterSummary, Backend, list_adapters};
+pub use adapter::{AdapterRequest, AdapterSummary, Backend, CooperativeMatrix, list_adapters};
 pub use device::{GpuDevice, GpuOptions};
 pub use error::GpuError;
 pub use pool::{BUFFER_ALIGNMENT, GpuBuffer, MemoryUse};

@@ -58,6 +58,11 @@ pub struct Shader {
     pub workgroup_bytes: u32,
 }
 
+/// What shaders may use that not every adapter has: 16-bit floats, and cooperative matrices.
+const CAPABILITIES: naga::valid::Capabilities = naga::valid::Capabilities::SHADER_FLOAT16
+    .union(naga::valid::Capabilities::COOPERATIVE_MATRIX)
+    .union(naga::valid::Capabilities::SUBGROUP);
+
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -89,7 +94,7 @@ pub fn build(variant: &ShaderVariant) -> Result<Shader, GpuError> {
         .map_err(|e| error(format!("{e:#}")))?;
     let module =
         naga::front::wgsl::parse_str(&source).map_err(|e| error(e.emit_to_string_with_path(&source, &file)))?;
-    naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::default())
+    naga::valid::Validator::new(naga::valid::ValidationFlags::all(), CAPABILITIES)
         .validate(&module)
         .map_err(|e| error(e.emit_to_string_with_path(&source, &file)))?;
 

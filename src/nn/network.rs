@@ -4,12 +4,14 @@ use std::rc::Rc;
 
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::gpu::GpuError;
 use crate::nn::{Architecture, IMAGE_SHAPE, Init, Layer, Layout, Parameters};
 use crate::ops::conv2d::{Conv2dGeometry, Plans};
 use crate::ops::linear;
 use crate::ops::max_pool2d::MaxPool2dGeometry;
 use crate::ops::random::RandomStream;
 use crate::tape::{Tape, Var};
+use crate::tensor::DType;
 
 /// A network with parameters on a device.
 #[derive(Debug)]
@@ -62,18 +64,35 @@ impl Network {
         &self.device
     }
 
-    /// Lets its convolutions be computed as `plans` say.
-    pub fn set_plans(&mut self, plans: Plans) {
+    /// Lets its products be computed as `plans` say, with activations and rounded weights of their type.
+    ///
+    /// # Errors
+    /// If the device has no such type.
+    pub fn set_plans(&mut self, plans: Plans) -> Result<()> {
+        if let (DType::F16, Device::Gpu(gpu)) = (plans.dtype(), &self.device)
+            && !gpu.has_f16()
+        {
+            return Err(Error::Gpu(GpuError::MissingFeature {
+                adapter: gpu.description(),
+                feature: "SHADER_F16 (--precision f16)".into(),
+            }));
+        }
         self.plans = Rc::new(plans);
+        Ok(())
     }
 
-    /// The logits `[batch, classes]` of `images [batch, 32, 32, 3]`, normalised as the architecture says.
+    /// Type of its activations.
+    pub fn dtype(&self) -> DType {
+        self.plans.dtype()
+    }
+
+    /// The logits `[batch, classes]`, 32 bits wide, of `images [batch, 32, 32, 3]`, normalised as the architecture says.
     pub fn forward(&self, tape: &Tape, images: &Var) -> Result<Var> {
         let tape = &tape.with_plans(self.plans.clone());
-        let mut parameters = self.parameters.on(tape);
+        let mut parameters = self.parameters.on(tape, self.dtype())?;
         let mut next =
             || -> Result<Var> { parameters.next().ok_or_else(|| Error::Tape("the network lacks parameters".into()))? };
-        let mut value = images.clone();
+        let mut value = tape.convert(images, self.dtype())?;
         let mut layers = self.architecture.layers.iter().peekable();
         while let Some(layer) = layers.next() {
             value = match *layer {
@@ -92,7 +111,7 @@ impl Network {
                 Layer::GlobalAvgPool => tape.global_avg_pool(&value)?,
             };
         }
-        Ok(value)
+        tape.convert(&value, DType::F32)
     }
 }
 

@@ -4,6 +4,7 @@ use std::ops::Deref;
 
 use crate::device::Device;
 use crate::error::Result;
+use crate::ops::convert::convert;
 use crate::tape::{Tape, Var};
 use crate::tensor::{DType, Tensor, VIEW_ALIGNMENT};
 
@@ -109,7 +110,8 @@ impl Parameters {
     /// # Errors
     /// If there are none, or the device cannot hold them in one tensor.
     pub fn new(device: &Device, parameters: impl IntoIterator<Item = (String, Layout, Vec<f32>)>) -> Result<Self> {
-        let aligned = VIEW_ALIGNMENT / DType::F32.bytes();
+        // Also where they are copied to narrower floats.
+        let aligned = VIEW_ALIGNMENT / DType::F16.bytes();
         let mut values = Vec::new();
         let mut places = Vec::new();
         for (name, layout, outer) in parameters {
@@ -134,9 +136,20 @@ impl Parameters {
         &self.flat
     }
 
-    /// The parameters as values on a tape, in order, so that their gradients lie in one tensor, too.
-    pub fn on<'a>(&'a self, tape: &'a Tape) -> impl Iterator<Item = Result<Var>> + 'a {
-        self.iter().map(|p| tape.parameter_in(&p.name, &self.flat, p.start, p.tensor.shape()))
+    /// The parameters as values on a tape, in order, so that their gradients lie in one tensor, too; weights are rounded
+    /// to `dtype`.
+    ///
+    /// # Errors
+    /// If the device cannot hold a rounded copy.
+    pub fn on<'a>(&'a self, tape: &'a Tape, dtype: DType) -> Result<impl Iterator<Item = Result<Var>> + 'a> {
+        let rounded = (dtype != DType::F32).then(|| convert(&self.flat, dtype)).transpose()?;
+        Ok(self.iter().map(move |p| {
+            let value = tape.parameter_in(&p.name, &self.flat, p.start, p.tensor.shape())?;
+            match (&rounded, p.layout) {
+                (None, _) | (_, Layout::Bias(_)) => Ok(value),
+                (Some(rounded), _) => value.rounded(rounded.view(p.start, p.tensor.shape())?),
+            }
+        }))
     }
 }
 

@@ -4,10 +4,12 @@
 pub mod adam;
 pub mod batch_assembly;
 pub mod conv2d;
+pub mod convert;
 pub mod dropout;
 pub mod elementwise;
 pub mod global_avg_pool;
 pub mod linear;
+pub mod loss_scaling;
 pub mod max_pool2d;
 pub mod random;
 pub mod record_metrics;
@@ -78,6 +80,17 @@ fn expect(op: &'static str, what: &str, tensor: &Tensor, shape: &[usize], dtype:
         ));
     }
     Ok(())
+}
+
+/// Checks the shape of an operand that may be of 32-bit or 16-bit floats.
+fn expect_real(op: &'static str, what: &str, tensor: &Tensor, shape: &[usize]) -> Result<()> {
+    let dtype = if tensor.dtype() == DType::F16 { DType::F16 } else { DType::F32 };
+    expect(op, what, tensor, shape, dtype)
+}
+
+/// The constant that tells kernels how wide their floats are in memory.
+fn half(dtype: DType) -> (&'static str, u32) {
+    ("HALF", u32::from(dtype == DType::F16))
 }
 
 /// A count as kernels take it.

@@ -20,8 +20,9 @@ pub struct StepState {
     pub first_moment_correction: f32,
     /// Adam's `1 − β₂ᵗ`.
     pub second_moment_correction: f32,
-    /// Keeps the size a multiple of 16 bytes.
-    pub reserved: u32,
+    /// What the optimiser multiplies gradients by; negative if it shall leave everything as it is. The device may change it
+    /// during the step.
+    pub gradient_factor: f32,
 }
 
 impl StepState {
@@ -37,7 +38,7 @@ impl StepState {
             learning_rate,
             first_moment_correction: 1.0,
             second_moment_correction: 1.0,
-            reserved: 0,
+            gradient_factor: 1.0,
         }
     }
 

@@ -12,12 +12,13 @@ use crate::files::{read_at_most, replace};
 use crate::gpu::shaders;
 use crate::nn::Architecture;
 use crate::ops::conv2d::tune::{Verdict, tune};
-use crate::ops::conv2d::{Conv2dGeometry, DeviceKind, Direction, Plan, Plans};
+use crate::ops::conv2d::{Conv2dGeometry, DeviceKind, Direction, Plan, Plans, Target};
+use crate::tensor::DType;
 
 /// Time after which [`Autotune::Quick`] begins no further try.
 const QUICK: Duration = Duration::from_secs(8);
 /// Bumped when choices made by an older version must not be used any more and nothing in the key says so.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Largest cache file that is read, in bytes.
 const MOST_BYTES: u64 = 16 << 20;
 
@@ -59,13 +60,14 @@ pub struct Tuning {
     pub trials: Vec<(Plan, Verdict)>,
 }
 
-/// The plans for a network with batches of `batch` images: remembered in `cache`, or tried and then remembered. Products
+/// The plans for a network with operands of type `dtype` and batches of `batch` images: remembered in `cache`, or tried and then remembered. Products
 /// of one shape are tried once. `observe` hears of each.
 ///
 /// # Errors
 /// If the layers do not fit together, or the device or the host fails. A cache that cannot be read or written is no error.
 pub fn autotune(
     device: &Device,
+    dtype: DType,
     architecture: &Architecture,
     batch: usize,
     training: bool,
@@ -73,20 +75,20 @@ pub fn autotune(
     cache: Option<&Path>,
     observe: &mut dyn FnMut(&Tuning),
 ) -> Result<Plans> {
-    let mut plans = Plans::default();
+    let mut plans = Plans::new(dtype);
     if mode == Autotune::Off {
         return Ok(plans);
     }
-    let kind = DeviceKind::of(device);
+    let target = Target::new(device, dtype);
     let mut cache = Cache::read(cache, device);
     let deadline = Instant::now() + if mode == Autotune::Quick { QUICK } else { Duration::from_secs(24 * 3600) };
     for (layer, direction, geometry) in problems(architecture, batch, training)? {
-        let candidates = Plan::candidates(kind, direction, &geometry, mode == Autotune::Quick);
-        let key = key(direction, &geometry, mode);
+        let candidates = Plan::candidates(target, direction, &geometry, mode == Autotune::Quick);
+        let key = key(dtype, direction, &geometry, mode);
         let (chosen, trials) = match cache.get(&key).filter(|plan| candidates.contains(plan)) {
             Some(plan) => (plan, Vec::new()),
             None => {
-                let trials = tune(device, direction, &geometry, &candidates, deadline)?;
+                let trials = tune(device, dtype, direction, &geometry, &candidates, deadline)?;
                 let fastest = fastest(&trials);
                 // What time did not suffice for is tried again next time.
                 if trials.iter().all(|(_, verdict)| *verdict != Verdict::Untried) {
@@ -132,8 +134,8 @@ fn fastest(trials: &[(Plan, Verdict)]) -> Option<Plan> {
 }
 
 /// All that decides how fast a plan is, but for the device.
-fn key(direction: Direction, g: &Conv2dGeometry, mode: Autotune) -> String {
-    format!("{mode:?} {direction:?} {g:?}")
+fn key(dtype: DType, direction: Direction, g: &Conv2dGeometry, mode: Autotune) -> String {
+    format!("{mode:?} {dtype:?} {direction:?} {g:?}")
 }
 
 /// What the choice depends on besides the problem: adapter, driver, and the code of the kernels.

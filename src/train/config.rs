@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::ops::adam::Adam;
 use crate::ops::sgd::Sgd;
 use crate::optim::{OptimizerConfig, Schedule};
+use crate::tensor::DType;
 use crate::train::autotune::Autotune;
 
 /// Which optimiser updates the parameters.
@@ -25,6 +26,28 @@ impl std::fmt::Display for Optimization {
             Optimization::Adam => "Adam",
             Optimization::AdamW => "AdamW",
         })
+    }
+}
+
+/// Width of activations, of their cotangents, and of the weights that products read. Everything is added up with 32 bits,
+/// and parameters are kept with 32.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits, and the loss is scaled.
+    F16,
+}
+
+impl Precision {
+    /// Type of the elements.
+    pub fn dtype(self) -> DType {
+        match self {
+            Precision::F32 => DType::F32,
+            Precision::F16 => DType::F16,
+        }
     }
 }
 
@@ -65,6 +88,8 @@ pub struct TrainConfig {
     pub log_every: u64,
     /// How much is tried before kernels are chosen; `None` leaves it to the kind of device.
     pub autotune: Option<Autotune>,
+    /// Width of activations.
+    pub precision: Precision,
 }
 
 impl TrainConfig {
@@ -91,6 +116,7 @@ impl TrainConfig {
             max_steps: None,
             log_every: 0,
             autotune: None,
+            precision: Precision::F32,
         };
         match arch {
             "ygnet" | "ygnet-final-relu" => {

@@ -68,7 +68,7 @@ impl DeviceDataset {
     /// If an index is past the last image.
     pub fn batch(&self, indices: &[u32]) -> Result<Batch> {
         self.check(indices)?;
-        self.assemble(&self.device.tensor_u32(&[indices.len()], indices)?)
+        self.assemble(&self.device.tensor_u32(&[indices.len()], indices)?, DType::F32)
     }
 
     /// Checks that there are images at all these indices.
@@ -82,12 +82,12 @@ impl DeviceDataset {
         }
     }
 
-    /// The images at the indices in a tensor `[batch]`, normalised, and their labels.
+    /// The images at the indices in a tensor `[batch]`, normalised, as floats of type `dtype`, and their labels.
     ///
     /// Whoever writes the indices sees to it that there are such images; see [`DeviceDataset::check`].
-    pub fn assemble(&self, indices: &Tensor) -> Result<Batch> {
+    pub fn assemble(&self, indices: &Tensor, dtype: DType) -> Result<Batch> {
         let size = indices.len();
-        let images = self.device.empty(&[size, IMAGE_SIDE, IMAGE_SIDE, 3])?;
+        let images = self.device.allocate(&[size, IMAGE_SIDE, IMAGE_SIDE, 3], dtype)?;
         let labels = self.device.allocate(&[size], DType::U32)?;
         batch_assembly(&self.normalisation, &self.chunks, &self.labels, indices, &images, &labels)?;
         Ok(Batch { images, labels })

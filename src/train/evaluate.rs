@@ -108,6 +108,6 @@ impl<'a> Inference<'a> {
         }
         self.images.check(indices)?;
         self.indices.write_u32(indices)?;
-        self.replay.run(self.network.device(), || forward(&self.images.assemble(&self.indices)?))
+        self.replay.run(self.network.device(), || forward(&self.images.assemble(&self.indices, self.network.dtype())?))
     }
 }

@@ -6,13 +6,14 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::gpu::GpuDevice;
 use crate::nn::{Architecture, Network};
-use crate::ops::conv2d::DeviceKind;
+use crate::ops::conv2d::{DeviceKind, Plans};
 use crate::optim::{Optimizer, OptimizerConfig};
 use crate::train::dataset::DeviceDataset;
 use crate::train::evaluate::Inference;
 use crate::train::stepper::Stepper;
+use crate::tensor::DType;
 
-/// Bytes that training holds on a kind of device at its peak with batches of `batch` images, without the data set:
+/// Bytes that training holds on a kind of device at its peak with batches of `batch` images and activations of type `dtype`, without the data set:
 /// parameters, gradients, the optimiser's memory, and what a step keeps at a time.
 ///
 /// A step is run on a [`GpuDevice::rehearsal`], so that the figure comes from the code that runs it.
@@ -22,11 +23,12 @@ use crate::train::stepper::Stepper;
 /// architecture's layers do not fit together.
 pub fn training_bytes(
     kind: DeviceKind,
+    dtype: DType,
     architecture: &Architecture,
     optimizer: OptimizerConfig,
     batch: usize,
 ) -> Result<u64> {
-    rehearse(kind, architecture, batch, |network, images| {
+    rehearse(kind, dtype, architecture, batch, |network, images| {
         let optimizer = Optimizer::new(optimizer, network.device(), network.parameters())?;
         Stepper::new(network, images, optimizer, 0, true)?.step(&vec![0; batch], 0.0)
     })
@@ -37,8 +39,8 @@ pub fn training_bytes(
 ///
 /// # Errors
 /// As for [`training_bytes`].
-pub fn inference_bytes(kind: DeviceKind, architecture: &Architecture, batch: usize) -> Result<u64> {
-    rehearse(kind, architecture, batch, |network, images| {
+pub fn inference_bytes(kind: DeviceKind, dtype: DType, architecture: &Architecture, batch: usize) -> Result<u64> {
+    rehearse(kind, dtype, architecture, batch, |network, images| {
         Inference::new(network, images, batch)?.logits(&vec![0; batch]).map(|_| ())
     })
 }
@@ -46,6 +48,7 @@ pub fn inference_bytes(kind: DeviceKind, architecture: &Architecture, batch: usi
 /// The most bytes in use while `work` runs on a network and a data set of one image, which is not counted.
 fn rehearse(
     kind: DeviceKind,
+    dtype: DType,
     architecture: &Architecture,
     batch: usize,
     work: impl FnOnce(&Network, &DeviceDataset) -> Result<()>,
@@ -65,7 +68,8 @@ fn rehearse(
     let image = Dataset::new(vec![0; IMAGE_BYTES], vec![0], vec!["one".into(), "two".into()])?;
     let images = DeviceDataset::new(&device, &image, architecture.preprocessing.normalisation())?;
     let data_set = gpu.memory().in_use_bytes;
-    let network = Network::new(architecture.clone(), &device, 0)?;
+    let mut network = Network::new(architecture.clone(), &device, 0)?;
+    network.set_plans(Plans::new(dtype))?;
     work(&network, &images).map_err(too_large)?;
     Ok(gpu.memory().peak_bytes - data_set)
 }
@@ -101,10 +105,10 @@ mod tests {
     #[test]
     fn memory_grows_with_the_batch() {
         let lenet5 = Architecture::by_name("lenet5", 10).unwrap();
-        let [one, two] = [1000, 2000].map(|batch| inference_bytes(DeviceKind::Gpu, &lenet5, batch).unwrap());
+        let [one, two] = [1000, 2000].map(|batch| inference_bytes(DeviceKind::Gpu, DType::F32, &lenet5, batch).unwrap());
         assert!((1.8..2.0).contains(&(two as f64 / one as f64)), "{one}, {two}");
         for batch in [500_000, usize::MAX] {
-            let message = inference_bytes(DeviceKind::Gpu, &lenet5, batch).unwrap_err().to_string();
+            let message = inference_bytes(DeviceKind::Gpu, DType::F32, &lenet5, batch).unwrap_err().to_string();
             assert!(message.contains("are too many"), "{message}");
         }
     }

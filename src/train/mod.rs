@@ -10,7 +10,7 @@ mod stepper;
 mod trainer;
 
 pub use autotune::{Autotune, Tuning, autotune, default_cache};
-pub use config::{Optimization, TrainConfig};
+pub use config::{Optimization, Precision, TrainConfig};
 pub use dataset::DeviceDataset;
 pub(crate) use evaluate::Inference;
 pub use evaluate::{Evaluation, evaluate};

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::nn::Network;
 use crate::ops::StepState;
 use crate::ops::record_metrics::record_metrics;
-use crate::optim::Optimizer;
+use crate::optim::{LossScaler, Optimizer, ScalerState};
 use crate::replay::Replay;
 use crate::tape::Tape;
 use crate::tensor::{DType, Tensor, VIEW_ALIGNMENT};
@@ -105,6 +105,8 @@ pub struct Stepper<'a> {
     network: &'a Network,
     images: &'a DeviceDataset,
     optimizer: Optimizer,
+    /// There if cotangents are 16 bits wide.
+    scaler: Option<LossScaler>,
     history: Tensor,
     seed: u64,
     dropout: bool,
@@ -131,6 +133,7 @@ impl<'a> Stepper<'a> {
             network,
             images,
             optimizer,
+            scaler: (network.dtype() == DType::F16).then(|| LossScaler::new(network.device())).transpose()?,
             history: network.device().zeros(&[HISTORY_SLOTS, 2], DType::F32)?,
             seed,
             dropout,
@@ -159,6 +162,11 @@ impl<'a> Stepper<'a> {
     /// What the host spent on steps so far.
     pub fn host_time(&self) -> HostTime {
         self.host_time
+    }
+
+    /// What the loss is scaled by and how often that was too much, if cotangents are 16 bits wide. Waits for the device.
+    pub fn scaler_state(&self) -> Result<Option<ScalerState>> {
+        self.scaler.as_ref().map(LossScaler::state).transpose()
     }
 
     /// Forward, loss, backward and update on the images at `indices`, in one submission.
@@ -214,12 +222,15 @@ impl<'a> Stepper<'a> {
 
     /// What a step does, the same each time: all that differs is in `state` and `indices`.
     fn work(&self, state: &Tensor, indices: &Tensor) -> Result<()> {
-        let batch = self.images.assemble(indices)?;
+        let batch = self.images.assemble(indices, self.network.dtype())?;
         let tape = Tape::recording(self.dropout.then(|| state.clone()));
         let logits = self.network.forward(&tape, &tape.constant(&batch.images))?;
         let loss = tape.softmax_cross_entropy(&logits, &batch.labels)?;
         record_metrics(state, loss.tensor(), &loss.correct, &self.history)?;
-        let gradients = loss.backward()?;
+        let gradients = match &self.scaler {
+            Some(scaler) => scaler.backward(&loss, state, self.network.parameters())?,
+            None => loss.backward()?,
+        };
         self.optimizer.step(state, self.network.parameters(), &gradients)
     }
 

@@ -145,7 +145,8 @@ pub fn train(
         architecture.preprocessing = weights.architecture(Some(&config.arch))?.preprocessing;
     }
     let batch = config.batch_size.min(train_set.len());
-    let needed = training_bytes(DeviceKind::of(device), &architecture, config.optimizer_config(), batch)?;
+    let dtype = config.precision.dtype();
+    let needed = training_bytes(DeviceKind::of(device), dtype, &architecture, config.optimizer_config(), batch)?;
     check_memory(device, needed, format!("training {} with batches of {batch} images", config.arch))?;
     if out.exists() {
         return Err(Error::RunFolderExists(out.to_owned()));
@@ -153,9 +154,9 @@ pub fn train(
     let normalisation = architecture.preprocessing.normalisation();
     let mode = config.autotune.unwrap_or_else(|| Autotune::usual(device));
     let cache = default_cache();
-    let plans = autotune(device, &architecture, batch, true, mode, cache.as_deref(), &mut |t| observer.tuned(t))?;
+    let plans = autotune(device, dtype, &architecture, batch, true, mode, cache.as_deref(), &mut |t| observer.tuned(t))?;
     let mut network = Network::new(architecture, device, config.seed)?;
-    network.set_plans(plans);
+    network.set_plans(plans)?;
     if let Some(weights) = &weights {
         weights.load_into(&network)?;
     }

@@ -26,20 +26,31 @@ const YGNET: [(&str, u32); 9] = [
     ("OUT_H", 32),
     ("OUT_W", 32),
 ];
-/// How a matrix product is cut up: (staged, rows, columns).
-type Tile = (bool, u32, u32);
+/// How a matrix product is cut up: (family, rows, columns).
+type Tile = (Family, u32, u32);
+
+#[derive(Clone, Copy, PartialEq)]
+enum Family {
+    Direct,
+    Staged,
+    Cooperative,
+}
+use Family::{Cooperative, Direct, Staged};
+
 /// Tiles for GPUs.
 const STAGED: [Tile; 7] = [
-    (true, 128, 96),
-    (true, 64, 96),
-    (true, 128, 64),
-    (true, 64, 64),
-    (true, 128, 32),
-    (true, 64, 32),
-    (true, 128, 16),
+    (Staged, 128, 96),
+    (Staged, 64, 96),
+    (Staged, 128, 64),
+    (Staged, 64, 64),
+    (Staged, 128, 32),
+    (Staged, 64, 32),
+    (Staged, 128, 16),
 ];
+/// Tiles for GPUs with tensor cores.
+const COOPERATIVE: [Tile; 4] = [(Cooperative, 128, 96), (Cooperative, 64, 96), (Cooperative, 128, 64), (Cooperative, 64, 32)];
 /// Tiles for software drivers alone.
-const DIRECT: [Tile; 3] = [(false, 8, 8), (false, 4, 16), (false, 4, 8)];
+const DIRECT: [Tile; 3] = [(Direct, 8, 8), (Direct, 4, 16), (Direct, 4, 8)];
 /// Input and output channels, with and without vectors of four.
 const CHANNEL_PAIRS: [(u32, u32); 4] = [(4, 8), (3, 8), (4, 10), (3, 10)];
 const POOL: [(&str, u32); 8] = [
@@ -53,32 +64,64 @@ const POOL: [(&str, u32); 8] = [
     ("CHANNELS", 5),
 ];
 
-/// Variants of a kernel that take every branch of its template, as GPUs run them and as software drivers do; `None` for a
-/// kernel that is not in the table.
-pub fn variants(name: &'static str) -> Option<(Vec<ShaderVariant>, Vec<ShaderVariant>)> {
-    Some((variants_with(name, &STAGED)?, variants_with(name, &DIRECT)?))
+/// Variants of a kernel that take every branch of its template.
+pub struct Variants {
+    /// As GPUs run them.
+    pub gpu: Vec<ShaderVariant>,
+    /// As GPUs with tensor cores run them, where that is something of its own.
+    pub cooperative: Vec<ShaderVariant>,
+    /// As software drivers run them.
+    pub software: Vec<ShaderVariant>,
+}
+
+/// The variants of a kernel; `None` for one that is not in the table.
+pub fn variants(name: &'static str) -> Option<Variants> {
+    let half = |variant: &ShaderVariant| variant.constants.contains(&("HALF", 1));
+    let cooperative = variants_with(name, &COOPERATIVE)?;
+    Some(Variants {
+        gpu: variants_with(name, &STAGED)?,
+        cooperative: if name.starts_with("conv2d") { cooperative.into_iter().filter(half).collect() } else { Vec::new() },
+        software: variants_with(name, &DIRECT)?,
+    })
 }
 
 fn variants_with(name: &'static str, tiles: &[Tile]) -> Option<Vec<ShaderVariant>> {
     let with =
         |shared: &[(&'static str, u32)], own: &[(&'static str, u32)]| ShaderVariant::new(name, &[shared, own].concat());
-    let tile = |(staged, rows, columns): Tile| -> Vec<(&'static str, u32)> {
-        if staged {
-            vec![("STAGED", 1), ("LANES", rows * columns / 64), ("TILE_ROWS", rows), ("TILE_COLUMNS", columns)]
-        } else {
-            vec![("STAGED", 0), ("LANES", 64), ("ROWS", rows), ("COLUMNS_PER_LANE", columns)]
+    let tile = |(family, rows, columns): Tile| -> Vec<(&'static str, u32)> {
+        match family {
+            Direct => vec![("TILING", 0), ("LANES", 64), ("ROWS", rows), ("COLUMNS_PER_LANE", columns)],
+            Staged => {
+                vec![("TILING", 1), ("LANES", rows * columns / 64), ("TILE_ROWS", rows), ("TILE_COLUMNS", columns)]
+            }
+            Cooperative => vec![
+                ("TILING", 2),
+                ("LANES", 128),
+                ("SUBGROUPS", 4),
+                ("SIDE", 16),
+                ("TILE_ROWS", rows),
+                ("TILE_COLUMNS", columns),
+            ],
         }
     };
     // Every pair of channels on a small image and real layers, with every tile.
     type Own<'a> = &'a dyn Fn(u32, u32) -> Vec<(&'static str, u32)>;
     let conv2d = |real: &[(u32, u32)], own: Own<'_>| -> Vec<ShaderVariant> {
-        let small = CHANNEL_PAIRS
-            .iter()
-            .flat_map(|&(a, b)| tiles.iter().map(move |&t| with(&CONV2D, &[own(a, b), tile(t)].concat())));
-        let real =
-            real.iter().flat_map(|&(a, b)| tiles.iter().map(move |&t| with(&YGNET, &[own(a, b), tile(t)].concat())));
-        small.chain(real).collect()
+        let small = CHANNEL_PAIRS.iter().map(|&pair| (CONV2D, pair));
+        let layers: Vec<_> = small.chain(real.iter().map(|&pair| (YGNET, pair))).collect();
+        let mut variants = Vec::new();
+        for &t in tiles {
+            for (shape, (a, b)) in &layers {
+                // Cooperative matrices are loaded four channels at a time.
+                if t.0 != Cooperative || a % 4 == 0 && b % 4 == 0 {
+                    variants.extend([0, 1].map(|half| with(shape, &[own(*a, *b), vec![("HALF", half)], tile(t)].concat())));
+                }
+            }
+        }
+        variants
     };
+    // 32-bit and 16-bit activations.
+    let real = |own: &[(&'static str, u32)]| [0, 1].map(|half| with(own, &[("HALF", half)])).to_vec();
     Some(match name {
         "conv2d_forward" => {
             conv2d(&[(3, 96), (96, 96)], &|a, b| vec![("CHANNELS", a), ("COLUMNS", b), ("RELU", u32::from(b != 8))])
@@ -99,13 +142,16 @@ fn variants_with(name: &'static str, tiles: &[Tile]) -> Option<Vec<ShaderVariant
         "winograd_transform_weight" => [(2, 0), (2, 1), (4, 0), (4, 1)]
             .map(|(outputs, turn)| with(&[], &[("OUTPUTS", outputs), ("TURN", turn)]))
             .to_vec(),
-        "conv2d_transpose_weight" => vec![with(&[], &[("IN_C", 3), ("OUT_C", 5)])],
-        "max_pool2d_forward" | "max_pool2d_backward" => vec![with(&POOL, &[])],
-        "global_avg_pool_forward" | "global_avg_pool_backward" => vec![with(&[], &[("PIXELS", 36), ("CHANNELS", 10)])],
-        "batch_assembly" => vec![with(&[], &[("PIXELS", 1024), ("CHANNELS", 3)])],
+        "conv2d_transpose_weight" => real(&[("IN_C", 3), ("OUT_C", 5)]),
+        "max_pool2d_forward" | "max_pool2d_backward" => real(&POOL),
+        "global_avg_pool_forward" | "global_avg_pool_backward" => real(&[("PIXELS", 36), ("CHANNELS", 10)]),
+        "batch_assembly" => real(&[("PIXELS", 1024), ("CHANNELS", 3)]),
         "softmax_cross_entropy" => vec![with(&[], &[("CLASSES", 10), ("LANES", 256)])],
-        "add" | "adam_step" | "dropout" | "fill" | "record_metrics" | "relu_backward" | "relu_forward" | "scale"
-        | "sgd_step" | "split_k_reduce" => vec![with(&[], &[])],
+        "convert" => [0, 1].map(|to_half| with(&[], &[("TO_HALF", to_half)])).to_vec(),
+        "sum_of_squares" => vec![with(&[], &[("LANES", 256)])],
+        "loss_scaling" => vec![with(&[], &[("GROWTH_INTERVAL", 2000), ("LARGEST", 1 << 24)])],
+        "add" | "dropout" | "relu_backward" | "relu_forward" => real(&[]),
+        "adam_step" | "fill" | "record_metrics" | "scale" | "sgd_step" | "split_k_reduce" => vec![with(&[], &[])],
         _ => return None,
     })
 }

@@ -4,8 +4,12 @@ use std::sync::Arc;
 
 use cifar_gpu::ops::adam::{Adam, adam_step};
 use cifar_gpu::ops::batch_assembly::{ImageChunk, Normalisation, batch_assembly};
-use cifar_gpu::ops::conv2d::{self, Algorithm, Conv2dGeometry, DeviceKind, Direction, Padding, Plan, Plans};
+use cifar_gpu::ops::conv2d::{
+    self, Algorithm, Conv2dGeometry, Direction, Padding, Plan, Plans, Target, Tiling,
+};
+use cifar_gpu::ops::convert::convert;
 use cifar_gpu::ops::dropout::{self, Dropout};
+use cifar_gpu::ops::loss_scaling::{loss_scaling, sum_of_squares};
 use cifar_gpu::ops::max_pool2d::{self, MaxPool2dGeometry};
 use cifar_gpu::ops::random::{RandomStream, threefry};
 use cifar_gpu::ops::record_metrics::record_metrics;
@@ -15,7 +19,9 @@ use cifar_gpu::tensor::DType;
 use cifar_gpu::{Device, Tensor};
 
 use crate::Outcome;
-use crate::compare::{Conditioned, TOLERANCE, WINOGRAD_4_TOLERANCE, compare, compare_exact, compare_within};
+use crate::compare::{
+    COOPERATIVE_TOLERANCE, Conditioned, Exactness, TOLERANCE, WINOGRAD_4_TOLERANCE, compare, compare_exact, compare_within,
+};
 use crate::oracle;
 
 /// A case's body, run on each device.
@@ -33,6 +39,16 @@ fn random(device: &Device, shape: &[usize], stream: u32) -> cifar_gpu::Result<(V
     let tensor = device.tensor(shape, &values)?;
     Ok((values, tensor))
 }
+
+/// Random numbers as a type holds them, and a tensor of it that holds them.
+fn random_as(device: &Device, dtype: DType, shape: &[usize], stream: u32) -> cifar_gpu::Result<(Vec<f32>, Tensor)> {
+    let tensor = device.allocate(shape, dtype)?;
+    tensor.write(&numbers(shape.iter().product(), stream))?;
+    Ok((tensor.to_vec()?, tensor))
+}
+
+/// Types that activations may have, and how they show in a case's name.
+const REALS: [(DType, &str); 2] = [(DType::F32, ""), (DType::F16, "_f16")];
 
 fn exact(values: impl IntoIterator<Item = f64>) -> Vec<Conditioned> {
     values.into_iter().map(Conditioned::exact).collect()
@@ -65,7 +81,11 @@ pub fn all() -> Vec<(String, Run)> {
     ] {
         let ([n, h, w, c], [kh, kw]) = (input, kernel);
         let name = format!("conv2d/{n}x{h}x{w}x{c}_to_{out_c}_kernel_{kh}x{kw}_stride_{stride}_{padding:?}");
-        cases.push(case(name, move |device| convolution(device, None, &input, &[kh, kw, c, out_c], stride, padding)));
+        for (dtype, suffix) in REALS {
+            cases.push(case(format!("{name}{suffix}"), move |device| {
+                convolution(device, dtype, None, &input, &[kh, kw, c, out_c], stride, padding)
+            }));
+        }
     }
     // Every algorithm and family of tiles, with shapes that fill no tile, reach over several and have odd channels. Few of
     // them: software drivers take seconds to compile a tile that is unrolled for a GPU.
@@ -85,12 +105,38 @@ pub fn all() -> Vec<(String, Run)> {
         let [n, h, w, c] = input;
         let name = format!("conv2d/{plan}/{n}x{h}x{w}x{c}_to_{out_c}_kernel_3x3_stride_{stride}_{padding:?}");
         cases.push(case(name, move |device| {
-            convolution(device, Some(plan.parse()?), &input, &[3, 3, c, out_c], stride, padding)
+            convolution(device, DType::F32, Some(plan.parse()?), &input, &[3, 3, c, out_c], stride, padding)
+        }));
+    }
+    for (plan, (input, out_c, stride, padding)) in [
+        ("staged-64x64", odd),
+        ("staged-64x96", wide),
+        ("cooperative-64x32", ([2, 5, 7, 4], 12, 1, same)),
+        ("cooperative-64x96", wide),
+        ("cooperative-128x64", ([5, 8, 6, 40], 36, 1, Padding::Explicit(2))),
+    ] {
+        let [n, h, w, c] = input;
+        let name = format!("conv2d/{plan}_f16/{n}x{h}x{w}x{c}_to_{out_c}_kernel_3x3_stride_{stride}_{padding:?}");
+        cases.push(case(name, move |device| {
+            let plan: Plan = plan.parse()?;
+            let g = Conv2dGeometry::new(&input, &[3, 3, c, out_c], stride, padding)?;
+            if plan.suits(Target::new(device, DType::F16), &g) {
+                return convolution(device, DType::F16, Some(plan), &input, &[3, 3, c, out_c], stride, padding);
+            }
+            // Few adapters have cooperative matrices; the others must say so.
+            let [x, w] = [&g.input_shape(), &g.weight_shape()].map(|shape| device.zeros(shape, DType::F16));
+            match (device, conv2d::forward_by(plan, &g, false, &x?, &w?, &device.empty(&[out_c])?)) {
+                (Device::Gpu(_), Ok(_)) => Err("cooperative matrices on an adapter that has none".into()),
+                _ => Ok(()),
+            }
         }));
     }
     for [batch, inputs, outputs] in [[1, 1, 1], [3, 7, 5], [64, 100, 10], [17, 1600, 200]] {
         let name = format!("linear/{batch}x{inputs}_to_{outputs}");
-        cases.push(case(name, move |device| fully_connected(device, batch, inputs, outputs)));
+        for (dtype, suffix) in REALS {
+            let name = format!("{name}{suffix}");
+            cases.push(case(name, move |device| fully_connected(device, dtype, batch, inputs, outputs)));
+        }
     }
     for (input, kernel, stride) in [
         ([1, 1, 1, 1], [1, 1], 1),
@@ -102,11 +148,17 @@ pub fn all() -> Vec<(String, Run)> {
     ] {
         let ([n, h, w, c], [kh, kw]) = (input, kernel);
         let name = format!("max_pool2d/{n}x{h}x{w}x{c}_kernel_{kh}x{kw}_stride_{stride}");
-        cases.push(case(name, move |device| pooling(device, &input, kernel, stride)));
+        for (dtype, suffix) in REALS {
+            cases.push(case(format!("{name}{suffix}"), move |device| pooling(device, dtype, &input, kernel, stride)));
+        }
     }
     for count in [1, 255, 256, 1009] {
-        cases.push(case(format!("elementwise/{count}"), move |device| elementwise_operations(device, count)));
-        cases.push(case(format!("dropout/{count}"), move |device| dropping(device, count)));
+        for (dtype, suffix) in REALS {
+            let name = format!("elementwise/{count}{suffix}");
+            cases.push(case(name, move |device| elementwise_operations(device, dtype, count)));
+            cases.push(case(format!("dropout/{count}{suffix}"), move |device| dropping(device, dtype, count)));
+        }
+        cases.push(case(format!("convert/{count}"), move |device| converting(device, count)));
         cases.push(case(format!("sgd_step/{count}"), move |device| sgd_updates(device, count)));
         cases.push(case(format!("adam_step/{count}"), move |device| adam_updates(device, count)));
     }
@@ -120,13 +172,21 @@ pub fn all() -> Vec<(String, Run)> {
     }));
     for shape in [[1, 1, 1, 1], [3, 5, 7, 11], [2, 6, 6, 10]] {
         let [n, h, w, c] = shape;
-        cases.push(case(format!("global_avg_pool/{n}x{h}x{w}x{c}"), move |device| averaging(device, shape)));
+        for (dtype, suffix) in REALS {
+            let name = format!("global_avg_pool/{n}x{h}x{w}x{c}{suffix}");
+            cases.push(case(name, move |device| averaging(device, dtype, shape)));
+        }
     }
     for (batch, classes, largest) in [(1, 2, 1.0), (7, 10, 5.0), (300, 3, 1.0), (5, 1000, 3.0), (16, 10, 1e4)] {
         let name = format!("softmax_cross_entropy/{batch}x{classes}_logits_to_{largest}");
         cases.push(case(name, move |device| cross_entropy(device, batch, classes, largest)));
     }
-    cases.push(case("batch_assembly/two_chunks", assembling));
+    for (dtype, suffix) in REALS {
+        cases.push(case(format!("batch_assembly/two_chunks{suffix}"), move |device| assembling(device, dtype)));
+    }
+    for count in [1, 257, 100_003] {
+        cases.push(case(format!("loss_scaling/{count}"), move |device| scaling_losses(device, count)));
+    }
     cases.push(case("record_metrics/slot", recording_metrics));
     cases
 }
@@ -134,6 +194,7 @@ pub fn all() -> Vec<(String, Run)> {
 /// All three products of a convolution, by one plan or as the device chooses.
 fn convolution(
     device: &Device,
+    dtype: DType,
     plan: Option<Plan>,
     input: &[usize],
     weight: &[usize],
@@ -141,19 +202,24 @@ fn convolution(
     padding: Padding,
 ) -> Outcome {
     let g = Conv2dGeometry::new(input, weight, stride, padding)?;
-    let plan = |direction| plan.unwrap_or_else(|| Plan::usual(DeviceKind::of(device), direction, &g));
-    let (x, input) = random(device, &g.input_shape(), 1)?;
-    let (w, weight) = random(device, &g.weight_shape(), 2)?;
+    let plan = |direction| plan.unwrap_or_else(|| Plan::usual(Target::new(device, dtype), direction, &g));
+    let (x, input) = random_as(device, dtype, &g.input_shape(), 1)?;
+    let (w, weight) = random_as(device, dtype, &g.weight_shape(), 2)?;
     let (b, bias) = random(device, &[g.out_c], 3)?;
-    let (d, d_output) = random(device, &g.output_shape(), 4)?;
-    let tolerance = |direction| match plan(direction).algorithm {
-        Algorithm::Winograd { outputs: 4 } => WINOGRAD_4_TOLERANCE,
-        _ => TOLERANCE,
+    let (d, d_output) = random_as(device, dtype, &g.output_shape(), 4)?;
+    let exactness = |direction, dtype| {
+        let tolerance = match plan(direction) {
+            Plan { algorithm: Algorithm::Winograd { outputs: 4 }, .. } => WINOGRAD_4_TOLERANCE,
+            Plan { tiling: Tiling::Cooperative { .. }, .. } => COOPERATIVE_TOLERANCE,
+            _ => TOLERANCE,
+        };
+        Exactness { dtype, tolerance }
     };
     for relu in [false, true] {
         let output = conv2d::forward_by(plan(Direction::Forward), &g, relu, &input, &weight, &bias)?.to_vec()?;
         let what = if relu { "conv2d_forward with ReLU" } else { "conv2d_forward" };
-        compare_within(tolerance(Direction::Forward), what, &output, &oracle::conv2d_forward(&g, relu, &x, &w, &b))?;
+        let expected = oracle::conv2d_forward(&g, relu, &x, &w, &b);
+        compare_within(exactness(Direction::Forward, dtype), what, &output, &expected)?;
     }
     let transposed = conv2d::transpose_weight(&g, &weight)?.to_vec()?;
     let expected: Vec<f32> = (0..w.len())
@@ -165,7 +231,7 @@ fn convolution(
     compare_exact("conv2d_transpose_weight", &transposed, &expected)?;
     let d_input = conv2d::backward_input_by(plan(Direction::BackwardInput), &g, &d_output, &weight)?.to_vec()?;
     compare_within(
-        tolerance(Direction::BackwardInput),
+        exactness(Direction::BackwardInput, dtype),
         "conv2d_backward_input",
         &d_input,
         &oracle::conv2d_backward_input(&g, &d, &w),
@@ -174,17 +240,18 @@ fn convolution(
     conv2d::backward_weight_by(plan(Direction::BackwardWeight), &g, &input, &d_output, &d_weight, &d_bias)?;
     let (expected_weight, expected_bias) = oracle::conv2d_backward_weight(&g, &x, &d);
     compare_within(
-        tolerance(Direction::BackwardWeight),
+        exactness(Direction::BackwardWeight, DType::F32),
         "conv2d_backward_weight",
         &d_weight.to_vec()?,
         &expected_weight,
     )?;
-    compare("conv2d_backward_weight, bias", &d_bias.to_vec()?, &expected_bias)
+    let exactness = exactness(Direction::BackwardWeight, DType::F32);
+    compare_within(exactness, "conv2d_backward_weight, bias", &d_bias.to_vec()?, &expected_bias)
 }
 
-fn fully_connected(device: &Device, batch: usize, inputs: usize, outputs: usize) -> Outcome {
-    let (x, input) = random(device, &[batch, inputs], 1)?;
-    let (w, weight) = random(device, &[inputs, outputs], 2)?;
+fn fully_connected(device: &Device, dtype: DType, batch: usize, inputs: usize, outputs: usize) -> Outcome {
+    let (x, input) = random_as(device, dtype, &[batch, inputs], 1)?;
+    let (w, weight) = random_as(device, dtype, &[inputs, outputs], 2)?;
     let (b, bias) = random(device, &[outputs], 3)?;
     let output = linear::forward(&Plans::default(), true, &input, &weight, &bias)?;
     let mut expected = Vec::new();
@@ -197,33 +264,38 @@ fn fully_connected(device: &Device, batch: usize, inputs: usize, outputs: usize)
         }
     }
     compare_exact("shape", output.shape(), &[batch, outputs])?;
-    compare("linear", &output.to_vec()?, &expected)
+    compare_within(Exactness::of(dtype), "linear", &output.to_vec()?, &expected)
 }
 
-fn pooling(device: &Device, input: &[usize], kernel: [usize; 2], stride: usize) -> Outcome {
+fn pooling(device: &Device, dtype: DType, input: &[usize], kernel: [usize; 2], stride: usize) -> Outcome {
     let g = MaxPool2dGeometry::new(input, kernel, stride)?;
     // A few different values only, so that windows have equals.
     let x: Vec<f32> = numbers(input.iter().product(), 1).iter().map(|v| (v * 3.0).round()).collect();
-    let (d, d_output) = random(device, &g.output_shape(), 2)?;
-    let (output, choice) = max_pool2d::forward(&g, &device.tensor(input, &x)?)?;
+    let (d, d_output) = random_as(device, dtype, &g.output_shape(), 2)?;
+    let tensor = device.allocate(input, dtype)?;
+    tensor.write(&x)?;
+    let (output, choice) = max_pool2d::forward(&g, &tensor)?;
     let (expected_output, expected_choice) = oracle::max_pool2d_forward(&g, &x);
     compare_exact("max_pool2d_forward", &output.to_vec()?, &expected_output)?;
     compare_exact("max_pool2d_forward, choice", &choice.to_vec_u32()?, &expected_choice)?;
     let d_input = max_pool2d::backward(&g, &choice, &d_output)?.to_vec()?;
-    compare("max_pool2d_backward", &d_input, &oracle::max_pool2d_backward(&g, &expected_choice, &d))
+    let expected = oracle::max_pool2d_backward(&g, &expected_choice, &d);
+    compare_within(Exactness::of(dtype), "max_pool2d_backward", &d_input, &expected)
 }
 
-fn elementwise_operations(device: &Device, count: usize) -> Outcome {
-    let (a, ta) = random(device, &[count], 1)?;
-    let (b, tb) = random(device, &[count], 2)?;
-    let filled = device.empty(&[count])?;
-    elementwise::fill(-2.5, &filled)?;
-    compare_exact("fill", &filled.to_vec()?, &vec![-2.5; count])?;
-    let sums: Vec<f32> = a.iter().zip(&b).map(|(a, b)| a + b).collect();
-    compare_exact("add", &elementwise::add(&ta, &tb)?.to_vec()?, &sums)?;
-    let scaled: Vec<f32> = a.iter().map(|a| 3.25 * a).collect();
-    compare_exact("scale", &elementwise::scale(&ta, &device.tensor(&[1], &[3.25])?)?.to_vec()?, &scaled)?;
-    let zeros = device.zeros(&[count], DType::F32)?;
+fn elementwise_operations(device: &Device, dtype: DType, count: usize) -> Outcome {
+    let (a, ta) = random_as(device, dtype, &[count], 1)?;
+    let (b, tb) = random_as(device, dtype, &[count], 2)?;
+    let sums = exact(a.iter().zip(&b).map(|(a, b)| f64::from(*a) + f64::from(*b)));
+    compare_within(Exactness::of(dtype), "add", &elementwise::add(&ta, &tb)?.to_vec()?, &sums)?;
+    if dtype == DType::F32 {
+        let filled = device.empty(&[count])?;
+        elementwise::fill(-2.5, &filled)?;
+        compare_exact("fill", &filled.to_vec()?, &vec![-2.5; count])?;
+        let scaled: Vec<f32> = a.iter().map(|a| 3.25 * a).collect();
+        compare_exact("scale", &elementwise::scale(&ta, &device.tensor(&[1], &[3.25])?)?.to_vec()?, &scaled)?;
+    }
+    let zeros = device.zeros(&[count], dtype)?;
     compare_exact("zeros", &zeros.to_vec()?, &vec![0.0; count])?;
     let output = relu::forward(&ta)?;
     let positive: Vec<f32> = a.iter().map(|&a| if a > 0.0 { a } else { 0.0 }).collect();
@@ -232,8 +304,8 @@ fn elementwise_operations(device: &Device, count: usize) -> Outcome {
     compare_exact("relu_backward", &relu::backward(&output, &tb)?.to_vec()?, &passed)
 }
 
-fn dropping(device: &Device, count: usize) -> Outcome {
-    let (x, input) = random(device, &[count], 1)?;
+fn dropping(device: &Device, dtype: DType, count: usize) -> Outcome {
+    let (x, input) = random_as(device, dtype, &[count], 1)?;
     let state = StepState::new(0x1234_5678_9abc, 77, 0.0).tensor(device)?;
     for (probability, stream) in [(0.25, 0), (0.5, 3)] {
         let output = dropout::apply(Dropout { probability, stream }, &state, &input)?.to_vec()?;
@@ -245,19 +317,69 @@ fn dropping(device: &Device, count: usize) -> Outcome {
                 f64::from(x) / (1.0 - f64::from(probability))
             }
         });
-        compare("dropout", &output, &exact(expected))?;
+        compare_within(Exactness::of(dtype), "dropout", &output, &exact(expected))?;
     }
     Ok(())
 }
 
-fn averaging(device: &Device, shape: [usize; 4]) -> Outcome {
+/// Both ways, with what rounds to zero, to the largest number and to none, and halfway cases.
+fn converting(device: &Device, count: usize) -> Outcome {
+    let special = [0.0, -0.0, 1e-9, 65_504.0, -65_519.0, 65_536.0, 6e-8, 1.0 + 1.0 / 2048.0, 1.0 + 3.0 / 2048.0];
+    let wide: Vec<f32> = special.into_iter().chain(numbers(count, 1)).cycle().take(count).collect();
+    let narrow = convert(&device.tensor(&[count], &wide)?, DType::F16)?;
+    compare_exact("to 16 bits", &narrow.to_vec()?, &device.tensor_f16(&[count], &wide)?.to_vec()?)?;
+    let back = convert(&narrow, DType::F32)?;
+    compare_exact("to 32 bits", &back.to_vec()?, &narrow.to_vec()?)?;
+    if convert(&back, DType::F32).is_ok() {
+        return Err("nothing to convert".into());
+    }
+    Ok(())
+}
+
+fn scaling_losses(device: &Device, count: usize) -> Outcome {
+    let (values, gradients) = random(device, &[count], 1)?;
+    let sum = values.iter().fold(Conditioned::default(), |mut sum, v| {
+        sum.add(f64::from(*v) * f64::from(*v));
+        sum
+    });
+    let partial = sum_of_squares(&gradients)?;
+    let total: f32 = partial.to_vec()?.iter().sum();
+    compare("sum_of_squares", &[total], &[sum])?;
+    let scaling = device.tensor(&[4], &[1024.0, 1998.0, 0.0, 0.0])?;
+    let step = |gradients: &Tensor| -> cifar_gpu::Result<(f32, Vec<f32>)> {
+        let state = StepState::new(7, 8, 0.5).tensor(device)?;
+        loss_scaling(&sum_of_squares(gradients)?, &scaling, &state)?;
+        let words = state.to_vec_u32()?;
+        assert_eq!(words[..5], StepState::new(7, 8, 0.5).words()[..5], "the rest of the state");
+        Ok((f32::from_bits(words[7]), scaling.to_vec()?))
+    };
+    let norm = exact([sum.value.sqrt() / 1024.0]);
+    // Finite: the factor undoes the scale; the 2000th such step in a row doubles it.
+    let (factor, after) = step(&gradients)?;
+    compare_exact("loss_scaling, finite", &[factor, after[0], after[1], after[2]], &[1.0 / 1024.0, 1024.0, 1999.0, 0.0])?;
+    compare("norm", &after[3..], &norm)?;
+    let (factor, after) = step(&gradients)?;
+    compare_exact("loss_scaling, growth", &[factor, after[0], after[1]], &[1.0 / 1024.0, 2048.0, 0.0])?;
+    // Not finite, wherever: the update is called off and the scale halved.
+    for (at, value) in [(0, f32::INFINITY), (count / 2, f32::NAN), (count - 1, f32::NEG_INFINITY)] {
+        let mut broken = values.clone();
+        broken[at] = value;
+        let (factor, _) = step(&device.tensor(&[count], &broken)?)?;
+        compare_exact("loss_scaling, not finite", &[factor], &[-1.0])?;
+    }
+    let after = scaling.to_vec()?;
+    compare_exact("loss_scaling, halved", &after[..3], &[256.0, 0.0, 3.0])
+}
+
+fn averaging(device: &Device, dtype: DType, shape: [usize; 4]) -> Outcome {
     let [n, h, w, c] = shape;
-    let (x, input) = random(device, &shape, 1)?;
-    let (d, d_output) = random(device, &[n, c], 2)?;
+    let (x, input) = random_as(device, dtype, &shape, 1)?;
+    let (d, d_output) = random_as(device, dtype, &[n, c], 2)?;
+    let exactness = Exactness::of(dtype);
     let output = global_avg_pool::forward(&input)?.to_vec()?;
-    compare("global_avg_pool_forward", &output, &oracle::global_avg_pool_forward(h * w, c, &x))?;
+    compare_within(exactness, "global_avg_pool_forward", &output, &oracle::global_avg_pool_forward(h * w, c, &x))?;
     let d_input = global_avg_pool::backward(shape, &d_output)?.to_vec()?;
-    compare("global_avg_pool_backward", &d_input, &oracle::global_avg_pool_backward(h * w, c, &d))
+    compare_within(exactness, "global_avg_pool_backward", &d_input, &oracle::global_avg_pool_backward(h * w, c, &d))
 }
 
 fn cross_entropy(device: &Device, batch: usize, classes: usize, largest: f32) -> Outcome {
@@ -277,7 +399,7 @@ fn cross_entropy(device: &Device, batch: usize, classes: usize, largest: f32) ->
     compare("d_logits", &result.d_logits.to_vec()?, &expected.d_logits)
 }
 
-fn assembling(device: &Device) -> Outcome {
+fn assembling(device: &Device, dtype: DType) -> Outcome {
     let (images, height, width) = (5, 3, 5);
     let pixels = height * width;
     let bytes: Vec<u8> = numbers(images * 3 * pixels, 1).iter().map(|v| (v * 127.0 + 128.0) as u8).collect();
@@ -288,7 +410,7 @@ fn assembling(device: &Device) -> Outcome {
     });
     let [a, b] = chunks;
     let indices = [4, 1, 2, 0, 4, 3, 1];
-    let output = device.empty(&[indices.len(), height, width, 3])?;
+    let output = device.allocate(&[indices.len(), height, width, 3], dtype)?;
     let labels_out = device.allocate(&[indices.len()], DType::U32)?;
     let normalisation = Normalisation::from_mean_std([0.5, 0.1, 0.0], [0.5, 0.25, 1.0]);
     batch_assembly(
@@ -300,7 +422,7 @@ fn assembling(device: &Device) -> Outcome {
         &labels_out,
     )?;
     let expected = oracle::batch_assembly(&normalisation, pixels, &bytes, &indices);
-    compare("batch_assembly", &output.to_vec()?, &expected)?;
+    compare_within(Exactness::of(dtype), "batch_assembly", &output.to_vec()?, &expected)?;
     let expected: Vec<u32> = indices.iter().map(|&i| labels[i as usize]).collect();
     compare_exact("batch_assembly, labels", &labels_out.to_vec_u32()?, &expected)
 }
@@ -320,10 +442,13 @@ fn sgd_updates(device: &Device, count: usize) -> Outcome {
         let (mut p, mut v): (Vec<f64>, _) = (start.iter().map(|&p| f64::from(p)).collect(), vec![0.0; count]);
         for step in 0..3 {
             let (g, gradient) = random(device, &[count], 10 + step)?;
-            let state = StepState::new(0, step, 0.1).tensor(device)?;
+            let state = StepState { gradient_factor: 0.5, ..StepState::new(0, step, 0.1) };
+            let off = StepState { gradient_factor: -1.0, ..state }.tensor(device)?;
+            sgd_step(sgd, &off, &gradient, &parameter, &velocity)?;
+            let state = state.tensor(device)?;
             sgd_step(sgd, &state, &gradient, &parameter, &velocity)?;
             for i in 0..count {
-                let g = f64::from(g[i]) + 0.01 * p[i];
+                let g = 0.5 * f64::from(g[i]) + 0.01 * p[i];
                 v[i] = 0.9 * v[i] + g;
                 p[i] -= 0.1 * if nesterov { g + 0.9 * v[i] } else { v[i] };
             }
@@ -351,11 +476,14 @@ fn adam_updates(device: &Device, count: usize) -> Outcome {
             let state = StepState {
                 first_moment_correction: c1 as f32,
                 second_moment_correction: c2 as f32,
+                gradient_factor: 0.5,
                 ..StepState::new(0, step, rate as f32)
             };
+            let off = StepState { gradient_factor: -1.0, ..state };
+            adam_step(adam, &off.tensor(device)?, &gradient, &parameter, &first, &second)?;
             adam_step(adam, &state.tensor(device)?, &gradient, &parameter, &first, &second)?;
             for i in 0..count {
-                let mut g = f64::from(g[i]);
+                let mut g = 0.5 * f64::from(g[i]);
                 if decoupled {
                     p[i] *= 1.0 - rate * decay;
                 } else {

@@ -1,5 +1,6 @@
 //! The comparison of a kernel's result with the oracle's.
 
+use cifar_gpu::tensor::DType;
 use libtest_mimic::Failed;
 
 use crate::Outcome;
@@ -35,19 +36,46 @@ const FLOOR: f64 = 1e-37;
 /// The same where Winograd's F(4×4, 3×3) may compute: its transforms multiply by up to 8 and subtract what is nearly equal.
 pub const WINOGRAD_4_TOLERANCE: f64 = 1.6e-5;
 
+/// The same for cooperative matrices, whose sums GPUs may truncate instead of rounding.
+pub const COOPERATIVE_TOLERANCE: f64 = 2e-5;
+
 /// Compares all elements, within [`TOLERANCE`].
 pub fn compare(what: &str, actual: &[f32], expected: &[Conditioned]) -> Outcome {
-    compare_within(TOLERANCE, what, actual, expected)
+    compare_within(Exactness::of(DType::F32), what, actual, expected)
+}
+
+/// How numbers are kept, and how far sums may be off before they are.
+#[derive(Debug, Clone, Copy)]
+pub struct Exactness {
+    pub dtype: DType,
+    pub tolerance: f64,
+}
+
+impl Exactness {
+    /// [`TOLERANCE`], and the rounding to this type.
+    pub fn of(dtype: DType) -> Self {
+        Exactness { dtype, tolerance: TOLERANCE }
+    }
+
+    /// The error that is let pass.
+    fn allows(self, expected: &Conditioned) -> f64 {
+        let sum = self.tolerance * expected.magnitude + FLOOR;
+        match self.dtype {
+            // Half a unit in the last of eleven digits, and below the smallest normal number half of the last one.
+            DType::F16 => sum + (expected.value.abs() + sum) / 2048.0 + 2_f64.powi(-25),
+            _ => sum,
+        }
+    }
 }
 
 /// Compares all elements.
-pub fn compare_within(tolerance: f64, what: &str, actual: &[f32], expected: &[Conditioned]) -> Outcome {
+pub fn compare_within(exactness: Exactness, what: &str, actual: &[f32], expected: &[Conditioned]) -> Outcome {
     if actual.len() != expected.len() {
         return Err(Failed::from(format!("{what}: {} elements, expected {}", actual.len(), expected.len())));
     }
     for (i, (&actual, expected)) in actual.iter().zip(expected).enumerate() {
         let error = (f64::from(actual) - expected.value).abs();
-        if error.is_nan() || error > tolerance * expected.magnitude + FLOOR {
+        if error.is_nan() || error > exactness.allows(expected) {
             let Conditioned { value, magnitude } = expected;
             return Err(Failed::from(format!(
                 "{what}: element {i} is {actual}, expected {value} (error {error:e} of magnitude {magnitude})"

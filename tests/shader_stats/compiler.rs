@@ -21,6 +21,8 @@ pub struct Report {
 pub struct Compiler {
     device: ash::Device,
     properties: khr::pipeline_executable_properties::Device,
+    /// Whether the GPU has them, of 16 × 16 elements.
+    pub has_cooperative_matrices: bool,
     /// The GPU and the driver.
     pub name: String,
     // Unloads the driver when dropped, which must come last.
@@ -124,7 +126,8 @@ impl Compiler {
                 .push_next(&mut features);
             let device = instance.create_device(gpu, &create, None).map_err(failed("vkCreateDevice"))?;
             let properties = khr::pipeline_executable_properties::Device::new(&instance, &device);
-            Ok(Some(Compiler { device, properties, name, _instance: instance, _entry: entry }))
+            let has_cooperative_matrices = has(khr::cooperative_matrix::NAME);
+            Ok(Some(Compiler { device, properties, has_cooperative_matrices, name, _instance: instance, _entry: entry }))
         }
     }
 

@@ -180,8 +180,9 @@ fn compile(kernel: &str) -> Result<Answer> {
         let report = compiler.compile(SCRATCH.1, &[BindingKind::ReadWrite])?;
         compiled.push(Compiled::new(String::new(), report)?);
     } else if let Some(name) = shaders::kernel_names().into_iter().find(|name| *name == kernel) {
-        let (variants, _) = variants::variants(name).ok_or("this kernel has no row in tests/common/variants.rs")?;
-        for variant in variants {
+        let variants = variants::variants(name).ok_or("this kernel has no row in tests/common/variants.rs")?;
+        let cooperative = if compiler.has_cooperative_matrices { variants.cooperative } else { Vec::new() };
+        for variant in variants.gpu.into_iter().chain(cooperative) {
             let constants: Vec<_> = variant.constants.iter().map(|(name, value)| format!("{name}={value}")).collect();
             let constants = constants.join(" ");
             let shader = shaders::build(&variant).map_err(|e| e.to_string())?;

@@ -16,7 +16,10 @@ pub(super) fn adam_step(
     parameter: &mut [f32],
     first_moment: &mut [f32],
     second_moment: &mut [f32],
-) {
+    ) {
+    if state.gradient_factor < 0.0 {
+        return;
+    }
     let (one_minus_beta1, one_minus_beta2) = (adam.one_minus_beta1(), adam.one_minus_beta2());
     let beta2 = adam.beta2 as f32;
     let rate = state.learning_rate / state.first_moment_correction;
@@ -31,7 +34,7 @@ pub(super) fn adam_step(
                 #[inline(always)]
                 || {
                     for (((p, m), v), &gradient) in parameter.iter_mut().zip(first).zip(second).zip(gradient) {
-                        let mut g = gradient;
+                        let mut g = state.gradient_factor * gradient;
                         if adam.decoupled {
                             *p *= 1.0 - state.learning_rate * adam.weight_decay;
                         } else {

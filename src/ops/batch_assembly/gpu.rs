@@ -3,7 +3,8 @@
 use super::{CHANNELS, Normalisation};
 use crate::error::Result;
 use crate::gpu::{GpuBuffer, GpuDevice};
-use crate::ops::{as_u32, launch_elementwise};
+use crate::ops::{as_u32, half, launch_elementwise};
+use crate::tensor::DType;
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -19,6 +20,7 @@ struct Params {
 #[expect(clippy::too_many_arguments, reason = "the kernel's parameters and bindings")]
 pub(super) fn batch_assembly(
     gpu: &GpuDevice,
+    dtype: DType,
     normalisation: &Normalisation,
     batch: usize,
     pixels: usize,
@@ -41,7 +43,7 @@ pub(super) fn batch_assembly(
         mean: padded(normalisation.mean),
         std: padded(normalisation.std),
     };
-    let constants = [("PIXELS", as_u32(OP, pixels)?), ("CHANNELS", CHANNELS as u32)];
+    let constants = [("PIXELS", as_u32(OP, pixels)?), ("CHANNELS", CHANNELS as u32), half(dtype)];
     let buffers = [images, labels, indices, output, labels_out];
     launch_elementwise(gpu, OP, &constants, bytemuck::bytes_of(&params), &buffers, count)
 }

@@ -3,7 +3,7 @@
 mod cpu;
 mod gpu;
 
-use super::{as_u32, common_device, expect};
+use super::{as_u32, common_device, expect, expect_real};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Tensor};
@@ -53,7 +53,7 @@ pub fn batch_assembly(
         return Err(Error::shape(OP, format!("output {:?} must be [batch, height, width, 3]", output.shape())));
     };
     let pixels = height * width;
-    expect(OP, "output", output, output.shape(), DType::F32)?;
+    expect_real(OP, "output", output, output.shape())?;
     expect(OP, "indices", indices, &[batch], DType::U32)?;
     expect(OP, "labels_out", labels_out, &[batch], DType::U32)?;
     expect(OP, "labels", labels, labels.shape(), DType::U32)?;
@@ -75,11 +75,12 @@ pub fn batch_assembly(
                 &chunk.images.cpu(OP)?.read::<u8>()[..chunk.images.len()],
                 &labels.cpu(OP)?.read(),
                 &indices.cpu(OP)?.read(),
-                &mut output.cpu(OP)?.write(),
+                &mut output.floats_mut(OP)?,
                 &mut labels_out.cpu(OP)?.write(),
             ),
             Device::Gpu(gpu) => gpu::batch_assembly(
                 gpu,
+                output.dtype(),
                 normalisation,
                 batch,
                 pixels,

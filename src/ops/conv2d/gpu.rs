@@ -3,29 +3,45 @@
 use super::plan::Tiling;
 use super::{Conv2dGeometry, Splits};
 use crate::error::Result;
-use crate::gpu::{GpuBuffer, GpuDevice, Launch, ShaderVariant};
-use crate::ops::{as_u32, launch_elementwise};
+use crate::gpu::{GpuBuffer, GpuDevice, GpuError, Launch, ShaderVariant};
+use crate::ops::{as_u32, half, launch_elementwise};
+use crate::tensor::DType;
 
 /// Most invocations of a workgroup that stages nothing.
 const MOST_LANES: usize = 64;
 /// Sums of an invocation of a workgroup that stages its operands.
 const STAGED_SUMS: usize = 64;
+/// Subgroups of a workgroup that multiplies cooperative matrices.
+const SUBGROUPS: usize = 4;
 
 /// The tiles of one matrix product.
 pub(super) struct Tiles {
     tiling: Tiling,
     lanes: usize,
+    /// Side of the device's cooperative matrices, if the tiles are made of such.
+    side: u32,
 }
 
 impl Tiles {
     /// Tiles for a product of `rows` rows.
-    pub(super) fn new(tiling: Tiling, rows: usize) -> Self {
+    ///
+    /// # Errors
+    /// If the device has no such tiles.
+    pub(super) fn new(gpu: &GpuDevice, tiling: Tiling, rows: usize) -> Result<Self> {
+        let matrix = gpu.cooperative_matrix();
         let lanes = match tiling {
             // No more than there is work for, so that small batches do not idle.
             Tiling::Direct { rows: own, .. } => rows.div_ceil(own).next_power_of_two().clamp(8, MOST_LANES),
             Tiling::Staged { rows, columns } => rows * columns / STAGED_SUMS,
+            Tiling::Cooperative { .. } => {
+                let subgroup = matrix.map(|matrix| matrix.subgroup as usize).ok_or_else(|| GpuError::MissingFeature {
+                    adapter: gpu.description(),
+                    feature: "EXPERIMENTAL_COOPERATIVE_MATRIX".into(),
+                })?;
+                SUBGROUPS * subgroup
+            }
         };
-        Tiles { tiling, lanes }
+        Ok(Tiles { tiling, lanes, side: matrix.map_or(0, |matrix| matrix.side) })
     }
 
     /// What the shaders must know of them.
@@ -33,11 +49,19 @@ impl Tiles {
         let lanes = ("LANES", self.lanes as u32);
         match self.tiling {
             Tiling::Direct { rows, columns } => {
-                vec![("STAGED", 0), lanes, ("ROWS", rows as u32), ("COLUMNS_PER_LANE", columns as u32)]
+                vec![("TILING", 0), lanes, ("ROWS", rows as u32), ("COLUMNS_PER_LANE", columns as u32)]
             }
             Tiling::Staged { rows, columns } => {
-                vec![("STAGED", 1), lanes, ("TILE_ROWS", rows as u32), ("TILE_COLUMNS", columns as u32)]
+                vec![("TILING", 1), lanes, ("TILE_ROWS", rows as u32), ("TILE_COLUMNS", columns as u32)]
             }
+            Tiling::Cooperative { rows, columns } => vec![
+                ("TILING", 2),
+                lanes,
+                ("SUBGROUPS", SUBGROUPS as u32),
+                ("SIDE", self.side),
+                ("TILE_ROWS", rows as u32),
+                ("TILE_COLUMNS", columns as u32),
+            ],
         }
     }
 
@@ -45,13 +69,18 @@ impl Tiles {
     pub(super) fn count(&self, rows: usize, columns: usize) -> u64 {
         let (tile_rows, tile_columns) = match self.tiling {
             Tiling::Direct { rows, columns } => (self.lanes * rows, columns),
-            Tiling::Staged { rows, columns } => (rows, columns),
+            Tiling::Staged { rows, columns } | Tiling::Cooperative { rows, columns } => (rows, columns),
         };
         rows.div_ceil(tile_rows) as u64 * columns.div_ceil(tile_columns) as u64
     }
 }
 
-fn constants(g: &Conv2dGeometry, tiles: &Tiles, own: &[(&'static str, usize)]) -> Vec<(&'static str, u32)> {
+fn constants(
+    dtype: DType,
+    g: &Conv2dGeometry,
+    tiles: &Tiles,
+    own: &[(&'static str, usize)],
+) -> Vec<(&'static str, u32)> {
     let shared = [
         ("KERNEL_H", g.kernel_h),
         ("KERNEL_W", g.kernel_w),
@@ -63,12 +92,13 @@ fn constants(g: &Conv2dGeometry, tiles: &Tiles, own: &[(&'static str, usize)]) -
         ("OUT_H", g.out_h),
         ("OUT_W", g.out_w),
     ];
-    shared.iter().chain(own).map(|&(name, value)| (name, value as u32)).chain(tiles.constants()).collect()
+    shared.iter().chain(own).map(|&(name, value)| (name, value as u32)).chain([half(dtype)]).chain(tiles.constants()).collect()
 }
 
 #[expect(clippy::too_many_arguments, reason = "what the kernel binds, and how it is cut up")]
 pub(super) fn conv2d_forward(
     gpu: &GpuDevice,
+    dtype: DType,
     g: &Conv2dGeometry,
     tiling: Tiling,
     relu: bool,
@@ -78,10 +108,10 @@ pub(super) fn conv2d_forward(
     output: &GpuBuffer,
 ) -> Result<()> {
     let rows = g.out_pixels();
-    let tiles = Tiles::new(tiling, rows);
+    let tiles = Tiles::new(gpu, tiling, rows)?;
     let own = [("CHANNELS", g.in_c), ("COLUMNS", g.out_c), ("RELU", usize::from(relu))];
     Ok(gpu.record(&Launch {
-        variant: ShaderVariant::new("conv2d_forward", &constants(g, &tiles, &own)),
+        variant: ShaderVariant::new("conv2d_forward", &constants(dtype, g, &tiles, &own)),
         uniform: bytemuck::bytes_of(&as_u32("conv2d_forward", rows)?),
         buffers: &[input, weight, bias, output],
         workgroups: tiles.count(rows, g.out_c),
@@ -90,6 +120,7 @@ pub(super) fn conv2d_forward(
 
 pub(super) fn conv2d_backward_input(
     gpu: &GpuDevice,
+    dtype: DType,
     g: &Conv2dGeometry,
     tiling: Tiling,
     d_output: &GpuBuffer,
@@ -97,10 +128,10 @@ pub(super) fn conv2d_backward_input(
     d_input: &GpuBuffer,
 ) -> Result<()> {
     let rows = g.batch * g.in_h * g.in_w;
-    let tiles = Tiles::new(tiling, rows);
+    let tiles = Tiles::new(gpu, tiling, rows)?;
     let own = [("CHANNELS", g.out_c), ("COLUMNS", g.in_c)];
     Ok(gpu.record(&Launch {
-        variant: ShaderVariant::new("conv2d_backward_input", &constants(g, &tiles, &own)),
+        variant: ShaderVariant::new("conv2d_backward_input", &constants(dtype, g, &tiles, &own)),
         uniform: bytemuck::bytes_of(&as_u32("conv2d_backward_input", rows)?),
         buffers: &[d_output, transposed_weight, d_input],
         workgroups: tiles.count(rows, g.in_c),
@@ -109,19 +140,22 @@ pub(super) fn conv2d_backward_input(
 
 pub(super) fn conv2d_transpose_weight(
     gpu: &GpuDevice,
+    dtype: DType,
     g: &Conv2dGeometry,
     weight: &GpuBuffer,
     transposed: &GpuBuffer,
 ) -> Result<()> {
     let count = g.products() * g.out_c;
-    let constants = [("IN_C", g.in_c as u32), ("OUT_C", g.out_c as u32)];
+    let constants = [("IN_C", g.in_c as u32), ("OUT_C", g.out_c as u32), half(dtype)];
     let uniform = as_u32("conv2d_transpose_weight", count)?;
     let buffers = [weight, transposed];
     launch_elementwise(gpu, "conv2d_transpose_weight", &constants, bytemuck::bytes_of(&uniform), &buffers, count)
 }
 
+#[expect(clippy::too_many_arguments, reason = "what the kernel binds, and how it is cut up")]
 pub(super) fn conv2d_backward_weight(
     gpu: &GpuDevice,
+    dtype: DType,
     g: &Conv2dGeometry,
     tiling: Tiling,
     splits: Splits,
@@ -129,13 +163,14 @@ pub(super) fn conv2d_backward_weight(
     d_output: &GpuBuffer,
     partial: &GpuBuffer,
 ) -> Result<()> {
-    contraction_launch(gpu, g, tiling, 1, splits, input, d_output, partial)
+    contraction_launch(gpu, dtype, g, tiling, 1, splits, input, d_output, partial)
 }
 
 /// Launches `conv2d_backward_weight` for `matrices` products whose operands lie behind one another as images.
 #[expect(clippy::too_many_arguments, reason = "what the kernel binds, and how it is cut up")]
 pub(super) fn contraction_launch(
     gpu: &GpuDevice,
+    dtype: DType,
     g: &Conv2dGeometry,
     tiling: Tiling,
     matrices: usize,
@@ -147,10 +182,10 @@ pub(super) fn contraction_launch(
     const OP: &str = "conv2d_backward_weight";
     // One row more than there are weights: the bias.
     let rows = g.products() + 1;
-    let tiles = Tiles::new(tiling, rows);
+    let tiles = Tiles::new(gpu, tiling, rows)?;
     let own = [("IN_C", g.in_c), ("OUT_C", g.out_c), ("MATRICES", matrices)];
     Ok(gpu.record(&Launch {
-        variant: ShaderVariant::new(OP, &constants(g, &tiles, &own)),
+        variant: ShaderVariant::new(OP, &constants(dtype, g, &tiles, &own)),
         uniform: bytemuck::cast_slice(&[as_u32(OP, splits.lines)?, as_u32(OP, splits.lines_per_split)?]),
         buffers: &[input, d_output, partial],
         workgroups: (splits.count * matrices) as u64 * tiles.count(rows, g.out_c),

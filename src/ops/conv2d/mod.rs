@@ -6,13 +6,13 @@ mod plan;
 pub mod tune;
 mod winograd;
 
-pub use plan::{Algorithm, DeviceKind, Direction, Plan, Plans, Tiling, UnknownPlan};
+pub use plan::{Algorithm, DeviceKind, Direction, Plan, Plans, Target, Tiling, UnknownPlan};
 
 use std::rc::Rc;
 
 use winograd::WinogradGeometry;
 
-use super::{Backward, Wanted, common_device, expect, relu};
+use super::{Backward, Wanted, common_device, expect, expect_real, relu};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Tensor};
@@ -195,7 +195,7 @@ pub fn forward(
     bias: &Tensor,
 ) -> Result<Tensor> {
     forward_by(
-        Plan::usual(DeviceKind::of(input.device()), Direction::Forward, geometry),
+        Plan::usual(Target::of(input), Direction::Forward, geometry),
         geometry,
         relu,
         input,
@@ -215,11 +215,12 @@ pub fn forward_by(
 ) -> Result<Tensor> {
     const OP: &str = "conv2d_forward";
     let device = common_device(OP, &[input, weight, bias])?;
-    expect(OP, "input", input, &geometry.input_shape(), DType::F32)?;
-    expect(OP, "weight", weight, &geometry.weight_shape(), DType::F32)?;
+    expect_real(OP, "input", input, &geometry.input_shape())?;
+    expect(OP, "weight", weight, &geometry.weight_shape(), input.dtype())?;
     expect(OP, "bias", bias, &[geometry.out_c], DType::F32)?;
-    let output = device.empty(&geometry.output_shape())?;
+    let output = device.allocate(&geometry.output_shape(), input.dtype())?;
     if let Algorithm::Winograd { outputs } = plan.algorithm {
+        expect(OP, "input", input, &geometry.input_shape(), DType::F32)?;
         let w = WinogradGeometry::new(geometry, outputs)?;
         winograd::forward(&w, plan.tiling, relu, false, input, weight, Some(bias), &output)?;
         return Ok(output);
@@ -228,14 +229,15 @@ pub fn forward_by(
         Device::Cpu(_) => cpu::conv2d_forward(
             geometry,
             relu,
-            &input.cpu(OP)?.read(),
-            &weight.cpu(OP)?.read(),
+            &input.floats(OP)?,
+            &weight.floats(OP)?,
             &bias.cpu(OP)?.read(),
-            &mut output.cpu(OP)?.write(),
+            &mut output.floats_mut(OP)?,
         ),
         Device::Gpu(gpu) => {
+            let dtype = input.dtype();
             let (input, weight, bias) = (input.gpu(OP)?, weight.gpu(OP)?, bias.gpu(OP)?);
-            gpu::conv2d_forward(gpu, geometry, plan.tiling, relu, input, weight, bias, output.gpu(OP)?)?;
+            gpu::conv2d_forward(gpu, dtype, geometry, plan.tiling, relu, input, weight, bias, output.gpu(OP)?)?;
         }
     }
     Ok(output)
@@ -243,7 +245,7 @@ pub fn forward_by(
 
 /// Cotangent of the input, from that of the output before its ReLU.
 pub fn backward_input(geometry: &Conv2dGeometry, d_output: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    let plan = Plan::usual(DeviceKind::of(d_output.device()), Direction::BackwardInput, geometry);
+    let plan = Plan::usual(Target::of(d_output), Direction::BackwardInput, geometry);
     backward_input_by(plan, geometry, d_output, weight)
 }
 
@@ -251,26 +253,28 @@ pub fn backward_input(geometry: &Conv2dGeometry, d_output: &Tensor, weight: &Ten
 pub fn backward_input_by(plan: Plan, geometry: &Conv2dGeometry, d_output: &Tensor, weight: &Tensor) -> Result<Tensor> {
     const OP: &str = "conv2d_backward_input";
     let device = common_device(OP, &[d_output, weight])?;
-    expect(OP, "d_output", d_output, &geometry.output_shape(), DType::F32)?;
-    expect(OP, "weight", weight, &geometry.weight_shape(), DType::F32)?;
+    expect_real(OP, "d_output", d_output, &geometry.output_shape())?;
+    expect(OP, "weight", weight, &geometry.weight_shape(), d_output.dtype())?;
     if let Algorithm::Winograd { outputs } = plan.algorithm {
+        expect(OP, "d_output", d_output, &geometry.output_shape(), DType::F32)?;
         let d_input = device.empty(&geometry.input_shape())?;
         let w = WinogradGeometry::turned(geometry, outputs)?;
         winograd::forward(&w, plan.tiling, false, true, d_output, weight, None, &d_input)?;
         return Ok(d_input);
     }
     let transposed = transpose_weight(geometry, weight)?;
-    let d_input = device.empty(&geometry.input_shape())?;
+    let d_input = device.allocate(&geometry.input_shape(), d_output.dtype())?;
     match device {
         Device::Cpu(_) => cpu::conv2d_backward_input(
             geometry,
-            &d_output.cpu(OP)?.read(),
-            &transposed.cpu(OP)?.read(),
-            &mut d_input.cpu(OP)?.write(),
+            &d_output.floats(OP)?,
+            &transposed.floats(OP)?,
+            &mut d_input.floats_mut(OP)?,
         ),
         Device::Gpu(gpu) => {
-            let (d_output, transposed) = (d_output.gpu(OP)?, transposed.gpu(OP)?);
-            gpu::conv2d_backward_input(gpu, geometry, plan.tiling, d_output, transposed, d_input.gpu(OP)?)?;
+            let (from, transposed) = (d_output.gpu(OP)?, transposed.gpu(OP)?);
+            let dtype = d_output.dtype();
+            gpu::conv2d_backward_input(gpu, dtype, geometry, plan.tiling, from, transposed, d_input.gpu(OP)?)?;
         }
     }
     Ok(d_input)
@@ -279,14 +283,16 @@ pub fn backward_input_by(plan: Plan, geometry: &Conv2dGeometry, d_output: &Tenso
 /// The weight with its last two axes exchanged: `[kernel_h, kernel_w, out, in]`.
 pub fn transpose_weight(geometry: &Conv2dGeometry, weight: &Tensor) -> Result<Tensor> {
     const OP: &str = "conv2d_transpose_weight";
-    expect(OP, "weight", weight, &geometry.weight_shape(), DType::F32)?;
+    expect_real(OP, "weight", weight, &geometry.weight_shape())?;
     let [kernel_h, kernel_w, in_c, out_c] = geometry.weight_shape();
-    let transposed = weight.device().empty(&[kernel_h, kernel_w, out_c, in_c])?;
+    let transposed = weight.device().allocate(&[kernel_h, kernel_w, out_c, in_c], weight.dtype())?;
     match weight.device() {
         Device::Cpu(_) => {
-            cpu::conv2d_transpose_weight(geometry, &weight.cpu(OP)?.read(), &mut transposed.cpu(OP)?.write());
+            cpu::conv2d_transpose_weight(geometry, &weight.floats(OP)?, &mut transposed.floats_mut(OP)?);
         }
-        Device::Gpu(gpu) => gpu::conv2d_transpose_weight(gpu, geometry, weight.gpu(OP)?, transposed.gpu(OP)?)?,
+        Device::Gpu(gpu) => {
+            gpu::conv2d_transpose_weight(gpu, weight.dtype(), geometry, weight.gpu(OP)?, transposed.gpu(OP)?)?;
+        }
     }
     Ok(transposed)
 }
@@ -295,7 +301,7 @@ pub fn transpose_weight(geometry: &Conv2dGeometry, weight: &Tensor) -> Result<Te
 pub fn backward_weight(geometry: &Conv2dGeometry, input: &Tensor, d_output: &Tensor) -> Result<(Tensor, Tensor)> {
     let d_weight = input.device().empty(&geometry.weight_shape())?;
     let d_bias = input.device().empty(&[geometry.out_c])?;
-    let plan = Plan::usual(DeviceKind::of(input.device()), Direction::BackwardWeight, geometry);
+    let plan = Plan::usual(Target::of(input), Direction::BackwardWeight, geometry);
     backward_weight_by(plan, geometry, input, d_output, &d_weight, &d_bias)?;
     Ok((d_weight, d_bias))
 }
@@ -312,11 +318,12 @@ pub fn backward_weight_by(
 ) -> Result<()> {
     const OP: &str = "conv2d_backward_weight";
     let device = common_device(OP, &[input, d_output])?;
-    expect(OP, "input", input, &geometry.input_shape(), DType::F32)?;
-    expect(OP, "d_output", d_output, &geometry.output_shape(), DType::F32)?;
+    expect_real(OP, "input", input, &geometry.input_shape())?;
+    expect(OP, "d_output", d_output, &geometry.output_shape(), input.dtype())?;
     expect(OP, "d_weight", d_weight, &geometry.weight_shape(), DType::F32)?;
     expect(OP, "d_bias", d_bias, &[geometry.out_c], DType::F32)?;
     if let Algorithm::Winograd { outputs } = plan.algorithm {
+        expect(OP, "input", input, &geometry.input_shape(), DType::F32)?;
         let w = WinogradGeometry::new(geometry, outputs)?;
         return winograd::backward_weight(&w, plan.tiling, input, d_output, d_weight, d_bias);
     }
@@ -326,13 +333,14 @@ pub fn backward_weight_by(
         Device::Cpu(_) => cpu::conv2d_backward_weight(
             geometry,
             splits,
-            &input.cpu(OP)?.read(),
-            &d_output.cpu(OP)?.read(),
+            &input.floats(OP)?,
+            &d_output.floats(OP)?,
             &mut partial.cpu(OP)?.write(),
         ),
         Device::Gpu(gpu) => {
+            let dtype = input.dtype();
             let (input, d_output) = (input.gpu(OP)?, d_output.gpu(OP)?);
-            gpu::conv2d_backward_weight(gpu, geometry, plan.tiling, splits, input, d_output, partial.gpu(OP)?)?;
+            gpu::conv2d_backward_weight(gpu, dtype, geometry, plan.tiling, splits, input, d_output, partial.gpu(OP)?)?;
         }
     }
     split_k_reduce_into(&partial, d_weight, d_bias)
@@ -391,8 +399,8 @@ pub struct Conv2dBackward {
 }
 
 impl Conv2dBackward {
-    fn plan(&self, device: &Device, direction: Direction) -> Plan {
-        self.plans.get(DeviceKind::of(device), direction, &self.geometry)
+    fn plan(&self, operand: &Tensor, direction: Direction) -> Plan {
+        self.plans.get(Target::of(operand), direction, &self.geometry)
     }
 }
 
@@ -402,7 +410,7 @@ impl Backward for Conv2dBackward {
         let cotangent = before_relu.as_ref().unwrap_or(cotangent);
         let d_input = match &self.weight {
             Some(weight) if wanted[0].is_some() => {
-                let plan = self.plan(cotangent.device(), Direction::BackwardInput);
+                let plan = self.plan(cotangent, Direction::BackwardInput);
                 Some(backward_input_by(plan, &self.geometry, cotangent, weight)?)
             }
             _ => None,
@@ -411,7 +419,7 @@ impl Backward for Conv2dBackward {
             Some(input) if wanted[1].is_some() || wanted[2].is_some() => {
                 let d_weight = wanted[1].place(input.device(), &self.geometry.weight_shape())?;
                 let d_bias = wanted[2].place(input.device(), &[self.geometry.out_c])?;
-                let plan = self.plan(input.device(), Direction::BackwardWeight);
+                let plan = self.plan(input, Direction::BackwardWeight);
                 backward_weight_by(plan, &self.geometry, input, cotangent, &d_weight, &d_bias)?;
                 (Some(d_weight), Some(d_bias))
             }

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use super::{Conv2dGeometry, winograd};
 use crate::device::Device;
+use crate::gpu::CooperativeMatrix;
+use crate::tensor::{DType, Tensor};
 
 /// Which of a convolution's three products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -63,6 +65,14 @@ pub enum Tiling {
         /// Columns of a workgroup, a multiple of 16.
         columns: usize,
     },
+    /// Four subgroups stage slabs of both operands, 16 bits wide, and own `rows` × `columns` sums as cooperative matrices:
+    /// for GPUs with tensor cores.
+    Cooperative {
+        /// Rows of a workgroup, a multiple of 64.
+        rows: usize,
+        /// Columns of a workgroup, a multiple of 16.
+        columns: usize,
+    },
 }
 
 /// How one of a convolution's products is computed.
@@ -82,6 +92,7 @@ impl fmt::Display for Plan {
         match self.tiling {
             Tiling::Direct { rows, columns } => write!(f, "direct-{rows}x{columns}"),
             Tiling::Staged { rows, columns } => write!(f, "staged-{rows}x{columns}"),
+            Tiling::Cooperative { rows, columns } => write!(f, "cooperative-{rows}x{columns}"),
         }
     }
 }
@@ -112,6 +123,7 @@ impl FromStr for Plan {
             let tiling = match family {
                 "direct" => Tiling::Direct { rows, columns },
                 "staged" => Tiling::Staged { rows, columns },
+                "cooperative" => Tiling::Cooperative { rows, columns },
                 _ => return None,
             };
             let known = tiling.is_valid();
@@ -131,6 +143,12 @@ impl Tiling {
             Tiling::Staged { rows, columns } => {
                 let lanes = rows * columns / 64;
                 rows.is_multiple_of(32) && columns.is_multiple_of(16) && (1..=256).contains(&lanes)
+            }
+            Tiling::Cooperative { rows, columns } => {
+                rows.is_multiple_of(64)
+                    && columns.is_multiple_of(16)
+                    && (64..=256).contains(&rows)
+                    && (16..=128).contains(&columns)
             }
         }
     }
@@ -158,13 +176,46 @@ impl DeviceKind {
     }
 }
 
+/// What a plan must suit: the device, and the type of what is multiplied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// What kind of device computes.
+    pub kind: DeviceKind,
+    /// Type of the operands.
+    pub dtype: DType,
+    /// The device's cooperative matrices, if it has some.
+    pub cooperative: Option<CooperativeMatrix>,
+}
+
+impl Target {
+    /// A device with operands of this type.
+    pub fn new(device: &Device, dtype: DType) -> Self {
+        let cooperative = match device {
+            Device::Cpu(_) => None,
+            Device::Gpu(gpu) => gpu.cooperative_matrix(),
+        };
+        Target { kind: DeviceKind::of(device), dtype, cooperative }
+    }
+
+    /// The device and type of an operand.
+    pub fn of(operand: &Tensor) -> Self {
+        Target::new(operand.device(), operand.dtype())
+    }
+}
+
 /// Channels from which on Winograd's transforms cost less than they save.
 const WINOGRAD_CHANNELS: usize = 16;
+/// What channels must be a multiple of for cooperative matrices: vectors of four are loaded.
+const COOPERATIVE_CHANNELS: usize = 4;
+/// What software drivers use.
+const WINOGRAD: Plan =
+    Plan { algorithm: Algorithm::Winograd { outputs: 4 }, tiling: Tiling::Direct { rows: 8, columns: 8 } };
 
 impl Plan {
     /// What usually suits a kind of device, without having tried it.
-    pub fn usual(kind: DeviceKind, direction: Direction, g: &Conv2dGeometry) -> Plan {
-        let winograd = winograd::fits(g) && g.in_c.min(g.out_c) >= WINOGRAD_CHANNELS;
+    pub fn usual(target: Target, direction: Direction, g: &Conv2dGeometry) -> Plan {
+        let kind = target.kind;
+        let winograd = WINOGRAD.suits(target, g) && g.in_c.min(g.out_c) >= WINOGRAD_CHANNELS;
         let algorithm = match kind {
             DeviceKind::SoftwareGpu if winograd => Algorithm::Winograd { outputs: 4 },
             _ => Algorithm::ImplicitGemm,
@@ -185,8 +236,8 @@ impl Plan {
     }
 
     /// Plans worth trying on a kind of device, the usual one first; `quick` leaves out those that seldom win.
-    pub fn candidates(kind: DeviceKind, direction: Direction, g: &Conv2dGeometry, quick: bool) -> Vec<Plan> {
-        let tilings: &[&str] = match (kind, quick) {
+    pub fn candidates(target: Target, direction: Direction, g: &Conv2dGeometry, quick: bool) -> Vec<Plan> {
+        let tilings: &[&str] = match (target.kind, quick) {
             (DeviceKind::Cpu, _) => &["direct-8x8"],
             (DeviceKind::SoftwareGpu, true) => &["direct-8x8", "direct-4x16"],
             (DeviceKind::SoftwareGpu, false) => {
@@ -208,40 +259,77 @@ impl Plan {
                 "staged-32x64",
             ],
         };
-        let algorithms: &[&str] = if winograd::fits(g) { &["", "winograd-2 ", "winograd-4 "] } else { &[""] };
-        let mut plans = vec![Plan::usual(kind, direction, g)];
-        for algorithm in algorithms {
-            for tiling in tilings {
-                match format!("{algorithm}{tiling}").parse() {
-                    Ok(plan) if !plans.contains(&plan) => plans.push(plan),
+        let cooperative = ["cooperative-128x96", "cooperative-64x96", "cooperative-128x64", "cooperative-64x32"];
+        let mut plans = vec![Plan::usual(target, direction, g)];
+        for algorithm in ["", "winograd-2 ", "winograd-4 "] {
+            for tiling in cooperative.iter().chain(tilings) {
+                match format!("{algorithm}{tiling}").parse::<Plan>() {
+                    Ok(plan) if plan.suits(target, g) && !plans.contains(&plan) => plans.push(plan),
                     _ => {}
                 }
             }
         }
         plans
     }
+
+    /// Whether it can compute a convolution's products.
+    pub fn suits(self, target: Target, g: &Conv2dGeometry) -> bool {
+        let algorithm = match self.algorithm {
+            Algorithm::ImplicitGemm => true,
+            // Its transforms cost 16-bit floats too many digits.
+            Algorithm::Winograd { .. } => target.dtype == DType::F32 && winograd::fits(g),
+        };
+        let tiling = match self.tiling {
+            Tiling::Direct { .. } | Tiling::Staged { .. } => true,
+            Tiling::Cooperative { .. } => {
+                target.dtype == DType::F16
+                    && target.cooperative.is_some()
+                    && g.in_c.is_multiple_of(COOPERATIVE_CHANNELS)
+                    && g.out_c.is_multiple_of(COOPERATIVE_CHANNELS)
+            }
+        };
+        algorithm && tiling
+    }
 }
 
-/// Which plan computes which product; where none was chosen, the usual one does.
-#[derive(Debug, Clone, Default)]
+/// How a network's products are computed: the type of their operands, and which plan computes which; where none was chosen,
+/// the usual one does.
+#[derive(Debug, Clone)]
 pub struct Plans {
+    dtype: DType,
     chosen: HashMap<(Direction, Conv2dGeometry), Plan>,
 }
 
+impl Default for Plans {
+    fn default() -> Self {
+        Plans::new(DType::F32)
+    }
+}
+
 impl Plans {
+    /// The usual plans for operands of a type: [`DType::F32`] or [`DType::F16`].
+    pub fn new(dtype: DType) -> Self {
+        Plans { dtype, chosen: HashMap::new() }
+    }
+
+    /// Type of activations and of the weights that are multiplied with them.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
     /// Chooses a plan, for batches of any size.
     pub fn choose(&mut self, direction: Direction, g: &Conv2dGeometry, plan: Plan) {
         self.chosen.insert((direction, Conv2dGeometry { batch: 0, ..*g }), plan);
     }
 
-    /// The plan for a product on a kind of device.
-    pub fn get(&self, kind: DeviceKind, direction: Direction, g: &Conv2dGeometry) -> Plan {
+    /// The plan for a product.
+    pub fn get(&self, target: Target, direction: Direction, g: &Conv2dGeometry) -> Plan {
         self.chosen
             .get(&(direction, Conv2dGeometry { batch: 0, ..*g }))
             .copied()
             // A larger batch than the one that was tuned for may be too large.
-            .filter(|plan| plan.algorithm == Algorithm::ImplicitGemm || winograd::fits(g))
-            .unwrap_or_else(|| Plan::usual(kind, direction, g))
+            .filter(|plan| plan.suits(target, g))
+            .unwrap_or_else(|| Plan::usual(target, direction, g))
     }
 }
 
@@ -251,14 +339,17 @@ mod tests {
     use crate::ops::conv2d::Padding;
 
     #[test]
-    fn batches_too_large_for_winograds_tiles_are_computed_otherwise() {
+    fn what_a_plan_cannot_compute_is_computed_otherwise() {
         let g = |batch| Conv2dGeometry::new(&[batch, 32, 32, 96], &[3, 3, 96, 96], 1, Padding::Same).unwrap();
         let winograd: Plan = "winograd-4 direct-8x8".parse().unwrap();
         let mut plans = Plans::default();
         plans.choose(Direction::Forward, &g(64), winograd);
         for kind in [DeviceKind::Cpu, DeviceKind::SoftwareGpu, DeviceKind::Gpu] {
-            assert_eq!(plans.get(kind, Direction::Forward, &g(32)), winograd);
-            assert_eq!(plans.get(kind, Direction::Forward, &g(256)).algorithm, Algorithm::ImplicitGemm);
+            let target = |dtype| Target { kind, dtype, cooperative: None };
+            let algorithm = |dtype, batch| plans.get(target(dtype), Direction::Forward, &g(batch)).algorithm;
+            assert_eq!(plans.get(target(DType::F32), Direction::Forward, &g(32)), winograd);
+            assert_eq!(algorithm(DType::F32, 256), Algorithm::ImplicitGemm);
+            assert_eq!(algorithm(DType::F16, 32), Algorithm::ImplicitGemm);
         }
     }
 }

@@ -4,15 +4,17 @@ use std::time::{Duration, Instant};
 
 use super::{Algorithm, Conv2dGeometry, DeviceKind, Direction, Plan, Tiling};
 use crate::device::Device;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::random::RandomStream;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 
 /// Largest error of a result that may be used, relative to the largest magnitude in it.
 ///
 /// Sums of a thousand products round to about 1e-6 of it, and Winograd's F(4×4, 3×3) to about 1e-5: with it, networks still
 /// follow PyTorch's gradients to 1e-4.
 pub const TOLERANCE: f32 = 2e-5;
+/// The same for results of 16 bits, which round to 5e-4 of themselves.
+pub const TOLERANCE_F16: f32 = 1e-3;
 
 /// What came of trying a plan.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +37,7 @@ pub enum Verdict {
 /// If the CPU cannot compute the product, for want of memory.
 pub fn tune(
     device: &Device,
+    dtype: DType,
     direction: Direction,
     g: &Conv2dGeometry,
     plans: &[Plan],
@@ -51,12 +54,13 @@ pub fn tune(
         DeviceKind::SoftwareGpu => Conv2dGeometry { batch: images(4_096), ..*g },
     };
     let reference = Plan { algorithm: Algorithm::ImplicitGemm, tiling: Tiling::Direct { rows: 8, columns: 8 } };
-    let expected = Problem::new(&Device::cpu(), direction, &checked)?.run(reference)?;
-    let (checked, timed) = (Problem::new(device, direction, &checked)?, Problem::new(device, direction, &timed)?);
+    let expected = Problem::new(&Device::cpu(), dtype, direction, &checked)?.run(reference)?;
+    let (checked, timed) = (Problem::new(device, dtype, direction, &checked)?, Problem::new(device, dtype, direction, &timed)?);
+    let tolerance = if dtype == DType::F16 { TOLERANCE_F16 } else { TOLERANCE };
     let scale = g.batch as f64 / timed.g.batch as f64;
     let attempt = |plan| -> Result<Verdict> {
         let wrong = largest_error(&checked.run(plan)?, &expected)?;
-        if wrong.is_nan() || wrong > TOLERANCE {
+        if wrong.is_nan() || wrong > tolerance {
             return Ok(Verdict::Wrong(wrong));
         }
         Ok(Verdict::Timed(timed.time(device, plan)?.mul_f64(scale)))
@@ -101,19 +105,21 @@ struct Problem {
 }
 
 impl Problem {
-    fn new(device: &Device, direction: Direction, g: &Conv2dGeometry) -> Result<Self> {
-        let random = |shape: &[usize], stream| {
+    fn new(device: &Device, dtype: DType, direction: Direction, g: &Conv2dGeometry) -> Result<Self> {
+        let random = |shape: &[usize], stream, dtype| {
             let mut random = RandomStream::new(0x7_0e5, stream);
             let values: Vec<f32> = (0..shape.iter().product()).map(|_| random.next_f32() * 2.0 - 1.0).collect();
-            device.tensor(shape, &values)
+            let tensor = device.allocate(shape, dtype)?;
+            tensor.write(&values)?;
+            Ok::<_, Error>(tensor)
         };
         Ok(Problem {
             g: *g,
             direction,
-            input: random(&g.input_shape(), 0)?,
-            weight: random(&g.weight_shape(), 1)?,
-            bias: random(&[g.out_c], 2)?,
-            d_output: random(&g.output_shape(), 3)?,
+            input: random(&g.input_shape(), 0, dtype)?,
+            weight: random(&g.weight_shape(), 1, dtype)?,
+            bias: random(&[g.out_c], 2, DType::F32)?,
+            d_output: random(&g.output_shape(), 3, dtype)?,
         })
     }
 
@@ -173,7 +179,7 @@ mod tests {
     fn what_the_device_cannot_compute_fails_and_late_plans_are_not_tried() {
         let g = Conv2dGeometry::new(&[1, 4, 4, 2], &[5, 5, 2, 3], 1, crate::ops::conv2d::Padding::Same).unwrap();
         let plans: Vec<Plan> = ["winograd-2 direct-8x8", "direct-8x8"].iter().map(|p| p.parse().unwrap()).collect();
-        let tune = |deadline| tune(&Device::cpu(), Direction::Forward, &g, &plans, deadline).unwrap();
+        let tune = |deadline| tune(&Device::cpu(), DType::F32, Direction::Forward, &g, &plans, deadline).unwrap();
         let verdicts = tune(Instant::now() + Duration::from_secs(60));
         assert!(matches!(&verdicts[0].1, Verdict::Failed(reason) if reason.contains("Winograd")), "{verdicts:?}");
         assert!(matches!(verdicts[1].1, Verdict::Timed(_)), "{verdicts:?}");

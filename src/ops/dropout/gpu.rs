@@ -3,10 +3,12 @@
 use super::Dropout;
 use crate::error::Result;
 use crate::gpu::{GpuBuffer, GpuDevice};
-use crate::ops::{as_u32, launch_elementwise};
+use crate::ops::{as_u32, half, launch_elementwise};
+use crate::tensor::DType;
 
 pub(super) fn dropout(
     gpu: &GpuDevice,
+    dtype: DType,
     count: usize,
     dropout: Dropout,
     state: &GpuBuffer,
@@ -16,5 +18,6 @@ pub(super) fn dropout(
     const OP: &str = "dropout";
     let uniform = [as_u32(OP, count)?, dropout.stream, dropout.threshold(), dropout.scale().to_bits()];
     // One invocation handles two elements, which share a call of the generator.
-    launch_elementwise(gpu, OP, &[], bytemuck::cast_slice(&uniform), &[state, input, output], count.div_ceil(2))
+    let buffers = [state, input, output];
+    launch_elementwise(gpu, OP, &[half(dtype)], bytemuck::cast_slice(&uniform), &buffers, count.div_ceil(2))
 }

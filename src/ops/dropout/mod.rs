@@ -3,10 +3,10 @@
 mod cpu;
 mod gpu;
 
-use super::{Backward, StepState, Wanted, common_device, expect};
+use super::{Backward, StepState, Wanted, common_device, expect_real};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::tensor::{DType, Tensor};
+use crate::tensor::Tensor;
 
 /// One use of dropout: how much to drop and which random numbers to draw.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,15 +38,15 @@ pub fn apply(dropout: Dropout, state: &Tensor, input: &Tensor) -> Result<Tensor>
     }
     let device = common_device(OP, &[state, input])?;
     StepState::expect(OP, state)?;
-    expect(OP, "input", input, input.shape(), DType::F32)?;
-    let output = device.empty(input.shape())?;
+    expect_real(OP, "input", input, input.shape())?;
+    let output = device.allocate(input.shape(), input.dtype())?;
     match device {
         Device::Cpu(_) => {
             let state = StepState::from_words(&state.cpu(OP)?.read());
-            cpu::dropout(dropout, &state, &input.cpu(OP)?.read(), &mut output.cpu(OP)?.write());
+            cpu::dropout(dropout, &state, &input.floats(OP)?, &mut output.floats_mut(OP)?);
         }
         Device::Gpu(gpu) => {
-            gpu::dropout(gpu, input.len(), dropout, state.gpu(OP)?, input.gpu(OP)?, output.gpu(OP)?)?;
+            gpu::dropout(gpu, input.dtype(), input.len(), dropout, state.gpu(OP)?, input.gpu(OP)?, output.gpu(OP)?)?;
         }
     }
     Ok(output)

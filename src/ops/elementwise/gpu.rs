@@ -2,15 +2,24 @@
 
 use crate::error::Result;
 use crate::gpu::{GpuBuffer, GpuDevice};
-use crate::ops::{as_u32, launch_elementwise};
+use crate::ops::{as_u32, half, launch_elementwise};
+use crate::tensor::DType;
 
 pub(super) fn fill(gpu: &GpuDevice, count: usize, value: f32, output: &GpuBuffer) -> Result<()> {
     let uniform = [as_u32("fill", count)?, value.to_bits()];
     launch_elementwise(gpu, "fill", &[], bytemuck::cast_slice(&uniform), &[output], count)
 }
 
-pub(super) fn add(gpu: &GpuDevice, count: usize, a: &GpuBuffer, b: &GpuBuffer, sum: &GpuBuffer) -> Result<()> {
-    launch_elementwise(gpu, "add", &[], bytemuck::bytes_of(&as_u32("add", count)?), &[a, b, sum], count)
+pub(super) fn add(
+    gpu: &GpuDevice,
+    dtype: DType,
+    count: usize,
+    a: &GpuBuffer,
+    b: &GpuBuffer,
+    sum: &GpuBuffer,
+) -> Result<()> {
+    let uniform = as_u32("add", count)?;
+    launch_elementwise(gpu, "add", &[half(dtype)], bytemuck::bytes_of(&uniform), &[a, b, sum], count)
 }
 
 pub(super) fn scale(

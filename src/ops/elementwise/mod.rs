@@ -3,7 +3,7 @@
 mod cpu;
 mod gpu;
 
-use super::{common_device, expect};
+use super::{common_device, expect, expect_real};
 use crate::device::Device;
 use crate::error::Result;
 use crate::tensor::{DType, Tensor};
@@ -23,12 +23,12 @@ pub fn fill(value: f32, output: &Tensor) -> Result<()> {
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     const OP: &str = "add";
     let device = common_device(OP, &[a, b])?;
-    expect(OP, "a", a, a.shape(), DType::F32)?;
-    expect(OP, "b", b, a.shape(), DType::F32)?;
-    let sum = device.empty(a.shape())?;
+    expect_real(OP, "a", a, a.shape())?;
+    expect(OP, "b", b, a.shape(), a.dtype())?;
+    let sum = device.allocate(a.shape(), a.dtype())?;
     match device {
-        Device::Cpu(_) => cpu::add(&a.cpu(OP)?.read(), &b.cpu(OP)?.read(), &mut sum.cpu(OP)?.write()),
-        Device::Gpu(gpu) => gpu::add(gpu, a.len(), a.gpu(OP)?, b.gpu(OP)?, sum.gpu(OP)?)?,
+        Device::Cpu(_) => cpu::add(&a.floats(OP)?, &b.floats(OP)?, &mut sum.floats_mut(OP)?),
+        Device::Gpu(gpu) => gpu::add(gpu, a.dtype(), a.len(), a.gpu(OP)?, b.gpu(OP)?, sum.gpu(OP)?)?,
     }
     Ok(sum)
 }

@@ -3,10 +3,10 @@
 mod cpu;
 mod gpu;
 
-use super::{Backward, Wanted, expect};
+use super::{Backward, Wanted, expect_real};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::tensor::{DType, Tensor};
+use crate::tensor::Tensor;
 
 /// Means of `input [batch, height, width, channels]` over height and width: `[batch, channels]`.
 pub fn forward(input: &Tensor) -> Result<Tensor> {
@@ -14,15 +14,16 @@ pub fn forward(input: &Tensor) -> Result<Tensor> {
     let &[batch, height, width, channels] = input.shape() else {
         return Err(Error::shape(OP, format!("input {:?} must have four axes", input.shape())));
     };
-    expect(OP, "input", input, input.shape(), DType::F32)?;
-    let output = input.device().empty(&[batch, channels])?;
+    expect_real(OP, "input", input, input.shape())?;
+    let output = input.device().allocate(&[batch, channels], input.dtype())?;
     let pixels = height * width;
     match input.device() {
         Device::Cpu(_) => {
-            cpu::global_avg_pool_forward(pixels, channels, &input.cpu(OP)?.read(), &mut output.cpu(OP)?.write());
+            cpu::global_avg_pool_forward(pixels, channels, &input.floats(OP)?, &mut output.floats_mut(OP)?);
         }
         Device::Gpu(gpu) => {
-            gpu::global_avg_pool_forward(gpu, batch, pixels, channels, input.gpu(OP)?, output.gpu(OP)?)?;
+            let (from, to) = (input.gpu(OP)?, output.gpu(OP)?);
+            gpu::global_avg_pool_forward(gpu, input.dtype(), batch, pixels, channels, from, to)?;
         }
     }
     Ok(output)
@@ -32,15 +33,16 @@ pub fn forward(input: &Tensor) -> Result<Tensor> {
 pub fn backward(input_shape: [usize; 4], d_output: &Tensor) -> Result<Tensor> {
     const OP: &str = "global_avg_pool_backward";
     let [batch, height, width, channels] = input_shape;
-    expect(OP, "d_output", d_output, &[batch, channels], DType::F32)?;
-    let d_input = d_output.device().empty(&input_shape)?;
+    expect_real(OP, "d_output", d_output, &[batch, channels])?;
+    let d_input = d_output.device().allocate(&input_shape, d_output.dtype())?;
     let pixels = height * width;
     match d_output.device() {
         Device::Cpu(_) => {
-            cpu::global_avg_pool_backward(pixels, channels, &d_output.cpu(OP)?.read(), &mut d_input.cpu(OP)?.write());
+            cpu::global_avg_pool_backward(pixels, channels, &d_output.floats(OP)?, &mut d_input.floats_mut(OP)?);
         }
         Device::Gpu(gpu) => {
-            gpu::global_avg_pool_backward(gpu, batch, pixels, channels, d_output.gpu(OP)?, d_input.gpu(OP)?)?;
+            let (from, to) = (d_output.gpu(OP)?, d_input.gpu(OP)?);
+            gpu::global_avg_pool_backward(gpu, d_output.dtype(), batch, pixels, channels, from, to)?;
         }
     }
     Ok(d_input)

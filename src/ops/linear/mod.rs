@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::conv2d::{self, Conv2dBackward, Conv2dGeometry, DeviceKind, Direction, Padding, Plans};
+use super::conv2d::{self, Conv2dBackward, Conv2dGeometry, Direction, Padding, Plans, Target};
 use super::{Backward, Wanted};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -24,7 +24,7 @@ pub fn geometry(input: &[usize], weight: &[usize]) -> Result<Conv2dGeometry> {
 pub fn forward(plans: &Plans, relu: bool, input: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let g = geometry(input.shape(), weight.shape())?;
     let (input, weight) = (input.reshape(&g.input_shape())?, weight.reshape(&g.weight_shape())?);
-    let plan = plans.get(DeviceKind::of(input.device()), Direction::Forward, &g);
+    let plan = plans.get(Target::of(&input), Direction::Forward, &g);
     conv2d::forward_by(plan, &g, relu, &input, &weight, bias)?.reshape(&[g.batch, g.out_c])
 }
 

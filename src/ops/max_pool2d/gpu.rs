@@ -3,31 +3,35 @@
 use super::MaxPool2dGeometry;
 use crate::error::Result;
 use crate::gpu::{GpuBuffer, GpuDevice};
-use crate::ops::{as_u32, launch_elementwise};
+use crate::ops::{as_u32, half, launch_elementwise};
+use crate::tensor::DType;
 
 pub(super) fn max_pool2d_forward(
     gpu: &GpuDevice,
+    dtype: DType,
     g: &MaxPool2dGeometry,
     input: &GpuBuffer,
     output: &GpuBuffer,
     choice: &GpuBuffer,
 ) -> Result<()> {
-    launch(gpu, "max_pool2d_forward", g, &g.output_shape(), &[input, output, choice])
+    launch(gpu, "max_pool2d_forward", dtype, g, &g.output_shape(), &[input, output, choice])
 }
 
 pub(super) fn max_pool2d_backward(
     gpu: &GpuDevice,
+    dtype: DType,
     g: &MaxPool2dGeometry,
     choice: &GpuBuffer,
     d_output: &GpuBuffer,
     d_input: &GpuBuffer,
 ) -> Result<()> {
-    launch(gpu, "max_pool2d_backward", g, &g.input_shape(), &[choice, d_output, d_input])
+    launch(gpu, "max_pool2d_backward", dtype, g, &g.input_shape(), &[choice, d_output, d_input])
 }
 
 fn launch(
     gpu: &GpuDevice,
     name: &'static str,
+    dtype: DType,
     g: &MaxPool2dGeometry,
     shape: &[usize],
     buffers: &[&GpuBuffer],
@@ -41,8 +45,9 @@ fn launch(
         ("OUT_H", g.out_h),
         ("OUT_W", g.out_w),
         ("CHANNELS", g.channels),
-    ]
-    .map(|(name, value)| (name, value as u32));
+    ];
+    let constants: Vec<_> =
+        constants.into_iter().map(|(name, value)| (name, value as u32)).chain([half(dtype)]).collect();
     let count = shape.iter().product();
     launch_elementwise(gpu, name, &constants, bytemuck::bytes_of(&as_u32(name, count)?), buffers, count)
 }

@@ -3,7 +3,7 @@
 mod cpu;
 mod gpu;
 
-use super::{Backward, Wanted, as_u32, common_device, expect};
+use super::{Backward, Wanted, as_u32, common_device, expect, expect_real};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Tensor};
@@ -74,19 +74,19 @@ impl MaxPool2dGeometry {
 /// Of equal elements the first is chosen, as in PyTorch.
 pub fn forward(geometry: &MaxPool2dGeometry, input: &Tensor) -> Result<(Tensor, Tensor)> {
     const OP: &str = "max_pool2d_forward";
-    expect(OP, "input", input, &geometry.input_shape(), DType::F32)?;
+    expect_real(OP, "input", input, &geometry.input_shape())?;
     let device = input.device();
-    let output = device.empty(&geometry.output_shape())?;
+    let output = device.allocate(&geometry.output_shape(), input.dtype())?;
     let choice = device.allocate(&geometry.output_shape(), DType::U32)?;
     match device {
         Device::Cpu(_) => cpu::max_pool2d_forward(
             geometry,
-            &input.cpu(OP)?.read(),
-            &mut output.cpu(OP)?.write(),
+            &input.floats(OP)?,
+            &mut output.floats_mut(OP)?,
             &mut choice.cpu(OP)?.write(),
         ),
         Device::Gpu(gpu) => {
-            gpu::max_pool2d_forward(gpu, geometry, input.gpu(OP)?, output.gpu(OP)?, choice.gpu(OP)?)?;
+            gpu::max_pool2d_forward(gpu, input.dtype(), geometry, input.gpu(OP)?, output.gpu(OP)?, choice.gpu(OP)?)?;
         }
     }
     Ok((output, choice))
@@ -97,17 +97,17 @@ pub fn backward(geometry: &MaxPool2dGeometry, choice: &Tensor, d_output: &Tensor
     const OP: &str = "max_pool2d_backward";
     let device = common_device(OP, &[choice, d_output])?;
     expect(OP, "choice", choice, &geometry.output_shape(), DType::U32)?;
-    expect(OP, "d_output", d_output, &geometry.output_shape(), DType::F32)?;
-    let d_input = device.empty(&geometry.input_shape())?;
+    expect_real(OP, "d_output", d_output, &geometry.output_shape())?;
+    let d_input = device.allocate(&geometry.input_shape(), d_output.dtype())?;
     match device {
         Device::Cpu(_) => cpu::max_pool2d_backward(
             geometry,
             &choice.cpu(OP)?.read(),
-            &d_output.cpu(OP)?.read(),
-            &mut d_input.cpu(OP)?.write(),
+            &d_output.floats(OP)?,
+            &mut d_input.floats_mut(OP)?,
         ),
         Device::Gpu(gpu) => {
-            gpu::max_pool2d_backward(gpu, geometry, choice.gpu(OP)?, d_output.gpu(OP)?, d_input.gpu(OP)?)?;
+            gpu::max_pool2d_backward(gpu, d_output.dtype(), geometry, choice.gpu(OP)?, d_output.gpu(OP)?, d_input.gpu(OP)?)?;
         }
     }
     Ok(d_input)

@@ -2,15 +2,23 @@
 
 use crate::error::Result;
 use crate::gpu::{GpuBuffer, GpuDevice};
-use crate::ops::{as_u32, launch_elementwise};
+use crate::ops::{as_u32, half, launch_elementwise};
+use crate::tensor::DType;
 
-pub(super) fn relu_forward(gpu: &GpuDevice, count: usize, input: &GpuBuffer, output: &GpuBuffer) -> Result<()> {
+pub(super) fn relu_forward(
+    gpu: &GpuDevice,
+    dtype: DType,
+    count: usize,
+    input: &GpuBuffer,
+    output: &GpuBuffer,
+) -> Result<()> {
     let uniform = as_u32("relu_forward", count)?;
-    launch_elementwise(gpu, "relu_forward", &[], bytemuck::bytes_of(&uniform), &[input, output], count)
+    launch_elementwise(gpu, "relu_forward", &[half(dtype)], bytemuck::bytes_of(&uniform), &[input, output], count)
 }
 
 pub(super) fn relu_backward(
     gpu: &GpuDevice,
+    dtype: DType,
     count: usize,
     output: &GpuBuffer,
     d_output: &GpuBuffer,
@@ -18,5 +26,5 @@ pub(super) fn relu_backward(
 ) -> Result<()> {
     let uniform = as_u32("relu_backward", count)?;
     let buffers = [output, d_output, d_input];
-    launch_elementwise(gpu, "relu_backward", &[], bytemuck::bytes_of(&uniform), &buffers, count)
+    launch_elementwise(gpu, "relu_backward", &[half(dtype)], bytemuck::bytes_of(&uniform), &buffers, count)
 }

@@ -3,19 +3,19 @@
 mod cpu;
 mod gpu;
 
-use super::{Backward, Wanted, common_device, expect};
+use super::{Backward, Wanted, common_device, expect, expect_real};
 use crate::device::Device;
 use crate::error::Result;
-use crate::tensor::{DType, Tensor};
+use crate::tensor::Tensor;
 
 /// `max(input, 0)`.
 pub fn forward(input: &Tensor) -> Result<Tensor> {
     const OP: &str = "relu_forward";
-    expect(OP, "input", input, input.shape(), DType::F32)?;
-    let output = input.device().empty(input.shape())?;
+    expect_real(OP, "input", input, input.shape())?;
+    let output = input.device().allocate(input.shape(), input.dtype())?;
     match input.device() {
-        Device::Cpu(_) => cpu::relu_forward(&input.cpu(OP)?.read(), &mut output.cpu(OP)?.write()),
-        Device::Gpu(gpu) => gpu::relu_forward(gpu, input.len(), input.gpu(OP)?, output.gpu(OP)?)?,
+        Device::Cpu(_) => cpu::relu_forward(&input.floats(OP)?, &mut output.floats_mut(OP)?),
+        Device::Gpu(gpu) => gpu::relu_forward(gpu, input.dtype(), input.len(), input.gpu(OP)?, output.gpu(OP)?)?,
     }
     Ok(output)
 }
@@ -24,15 +24,15 @@ pub fn forward(input: &Tensor) -> Result<Tensor> {
 pub fn backward(output: &Tensor, d_output: &Tensor) -> Result<Tensor> {
     const OP: &str = "relu_backward";
     let device = common_device(OP, &[output, d_output])?;
-    expect(OP, "output", output, output.shape(), DType::F32)?;
-    expect(OP, "d_output", d_output, output.shape(), DType::F32)?;
-    let d_input = device.empty(output.shape())?;
+    expect_real(OP, "output", output, output.shape())?;
+    expect(OP, "d_output", d_output, output.shape(), output.dtype())?;
+    let d_input = device.allocate(output.shape(), output.dtype())?;
     match device {
         Device::Cpu(_) => {
-            cpu::relu_backward(&output.cpu(OP)?.read(), &d_output.cpu(OP)?.read(), &mut d_input.cpu(OP)?.write());
+            cpu::relu_backward(&output.floats(OP)?, &d_output.floats(OP)?, &mut d_input.floats_mut(OP)?);
         }
         Device::Gpu(gpu) => {
-            gpu::relu_backward(gpu, output.len(), output.gpu(OP)?, d_output.gpu(OP)?, d_input.gpu(OP)?)?;
+            gpu::relu_backward(gpu, output.dtype(), output.len(), output.gpu(OP)?, d_output.gpu(OP)?, d_input.gpu(OP)?)?;
         }
     }
     Ok(d_input)

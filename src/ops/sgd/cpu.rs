@@ -10,13 +10,16 @@ use crate::ops::StepState;
 const CHUNK: usize = 1 << 14;
 
 pub(super) fn sgd_step(sgd: Sgd, state: &StepState, gradient: &[f32], parameter: &mut [f32], velocity: &mut [f32]) {
+    if state.gradient_factor < 0.0 {
+        return;
+    }
     parameter.par_chunks_mut(CHUNK).zip(velocity.par_chunks_mut(CHUNK)).zip(gradient.par_chunks(CHUNK)).for_each(
         |((parameter, velocity), gradient)| {
             vectorized(
                 #[inline(always)]
                 || {
                     for ((parameter, velocity), gradient) in parameter.iter_mut().zip(velocity).zip(gradient) {
-                        let g = gradient + sgd.weight_decay * *parameter;
+                        let g = state.gradient_factor * gradient + sgd.weight_decay * *parameter;
                         *velocity = sgd.momentum * *velocity + g;
                         let direction = if sgd.nesterov { g + sgd.momentum * *velocity } else { *velocity };
                         *parameter -= state.learning_rate * direction;

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::gpu::{GpuBuffer, GpuDevice, Launch, ShaderVariant};
 use crate::ops::conv2d::Conv2dGeometry;
 use crate::ops::{as_u32, launch_elementwise};
+use crate::tensor::DType;
 
 fn constants(values: &[(&'static str, usize)]) -> Vec<(&'static str, u32)> {
     values.iter().map(|&(name, value)| (name, value as u32)).collect()
@@ -78,7 +79,7 @@ pub(super) fn winograd_product(
     products: &GpuBuffer,
 ) -> Result<()> {
     const OP: &str = "winograd_product";
-    let tiles = Tiles::new(tiling, w.tiles());
+    let tiles = Tiles::new(gpu, tiling, w.tiles())?;
     let own = constants(&[("CHANNELS", w.conv.in_c), ("COLUMNS", w.conv.out_c), ("MATRICES", w.matrices())]);
     Ok(gpu.record(&Launch {
         variant: ShaderVariant::new(OP, &[own, tiles.constants()].concat()),
@@ -126,7 +127,7 @@ pub(super) fn winograd_weight_product(
         pad_left: 0,
         ..w.conv
     };
-    contraction_launch(gpu, &product, tiling, w.matrices(), splits, patches, cotangents, partial)
+    contraction_launch(gpu, DType::F32, &product, tiling, w.matrices(), splits, patches, cotangents, partial)
 }
 
 pub(super) fn winograd_reduce_weight(

@@ -1,0 +1,42 @@
+// loss_scaling: decides from the gradients' sum of squares whether the optimiser may use them, and adapts the factor that
+// losses are multiplied by.
+//
+//     finite:  gradient_factor = 1 / scale;  after GROWTH_INTERVAL such steps in a row, scale = min(2 · scale, LARGEST)
+//     else:    gradient_factor = −1;         scale = max(scale / 2, 1)
+//
+// partial [parts] are what `sum_of_squares` made of the gradients of the scaled loss; scaling [4]: the scale, finite steps
+// since it changed, steps that were skipped, and the gradients' Euclidean norm without the scale. One invocation.
+struct Params {
+    parts: u32,
+}
+
+{% include "shared/step_state.wgsl" %}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> partial: array<f32>;
+@group(0) @binding(2) var<storage, read_write> scaling: array<f32>;
+@group(0) @binding(3) var<storage, read_write> state: StepState;
+
+@compute @workgroup_size(1)
+fn main() {
+    var sum = 0.0;
+    for (var i = 0u; i < params.parts; i++) {
+        sum += partial[i];
+    }
+    let scale = scaling[0];
+    // By its bits: shaders may be compiled as if there were no infinities.
+    if (bitcast<u32>(sum) & 0x7f800000u) == 0x7f800000u {
+        state.gradient_factor = -1.0;
+        scaling[0] = max(0.5 * scale, 1.0);
+        scaling[1] = 0.0;
+        scaling[2] += 1.0;
+        return;
+    }
+    state.gradient_factor = 1.0 / scale;
+    scaling[3] = sqrt(sum) / scale;
+    if scaling[1] + 1.0 < f32({{ GROWTH_INTERVAL }}) {
+        scaling[1] += 1.0;
+    } else {
+        scaling[0] = min(2.0 * scale, f32({{ LARGEST }}));
+        scaling[1] = 0.0;
+    }
+}

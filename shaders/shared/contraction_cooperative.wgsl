@@ -1,0 +1,121 @@
+// Tile: a workgroup of {{ SUBGROUPS }} subgroups owns {{ TILE_ROWS }} rows × {{ TILE_COLUMNS }} columns, each subgroup a
+// band of {{ TILE_ROWS // SUBGROUPS }} rows, as cooperative matrices of {{ SIDE }} × {{ SIDE }} sums. Slabs of 32 pixels of
+// both operands go through workgroup memory, 16 bits wide, the next one on its way while one is multiplied. Lines of a slab
+// are 16 bytes longer than what they hold, so that neighbours are in different banks and stay aligned.
+// Dispatch: splits · MATRICES · ⌈(K + 1) / {{ TILE_ROWS }}⌉ · ⌈OUT_C / {{ TILE_COLUMNS }}⌉ workgroups, column tiles innermost.
+{% from "shared/cooperative.wgsl" import left, right, sums %}
+{% set DEPTH = 32 %}
+{% set row_quads = TILE_ROWS // 4 %}
+{% set column_quads = TILE_COLUMNS // 4 %}
+{% set input_line = row_quads + 2 %}
+{% set cotangent_line = column_quads + 2 %}
+{% set input_slots = DEPTH * row_quads %}
+{% set cotangent_slots = DEPTH * column_quads %}
+{% set input_loads = (input_slots + LANES - 1) // LANES %}
+{% set cotangent_loads = (cotangent_slots + LANES - 1) // LANES %}
+{% set band = TILE_ROWS // SUBGROUPS %}
+{% set matrix_rows = band // SIDE %}
+{% set matrix_columns = TILE_COLUMNS // SIDE %}
+{% set quads = SIDE // 4 %}
+{% set lanes_per_subgroup = LANES // SUBGROUPS %}
+var<workgroup> input_slab: array<real4, {{ DEPTH * input_line }}>;
+var<workgroup> cotangent_slab: array<real4, {{ DEPTH * cotangent_line }}>;
+var<workgroup> finished: array<vec4<f32>, {{ SUBGROUPS * SIDE * quads }}>;
+
+{% include "shared/contraction_slabs.wgsl" %}
+
+{# Loads that bring a slab's share of an invocation into its registers. -#}
+{% macro load_slab(first) %}
+        // Pixels past the split's end count nothing, whatever the input is there.
+{% for i in range(input_loads) %}
+        input_{{ i }} = real4(load_rows(first_row + 4u * input_quad_{{ i }}, min({{ first }} + input_k_{{ i }}, end - 1u)));
+{% endfor %}
+{% for i in range(cotangent_loads) %}
+        let pixel_{{ i }} = {{ first }} + cotangent_k_{{ i }};
+        cotangent_{{ i }} = real4(select(
+            vec4<f32>(),
+            load_cotangent(min(pixel_{{ i }}, end - 1u), first_column + 4u * cotangent_quad_{{ i }}),
+            pixel_{{ i }} < end,
+        ));
+{% endfor %}
+{% endmacro %}
+
+@compute @workgroup_size({{ LANES }})
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+    @builtin(subgroup_id) subgroup: u32,
+    @builtin(subgroup_invocation_id) subgroup_lane: u32,
+) {
+    let column_tiles = {{ (OUT_C + TILE_COLUMNS - 1) // TILE_COLUMNS }}u;
+    let row_tiles = (K + {{ TILE_ROWS }}u) / {{ TILE_ROWS }}u;
+    // `linear_workgroup`, here because naga takes results of functions for different in each invocation.
+    let tile = group.x + group.y * grid.x;
+    let share = tile / (column_tiles * row_tiles);
+    let before = share % {{ MATRICES }}u * params.lines;
+    let first_line = before + share / {{ MATRICES }}u * params.lines_per_split;
+    let end_line = min(first_line + params.lines_per_split, before + params.lines);
+    if first_line >= end_line {
+        return;
+    }
+    let first_row = tile / column_tiles % row_tiles * {{ TILE_ROWS }}u;
+    let first_column = tile % column_tiles * {{ TILE_COLUMNS }}u;
+    let end = end_line * {{ OUT_W }}u;
+{% for i in range(input_loads) %}
+    let input_k_{{ i }} = (lane + {{ i * LANES }}u) / {{ row_quads }}u;
+    let input_quad_{{ i }} = (lane + {{ i * LANES }}u) % {{ row_quads }}u;
+    var input_{{ i }} = real4();
+{% endfor %}
+{% for i in range(cotangent_loads) %}
+    let cotangent_k_{{ i }} = (lane + {{ i * LANES }}u) / {{ column_quads }}u;
+    let cotangent_quad_{{ i }} = (lane + {{ i * LANES }}u) % {{ column_quads }}u;
+    var cotangent_{{ i }} = real4();
+{% endfor %}
+{% for r in range(matrix_rows) %}
+{% for c in range(matrix_columns) %}
+    var sum_{{ r }}_{{ c }} = {{ sums(SIDE) }}();
+{% endfor %}
+{% endfor %}
+    let band = subgroup * {{ band }}u;
+    let first = first_line * {{ OUT_W }}u;
+{{ load_slab("first") }}
+    for (var slab = first; slab < end; slab += {{ DEPTH }}u) {
+        // The slab before has been multiplied. This one's loads have come; the next one's are on their way while it is multiplied.
+        workgroupBarrier();
+{% for i in range(input_loads) %}
+        {% if (i + 1) * LANES > input_slots %}if lane < {{ input_slots - i * LANES }}u {% endif %}{ input_slab[input_k_{{ i }} * {{ input_line }}u + input_quad_{{ i }}] = input_{{ i }}; }
+{% endfor %}
+{% for i in range(cotangent_loads) %}
+        {% if (i + 1) * LANES > cotangent_slots %}if lane < {{ cotangent_slots - i * LANES }}u {% endif %}{ cotangent_slab[cotangent_k_{{ i }} * {{ cotangent_line }}u + cotangent_quad_{{ i }}] = cotangent_{{ i }}; }
+{% endfor %}
+        workgroupBarrier();
+        if slab + {{ DEPTH }}u < end {
+{{ load_slab("slab + " ~ DEPTH ~ "u") }}
+        }
+{% for k in range(DEPTH // SIDE) %}
+{% for r in range(matrix_rows) %}
+        let a_{{ k }}_{{ r }} = coopLoad<{{ left(SIDE) }}>(&input_slab[{{ k * SIDE * input_line }}u + (band + {{ r * SIDE }}u) / 4u], {{ input_line }}u);
+{% endfor %}
+{% for c in range(matrix_columns) %}
+        let b_{{ k }}_{{ c }} = coopLoadT<{{ right(SIDE) }}>(&cotangent_slab[{{ k * SIDE * cotangent_line + c * quads }}u], {{ cotangent_line }}u);
+{% for r in range(matrix_rows) %}
+        sum_{{ r }}_{{ c }} = coopMultiplyAdd(a_{{ k }}_{{ r }}, b_{{ k }}_{{ c }}, sum_{{ r }}_{{ c }});
+{% endfor %}
+{% endfor %}
+{% endfor %}
+    }
+    // A matrix at a time goes through workgroup memory, where its subgroup picks it up element by element.
+{% for r in range(matrix_rows) %}
+{% for c in range(matrix_columns) %}
+    workgroupBarrier();
+    coopStoreT(sum_{{ r }}_{{ c }}, &finished[subgroup * {{ SIDE * quads }}u], {{ quads }}u);
+    workgroupBarrier();
+    for (var i = subgroup_lane; i < {{ SIDE * quads }}u; i += {{ lanes_per_subgroup }}u) {
+        let row = first_row + band + {{ r * SIDE }}u + i / {{ quads }}u;
+        let column = first_column + {{ c * SIDE }}u + 4u * (i % {{ quads }}u);
+        store_partial(share, row, column, finished[subgroup * {{ SIDE * quads }}u + i]);
+    }
+{% endfor %}
+{% endfor %}
+}
