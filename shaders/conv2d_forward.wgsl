@@ -52,7 +52,7 @@ fn first_sum(column: u32) -> vec4<f32> {
     );
 }
 
-fn finish(sum: vec4<f32>) -> vec4<f32> {
+fn finish(row: u32, column: u32, sum: vec4<f32>) -> vec4<f32> {
     return {% if RELU %}select(sum, vec4<f32>(), sum < vec4<f32>()){% else %}sum{% endif %};
 }
 

@@ -36,7 +36,7 @@ fn first_sum(column: u32) -> vec4<f32> {
     return vec4<f32>();
 }
 
-fn finish(sum: vec4<f32>) -> vec4<f32> {
+fn finish(row: u32, column: u32, sum: vec4<f32>) -> vec4<f32> {
     return sum;
 }
 

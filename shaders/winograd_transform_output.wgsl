@@ -1,5 +1,5 @@
 // winograd_transform_output: outputs Aᵀ · m · A of every tile m of products, for Winograd's F(OUTPUTS², 3×3), with bias
-// and ReLU if BIAS and RELU say so.
+// and ReLU if BIAS and RELU say so, or zero where mask, of the output's shape, is not positive, if MASK.
 //
 // products [(OUTPUTS + 2)², tiles, channels], bias [channels], output [N, height, width, channels].
 // One invocation a tile and channel; ⌈tiles · channels / 256⌉ workgroups. Sizes are uniforms, so that layers share a
@@ -21,6 +21,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> output: array<f32>;
 {% if BIAS %}
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
+{% elif MASK %}
+@group(0) @binding(3) var<storage, read> mask: array<f32>;
 {% endif %}
 
 {% include "shared/workgroup.wgsl" %}
@@ -28,7 +30,7 @@ struct Params {
 fn store(image: u32, y: u32, x: u32, channel: u32, value: f32) {
     if y < params.height && x < params.width {
         let at = ((image * params.height + y) * params.width + x) * params.channels + channel;
-        output[at] = {% if RELU %}select(value, 0.0, value < 0.0){% else %}value{% endif %};
+        output[at] = {% if RELU %}select(value, 0.0, value < 0.0){% elif MASK %}select(0.0, value, mask[at] > 0.0){% else %}value{% endif %};
     }
 }
 

@@ -58,6 +58,8 @@ pub struct Var {
     tape: Tape,
     tensor: Tensor,
     node: Option<usize>,
+    /// Whether it comes from a ReLU, by ways on which what is not positive stays so.
+    rectified: bool,
 }
 
 /// A batch's mean loss, and how many of it were right.
@@ -107,13 +109,13 @@ impl Tape {
 
     /// A value that wants no gradient.
     pub fn constant(&self, tensor: &Tensor) -> Var {
-        Var { tape: self.clone(), tensor: tensor.clone(), node: None }
+        Var { tape: self.clone(), tensor: tensor.clone(), node: None, rectified: false }
     }
 
     /// A value that wants a gradient and has no name.
     pub fn variable(&self, tensor: &Tensor) -> Var {
         let node = self.shared.recording.then(|| self.push(Node { parents: Vec::new(), rule: None }));
-        Var { tape: self.clone(), tensor: tensor.clone(), node }
+        Var { tape: self.clone(), tensor: tensor.clone(), node, rectified: false }
     }
 
     /// A value that wants a gradient, which [`Gradients::parameter`] finds by its name.
@@ -122,7 +124,7 @@ impl Tape {
     pub fn parameter(&self, name: &str, tensor: &Tensor) -> Var {
         let known = self.shared.parameters.borrow().get(name).copied();
         if let Some(node) = known {
-            return Var { tape: self.clone(), tensor: tensor.clone(), node: Some(node) };
+            return Var { tape: self.clone(), tensor: tensor.clone(), node: Some(node), rectified: false };
         }
         let var = self.variable(tensor);
         if let Some(node) = var.node {
@@ -177,7 +179,7 @@ impl Tape {
         } else {
             None
         };
-        Ok(Var { tape: self.clone(), tensor: output, node })
+        Ok(Var { tape: self.clone(), tensor: output, node, rectified: false })
     }
 
     /// Convolution with bias, then ReLU if `relu`; see [`conv2d::forward`] for the shapes.
@@ -193,42 +195,50 @@ impl Tape {
         let geometry = Conv2dGeometry::new(input.shape(), weight.shape(), stride, padding)?;
         let plan = self.plans.get(Target::of(&input.tensor), Direction::Forward, &geometry);
         let output = conv2d::forward_by(plan, &geometry, relu, &input.tensor, &weight.tensor, &bias.tensor)?;
-        self.record(&[input, weight, bias], output, |wanted, output| {
+        let output = self.record(&[input, weight, bias], output, |wanted, output| {
+            let input_is_needed = wanted[1] || wanted[2] || wanted[0] && input.rectified;
             Ok(Conv2dBackward {
                 geometry,
                 plans: self.plans.clone(),
-                input: (wanted[1] || wanted[2]).then(|| input.tensor.clone()),
+                input: input_is_needed.then(|| input.tensor.clone()),
+                input_is_rectified: input.rectified,
                 weight: wanted[0].then(|| weight.tensor.clone()),
                 relu_output: relu.then(|| output.clone()),
             })
-        })
+        })?;
+        Ok(Var { rectified: relu, ..output })
     }
 
     /// Fully connected layer with bias, then ReLU if `relu`: `[batch, in]` times `[in, out]`.
     pub fn linear(&self, input: &Var, weight: &Var, bias: &Var, relu: bool) -> Result<Var> {
         let output = linear::forward(&self.plans, relu, &input.tensor, &weight.tensor, &bias.tensor)?;
-        self.record(&[input, weight, bias], output, |wanted, output| {
+        let output = self.record(&[input, weight, bias], output, |wanted, output| {
+            let input_is_needed = wanted[1] || wanted[2] || wanted[0] && input.rectified;
             LinearBackward::new(
                 linear::geometry(input.shape(), weight.shape())?,
                 self.plans.clone(),
-                (wanted[1] || wanted[2]).then_some(&input.tensor),
+                input_is_needed.then_some(&input.tensor),
                 wanted[0].then_some(&weight.tensor),
                 relu.then_some(output),
+                input.rectified,
             )
-        })
+        })?;
+        Ok(Var { rectified: relu, ..output })
     }
 
     /// `max(input, 0)`.
     pub fn relu(&self, input: &Var) -> Result<Var> {
         let output = relu::forward(&input.tensor)?;
-        self.record(&[input], output, |_, output| Ok(ReluBackward { output: output.clone() }))
+        let output = self.record(&[input], output, |_, output| Ok(ReluBackward { output: output.clone() }))?;
+        Ok(Var { rectified: true, ..output })
     }
 
     /// Largest element of each window; see [`max_pool2d::forward`].
     pub fn max_pool2d(&self, input: &Var, kernel: usize, stride: usize) -> Result<Var> {
         let geometry = MaxPool2dGeometry::new(input.shape(), [kernel, kernel], stride)?;
         let (output, choice) = max_pool2d::forward(&geometry, &input.tensor)?;
-        self.record(&[input], output, |_, _| Ok(MaxPool2dBackward { geometry, choice }))
+        let output = self.record(&[input], output, |_, _| Ok(MaxPool2dBackward { geometry, choice, masked: false }))?;
+        Ok(Var { rectified: input.rectified, ..output })
     }
 
     /// Mean over all pixels: `[batch, channels]`.
@@ -259,7 +269,9 @@ impl Tape {
         self.shared.dropouts.set(stream + 1);
         let dropout = Dropout { probability, stream };
         let output = dropout::apply(dropout, state, &input.tensor)?;
-        self.record(&[input], output, |_, _| Ok(DropoutBackward { dropout, state: state.clone() }))
+        let rule = DropoutBackward { dropout, state: state.clone(), masked: false };
+        let output = self.record(&[input], output, |_, _| Ok(rule))?;
+        Ok(Var { rectified: input.rectified, ..output })
     }
 
     /// All of an image in one row: `[batch, elements]`, in the order in which they lie in memory.
@@ -269,7 +281,9 @@ impl Tape {
             return Err(Error::shape("flatten", "the input has no axes"));
         };
         let output = input.tensor.reshape(&[*batch, rest.iter().product()])?;
-        self.record(&[input], output, |_, _| Ok(ReshapeBackward { input_shape: shape.to_vec() }))
+        let rule = ReshapeBackward { input_shape: shape.to_vec(), masked: false };
+        let output = self.record(&[input], output, |_, _| Ok(rule))?;
+        Ok(Var { rectified: input.rectified, ..output })
     }
 
     /// `a + b`, of one shape.
@@ -289,11 +303,20 @@ impl Tape {
 
 struct ReshapeBackward {
     input_shape: Vec<usize>,
+    masked: bool,
 }
 
 impl Backward for ReshapeBackward {
     fn backward(&self, cotangent: &Tensor, _wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![Some(cotangent.reshape(&self.input_shape)?)])
+    }
+
+    fn cotangent_is_masked(&mut self) {
+        self.masked = true;
+    }
+
+    fn masks_input(&self) -> bool {
+        self.masked
     }
 }
 
@@ -364,12 +387,18 @@ impl Var {
         nodes.iter().flat_map(|node| node.parents.iter().flatten()).for_each(|&parent| uses[parent] += 1);
         let mut cotangents: Vec<Option<Tensor>> = vec![None; nodes.len()];
         cotangents[last] = Some(cotangent.clone());
+        // Whether all that was added up to a node's cotangent has zeros wherever the node's value is not positive.
+        let mut masked = vec![true; nodes.len()];
+        masked[last] = false;
         // A node's rule is dropped right after its use, which frees the activations it kept.
         while let Some(Node { parents, rule }) = nodes.pop() {
-            let (Some(rule), Some(cotangent)) = (rule, cotangents[nodes.len()].clone()) else {
+            let (Some(mut rule), Some(cotangent)) = (rule, cotangents[nodes.len()].clone()) else {
                 continue;
             };
             cotangents[nodes.len()] = None;
+            if masked[nodes.len()] {
+                rule.cotangent_is_masked();
+            }
             let wanted: Vec<_> = parents
                 .iter()
                 .map(|parent| match parent.map(|parent| (uses[parent], places.get(&parent))) {
@@ -380,8 +409,9 @@ impl Var {
                 })
                 .collect();
             let results = rule.backward(&cotangent, &wanted)?;
-            for (parent, result) in parents.into_iter().zip(results) {
+            for (place, (parent, result)) in parents.into_iter().zip(results).enumerate() {
                 if let (Some(parent), Some(result)) = (parent, result) {
+                    masked[parent] &= place == 0 && rule.masks_input();
                     cotangents[parent] = Some(match cotangents[parent].take() {
                         Some(earlier) => elementwise::add(&earlier, &result)?,
                         None => result,

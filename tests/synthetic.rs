@@ -21,7 +21,7 @@ fn splits() -> Splits {
 
 /// Logits of a linear classifier on the pixels.
 fn linear(tape: &Tape, parameters: &Parameters, images: &Var) -> Result<Var> {
-    let parameters = parameters.on(tape).collect::<Result<Vec<_>>>()?;
+    let parameters = parameters.on(tape, cifar_gpu::tensor::DType::F32)?.collect::<Result<Vec<_>>>()?;
     tape.linear(&tape.flatten(images)?, &parameters[0], &parameters[1], false)
 }
 

@@ -109,7 +109,8 @@ fn main(
         let row = first_row + band + {{ r * SIDE }}u + i / {{ quads }}u;
         let column = first_column + {{ c * SIDE }}u + 4u * (i % {{ quads }}u);
         if row < params.rows {
-            store_target(matrix_row + row, column, finish(first_sum(column) + finished[subgroup * {{ SIDE * quads }}u + i]));
+            let sum = first_sum(column) + finished[subgroup * {{ SIDE * quads }}u + i];
+            store_target(matrix_row + row, column, finish(matrix_row + row, column, sum));
         }
     }
 {% endfor %}

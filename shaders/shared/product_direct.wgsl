@@ -90,7 +90,7 @@ fn main(
     if first_row + {{ r * LANES }}u < params.rows {
         let row = matrix_row + first_row + {{ r * LANES }}u;
 {% for q in range(quads) %}
-        store_target(row, column + {{ 4 * q }}u, finish(sum_{{ r }}_{{ q }}));
+        store_target(row, column + {{ 4 * q }}u, finish(row, column + {{ 4 * q }}u, sum_{{ r }}_{{ q }}));
 {% endfor %}
     }
 {% endfor %}

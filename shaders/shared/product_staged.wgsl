@@ -93,8 +93,10 @@ fn main(
 {% for r in range(8) %}
     if first_row + lane_row + {{ r * lane_rows }}u < params.rows {
         let row = matrix_row + first_row + lane_row + {{ r * lane_rows }}u;
-        store_target(row, first_column + 4u * lane_column, finish(sum_{{ r }}_0));
-        store_target(row, first_column + 4u * lane_column + {{ TILE_COLUMNS // 2 }}u, finish(sum_{{ r }}_1));
+        let left = first_column + 4u * lane_column;
+        let right = left + {{ TILE_COLUMNS // 2 }}u;
+        store_target(row, left, finish(row, left, sum_{{ r }}_0));
+        store_target(row, right, finish(row, right, sum_{{ r }}_1));
     }
 {% endfor %}
 }

@@ -31,6 +31,15 @@ pub trait Backward {
     ///
     /// `wanted` says what is wanted of each input's; those of which nothing is may be `None`.
     fn backward(&self, cotangent: &Tensor, wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>>;
+
+    /// Told before [`Backward::backward`] if the cotangent comes with zeros wherever the output is not positive: ReLU need
+    /// not put them there.
+    fn cotangent_is_masked(&mut self) {}
+
+    /// Whether the cotangent of the first input comes with zeros wherever that input is not positive.
+    fn masks_input(&self) -> bool {
+        false
+    }
 }
 
 /// What is wanted of an input's cotangent.

@@ -71,6 +71,7 @@ pub struct Variants {
     /// As GPUs with tensor cores run them, where that is something of its own.
     pub cooperative: Vec<ShaderVariant>,
     /// As software drivers run them.
+    #[allow(dead_code, reason = "not every test compiles them")]
     pub software: Vec<ShaderVariant>,
 }
 
@@ -126,7 +127,7 @@ fn variants_with(name: &'static str, tiles: &[Tile]) -> Option<Vec<ShaderVariant
         "conv2d_forward" => {
             conv2d(&[(3, 96), (96, 96)], &|a, b| vec![("CHANNELS", a), ("COLUMNS", b), ("RELU", u32::from(b != 8))])
         }
-        "conv2d_backward_input" => conv2d(&[(96, 96)], &|a, b| vec![("CHANNELS", a), ("COLUMNS", b)]),
+        "conv2d_backward_input" => conv2d(&[(96, 96)], &|a, b| vec![("CHANNELS", a), ("COLUMNS", b), ("MASK", u32::from(a != 3))]),
         "conv2d_backward_weight" => {
             conv2d(&[(3, 96), (96, 96)], &|a, b| vec![("IN_C", a), ("OUT_C", b), ("MATRICES", 1)])
         }
@@ -136,8 +137,10 @@ fn variants_with(name: &'static str, tiles: &[Tile]) -> Option<Vec<ShaderVariant
         "winograd_transform_input" | "winograd_transform_cotangent" | "winograd_reduce_weight" => {
             [2, 4].map(|outputs| with(&[], &[("OUTPUTS", outputs)])).to_vec()
         }
-        "winograd_transform_output" => [(2, 0), (2, 1), (4, 0), (4, 1)]
-            .map(|(outputs, last)| with(&[], &[("OUTPUTS", outputs), ("BIAS", last), ("RELU", last)]))
+        "winograd_transform_output" => [(2, [0, 0, 0]), (2, [1, 1, 0]), (4, [0, 0, 1]), (4, [1, 1, 0])]
+            .map(|(outputs, [bias, relu, mask])| {
+                with(&[], &[("OUTPUTS", outputs), ("BIAS", bias), ("RELU", relu), ("MASK", mask)])
+            })
             .to_vec(),
         "winograd_transform_weight" => [(2, 0), (2, 1), (4, 0), (4, 1)]
             .map(|(outputs, turn)| with(&[], &[("OUTPUTS", outputs), ("TURN", turn)]))

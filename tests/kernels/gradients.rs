@@ -20,7 +20,7 @@ const TOLERANCE: f64 = 2e-3;
 type Operation = fn(&Tape, &Var, &Device) -> cifar_gpu::Result<Var>;
 
 pub fn all() -> Vec<(String, Run)> {
-    let operations: [(&str, Operation); 9] = [
+    let operations: [(&str, Operation); 12] = [
         ("conv2d", |tape, x, device| {
             tape.conv2d(
                 x,
@@ -56,6 +56,17 @@ pub fn all() -> Vec<(String, Run)> {
             let (w, b) = (parameter(tape, device, "w", &[1, 1, 4, 4])?, parameter(tape, device, "b", &[4])?);
             tape.conv2d(&once, &w, &b, 1, Padding::Same, false)
         }),
+        // What comes after a ReLU masks the ReLU's cotangent, unless something else uses the value, too.
+        ("rectified_input", |tape, x, device| pointwise(tape, &pointwise(tape, x, device, true)?, device, true)),
+        ("rectified_input_through_dropout_and_pooling", |tape, x, device| {
+            let rectified = pointwise(tape, x, device, true)?;
+            let pooled = tape.max_pool2d(&tape.dropout(&rectified, 0.4)?, 3, 2)?;
+            pointwise(tape, &pooled, device, false)
+        }),
+        ("rectified_input_used_twice", |tape, x, device| {
+            let rectified = pointwise(tape, x, device, true)?;
+            tape.add(&pointwise(tape, &rectified, device, false)?, &rectified)
+        }),
     ];
     let mut all: Vec<(String, Run)> = operations
         .into_iter()
@@ -67,6 +78,13 @@ pub fn all() -> Vec<(String, Run)> {
     all.push(("gradient/softmax_cross_entropy".into(), Arc::new(check_loss)));
     all.push(("tape/missing_gradient_is_named".into(), Arc::new(missing_gradient)));
     all
+}
+
+/// A 1×1 convolution that keeps the shape.
+fn pointwise(tape: &Tape, x: &Var, device: &Device, relu: bool) -> cifar_gpu::Result<Var> {
+    let weight = tape.constant(&device.tensor(&[1, 1, 4, 4], &numbers(16, 31))?);
+    let bias = tape.constant(&device.tensor(&[4], &numbers(4, 32))?);
+    tape.conv2d(x, &weight, &bias, 1, Padding::Same, relu)
 }
 
 fn parameter(tape: &Tape, device: &Device, name: &str, shape: &[usize]) -> cifar_gpu::Result<Var> {

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{Conv2dGeometry, Splits};
+use super::{Conv2dGeometry, Finish, Splits};
 use crate::cpu::vectorized;
 
 /// Rows of patches gathered at a time.
@@ -199,39 +199,42 @@ pub(super) fn add_rows(channels: usize, rows: &[f32], sums: &mut [f32]) {
     );
 }
 
-/// Adds the bias to rows of `channels` sums, then takes the ReLU.
-pub(super) fn finish_rows(bias: Option<&[f32]>, relu: bool, channels: usize, sums: &mut [f32]) {
-    // Not `max`, which would hide a NaN.
-    let rectified = |v: f32| if relu && v < 0.0 { 0.0 } else { v };
-    vectorized(
-        #[inline(always)]
-        || match bias {
-            Some(bias) => {
-                for row in sums.chunks_exact_mut(channels) {
-                    row.iter_mut().zip(bias).for_each(|(v, b)| *v = rectified(*v + b));
+impl Finish<&[f32]> {
+    /// Finishes rows of `channels` sums, of which the first is element `first` of the whole target.
+    pub(super) fn apply(self, first: usize, channels: usize, sums: &mut [f32]) {
+        vectorized(
+            #[inline(always)]
+            || match self {
+                Finish::Bias { bias, relu } => {
+                    // Not `max`, which would hide a NaN.
+                    let rectified = |v: f32| if relu && v < 0.0 { 0.0 } else { v };
+                    for row in sums.chunks_exact_mut(channels) {
+                        row.iter_mut().zip(bias).for_each(|(v, b)| *v = rectified(*v + b));
+                    }
                 }
-            }
-            None if relu => sums.iter_mut().for_each(|v| *v = rectified(*v)),
-            None => {}
-        },
-    );
+                Finish::Mask(Some(mask)) => {
+                    sums.iter_mut().zip(&mask[first..]).for_each(|(v, &m)| *v = if m > 0.0 { *v } else { 0.0 });
+                }
+                Finish::Mask(None) => {}
+            },
+        );
+    }
 }
 
-/// `target [rows, columns] = patches(source) · weight + bias`, then ReLU if `relu`, over tiles of rows.
+/// `target [rows, columns] = patches(source) · weight`, finished, over tiles of rows.
 fn implicit_gemm(
     window: &Window,
     columns: usize,
     source: &[f32],
     weight: &[f32],
-    bias: Option<&[f32]>,
-    relu: bool,
+    finish: Finish<&[f32]>,
     target: &mut [f32],
 ) {
     target.par_chunks_mut(TILE_ROWS * columns).enumerate().for_each_init(Vec::new, |buffer, (tile, sums)| {
         let rows = sums.len() / columns;
         let patches = window.patches(tile * TILE_ROWS, rows, source, buffer);
         gemm(rows, columns, window.products(), sums, false, patches, false, weight);
-        finish_rows(bias, relu, columns, sums);
+        finish.apply(tile * TILE_ROWS * columns, columns, sums);
     });
 }
 
@@ -243,22 +246,24 @@ pub(super) fn conv2d_forward(
     bias: &[f32],
     output: &mut [f32],
 ) {
-    implicit_gemm(&Window::forward(g), g.out_c, input, weight, Some(bias), relu, output);
+    implicit_gemm(&Window::forward(g), g.out_c, input, weight, Finish::Bias { bias, relu }, output);
 }
 
 pub(super) fn conv2d_backward_input(
     g: &Conv2dGeometry,
     d_output: &[f32],
     transposed_weight: &[f32],
+    mask: Option<&[f32]>,
     d_input: &mut [f32],
 ) {
+    let finish = Finish::Mask(mask);
     match g.turned() {
         Some(turned) => {
             // The taps in reverse make it a convolution, whose patches are copied line by line.
             let taps: Vec<&[f32]> = transposed_weight.chunks_exact(g.in_c * g.out_c).rev().collect();
-            implicit_gemm(&Window::forward(&turned), g.in_c, d_output, &taps.concat(), None, false, d_input);
+            implicit_gemm(&Window::forward(&turned), g.in_c, d_output, &taps.concat(), finish, d_input);
         }
-        None => implicit_gemm(&Window::backward(g), g.in_c, d_output, transposed_weight, None, false, d_input),
+        None => implicit_gemm(&Window::backward(g), g.in_c, d_output, transposed_weight, finish, d_input),
     }
 }
 

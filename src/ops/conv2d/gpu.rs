@@ -118,6 +118,7 @@ pub(super) fn conv2d_forward(
     })?)
 }
 
+#[expect(clippy::too_many_arguments, reason = "what the kernel binds, and how it is cut up")]
 pub(super) fn conv2d_backward_input(
     gpu: &GpuDevice,
     dtype: DType,
@@ -125,15 +126,17 @@ pub(super) fn conv2d_backward_input(
     tiling: Tiling,
     d_output: &GpuBuffer,
     transposed_weight: &GpuBuffer,
+    mask: Option<&GpuBuffer>,
     d_input: &GpuBuffer,
 ) -> Result<()> {
     let rows = g.batch * g.in_h * g.in_w;
     let tiles = Tiles::new(gpu, tiling, rows)?;
-    let own = [("CHANNELS", g.out_c), ("COLUMNS", g.in_c)];
+    let own = [("CHANNELS", g.out_c), ("COLUMNS", g.in_c), ("MASK", usize::from(mask.is_some()))];
+    let buffers: Vec<_> = [d_output, transposed_weight, d_input].into_iter().chain(mask).collect();
     Ok(gpu.record(&Launch {
         variant: ShaderVariant::new("conv2d_backward_input", &constants(dtype, g, &tiles, &own)),
         uniform: bytemuck::bytes_of(&as_u32("conv2d_backward_input", rows)?),
-        buffers: &[d_output, transposed_weight, d_input],
+        buffers: &buffers,
         workgroups: tiles.count(rows, g.in_c),
     })?)
 }

@@ -183,6 +183,31 @@ struct Splits {
     count: usize,
 }
 
+/// What becomes of sums before they are stored.
+#[derive(Debug, Clone, Copy)]
+enum Finish<T> {
+    /// The bias of their channel is added, then ReLU if `relu`.
+    Bias { bias: T, relu: bool },
+    /// They become zero where the mask, of the same shape, is not positive. Without one they stay.
+    Mask(Option<T>),
+}
+
+impl<T> Finish<T> {
+    fn as_ref(&self) -> Finish<&T> {
+        match self {
+            Finish::Bias { bias, relu } => Finish::Bias { bias, relu: *relu },
+            Finish::Mask(mask) => Finish::Mask(mask.as_ref()),
+        }
+    }
+
+    fn try_map<U>(self, f: impl FnOnce(T) -> Result<U>) -> Result<Finish<U>> {
+        Ok(match self {
+            Finish::Bias { bias, relu } => Finish::Bias { bias: f(bias)?, relu },
+            Finish::Mask(mask) => Finish::Mask(mask.map(f).transpose()?),
+        })
+    }
+}
+
 /// `output = conv2d(input, weight) + bias`, then ReLU if `relu`.
 ///
 /// # Errors
@@ -222,7 +247,7 @@ pub fn forward_by(
     if let Algorithm::Winograd { outputs } = plan.algorithm {
         expect(OP, "input", input, &geometry.input_shape(), DType::F32)?;
         let w = WinogradGeometry::new(geometry, outputs)?;
-        winograd::forward(&w, plan.tiling, relu, false, input, weight, Some(bias), &output)?;
+        winograd::forward(&w, plan.tiling, false, input, weight, Finish::Bias { bias, relu }, &output)?;
         return Ok(output);
     }
     match device {
@@ -246,20 +271,31 @@ pub fn forward_by(
 /// Cotangent of the input, from that of the output before its ReLU.
 pub fn backward_input(geometry: &Conv2dGeometry, d_output: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let plan = Plan::usual(Target::of(d_output), Direction::BackwardInput, geometry);
-    backward_input_by(plan, geometry, d_output, weight)
+    backward_input_by(plan, geometry, d_output, weight, None)
 }
 
-/// Like [`backward_input`], computed as `plan` says.
-pub fn backward_input_by(plan: Plan, geometry: &Conv2dGeometry, d_output: &Tensor, weight: &Tensor) -> Result<Tensor> {
+/// Like [`backward_input`], computed as `plan` says, and zero where `mask`, of the input's shape, is not positive: an input
+/// that is the output of a ReLU masks the cotangent of what came before it.
+pub fn backward_input_by(
+    plan: Plan,
+    geometry: &Conv2dGeometry,
+    d_output: &Tensor,
+    weight: &Tensor,
+    mask: Option<&Tensor>,
+) -> Result<Tensor> {
     const OP: &str = "conv2d_backward_input";
-    let device = common_device(OP, &[d_output, weight])?;
+    let operands: Vec<_> = [d_output, weight].into_iter().chain(mask).collect();
+    let device = common_device(OP, &operands)?;
+    if let Some(mask) = mask {
+        expect(OP, "mask", mask, &geometry.input_shape(), d_output.dtype())?;
+    }
     expect_real(OP, "d_output", d_output, &geometry.output_shape())?;
     expect(OP, "weight", weight, &geometry.weight_shape(), d_output.dtype())?;
     if let Algorithm::Winograd { outputs } = plan.algorithm {
         expect(OP, "d_output", d_output, &geometry.output_shape(), DType::F32)?;
         let d_input = device.empty(&geometry.input_shape())?;
         let w = WinogradGeometry::turned(geometry, outputs)?;
-        winograd::forward(&w, plan.tiling, false, true, d_output, weight, None, &d_input)?;
+        winograd::forward(&w, plan.tiling, true, d_output, weight, Finish::Mask(mask), &d_input)?;
         return Ok(d_input);
     }
     let transposed = transpose_weight(geometry, weight)?;
@@ -269,12 +305,15 @@ pub fn backward_input_by(plan: Plan, geometry: &Conv2dGeometry, d_output: &Tenso
             geometry,
             &d_output.floats(OP)?,
             &transposed.floats(OP)?,
+            mask.map(|mask| mask.floats(OP)).transpose()?.as_deref(),
             &mut d_input.floats_mut(OP)?,
         ),
         Device::Gpu(gpu) => {
             let (from, transposed) = (d_output.gpu(OP)?, transposed.gpu(OP)?);
             let dtype = d_output.dtype();
-            gpu::conv2d_backward_input(gpu, dtype, geometry, plan.tiling, from, transposed, d_input.gpu(OP)?)?;
+            let mask = mask.map(|mask| mask.gpu(OP)).transpose()?;
+            let d_input = d_input.gpu(OP)?;
+            gpu::conv2d_backward_input(gpu, dtype, geometry, plan.tiling, from, transposed, mask, d_input)?;
         }
     }
     Ok(d_input)
@@ -390,8 +429,10 @@ pub struct Conv2dBackward {
     pub geometry: Conv2dGeometry,
     /// How the gradients shall be computed.
     pub plans: Rc<Plans>,
-    /// The input, if weight or bias wants a gradient.
+    /// The input, if weight or bias wants a gradient or it masks its own cotangent.
     pub input: Option<Tensor>,
+    /// Whether the input is the output of a ReLU, so that it can mask its own cotangent.
+    pub input_is_rectified: bool,
     /// The weight, if the input wants a cotangent.
     pub weight: Option<Tensor>,
     /// The output, if it went through ReLU.
@@ -411,7 +452,8 @@ impl Backward for Conv2dBackward {
         let d_input = match &self.weight {
             Some(weight) if wanted[0].is_some() => {
                 let plan = self.plan(cotangent, Direction::BackwardInput);
-                Some(backward_input_by(plan, &self.geometry, cotangent, weight)?)
+                let mask = self.input.as_ref().filter(|_| self.input_is_rectified);
+                Some(backward_input_by(plan, &self.geometry, cotangent, weight, mask)?)
             }
             _ => None,
         };
@@ -426,6 +468,14 @@ impl Backward for Conv2dBackward {
             _ => (None, None),
         };
         Ok(vec![d_input, d_weight, d_bias])
+    }
+
+    fn cotangent_is_masked(&mut self) {
+        self.relu_output = None;
+    }
+
+    fn masks_input(&self) -> bool {
+        self.input_is_rectified && self.input.is_some()
     }
 }
 

@@ -127,7 +127,7 @@ impl Problem {
         let g = &self.g;
         Ok(match self.direction {
             Direction::Forward => vec![super::forward_by(plan, g, true, &self.input, &self.weight, &self.bias)?],
-            Direction::BackwardInput => vec![super::backward_input_by(plan, g, &self.d_output, &self.weight)?],
+            Direction::BackwardInput => vec![super::backward_input_by(plan, g, &self.d_output, &self.weight, Some(&self.input))?],
             Direction::BackwardWeight => {
                 let device = self.input.device();
                 let (d_weight, d_bias) = (device.empty(&g.weight_shape())?, device.empty(&[g.out_c])?);

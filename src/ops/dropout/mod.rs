@@ -59,10 +59,20 @@ pub struct DropoutBackward {
     pub dropout: Dropout,
     /// The step's state, unchanged since the forward half.
     pub state: Tensor,
+    /// Whether the cotangent is zero where the output is not positive, which then holds for the input, too.
+    pub masked: bool,
 }
 
 impl Backward for DropoutBackward {
     fn backward(&self, cotangent: &Tensor, _wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![Some(apply(self.dropout, &self.state, cotangent)?)])
+    }
+
+    fn cotangent_is_masked(&mut self) {
+        self.masked = true;
+    }
+
+    fn masks_input(&self) -> bool {
+        self.masked
     }
 }

@@ -42,6 +42,7 @@ impl LinearBackward {
         input: Option<&Tensor>,
         weight: Option<&Tensor>,
         relu_output: Option<&Tensor>,
+        input_is_rectified: bool,
     ) -> Result<Self> {
         let reshape = |tensor: Option<&Tensor>, shape: [usize; 4]| tensor.map(|t| t.reshape(&shape)).transpose();
         Ok(LinearBackward {
@@ -49,6 +50,7 @@ impl LinearBackward {
                 geometry,
                 plans,
                 input: reshape(input, geometry.input_shape())?,
+                input_is_rectified,
                 weight: reshape(weight, geometry.weight_shape())?,
                 relu_output: reshape(relu_output, geometry.output_shape())?,
             },
@@ -66,5 +68,13 @@ impl Backward for LinearBackward {
         }
         let gradients = self.convolution.backward(&cotangent.reshape(&g.output_shape())?, &wanted)?;
         gradients.into_iter().zip(shapes).map(|(g, shape)| g.map(|g| g.reshape(shape)).transpose()).collect()
+    }
+
+    fn cotangent_is_masked(&mut self) {
+        self.convolution.cotangent_is_masked();
+    }
+
+    fn masks_input(&self) -> bool {
+        self.convolution.masks_input()
     }
 }

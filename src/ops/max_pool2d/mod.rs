@@ -120,10 +120,20 @@ pub struct MaxPool2dBackward {
     pub geometry: MaxPool2dGeometry,
     /// Which element each window chose.
     pub choice: Tensor,
+    /// Whether the cotangent is zero where the output is not positive, which then holds for the input, too.
+    pub masked: bool,
 }
 
 impl Backward for MaxPool2dBackward {
     fn backward(&self, cotangent: &Tensor, _wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![Some(backward(&self.geometry, &self.choice, cotangent)?)])
+    }
+
+    fn cotangent_is_masked(&mut self) {
+        self.masked = true;
+    }
+
+    fn masks_input(&self) -> bool {
+        self.masked
     }
 }

@@ -3,7 +3,8 @@
 use rayon::prelude::*;
 
 use super::super::Splits;
-use super::super::cpu::{add_rows, finish_rows, gemm};
+use super::super::Finish;
+use super::super::cpu::{add_rows, gemm};
 use super::{INPUT_2, INPUT_4, OUTPUT_2, OUTPUT_4, WEIGHT_2, WEIGHT_4, WinogradGeometry, sum_element};
 use crate::cpu::vectorized;
 
@@ -217,8 +218,7 @@ fn winograd_transform_cotangent(
 /// Outputs of `tiles` tiles from `first` on, into `lines`, which start with the first tile's.
 fn winograd_transform_output(
     w: &WinogradGeometry,
-    bias: Option<&[f32]>,
-    relu: bool,
+    finish: Finish<&[f32]>,
     first: usize,
     tiles: usize,
     products: &[f32],
@@ -231,7 +231,8 @@ fn winograd_transform_output(
             _ => output_tiles(&OUTPUT_4, w, first, tiles, products, lines),
         },
     );
-    finish_rows(bias, relu, w.conv.out_c, lines);
+    let line = w.conv.out_w * w.conv.out_c;
+    finish.apply(w.first_line(first / w.tiles_w()) * line, w.conv.out_c, lines);
 }
 
 #[inline(always)]
@@ -303,13 +304,12 @@ pub(super) fn winograd_transform_weight(w: &WinogradGeometry, turn: bool, weight
     }
 }
 
-/// The convolution itself: `weight` is transformed; `bias` and ReLU as for the direct form.
+/// The convolution itself: `weight` is transformed.
 pub(super) fn winograd_forward(
     w: &WinogradGeometry,
-    relu: bool,
     input: &[f32],
     weight: &[f32],
-    bias: Option<&[f32]>,
+    finish: Finish<&[f32]>,
     output: &mut [f32],
 ) {
     let (in_c, out_c) = (w.conv.in_c, w.conv.out_c);
@@ -336,7 +336,7 @@ pub(super) fn winograd_forward(
             {
                 gemm(tiles, out_c, in_c, products, false, patches, false, weight);
             }
-            winograd_transform_output(w, bias, relu, first, tiles, products, lines);
+            winograd_transform_output(w, finish, first, tiles, products, lines);
         },
     );
 }

@@ -1,7 +1,7 @@
 //! Launchers of the Winograd kernels.
 
 use super::super::gpu::{Tiles, contraction_launch};
-use super::super::{Splits, Tiling};
+use super::super::{Finish, Splits, Tiling};
 use super::WinogradGeometry;
 use crate::error::Result;
 use crate::gpu::{GpuBuffer, GpuDevice, Launch, ShaderVariant};
@@ -92,16 +92,19 @@ pub(super) fn winograd_product(
 pub(super) fn winograd_transform_output(
     gpu: &GpuDevice,
     w: &WinogradGeometry,
-    relu: bool,
     products: &GpuBuffer,
-    bias: Option<&GpuBuffer>,
+    finish: Finish<&GpuBuffer>,
     output: &GpuBuffer,
 ) -> Result<()> {
     const OP: &str = "winograd_transform_output";
     let c = &w.conv;
-    let variant = w.variant(&[("BIAS", usize::from(bias.is_some())), ("RELU", usize::from(relu))]);
+    let (kinds, operand) = match finish {
+        Finish::Bias { bias, relu } => ([1, usize::from(relu), 0], Some(bias)),
+        Finish::Mask(mask) => ([0, 0, usize::from(mask.is_some())], mask),
+    };
+    let variant = w.variant(&[("BIAS", kinds[0]), ("RELU", kinds[1]), ("MASK", kinds[2])]);
     let uniform = w.sizes(OP, c.out_c, c.out_h, c.out_w)?;
-    let buffers: Vec<_> = [products, output].into_iter().chain(bias).collect();
+    let buffers: Vec<_> = [products, output].into_iter().chain(operand).collect();
     launch_elementwise(gpu, OP, &variant, bytemuck::cast_slice(&uniform), &buffers, w.tiles() * c.out_c)
 }
 

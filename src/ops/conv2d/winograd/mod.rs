@@ -12,7 +12,7 @@
 mod cpu;
 mod gpu;
 
-use super::{Conv2dGeometry, Splits, Tiling};
+use super::{Conv2dGeometry, Finish, Splits, Tiling};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -155,17 +155,15 @@ pub(super) fn suits(conv: &Conv2dGeometry) -> bool {
     (conv.kernel_h, conv.kernel_w, conv.stride) == (3, 3, 1) && conv.pad_top <= 2 && conv.pad_left <= 2
 }
 
-/// `output = conv2d(input, weight) + bias`, then ReLU if `relu`; if `turn`, with the weight of the convolution whose
+/// `output = conv2d(input, weight)`, finished; if `turn`, with the weight of the convolution whose
 /// [`WinogradGeometry::turned`] form `w` is. The operands fit the geometry.
-#[expect(clippy::too_many_arguments, reason = "the convolution's operands, and how it is cut up")]
 pub(super) fn forward(
     w: &WinogradGeometry,
     tiling: Tiling,
-    relu: bool,
     turn: bool,
     input: &Tensor,
     weight: &Tensor,
-    bias: Option<&Tensor>,
+    finish: Finish<&Tensor>,
     output: &Tensor,
 ) -> Result<()> {
     const OP: &str = "winograd_forward";
@@ -175,13 +173,12 @@ pub(super) fn forward(
     match device {
         Device::Cpu(_) => {
             cpu::winograd_transform_weight(w, turn, &weight.cpu(OP)?.read(), &mut transformed_weight.cpu(OP)?.write());
-            let bias = bias.map(|b| b.cpu(OP)).transpose()?.map(|b| b.read());
+            let finish = finish.try_map(|operand| operand.floats(OP))?;
             cpu::winograd_forward(
                 w,
-                relu,
                 &input.cpu(OP)?.read(),
                 &transformed_weight.cpu(OP)?.read(),
-                bias.as_deref(),
+                finish.as_ref().try_map(|operand| Ok(&**operand))?,
                 &mut output.cpu(OP)?.write(),
             );
         }
@@ -192,8 +189,8 @@ pub(super) fn forward(
             gpu::winograd_transform_input(gpu, w, input.gpu(OP)?, patches.gpu(OP)?)?;
             let products = device.empty(&[w.matrices(), w.tiles(), out_c])?;
             gpu::winograd_product(gpu, w, tiling, patches.gpu(OP)?, transformed_weight, products.gpu(OP)?)?;
-            let bias = bias.map(|b| b.gpu(OP)).transpose()?;
-            gpu::winograd_transform_output(gpu, w, relu, products.gpu(OP)?, bias, output.gpu(OP)?)?;
+            let finish = finish.try_map(|operand| operand.gpu(OP))?;
+            gpu::winograd_transform_output(gpu, w, products.gpu(OP)?, finish, output.gpu(OP)?)?;
         }
     }
     Ok(())
