@@ -1,5 +1,6 @@
 //! The training loop.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::nn::{Architecture, Network};
 use crate::ops::conv2d::DeviceKind;
 use crate::ops::random::RandomStream;
-use crate::optim::Optimizer;
+use crate::optim::{Optimizer, ScalerState};
 use crate::train::TrainConfig;
 use crate::train::autotune::{Autotune, Tuning, autotune, default_cache};
 use crate::train::dataset::DeviceDataset;
@@ -69,6 +70,9 @@ pub struct EpochMetrics {
     pub images_per_second: f64,
     /// Seconds since the start of the run.
     pub seconds: f64,
+    /// What the loss is scaled by, and how often that was too much, with 16-bit activations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_scaling: Option<ScalerState>,
 }
 
 /// Hears how the run goes. `stepped` and `tested` are called often: they must be quick.
@@ -117,6 +121,8 @@ struct RunConfig<'a> {
     train_images: usize,
     test_images: usize,
     class_names: &'a [String],
+    /// Plans that autotuning chose, by layer and product; the usual ones compute the others.
+    plans: BTreeMap<String, String>,
 }
 
 /// Trains a network and writes its results into the folder `out`.
@@ -154,7 +160,11 @@ pub fn train(
     let normalisation = architecture.preprocessing.normalisation();
     let mode = config.autotune.unwrap_or_else(|| Autotune::usual(device));
     let cache = default_cache();
-    let plans = autotune(device, dtype, &architecture, batch, true, mode, cache.as_deref(), &mut |t| observer.tuned(t))?;
+    let mut chosen = BTreeMap::new();
+    let plans = autotune(device, dtype, &architecture, batch, true, mode, cache.as_deref(), &mut |tuning| {
+        chosen.insert(format!("{} {}", tuning.layer, tuning.direction.kernel()), tuning.chosen.to_string());
+        observer.tuned(tuning);
+    })?;
     let mut network = Network::new(architecture, device, config.seed)?;
     network.set_plans(plans)?;
     if let Some(weights) = &weights {
@@ -176,6 +186,7 @@ pub fn train(
             train_images: train_set.len(),
             test_images: test_set.len(),
             class_names: &class_names,
+            plans: chosen,
         },
     )?;
     let steps_per_epoch = train_set.len().div_ceil(config.batch_size) as u64;
@@ -235,6 +246,7 @@ pub fn train(
             test_accuracy: test.accuracy(),
             images_per_second: totals.images as f64 / training_seconds,
             seconds: start.elapsed().as_secs_f64(),
+            loss_scaling: stepper.scaler_state()?,
         };
         run.log(&metrics)?;
         run.flush()?;

@@ -1,6 +1,7 @@
 //! The variants of every kernel that tests compile: add a row here when you add a kernel.
 
 use cifar_gpu::gpu::ShaderVariant;
+use cifar_gpu::ops::conv2d::Tiling;
 
 /// Constants that every convolution kernel takes: a small image, so that borders matter.
 const CONV2D: [(&str, u32); 9] = [
@@ -26,31 +27,6 @@ const YGNET: [(&str, u32); 9] = [
     ("OUT_H", 32),
     ("OUT_W", 32),
 ];
-/// How a matrix product is cut up: (family, rows, columns).
-type Tile = (Family, u32, u32);
-
-#[derive(Clone, Copy, PartialEq)]
-enum Family {
-    Direct,
-    Staged,
-    Cooperative,
-}
-use Family::{Cooperative, Direct, Staged};
-
-/// Tiles for GPUs.
-const STAGED: [Tile; 7] = [
-    (Staged, 128, 96),
-    (Staged, 64, 96),
-    (Staged, 128, 64),
-    (Staged, 64, 64),
-    (Staged, 128, 32),
-    (Staged, 64, 32),
-    (Staged, 128, 16),
-];
-/// Tiles for GPUs with tensor cores.
-const COOPERATIVE: [Tile; 4] = [(Cooperative, 128, 96), (Cooperative, 64, 96), (Cooperative, 128, 64), (Cooperative, 64, 32)];
-/// Tiles for software drivers alone.
-const DIRECT: [Tile; 3] = [(Direct, 8, 8), (Direct, 4, 16), (Direct, 4, 8)];
 /// Input and output channels, with and without vectors of four.
 const CHANNEL_PAIRS: [(u32, u32); 4] = [(4, 8), (3, 8), (4, 10), (3, 10)];
 const POOL: [(&str, u32); 8] = [
@@ -78,24 +54,27 @@ pub struct Variants {
 /// The variants of a kernel; `None` for one that is not in the table.
 pub fn variants(name: &'static str) -> Option<Variants> {
     let half = |variant: &ShaderVariant| variant.constants.contains(&("HALF", 1));
-    let cooperative = variants_with(name, &COOPERATIVE)?;
+    let of = |wanted: fn(&Tiling) -> bool| variants_with(name, &Tiling::all().filter(wanted).collect::<Vec<_>>());
+    let cooperative = of(|tiling| matches!(tiling, Tiling::Cooperative { .. }))?;
     Some(Variants {
-        gpu: variants_with(name, &STAGED)?,
+        gpu: of(|tiling| matches!(tiling, Tiling::Staged { .. }))?,
         cooperative: if name.starts_with("conv2d") { cooperative.into_iter().filter(half).collect() } else { Vec::new() },
-        software: variants_with(name, &DIRECT)?,
+        software: of(|tiling| matches!(tiling, Tiling::Direct { .. }))?,
     })
 }
 
-fn variants_with(name: &'static str, tiles: &[Tile]) -> Option<Vec<ShaderVariant>> {
+fn variants_with(name: &'static str, tiles: &[Tiling]) -> Option<Vec<ShaderVariant>> {
     let with =
         |shared: &[(&'static str, u32)], own: &[(&'static str, u32)]| ShaderVariant::new(name, &[shared, own].concat());
-    let tile = |(family, rows, columns): Tile| -> Vec<(&'static str, u32)> {
-        match family {
-            Direct => vec![("TILING", 0), ("LANES", 64), ("ROWS", rows), ("COLUMNS_PER_LANE", columns)],
-            Staged => {
-                vec![("TILING", 1), ("LANES", rows * columns / 64), ("TILE_ROWS", rows), ("TILE_COLUMNS", columns)]
+    let tile = |tiling: Tiling| -> Vec<(&'static str, u32)> {
+        let own: &[(&'static str, usize)] = match tiling {
+            Tiling::Direct { rows, columns } => {
+                &[("TILING", 0), ("LANES", 64), ("ROWS", rows), ("COLUMNS_PER_LANE", columns)]
             }
-            Cooperative => vec![
+            Tiling::Staged { rows, columns } => {
+                &[("TILING", 1), ("LANES", rows * columns / 64), ("TILE_ROWS", rows), ("TILE_COLUMNS", columns)]
+            }
+            Tiling::Cooperative { rows, columns } => &[
                 ("TILING", 2),
                 ("LANES", 128),
                 ("SUBGROUPS", 4),
@@ -103,7 +82,8 @@ fn variants_with(name: &'static str, tiles: &[Tile]) -> Option<Vec<ShaderVariant
                 ("TILE_ROWS", rows),
                 ("TILE_COLUMNS", columns),
             ],
-        }
+        };
+        own.iter().map(|&(name, value)| (name, value as u32)).collect()
     };
     // Every pair of channels on a small image and real layers, with every tile.
     type Own<'a> = &'a dyn Fn(u32, u32) -> Vec<(&'static str, u32)>;
@@ -114,7 +94,7 @@ fn variants_with(name: &'static str, tiles: &[Tile]) -> Option<Vec<ShaderVariant
         for &t in tiles {
             for (shape, (a, b)) in &layers {
                 // Cooperative matrices are loaded four channels at a time.
-                if t.0 != Cooperative || a % 4 == 0 && b % 4 == 0 {
+                if !matches!(t, Tiling::Cooperative { .. }) || a % 4 == 0 && b % 4 == 0 {
                     variants.extend([0, 1].map(|half| with(shape, &[own(*a, *b), vec![("HALF", half)], tile(t)].concat())));
                 }
             }

@@ -133,7 +133,43 @@ impl FromStr for Plan {
     }
 }
 
+/// Tiles worth trying where no barrier is wanted, the likeliest first.
+const DIRECT: [Tiling; 5] = [direct(8, 8), direct(4, 16), direct(4, 32), direct(8, 16), direct(4, 8)];
+/// Tiles worth trying on GPUs, the likeliest first.
+const STAGED: [Tiling; 10] = [
+    staged(128, 96),
+    staged(64, 96),
+    staged(128, 64),
+    staged(64, 64),
+    staged(64, 32),
+    staged(128, 32),
+    staged(128, 16),
+    staged(64, 16),
+    staged(32, 32),
+    staged(32, 64),
+];
+/// Tiles worth trying with cooperative matrices.
+const COOPERATIVE: [Tiling; 4] =
+    [cooperative(128, 96), cooperative(64, 96), cooperative(128, 64), cooperative(64, 32)];
+
+const fn direct(rows: usize, columns: usize) -> Tiling {
+    Tiling::Direct { rows, columns }
+}
+
+const fn staged(rows: usize, columns: usize) -> Tiling {
+    Tiling::Staged { rows, columns }
+}
+
+const fn cooperative(rows: usize, columns: usize) -> Tiling {
+    Tiling::Cooperative { rows, columns }
+}
+
 impl Tiling {
+    /// All tiles that are ever tried.
+    pub fn all() -> impl Iterator<Item = Tiling> {
+        DIRECT.into_iter().chain(STAGED).chain(COOPERATIVE)
+    }
+
     /// Whether the shaders can be made for it.
     fn is_valid(self) -> bool {
         match self {
@@ -208,8 +244,7 @@ const WINOGRAD_CHANNELS: usize = 16;
 /// What channels must be a multiple of for cooperative matrices: vectors of four are loaded.
 const COOPERATIVE_CHANNELS: usize = 4;
 /// What software drivers use.
-const WINOGRAD: Plan =
-    Plan { algorithm: Algorithm::Winograd { outputs: 4 }, tiling: Tiling::Direct { rows: 8, columns: 8 } };
+const WINOGRAD: Plan = Plan { algorithm: Algorithm::Winograd { outputs: 4 }, tiling: direct(8, 8) };
 
 impl Plan {
     /// What usually suits a kind of device, without having tried it.
@@ -225,47 +260,31 @@ impl Plan {
             Direction::BackwardInput => g.in_c,
         };
         let tiling = match kind {
-            DeviceKind::Cpu | DeviceKind::SoftwareGpu => Tiling::Direct { rows: 8, columns: 8 },
+            DeviceKind::Cpu | DeviceKind::SoftwareGpu => direct(8, 8),
             // Tiles that divide the columns waste nothing.
-            DeviceKind::Gpu if columns.is_multiple_of(96) => Tiling::Staged { rows: 128, columns: 96 },
-            DeviceKind::Gpu if columns > 32 => Tiling::Staged { rows: 128, columns: 64 },
-            DeviceKind::Gpu if columns > 16 => Tiling::Staged { rows: 128, columns: 32 },
-            DeviceKind::Gpu => Tiling::Staged { rows: 128, columns: 16 },
+            DeviceKind::Gpu if columns.is_multiple_of(96) => staged(128, 96),
+            DeviceKind::Gpu if columns > 32 => staged(128, 64),
+            DeviceKind::Gpu if columns > 16 => staged(128, 32),
+            DeviceKind::Gpu => staged(128, 16),
         };
         Plan { algorithm, tiling }
     }
 
     /// Plans worth trying on a kind of device, the usual one first; `quick` leaves out those that seldom win.
     pub fn candidates(target: Target, direction: Direction, g: &Conv2dGeometry, quick: bool) -> Vec<Plan> {
-        let tilings: &[&str] = match (target.kind, quick) {
-            (DeviceKind::Cpu, _) => &["direct-8x8"],
-            (DeviceKind::SoftwareGpu, true) => &["direct-8x8", "direct-4x16"],
-            (DeviceKind::SoftwareGpu, false) => {
-                &["direct-8x8", "direct-4x16", "direct-4x32", "direct-8x16", "direct-4x8"]
-            }
-            (DeviceKind::Gpu, true) => {
-                &["staged-128x96", "staged-64x96", "staged-128x64", "staged-64x64", "staged-64x32"]
-            }
-            (DeviceKind::Gpu, false) => &[
-                "staged-128x96",
-                "staged-64x96",
-                "staged-128x64",
-                "staged-64x64",
-                "staged-128x32",
-                "staged-64x32",
-                "staged-128x16",
-                "staged-64x16",
-                "staged-32x32",
-                "staged-32x64",
-            ],
+        let tilings = match target.kind {
+            DeviceKind::Cpu => &DIRECT[..1],
+            DeviceKind::SoftwareGpu => &DIRECT[..if quick { 2 } else { DIRECT.len() }],
+            DeviceKind::Gpu => &STAGED[..if quick { 5 } else { STAGED.len() }],
         };
-        let cooperative = ["cooperative-128x96", "cooperative-64x96", "cooperative-128x64", "cooperative-64x32"];
+        let algorithms =
+            [Algorithm::ImplicitGemm, Algorithm::Winograd { outputs: 2 }, Algorithm::Winograd { outputs: 4 }];
         let mut plans = vec![Plan::usual(target, direction, g)];
-        for algorithm in ["", "winograd-2 ", "winograd-4 "] {
-            for tiling in cooperative.iter().chain(tilings) {
-                match format!("{algorithm}{tiling}").parse::<Plan>() {
-                    Ok(plan) if plan.suits(target, g) && !plans.contains(&plan) => plans.push(plan),
-                    _ => {}
+        for algorithm in algorithms {
+            for &tiling in COOPERATIVE.iter().chain(tilings) {
+                let plan = Plan { algorithm, tiling };
+                if plan.suits(target, g) && !plans.contains(&plan) {
+                    plans.push(plan);
                 }
             }
         }
