@@ -3,10 +3,18 @@
 //
 //     d_weight[:, :, c, o] = Gᵀ · (Σ_s partial[s, :, c, o]) · G        d_bias[o] = Σ_s partial[s, (1, 1), in_c, o]
 //
-// partial [splits, (OUTPUTS + 2)², in_c + 1, out_c], d_weight [3, 3, in_c, out_c], d_bias [out_c].
+// partial [splits, (OUTPUTS + KERNEL − 1)², in_c + 1, out_c], d_weight [KERNEL, KERNEL, in_c, out_c], d_bias [out_c].
 // One invocation a pair of channels or a bias; ⌈(in_c + 1) · out_c / 256⌉ workgroups.
 {% from "shared/winograd.wgsl" import tile_transform %}
-{% if OUTPUTS == 2 %}
+{% if KERNEL == 5 %}
+{% set matrix = [
+    [0.25, -1 / 6, -1 / 6, 1 / 24, 1 / 24, 0],
+    [0, -1 / 6, 1 / 6, 1 / 12, -1 / 12, 0],
+    [0, -1 / 6, -1 / 6, 1 / 6, 1 / 6, 0],
+    [0, -1 / 6, 1 / 6, 1 / 3, -1 / 3, 0],
+    [0, -1 / 6, -1 / 6, 2 / 3, 2 / 3, 1],
+] %}
+{% elif OUTPUTS == 2 %}
 {% set matrix = [[1, 0.5, 0.5, 0], [0, 0.5, -0.5, 0], [0, 0.5, 0.5, 1]] %}
 {% else %}
 {% set matrix = [
@@ -27,7 +35,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> d_bias: array<f32>;
 
 {% include "shared/workgroup.wgsl" %}
-{% set side = OUTPUTS + 2 %}
+{% set side = OUTPUTS + KERNEL - 1 %}
 
 fn total(element: u32, i: u32) -> f32 {
     var sum = 0.0;
@@ -58,9 +66,9 @@ fn main(
 {% endfor %}
 {% endfor %}
 {{ tile_transform(matrix, "p", "w") }}
-{% for ky in range(3) %}
-{% for kx in range(3) %}
-    d_weight[{{ ky * 3 + kx }}u * pairs + i] = w_{{ ky }}_{{ kx }};
+{% for ky in range(KERNEL) %}
+{% for kx in range(KERNEL) %}
+    d_weight[{{ ky * KERNEL + kx }}u * pairs + i] = w_{{ ky }}_{{ kx }};
 {% endfor %}
 {% endfor %}
 }

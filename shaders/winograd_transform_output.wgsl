@@ -1,11 +1,11 @@
-// winograd_transform_output: outputs Aᵀ · m · A of every tile m of products, for Winograd's F(OUTPUTS², 3×3), with bias
+// winograd_transform_output: outputs Aᵀ · m · A of every tile m of products, for Winograd's F(OUTPUTS², KERNEL²), with bias
 // and ReLU if BIAS and RELU say so, or zero where mask, of the output's shape, is not positive, if MASK.
 //
-// products [(OUTPUTS + 2)², tiles, channels], bias [channels], output [N, height, width, channels].
+// products [(OUTPUTS + KERNEL − 1)², tiles, channels], bias [channels], output [N, height, width, channels].
 // One invocation a tile and channel; ⌈tiles · channels / 256⌉ workgroups. Sizes are uniforms, so that layers share a
 // pipeline.
-{% from "shared/winograd.wgsl" import output_2, output_4, tile_transform %}
-{% set matrix = output_2 if OUTPUTS == 2 else output_4 %}
+{% from "shared/winograd.wgsl" import output_2_3, output_2_5, output_4_3, tile_transform %}
+{% set matrix = output_2_5 if KERNEL == 5 else output_2_3 if OUTPUTS == 2 else output_4_3 %}
 struct Params {
     // Tiles of all images, those in a row of an image, and the rows of an image.
     tiles: u32,
@@ -46,7 +46,7 @@ fn main(
     if tile >= params.tiles {
         return;
     }
-{% set side = matrix[0] | length %}
+{% set side = OUTPUTS + KERNEL - 1 %}
 {% for i in range(side) %}
 {% for j in range(side) %}
     let m_{{ i }}_{{ j }} = products[({{ i * side + j }}u * params.tiles + tile) * params.channels + channel];

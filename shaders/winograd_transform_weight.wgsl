@@ -1,10 +1,10 @@
-// winograd_transform_weight: G · g · Gᵀ of the 3×3 taps g between every two channels, for Winograd's F(OUTPUTS², 3×3).
+// winograd_transform_weight: G · g · Gᵀ of the KERNEL² taps g between every two channels, for Winograd's F(OUTPUTS², KERNEL²).
 //
-// transformed [(OUTPUTS + 2)², rows, columns]; weight [3, 3, rows, columns], or if TURN [3, 3, columns, rows], whose taps
+// transformed [(OUTPUTS + KERNEL − 1)², rows, columns]; weight [KERNEL, KERNEL, rows, columns], or if TURN [KERNEL, KERNEL, columns, rows], whose taps
 // are then taken in reverse: the weight of the convolution that the cotangent of an input is.
 // One invocation a pair of channels; ⌈rows · columns / 256⌉ workgroups.
-{% from "shared/winograd.wgsl" import weight_2, weight_4, tile_transform %}
-{% set matrix = weight_2 if OUTPUTS == 2 else weight_4 %}
+{% from "shared/winograd.wgsl" import weight_2_3, weight_2_5, weight_4_3, tile_transform %}
+{% set matrix = weight_2_5 if KERNEL == 5 else weight_2_3 if OUTPUTS == 2 else weight_4_3 %}
 struct Params {
     rows: u32,
     columns: u32,
@@ -32,9 +32,9 @@ fn main(
 {% else %}
     let at = i;
 {% endif %}
-{% for ky in range(3) %}
-{% for kx in range(3) %}
-    let g_{{ ky }}_{{ kx }} = weight[{{ 8 - ky * 3 - kx if TURN else ky * 3 + kx }}u * pairs + at];
+{% for ky in range(KERNEL) %}
+{% for kx in range(KERNEL) %}
+    let g_{{ ky }}_{{ kx }} = weight[{{ KERNEL * KERNEL - 1 - ky * KERNEL - kx if TURN else ky * KERNEL + kx }}u * pairs + at];
 {% endfor %}
 {% endfor %}
 {{ tile_transform(matrix, "g", "u") }}

@@ -69,7 +69,7 @@ fn variants_with(name: &'static str, tiles: &[Tiling]) -> Option<Vec<ShaderVaria
     let tile = |tiling: Tiling| -> Vec<(&'static str, u32)> {
         let own: &[(&'static str, usize)] = match tiling {
             Tiling::Direct { rows, columns } => {
-                &[("TILING", 0), ("LANES", 64), ("ROWS", rows), ("COLUMNS_PER_LANE", columns)]
+                &[("TILING", 0), ("LANES", 8), ("ROWS", rows), ("COLUMNS_PER_LANE", columns)]
             }
             Tiling::Staged { rows, columns } => {
                 &[("TILING", 1), ("LANES", rows * columns / 64), ("TILE_ROWS", rows), ("TILE_COLUMNS", columns)]
@@ -103,6 +103,9 @@ fn variants_with(name: &'static str, tiles: &[Tiling]) -> Option<Vec<ShaderVaria
     };
     // 32-bit and 16-bit activations.
     let real = |own: &[(&'static str, u32)]| [0, 1].map(|half| with(own, &[("HALF", half)])).to_vec();
+    let winograd = |own: &[(&'static str, u32)]| {
+        [(2, 3), (4, 3), (2, 5)].map(|(outputs, kernel)| with(&[("OUTPUTS", outputs), ("KERNEL", kernel)], own)).to_vec()
+    };
     Some(match name {
         "conv2d_forward" => {
             conv2d(&[(3, 96), (96, 96)], &|a, b| vec![("CHANNELS", a), ("COLUMNS", b), ("RELU", u32::from(b != 8))])
@@ -114,17 +117,12 @@ fn variants_with(name: &'static str, tiles: &[Tiling]) -> Option<Vec<ShaderVaria
         "winograd_product" => {
             tiles.iter().map(|&t| with(&[("CHANNELS", 96), ("COLUMNS", 96), ("MATRICES", 16)], &tile(t))).collect()
         }
-        "winograd_transform_input" | "winograd_transform_cotangent" | "winograd_reduce_weight" => {
-            [2, 4].map(|outputs| with(&[], &[("OUTPUTS", outputs)])).to_vec()
-        }
-        "winograd_transform_output" => [(2, [0, 0, 0]), (2, [1, 1, 0]), (4, [0, 0, 1]), (4, [1, 1, 0])]
-            .map(|(outputs, [bias, relu, mask])| {
-                with(&[], &[("OUTPUTS", outputs), ("BIAS", bias), ("RELU", relu), ("MASK", mask)])
-            })
-            .to_vec(),
-        "winograd_transform_weight" => [(2, 0), (2, 1), (4, 0), (4, 1)]
-            .map(|(outputs, turn)| with(&[], &[("OUTPUTS", outputs), ("TURN", turn)]))
-            .to_vec(),
+        "winograd_transform_input" | "winograd_transform_cotangent" | "winograd_reduce_weight" => winograd(&[]),
+        "winograd_transform_output" => [[0, 0, 0], [0, 0, 1], [1, 1, 0]]
+            .iter()
+            .flat_map(|&[bias, relu, mask]| winograd(&[("BIAS", bias), ("RELU", relu), ("MASK", mask)]))
+            .collect(),
+        "winograd_transform_weight" => [0, 1].iter().flat_map(|&turn| winograd(&[("TURN", turn)])).collect(),
         "conv2d_transpose_weight" => real(&[("IN_C", 3), ("OUT_C", 5)]),
         "max_pool2d_forward" | "max_pool2d_backward" => real(&POOL),
         "global_avg_pool_forward" | "global_avg_pool_backward" => real(&[("PIXELS", 36), ("CHANNELS", 10)]),

@@ -33,7 +33,8 @@ pub const TOLERANCE: f64 = 4e-6;
 /// Error that is let pass whatever the magnitude: below this, floats lose digits.
 const FLOOR: f64 = 1e-37;
 
-/// The same where Winograd's F(4×4, 3×3) may compute: its transforms multiply by up to 8 and subtract what is nearly equal.
+/// The same where Winograd's F(4×4, 3×3) and F(2×2, 5×5) may compute: their transforms multiply by up to 8 and subtract what
+/// is nearly equal.
 pub const WINOGRAD_4_TOLERANCE: f64 = 1.6e-5;
 
 /// The same for cooperative matrices, whose sums GPUs may truncate instead of rounding.

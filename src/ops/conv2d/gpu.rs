@@ -7,8 +7,8 @@ use crate::gpu::{GpuBuffer, GpuDevice, GpuError, Launch, ShaderVariant};
 use crate::ops::{as_u32, half, launch_elementwise};
 use crate::tensor::DType;
 
-/// Most invocations of a workgroup that stages nothing.
-const MOST_LANES: usize = 64;
+/// Invocations of a workgroup that stages nothing: what software drivers compute at a time. More would idle at the edges.
+const DIRECT_LANES: usize = 8;
 /// Sums of an invocation of a workgroup that stages its operands.
 const STAGED_SUMS: usize = 64;
 /// Subgroups of a workgroup that multiplies cooperative matrices.
@@ -23,15 +23,14 @@ pub(super) struct Tiles {
 }
 
 impl Tiles {
-    /// Tiles for a product of `rows` rows.
+    /// Tiles on a device.
     ///
     /// # Errors
     /// If the device has no such tiles.
-    pub(super) fn new(gpu: &GpuDevice, tiling: Tiling, rows: usize) -> Result<Self> {
+    pub(super) fn new(gpu: &GpuDevice, tiling: Tiling) -> Result<Self> {
         let matrix = gpu.cooperative_matrix();
         let lanes = match tiling {
-            // No more than there is work for, so that small batches do not idle.
-            Tiling::Direct { rows: own, .. } => rows.div_ceil(own).next_power_of_two().clamp(8, MOST_LANES),
+            Tiling::Direct { .. } => DIRECT_LANES,
             Tiling::Staged { rows, columns } => rows * columns / STAGED_SUMS,
             Tiling::Cooperative { .. } => {
                 let subgroup = matrix.map(|matrix| matrix.subgroup as usize).ok_or_else(|| GpuError::MissingFeature {
@@ -108,7 +107,7 @@ pub(super) fn conv2d_forward(
     output: &GpuBuffer,
 ) -> Result<()> {
     let rows = g.out_pixels();
-    let tiles = Tiles::new(gpu, tiling, rows)?;
+    let tiles = Tiles::new(gpu, tiling)?;
     let own = [("CHANNELS", g.in_c), ("COLUMNS", g.out_c), ("RELU", usize::from(relu))];
     Ok(gpu.record(&Launch {
         variant: ShaderVariant::new("conv2d_forward", &constants(dtype, g, &tiles, &own)),
@@ -130,7 +129,7 @@ pub(super) fn conv2d_backward_input(
     d_input: &GpuBuffer,
 ) -> Result<()> {
     let rows = g.batch * g.in_h * g.in_w;
-    let tiles = Tiles::new(gpu, tiling, rows)?;
+    let tiles = Tiles::new(gpu, tiling)?;
     let own = [("CHANNELS", g.out_c), ("COLUMNS", g.in_c), ("MASK", usize::from(mask.is_some()))];
     let buffers: Vec<_> = [d_output, transposed_weight, d_input].into_iter().chain(mask).collect();
     Ok(gpu.record(&Launch {
@@ -185,7 +184,7 @@ pub(super) fn contraction_launch(
     const OP: &str = "conv2d_backward_weight";
     // One row more than there are weights: the bias.
     let rows = g.products() + 1;
-    let tiles = Tiles::new(gpu, tiling, rows)?;
+    let tiles = Tiles::new(gpu, tiling)?;
     let own = [("IN_C", g.in_c), ("OUT_C", g.out_c), ("MATRICES", matrices)];
     Ok(gpu.record(&Launch {
         variant: ShaderVariant::new(OP, &constants(dtype, g, &tiles, &own)),

@@ -243,18 +243,20 @@ impl Target {
 const WINOGRAD_CHANNELS: usize = 16;
 /// What channels must be a multiple of for cooperative matrices: vectors of four are loaded.
 const COOPERATIVE_CHANNELS: usize = 4;
-/// What software drivers use.
-const WINOGRAD: Plan = Plan { algorithm: Algorithm::Winograd { outputs: 4 }, tiling: direct(8, 8) };
 
 impl Plan {
     /// What usually suits a kind of device, without having tried it.
     pub fn usual(target: Target, direction: Direction, g: &Conv2dGeometry) -> Plan {
         let kind = target.kind;
-        let winograd = WINOGRAD.suits(target, g) && g.in_c.min(g.out_c) >= WINOGRAD_CHANNELS;
-        let algorithm = match kind {
-            DeviceKind::SoftwareGpu if winograd => Algorithm::Winograd { outputs: 4 },
-            _ => Algorithm::ImplicitGemm,
-        };
+        // The larger tile saves more.
+        let winograd = [4, 2].map(|outputs| Algorithm::Winograd { outputs }).into_iter().find(|&algorithm| {
+            let enough = kind == DeviceKind::SoftwareGpu && g.in_c.min(g.out_c) >= WINOGRAD_CHANNELS;
+            // F(2×2, 5×5) loses to the direct product for the weight's gradient, and forward its rounding leads networks
+            // too far from PyTorch's trajectories.
+            let saves = direction == Direction::BackwardInput || g.kernel_h == 3;
+            enough && saves && Plan { algorithm, tiling: direct(8, 8) }.suits(target, g)
+        });
+        let algorithm = winograd.unwrap_or(Algorithm::ImplicitGemm);
         let columns = match direction {
             Direction::Forward | Direction::BackwardWeight => g.out_c,
             Direction::BackwardInput => g.in_c,
@@ -296,7 +298,7 @@ impl Plan {
         let algorithm = match self.algorithm {
             Algorithm::ImplicitGemm => true,
             // Its transforms cost 16-bit floats too many digits.
-            Algorithm::Winograd { .. } => target.dtype == DType::F32 && winograd::fits(g),
+            Algorithm::Winograd { outputs } => target.dtype == DType::F32 && winograd::fits(g, outputs),
         };
         let tiling = match self.tiling {
             Tiling::Direct { .. } | Tiling::Staged { .. } => true,

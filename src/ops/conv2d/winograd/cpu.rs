@@ -5,7 +5,10 @@ use rayon::prelude::*;
 use super::super::Splits;
 use super::super::Finish;
 use super::super::cpu::{add_rows, gemm};
-use super::{INPUT_2, INPUT_4, OUTPUT_2, OUTPUT_4, WEIGHT_2, WEIGHT_4, WinogradGeometry, sum_element};
+use super::{
+    INPUT_TILE_4, INPUT_TILE_6, OUTPUT_2, OUTPUT_2_OF_5, OUTPUT_4, WEIGHT_2, WEIGHT_2_OF_5, WEIGHT_4, WinogradGeometry,
+    sum_element,
+};
 use crate::cpu::vectorized;
 
 /// Tiles that are transformed, multiplied and transformed back at a time.
@@ -188,9 +191,9 @@ fn winograd_transform_input(w: &WinogradGeometry, first: usize, tiles: usize, in
     let square = |t| w.input_square(first + t);
     vectorized(
         #[inline(always)]
-        || match w.outputs {
-            2 => transform_squares(&INPUT_2, w.input_size(), square, tiles, input, transformed),
-            _ => transform_squares(&INPUT_4, w.input_size(), square, tiles, input, transformed),
+        || match w.side() {
+            4 => transform_squares(&INPUT_TILE_4, w.input_size(), square, tiles, input, transformed),
+            _ => transform_squares(&INPUT_TILE_6, w.input_size(), square, tiles, input, transformed),
         },
     );
 }
@@ -204,12 +207,14 @@ fn winograd_transform_cotangent(
     transformed: &mut [f32],
 ) {
     const MATRIX_2: [[f32; 2]; 4] = transposed(&OUTPUT_2);
+    const MATRIX_2_OF_5: [[f32; 2]; 6] = transposed(&OUTPUT_2_OF_5);
     const MATRIX_4: [[f32; 4]; 6] = transposed(&OUTPUT_4);
     let square = |t| w.output_square(first + t);
     vectorized(
         #[inline(always)]
-        || match w.outputs {
-            2 => transform_squares(&MATRIX_2, w.output_size(), square, tiles, d_output, transformed),
+        || match (w.outputs, w.kernel()) {
+            (2, 3) => transform_squares(&MATRIX_2, w.output_size(), square, tiles, d_output, transformed),
+            (2, _) => transform_squares(&MATRIX_2_OF_5, w.output_size(), square, tiles, d_output, transformed),
             _ => transform_squares(&MATRIX_4, w.output_size(), square, tiles, d_output, transformed),
         },
     );
@@ -226,8 +231,9 @@ fn winograd_transform_output(
 ) {
     vectorized(
         #[inline(always)]
-        || match w.outputs {
-            2 => output_tiles(&OUTPUT_2, w, first, tiles, products, lines),
+        || match (w.outputs, w.kernel()) {
+            (2, 3) => output_tiles(&OUTPUT_2, w, first, tiles, products, lines),
+            (2, _) => output_tiles(&OUTPUT_2_OF_5, w, first, tiles, products, lines),
             _ => output_tiles(&OUTPUT_4, w, first, tiles, products, lines),
         },
     );
@@ -268,38 +274,44 @@ fn output_tiles<const ROWS: usize, const COLUMNS: usize>(
     }
 }
 
-/// `transformed [matrices, in_c, out_c]` from `weight [3, 3, in_c, out_c]`; or, if `turn`, the weight of the convolution
-/// that [`WinogradGeometry::turned`] describes, from `weight [3, 3, out_c, in_c]` of the original one.
+/// `transformed [matrices, in_c, out_c]` from `weight [kernel, kernel, in_c, out_c]`; or, if `turn`, the weight of the
+/// convolution that [`WinogradGeometry::turned`] describes, from `weight [kernel, kernel, out_c, in_c]` of the original one.
 pub(super) fn winograd_transform_weight(w: &WinogradGeometry, turn: bool, weight: &[f32], transformed: &mut [f32]) {
+    match (w.outputs, w.kernel()) {
+        (2, 3) => transform_taps(&WEIGHT_2, w, turn, weight, transformed),
+        (2, _) => transform_taps(&WEIGHT_2_OF_5, w, turn, weight, transformed),
+        _ => transform_taps(&WEIGHT_4, w, turn, weight, transformed),
+    }
+}
+
+fn transform_taps<const ROWS: usize, const COLUMNS: usize>(
+    matrix: &[[f32; COLUMNS]; ROWS],
+    w: &WinogradGeometry,
+    turn: bool,
+    weight: &[f32],
+    transformed: &mut [f32],
+) {
     let (rows, columns) = (w.conv.in_c, w.conv.out_c);
-    let tap = rows * columns;
-    let source = |ky: usize, kx: usize, c: usize, o: usize| {
+    let pairs = rows * columns;
+    let source = |tap: usize, c: usize, o: usize| {
         if turn {
-            weight[((2 - ky) * 3 + 2 - kx) * tap + o * rows + c]
+            weight[(COLUMNS * COLUMNS - 1 - tap) * pairs + o * rows + c]
         } else {
-            weight[(ky * 3 + kx) * tap + c * columns + o]
-        }
-    };
-    let apply = |c: usize, o: usize, write: &mut dyn FnMut(usize, &Lanes)| {
-        let mut tile = [[[0.0; LANES]; 3]; 3];
-        for (ky, row) in tile.iter_mut().enumerate() {
-            for (kx, lanes) in row.iter_mut().enumerate() {
-                for (i, lane) in lanes.iter_mut().enumerate().take(columns - o) {
-                    *lane = source(ky, kx, c, o + i);
-                }
-            }
-        }
-        match w.outputs {
-            2 => transform_tile(&WEIGHT_2, &tile).iter().flatten().enumerate().for_each(|(m, lanes)| write(m, lanes)),
-            _ => transform_tile(&WEIGHT_4, &tile).iter().flatten().enumerate().for_each(|(m, lanes)| write(m, lanes)),
+            weight[tap * pairs + c * columns + o]
         }
     };
     for c in 0..rows {
         for o in (0..columns).step_by(LANES) {
             let end = columns.min(o + LANES);
-            apply(c, o, &mut |m, lanes| {
-                store(&mut transformed[m * tap + c * columns + o..m * tap + c * columns + end], lanes)
-            });
+            let mut tile = [[[0.0; LANES]; COLUMNS]; COLUMNS];
+            for (tap, lanes) in tile.iter_mut().flatten().enumerate() {
+                for (i, lane) in lanes.iter_mut().enumerate().take(end - o) {
+                    *lane = source(tap, c, o + i);
+                }
+            }
+            for (m, lanes) in transform_tile(matrix, &tile).iter().flatten().enumerate() {
+                store(&mut transformed[m * pairs + c * columns + o..m * pairs + c * columns + end], lanes);
+            }
         }
     }
 }
@@ -389,31 +401,37 @@ fn total(w: &WinogradGeometry, splits: usize, partial: &[f32], element: usize, s
     sums
 }
 
-/// Gradient of the weight `[3, 3, in_c, out_c]`, from the partial sums in order.
+/// Gradient of the weight `[kernel, kernel, in_c, out_c]`, from the partial sums in order.
 pub(super) fn winograd_reduce_weight(w: &WinogradGeometry, splits: usize, partial: &[f32], d_weight: &mut [f32]) {
     const MATRIX_2: [[f32; 4]; 3] = transposed(&WEIGHT_2);
+    const MATRIX_2_OF_5: [[f32; 6]; 5] = transposed(&WEIGHT_2_OF_5);
     const MATRIX_4: [[f32; 6]; 3] = transposed(&WEIGHT_4);
+    match (w.outputs, w.kernel()) {
+        (2, 3) => reduce_taps(&MATRIX_2, w, splits, partial, d_weight),
+        (2, _) => reduce_taps(&MATRIX_2_OF_5, w, splits, partial, d_weight),
+        _ => reduce_taps(&MATRIX_4, w, splits, partial, d_weight),
+    }
+}
+
+fn reduce_taps<const ROWS: usize, const COLUMNS: usize>(
+    matrix: &[[f32; COLUMNS]; ROWS],
+    w: &WinogradGeometry,
+    splits: usize,
+    partial: &[f32],
+    d_weight: &mut [f32],
+) {
     let (in_c, out_c) = (w.conv.in_c, w.conv.out_c);
-    // The nine taps of a pair of channels lie far apart: their rows are gathered by channel and then put in place.
+    // The taps of a pair of channels lie far apart: their rows are gathered by channel and then put in place.
     let rows: Vec<Vec<f32>> = (0..in_c)
         .into_par_iter()
         .map(|c| {
-            let mut taps = vec![0.0; 9 * out_c];
+            let mut taps = vec![0.0; ROWS * ROWS * out_c];
             for o in (0..out_c).step_by(LANES) {
                 let width = LANES.min(out_c - o);
-                let mut put = |tap: usize, lanes: &Lanes| {
-                    taps[tap * out_c + o..tap * out_c + o + width].copy_from_slice(&lanes[..width]);
-                };
                 let element = |m| total(w, splits, partial, m, c * out_c + o, width);
-                match w.outputs {
-                    2 => {
-                        let tile = std::array::from_fn(|i| std::array::from_fn(|j| element(4 * i + j)));
-                        transform_tile(&MATRIX_2, &tile).iter().flatten().enumerate().for_each(|(t, v)| put(t, v));
-                    }
-                    _ => {
-                        let tile = std::array::from_fn(|i| std::array::from_fn(|j| element(6 * i + j)));
-                        transform_tile(&MATRIX_4, &tile).iter().flatten().enumerate().for_each(|(t, v)| put(t, v));
-                    }
+                let tile = std::array::from_fn(|i| std::array::from_fn(|j| element(COLUMNS * i + j)));
+                for (tap, lanes) in transform_tile(matrix, &tile).iter().flatten().enumerate() {
+                    taps[tap * out_c + o..tap * out_c + o + width].copy_from_slice(&lanes[..width]);
                 }
             }
             taps

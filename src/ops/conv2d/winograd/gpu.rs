@@ -23,7 +23,7 @@ impl WinogradGeometry {
     }
 
     fn variant(&self, more: &[(&'static str, usize)]) -> Vec<(&'static str, u32)> {
-        constants(&[&[("OUTPUTS", self.outputs)], more].concat())
+        constants(&[&[("OUTPUTS", self.outputs), ("KERNEL", self.kernel())], more].concat())
     }
 }
 
@@ -79,7 +79,7 @@ pub(super) fn winograd_product(
     products: &GpuBuffer,
 ) -> Result<()> {
     const OP: &str = "winograd_product";
-    let tiles = Tiles::new(gpu, tiling, w.tiles())?;
+    let tiles = Tiles::new(gpu, tiling)?;
     let own = constants(&[("CHANNELS", w.conv.in_c), ("COLUMNS", w.conv.out_c), ("MATRICES", w.matrices())]);
     Ok(gpu.record(&Launch {
         variant: ShaderVariant::new(OP, &[own, tiles.constants()].concat()),

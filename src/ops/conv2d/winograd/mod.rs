@@ -1,11 +1,12 @@
-//! Winograd's minimal filtering F(m×m, 3×3) for convolutions of 3×3 windows with stride 1: (m + 2)² products for m²
-//! outputs instead of 9·m² (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016).
+//! Winograd's minimal filtering F(m×m, r×r) for convolutions of r×r windows with stride 1: (m + r − 1)² products for m²
+//! outputs instead of r²·m² (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016). Here are
+//! F(2×2, 3×3), F(4×4, 3×3) and F(2×2, 5×5); the last two have tiles of 6×6 inputs and share the transform of these.
 //!
 //! ```text
 //! output tile = Aᵀ [ Σ_channels (G · weight · Gᵀ) ⊙ (Bᵀ · input tile · B) ] A
 //! ```
 //!
-//! The sum over channels of all tiles is one matrix product for each of the (m + 2)² elements of a tile. The cotangent of
+//! The sum over channels of all tiles is one matrix product for each of the (m + r − 1)² elements of a tile. The cotangent of
 //! the input is such a convolution itself, with the weight turned round; the gradient of the weight is
 //! Gᵀ [ Σ_tiles (Bᵀ · input tile · B) ⊙ (A · cotangent tile · Aᵀ) ] G.
 
@@ -17,16 +18,16 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// Bᵀ of F(2×2, 3×3).
-const INPUT_2: [[f32; 4]; 4] =
+/// Bᵀ for tiles of 4×4 inputs.
+const INPUT_TILE_4: [[f32; 4]; 4] =
     [[1.0, 0.0, -1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, -1.0, 1.0, 0.0], [0.0, 1.0, 0.0, -1.0]];
 /// Aᵀ of F(2×2, 3×3).
 const OUTPUT_2: [[f32; 4]; 2] = [[1.0, 1.0, 1.0, 0.0], [0.0, 1.0, -1.0, -1.0]];
 /// G of F(2×2, 3×3).
 const WEIGHT_2: [[f32; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
 
-/// Bᵀ of F(4×4, 3×3), for the points 0, ±1, ±2 and infinity.
-const INPUT_4: [[f32; 6]; 6] = [
+/// Bᵀ for tiles of 6×6 inputs, for the points 0, ±1, ±2 and infinity.
+const INPUT_TILE_6: [[f32; 6]; 6] = [
     [4.0, 0.0, -5.0, 0.0, 1.0, 0.0],
     [0.0, -4.0, -4.0, 1.0, 1.0, 0.0],
     [0.0, 4.0, -4.0, -1.0, 1.0, 0.0],
@@ -34,6 +35,18 @@ const INPUT_4: [[f32; 6]; 6] = [
     [0.0, 2.0, -1.0, -2.0, 1.0, 0.0],
     [0.0, 4.0, 0.0, -5.0, 0.0, 1.0],
 ];
+/// Aᵀ of F(2×2, 5×5).
+const OUTPUT_2_OF_5: [[f32; 6]; 2] = [[1.0, 1.0, 1.0, 1.0, 1.0, 0.0], [0.0, 1.0, -1.0, 2.0, -2.0, 1.0]];
+/// G of F(2×2, 5×5).
+const WEIGHT_2_OF_5: [[f32; 5]; 6] = [
+    [0.25, 0.0, 0.0, 0.0, 0.0],
+    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0, 1.0 / 3.0, 2.0 / 3.0],
+    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0, -1.0 / 3.0, 2.0 / 3.0],
+    [0.0, 0.0, 0.0, 0.0, 1.0],
+];
+
 /// Aᵀ of F(4×4, 3×3).
 const OUTPUT_4: [[f32; 6]; 4] = [
     [1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
@@ -59,7 +72,7 @@ fn sum_element(side: usize) -> usize {
 /// How the outputs of a convolution are cut into tiles of `outputs` × `outputs`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct WinogradGeometry {
-    /// The convolution: 3×3, stride 1.
+    /// The convolution: 3×3 or 5×5, stride 1.
     pub conv: Conv2dGeometry,
     /// Outputs along a tile's side: 2 or 4.
     pub outputs: usize,
@@ -69,9 +82,9 @@ impl WinogradGeometry {
     /// The tiles of a convolution.
     ///
     /// # Errors
-    /// If it is not one of 3×3 windows with stride 1 and at most two pixels of padding.
+    /// If the algorithm does not suit it.
     pub(super) fn new(conv: &Conv2dGeometry, outputs: usize) -> Result<Self> {
-        if suits(conv) && matches!(outputs, 2 | 4) {
+        if suits(conv, outputs) {
             return Ok(WinogradGeometry { conv: *conv, outputs });
         }
         Err(unfit(conv, outputs))
@@ -86,7 +99,12 @@ impl WinogradGeometry {
 
     /// Inputs along a tile's side.
     pub(super) fn side(&self) -> usize {
-        self.outputs + 2
+        self.outputs + self.kernel() - 1
+    }
+
+    /// Taps along a window's side: 3 or 5.
+    pub(super) fn kernel(&self) -> usize {
+        self.conv.kernel_h
     }
 
     /// Elements of an input tile: matrix products that are computed.
@@ -132,27 +150,28 @@ impl WinogradGeometry {
 }
 
 fn unfit(conv: &Conv2dGeometry, outputs: usize) -> Error {
-    Error::shape("conv2d", format!("Winograd's F({outputs}×{outputs}, 3×3) cannot compute {conv:?}"))
+    Error::shape("conv2d", format!("Winograd's F({outputs}×{outputs}) cannot compute {conv:?}"))
 }
 
-/// Whether Winograd's algorithm is worth considering: it can compute the convolution, and all tiles of the batch fit into
-/// buffers that every adapter can bind.
-pub(super) fn fits(conv: &Conv2dGeometry) -> bool {
+/// Whether Winograd's algorithm with tiles of `outputs` × `outputs` can compute a convolution and its gradients, and all
+/// tiles of the batch fit into buffers that every adapter can bind.
+pub(super) fn fits(conv: &Conv2dGeometry, outputs: usize) -> bool {
     /// WebGPU's least limit of a storage buffer's binding.
     const MOST_BYTES: usize = 128 << 20;
     let small = |conv: Conv2dGeometry| {
-        [2, 4].into_iter().all(|outputs| {
-            let w = WinogradGeometry { conv, outputs };
-            let elements = w.matrices().saturating_mul(w.tiles()).saturating_mul(conv.in_c.max(conv.out_c));
-            elements.saturating_mul(4) <= MOST_BYTES
-        })
+        let w = WinogradGeometry { conv, outputs };
+        let elements = w.matrices().saturating_mul(w.tiles()).saturating_mul(conv.in_c.max(conv.out_c));
+        elements.saturating_mul(4) <= MOST_BYTES
     };
-    suits(conv) && small(*conv) && conv.turned().is_some_and(small)
+    suits(conv, outputs) && small(*conv) && conv.turned().is_some_and(small)
 }
 
-/// Whether Winograd's algorithm can compute this convolution and its gradients.
-pub(super) fn suits(conv: &Conv2dGeometry) -> bool {
-    (conv.kernel_h, conv.kernel_w, conv.stride) == (3, 3, 1) && conv.pad_top <= 2 && conv.pad_left <= 2
+/// Whether there are transforms for tiles of `outputs` × `outputs` of this convolution and its gradients.
+fn suits(conv: &Conv2dGeometry, outputs: usize) -> bool {
+    matches!((outputs, conv.kernel_h, conv.kernel_w), (2 | 4, 3, 3) | (2, 5, 5))
+        && conv.stride == 1
+        && conv.pad_top < conv.kernel_h
+        && conv.pad_left < conv.kernel_w
 }
 
 /// `output = conv2d(input, weight)`, finished; if `turn`, with the weight of the convolution whose
