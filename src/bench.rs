@@ -10,7 +10,9 @@ use crate::nn::{Architecture, Network};
 use crate::ops::conv2d::{DeviceKind, Plans};
 use crate::ops::random::RandomStream;
 use crate::optim::Optimizer;
-use crate::train::{DeviceDataset, Inference, Precision, Stepper, TrainConfig, check_memory, inference_bytes, training_bytes};
+use crate::train::{
+    DeviceDataset, Inference, Precision, Stepper, TrainConfig, check_memory, inference_bytes, training_bytes,
+};
 
 /// Number of the generator's stream that draws the images: none of training.
 const IMAGE_STREAM: u32 = 1 << 17;

@@ -17,7 +17,8 @@ use tempfile::tempdir;
 fn tune(mode: Autotune, cache: &std::path::Path) -> Vec<Tuning> {
     let mut tunings = Vec::new();
     let lenet5 = Architecture::by_name("lenet5", 10).unwrap();
-    autotune(&Device::cpu(), DType::F32, &lenet5, 2, true, mode, Some(cache), &mut |t| tunings.push(t.clone())).unwrap();
+    autotune(&Device::cpu(), DType::F32, &lenet5, 2, true, mode, Some(cache), &mut |t| tunings.push(t.clone()))
+        .unwrap();
     tunings
 }
 
@@ -81,9 +82,17 @@ fn plans_are_known_by_their_names() {
             assert_eq!(with("cooperative"), dtype == DType::F16 && cooperative.is_some(), "{plans:?}");
         }
     }
-    for wrong in
-        ["", "direct", "direct-8x", "direct-8x6", "direct-8x64", "staged-512x96", "cooperative-32x96", "winograd-3 direct-8x8", "fast-8x8"]
-    {
+    for wrong in [
+        "",
+        "direct",
+        "direct-8x",
+        "direct-8x6",
+        "direct-8x64",
+        "staged-512x96",
+        "cooperative-32x96",
+        "winograd-3 direct-8x8",
+        "fast-8x8",
+    ] {
         assert!(wrong.parse::<Plan>().is_err(), "{wrong}");
     }
 }

@@ -243,7 +243,8 @@ fn flat_gradients(device: &Device) -> Outcome {
     let state = StepState::new(SEED, 0, 0.01).tensor(device)?;
     // Logits that only the first layer's parameters lead to.
     let tape = Tape::recording(None);
-    let parameters = network.parameters().on(&tape, cifar_gpu::tensor::DType::F32)?.collect::<cifar_gpu::Result<Vec<_>>>()?;
+    let parameters =
+        network.parameters().on(&tape, cifar_gpu::tensor::DType::F32)?.collect::<cifar_gpu::Result<Vec<_>>>()?;
     let logits = tape.flatten(&parameters[0])?;
     let labels = device.tensor_u32(&[logits.shape()[0]], &vec![0; logits.shape()[0]])?;
     let gradients = tape.softmax_cross_entropy(&logits, &labels)?.backward()?;
@@ -278,10 +279,16 @@ fn memory_is_as_rehearsed(arch: &str, batch: usize) -> Outcome {
             stepper.step(&indices, 0.01)?;
             stepper.step(&indices, 0.01)?;
             stepper.drain()?;
-            ("training", training_bytes(DeviceKind::SoftwareGpu, cifar_gpu::tensor::DType::F32, &architecture, SGD, batch)?)
+            (
+                "training",
+                training_bytes(DeviceKind::SoftwareGpu, cifar_gpu::tensor::DType::F32, &architecture, SGD, batch)?,
+            )
         } else {
             evaluate(&network, &images, &data, batch, |_| {})?;
-            ("inference", inference_bytes(DeviceKind::SoftwareGpu, cifar_gpu::tensor::DType::F32, &architecture, batch)?)
+            (
+                "inference",
+                inference_bytes(DeviceKind::SoftwareGpu, cifar_gpu::tensor::DType::F32, &architecture, batch)?,
+            )
         };
         let memory = gpu.memory();
         let allocator = gpu.allocator_bytes().zip(allocator_before).map(|(now, before)| now - before);

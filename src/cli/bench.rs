@@ -69,8 +69,7 @@ impl Bench {
         };
         let device = self.device.open()?;
         let training = config.mode == Mode::Train;
-        let plans =
-            |architecture: &Architecture| self.plans.plans(&device, architecture, config.batch_size, training);
+        let plans = |architecture: &Architecture| self.plans.plans(&device, architecture, config.batch_size, training);
         let report = bench(&config, &device, plans)?;
         if self.json {
             return print_json(&report);

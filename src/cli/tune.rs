@@ -68,10 +68,18 @@ impl PlanArguments {
         let mode = self.mode().unwrap_or_else(|| Autotune::usual(device));
         let cache = default_cache();
         let mut tally = Tally::default();
-        let plans =
-            autotune(device, self.precision().dtype(), architecture, batch, training, mode, cache.as_deref(), &mut |t| {
+        let plans = autotune(
+            device,
+            self.precision().dtype(),
+            architecture,
+            batch,
+            training,
+            mode,
+            cache.as_deref(),
+            &mut |t| {
                 tally.add(t);
-            })?;
+            },
+        )?;
         tally.tell();
         Ok(plans)
     }

@@ -65,6 +65,7 @@ pub struct Tuning {
 ///
 /// # Errors
 /// If the layers do not fit together, or the device or the host fails. A cache that cannot be read or written is no error.
+#[expect(clippy::too_many_arguments, reason = "what decides about plans, each on its own")]
 pub fn autotune(
     device: &Device,
     dtype: DType,

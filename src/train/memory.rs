@@ -8,10 +8,10 @@ use crate::gpu::GpuDevice;
 use crate::nn::{Architecture, Network};
 use crate::ops::conv2d::{DeviceKind, Plans};
 use crate::optim::{Optimizer, OptimizerConfig};
+use crate::tensor::DType;
 use crate::train::dataset::DeviceDataset;
 use crate::train::evaluate::Inference;
 use crate::train::stepper::Stepper;
-use crate::tensor::DType;
 
 /// Bytes that training holds on a kind of device at its peak with batches of `batch` images and activations of type `dtype`, without the data set:
 /// parameters, gradients, the optimiser's memory, and what a step keeps at a time.
@@ -105,7 +105,8 @@ mod tests {
     #[test]
     fn memory_grows_with_the_batch() {
         let lenet5 = Architecture::by_name("lenet5", 10).unwrap();
-        let [one, two] = [1000, 2000].map(|batch| inference_bytes(DeviceKind::Gpu, DType::F32, &lenet5, batch).unwrap());
+        let [one, two] =
+            [1000, 2000].map(|batch| inference_bytes(DeviceKind::Gpu, DType::F32, &lenet5, batch).unwrap());
         assert!((1.8..2.0).contains(&(two as f64 / one as f64)), "{one}, {two}");
         for batch in [500_000, usize::MAX] {
             let message = inference_bytes(DeviceKind::Gpu, DType::F32, &lenet5, batch).unwrap_err().to_string();

@@ -58,7 +58,11 @@ pub fn variants(name: &'static str) -> Option<Variants> {
     let cooperative = of(|tiling| matches!(tiling, Tiling::Cooperative { .. }))?;
     Some(Variants {
         gpu: of(|tiling| matches!(tiling, Tiling::Staged { .. }))?,
-        cooperative: if name.starts_with("conv2d") { cooperative.into_iter().filter(half).collect() } else { Vec::new() },
+        cooperative: if name.starts_with("conv2d") {
+            cooperative.into_iter().filter(half).collect()
+        } else {
+            Vec::new()
+        },
         software: of(|tiling| matches!(tiling, Tiling::Direct { .. }))?,
     })
 }
@@ -95,7 +99,8 @@ fn variants_with(name: &'static str, tiles: &[Tiling]) -> Option<Vec<ShaderVaria
             for (shape, (a, b)) in &layers {
                 // Cooperative matrices are loaded four channels at a time.
                 if !matches!(t, Tiling::Cooperative { .. }) || a % 4 == 0 && b % 4 == 0 {
-                    variants.extend([0, 1].map(|half| with(shape, &[own(*a, *b), vec![("HALF", half)], tile(t)].concat())));
+                    variants
+                        .extend([0, 1].map(|half| with(shape, &[own(*a, *b), vec![("HALF", half)], tile(t)].concat())));
                 }
             }
         }
@@ -104,13 +109,17 @@ fn variants_with(name: &'static str, tiles: &[Tiling]) -> Option<Vec<ShaderVaria
     // 32-bit and 16-bit activations.
     let real = |own: &[(&'static str, u32)]| [0, 1].map(|half| with(own, &[("HALF", half)])).to_vec();
     let winograd = |own: &[(&'static str, u32)]| {
-        [(2, 3), (4, 3), (2, 5)].map(|(outputs, kernel)| with(&[("OUTPUTS", outputs), ("KERNEL", kernel)], own)).to_vec()
+        [(2, 3), (4, 3), (2, 5)]
+            .map(|(outputs, kernel)| with(&[("OUTPUTS", outputs), ("KERNEL", kernel)], own))
+            .to_vec()
     };
     Some(match name {
         "conv2d_forward" => {
             conv2d(&[(3, 96), (96, 96)], &|a, b| vec![("CHANNELS", a), ("COLUMNS", b), ("RELU", u32::from(b != 8))])
         }
-        "conv2d_backward_input" => conv2d(&[(96, 96)], &|a, b| vec![("CHANNELS", a), ("COLUMNS", b), ("MASK", u32::from(a != 3))]),
+        "conv2d_backward_input" => {
+            conv2d(&[(96, 96)], &|a, b| vec![("CHANNELS", a), ("COLUMNS", b), ("MASK", u32::from(a != 3))])
+        }
         "conv2d_backward_weight" => {
             conv2d(&[(3, 96), (96, 96)], &|a, b| vec![("IN_C", a), ("OUT_C", b), ("MATRICES", 1)])
         }

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use cifar_gpu::ops::adam::{Adam, adam_step};
 use cifar_gpu::ops::batch_assembly::{ImageChunk, Normalisation, batch_assembly};
-use cifar_gpu::ops::conv2d::{
-    self, Algorithm, Conv2dGeometry, Direction, Padding, Plan, Plans, Target, Tiling,
-};
+use cifar_gpu::ops::conv2d::{self, Algorithm, Conv2dGeometry, Direction, Padding, Plan, Plans, Target, Tiling};
 use cifar_gpu::ops::convert::convert;
 use cifar_gpu::ops::dropout::{self, Dropout};
 use cifar_gpu::ops::loss_scaling::{loss_scaling, sum_of_squares};
@@ -20,7 +18,8 @@ use cifar_gpu::{Device, Tensor};
 
 use crate::Outcome;
 use crate::compare::{
-    COOPERATIVE_TOLERANCE, Conditioned, Exactness, TOLERANCE, WINOGRAD_4_TOLERANCE, compare, compare_exact, compare_within,
+    COOPERATIVE_TOLERANCE, Conditioned, Exactness, TOLERANCE, WINOGRAD_4_TOLERANCE, compare, compare_exact,
+    compare_within,
 };
 use crate::oracle;
 
@@ -366,7 +365,11 @@ fn scaling_losses(device: &Device, count: usize) -> Outcome {
     let norm = exact([sum.value.sqrt() / 1024.0]);
     // Finite: the factor undoes the scale; the 2000th such step in a row doubles it.
     let (factor, after) = step(&gradients)?;
-    compare_exact("loss_scaling, finite", &[factor, after[0], after[1], after[2]], &[1.0 / 1024.0, 1024.0, 1999.0, 0.0])?;
+    compare_exact(
+        "loss_scaling, finite",
+        &[factor, after[0], after[1], after[2]],
+        &[1.0 / 1024.0, 1024.0, 1999.0, 0.0],
+    )?;
     compare("norm", &after[3..], &norm)?;
     let (factor, after) = step(&gradients)?;
     compare_exact("loss_scaling, growth", &[factor, after[0], after[1]], &[1.0 / 1024.0, 2048.0, 0.0])?;

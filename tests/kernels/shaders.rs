@@ -23,7 +23,9 @@ fn validate(name: &'static str) -> Outcome {
         if !shader.bindings.contains(&BindingKind::ReadWrite) {
             return Err(Failed::from("the kernel writes nothing"));
         }
-        if shader.workgroup_size.iter().product::<u32>() > 256 || shader.workgroup_bytes > if shader.source.contains("coop_mat") { 32 << 10 } else { 16 << 10 } {
+        if shader.workgroup_size.iter().product::<u32>() > 256
+            || shader.workgroup_bytes > if shader.source.contains("coop_mat") { 32 << 10 } else { 16 << 10 }
+        {
             return Err(Failed::from("more than every adapter can be relied on to allow"));
         }
     }

@@ -127,7 +127,14 @@ impl Compiler {
             let device = instance.create_device(gpu, &create, None).map_err(failed("vkCreateDevice"))?;
             let properties = khr::pipeline_executable_properties::Device::new(&instance, &device);
             let has_cooperative_matrices = has(khr::cooperative_matrix::NAME);
-            Ok(Some(Compiler { device, properties, has_cooperative_matrices, name, _instance: instance, _entry: entry }))
+            Ok(Some(Compiler {
+                device,
+                properties,
+                has_cooperative_matrices,
+                name,
+                _instance: instance,
+                _entry: entry,
+            }))
         }
     }
 

@@ -16,7 +16,7 @@ pub(super) fn adam_step(
     parameter: &mut [f32],
     first_moment: &mut [f32],
     second_moment: &mut [f32],
-    ) {
+) {
     if state.gradient_factor < 0.0 {
         return;
     }

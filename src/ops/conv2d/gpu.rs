@@ -33,10 +33,11 @@ impl Tiles {
             Tiling::Direct { .. } => DIRECT_LANES,
             Tiling::Staged { rows, columns } => rows * columns / STAGED_SUMS,
             Tiling::Cooperative { .. } => {
-                let subgroup = matrix.map(|matrix| matrix.subgroup as usize).ok_or_else(|| GpuError::MissingFeature {
-                    adapter: gpu.description(),
-                    feature: "EXPERIMENTAL_COOPERATIVE_MATRIX".into(),
-                })?;
+                let subgroup =
+                    matrix.map(|matrix| matrix.subgroup as usize).ok_or_else(|| GpuError::MissingFeature {
+                        adapter: gpu.description(),
+                        feature: "EXPERIMENTAL_COOPERATIVE_MATRIX".into(),
+                    })?;
                 SUBGROUPS * subgroup
             }
         };
@@ -91,7 +92,13 @@ fn constants(
         ("OUT_H", g.out_h),
         ("OUT_W", g.out_w),
     ];
-    shared.iter().chain(own).map(|&(name, value)| (name, value as u32)).chain([half(dtype)]).chain(tiles.constants()).collect()
+    shared
+        .iter()
+        .chain(own)
+        .map(|&(name, value)| (name, value as u32))
+        .chain([half(dtype)])
+        .chain(tiles.constants())
+        .collect()
 }
 
 #[expect(clippy::too_many_arguments, reason = "what the kernel binds, and how it is cut up")]

@@ -219,14 +219,7 @@ pub fn forward(
     weight: &Tensor,
     bias: &Tensor,
 ) -> Result<Tensor> {
-    forward_by(
-        Plan::usual(Target::of(input), Direction::Forward, geometry),
-        geometry,
-        relu,
-        input,
-        weight,
-        bias,
-    )
+    forward_by(Plan::usual(Target::of(input), Direction::Forward, geometry), geometry, relu, input, weight, bias)
 }
 
 /// Like [`forward`], computed as `plan` says.

@@ -149,8 +149,7 @@ const STAGED: [Tiling; 10] = [
     staged(32, 64),
 ];
 /// Tiles worth trying with cooperative matrices.
-const COOPERATIVE: [Tiling; 4] =
-    [cooperative(128, 96), cooperative(64, 96), cooperative(128, 64), cooperative(64, 32)];
+const COOPERATIVE: [Tiling; 4] = [cooperative(128, 96), cooperative(64, 96), cooperative(128, 64), cooperative(64, 32)];
 
 const fn direct(rows: usize, columns: usize) -> Tiling {
     Tiling::Direct { rows, columns }

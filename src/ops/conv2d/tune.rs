@@ -55,7 +55,8 @@ pub fn tune(
     };
     let reference = Plan { algorithm: Algorithm::ImplicitGemm, tiling: Tiling::Direct { rows: 8, columns: 8 } };
     let expected = Problem::new(&Device::cpu(), dtype, direction, &checked)?.run(reference)?;
-    let (checked, timed) = (Problem::new(device, dtype, direction, &checked)?, Problem::new(device, dtype, direction, &timed)?);
+    let (checked, timed) =
+        (Problem::new(device, dtype, direction, &checked)?, Problem::new(device, dtype, direction, &timed)?);
     let tolerance = if dtype == DType::F16 { TOLERANCE_F16 } else { TOLERANCE };
     let scale = g.batch as f64 / timed.g.batch as f64;
     let attempt = |plan| -> Result<Verdict> {
@@ -127,7 +128,9 @@ impl Problem {
         let g = &self.g;
         Ok(match self.direction {
             Direction::Forward => vec![super::forward_by(plan, g, true, &self.input, &self.weight, &self.bias)?],
-            Direction::BackwardInput => vec![super::backward_input_by(plan, g, &self.d_output, &self.weight, Some(&self.input))?],
+            Direction::BackwardInput => {
+                vec![super::backward_input_by(plan, g, &self.d_output, &self.weight, Some(&self.input))?]
+            }
             Direction::BackwardWeight => {
                 let device = self.input.device();
                 let (d_weight, d_bias) = (device.empty(&g.weight_shape())?, device.empty(&[g.out_c])?);

@@ -107,7 +107,14 @@ pub fn backward(geometry: &MaxPool2dGeometry, choice: &Tensor, d_output: &Tensor
             &mut d_input.floats_mut(OP)?,
         ),
         Device::Gpu(gpu) => {
-            gpu::max_pool2d_backward(gpu, d_output.dtype(), geometry, choice.gpu(OP)?, d_output.gpu(OP)?, d_input.gpu(OP)?)?;
+            gpu::max_pool2d_backward(
+                gpu,
+                d_output.dtype(),
+                geometry,
+                choice.gpu(OP)?,
+                d_output.gpu(OP)?,
+                d_input.gpu(OP)?,
+            )?;
         }
     }
     Ok(d_input)

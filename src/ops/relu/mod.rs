@@ -32,7 +32,14 @@ pub fn backward(output: &Tensor, d_output: &Tensor) -> Result<Tensor> {
             cpu::relu_backward(&output.floats(OP)?, &d_output.floats(OP)?, &mut d_input.floats_mut(OP)?);
         }
         Device::Gpu(gpu) => {
-            gpu::relu_backward(gpu, output.dtype(), output.len(), output.gpu(OP)?, d_output.gpu(OP)?, d_input.gpu(OP)?)?;
+            gpu::relu_backward(
+                gpu,
+                output.dtype(),
+                output.len(),
+                output.gpu(OP)?,
+                d_output.gpu(OP)?,
+                d_input.gpu(OP)?,
+            )?;
         }
     }
     Ok(d_input)

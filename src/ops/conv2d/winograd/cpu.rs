@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::super::Splits;
 use super::super::Finish;
+use super::super::Splits;
 use super::super::cpu::{add_rows, gemm};
 use super::{
     INPUT_TILE_4, INPUT_TILE_6, OUTPUT_2, OUTPUT_2_OF_5, OUTPUT_4, WEIGHT_2, WEIGHT_2_OF_5, WEIGHT_4, WinogradGeometry,
