@@ -472,7 +472,8 @@ mod tests {
     #[test]
     fn pipelines_are_made_once_for_a_variant() {
         let gpu = open(GpuOptions::default());
-        let variant = |pixels| ShaderVariant::new("global_avg_pool_forward", &[("PIXELS", pixels), ("CHANNELS", 3)]);
+        let variant =
+            |pixels| ShaderVariant::new("global_avg_pool_forward", &[("PIXELS", pixels), ("CHANNELS", 3), ("HALF", 0)]);
         let first = gpu.pipeline(&variant(4)).unwrap();
         assert!(Arc::ptr_eq(&first, &gpu.pipeline(&variant(4)).unwrap()));
         assert!(!Arc::ptr_eq(&first, &gpu.pipeline(&variant(5)).unwrap()));

@@ -7,6 +7,21 @@ use super::{Sandbox, fields};
 const BENCH: &str = "bench --arch lenet5 --batch-size 2 --steps 3 --warmup 1";
 
 #[test]
+fn half_precision_takes_less_memory() {
+    let sandbox = Sandbox::new();
+    let peak = |precision: &str| {
+        let report = sandbox.json(&format!(
+            "bench --arch lenet5 --batch-size 64 --steps 1 --warmup 1 --device gpu --precision {precision} --json"
+        ));
+        assert_eq!(report["precision"], json!(precision));
+        report["peak_device_bytes"].as_f64().unwrap()
+    };
+    // Parameters, their gradients and velocities stay as wide as they are; activations are half as wide.
+    let (wide, half) = (peak("f32"), peak("f16"));
+    assert!(half < 0.85 * wide, "{half} instead of {wide} bytes");
+}
+
+#[test]
 fn bench_reports_what_it_timed() {
     let sandbox = Sandbox::new();
     for (device, mode) in [("cpu", "train"), ("cpu", "infer"), ("gpu", "train"), ("gpu", "infer")] {
@@ -23,6 +38,7 @@ fn bench_reports_what_it_timed() {
                 "mode",
                 "peak_device_bytes",
                 "peak_process_bytes",
+                "precision",
                 "step_seconds",
                 "steps",
                 "steps_per_wait",
