@@ -80,7 +80,9 @@ pub fn all() -> Vec<(String, Run)> {
     ] {
         let ([n, h, w, c], [kh, kw]) = (input, kernel);
         let name = format!("conv2d/{n}x{h}x{w}x{c}_to_{out_c}_kernel_{kh}x{kw}_stride_{stride}_{padding:?}");
-        for (dtype, suffix) in REALS {
+        // Of 16 bits those that take other ways through the kernels, for the time that drivers take to compile.
+        let narrow = [[1, 8, 8, 12], [2, 6, 6, 96], [2, 16, 16, 8], [2, 7, 5, 3]].contains(&input);
+        for (dtype, suffix) in REALS.into_iter().take(if narrow { 2 } else { 1 }) {
             cases.push(case(format!("{name}{suffix}"), move |device| {
                 convolution(device, dtype, None, &input, &[kh, kw, c, out_c], stride, padding)
             }));
@@ -101,10 +103,9 @@ pub fn all() -> Vec<(String, Run)> {
     let (odd, wide) = (([2, 7, 5, 3], 10, 1, same), ([3, 9, 11, 20], 100, 2, same));
     for (plan, (input, out_c, stride, padding)) in [
         ("direct-4x16", odd),
-        ("direct-8x32", wide),
+        ("direct-8x32", odd),
         ("staged-64x64", odd),
         ("staged-128x96", wide),
-        ("staged-64x96", wide),
         ("winograd-2 direct-8x8", ([1, 1, 1, 1], 1, 1, same)),
         ("winograd-2 direct-8x8", ([3, 9, 12, 33], 18, 1, valid)),
         ("winograd-4 direct-4x16", ([3, 9, 12, 33], 18, 1, valid)),

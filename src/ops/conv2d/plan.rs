@@ -136,7 +136,7 @@ impl FromStr for Plan {
 /// Tiles worth trying where no barrier is wanted, the likeliest first.
 const DIRECT: [Tiling; 5] = [direct(8, 8), direct(4, 16), direct(4, 32), direct(8, 16), direct(4, 8)];
 /// Tiles worth trying on GPUs, the likeliest first.
-const STAGED: [Tiling; 10] = [
+const STAGED: [Tiling; 9] = [
     staged(128, 96),
     staged(64, 96),
     staged(128, 64),
@@ -144,7 +144,6 @@ const STAGED: [Tiling; 10] = [
     staged(64, 32),
     staged(128, 32),
     staged(128, 16),
-    staged(64, 16),
     staged(32, 32),
     staged(32, 64),
 ];
