@@ -26,6 +26,7 @@ struct Params {
 {% endif %}
 
 {% include "shared/workgroup.wgsl" %}
+{% include "shared/winograd_place.wgsl" %}
 
 fn store(image: u32, y: u32, x: u32, channel: u32, value: f32) {
     if y < params.height && x < params.width {
@@ -53,14 +54,11 @@ fn main(
 {% endfor %}
 {% endfor %}
 {{ tile_transform(matrix, "m", "o") }}
-    let row = tile / params.tiles_w;
-    let image = row / params.tiles_h;
-    let y = row % params.tiles_h * {{ OUTPUTS }}u;
-    let x = tile % params.tiles_w * {{ OUTPUTS }}u;
+    let at = place(tile);
     let added = {% if BIAS %}bias[channel]{% else %}0.0{% endif %};
 {% for i in range(OUTPUTS) %}
 {% for j in range(OUTPUTS) %}
-    store(image, y + {{ i }}u, x + {{ j }}u, channel, o_{{ i }}_{{ j }} + added);
+    store(at.image, at.y + {{ i }}u, at.x + {{ j }}u, channel, o_{{ i }}_{{ j }} + added);
 {% endfor %}
 {% endfor %}
 }

@@ -17,7 +17,6 @@
 {% set matrix_rows = band // SIDE %}
 {% set matrix_columns = TILE_COLUMNS // SIDE %}
 {% set quads = SIDE // 4 %}
-{% set lanes_per_subgroup = LANES // SUBGROUPS %}
 var<workgroup> input_slab: array<real4, {{ DEPTH * input_line }}>;
 var<workgroup> cotangent_slab: array<real4, {{ DEPTH * cotangent_line }}>;
 var<workgroup> finished: array<vec4<f32>, {{ SUBGROUPS * SIDE * quads }}>;
@@ -105,17 +104,6 @@ fn main(
 {% endfor %}
 {% endfor %}
     }
-    // A matrix at a time goes through workgroup memory, where its subgroup picks it up element by element.
-{% for r in range(matrix_rows) %}
-{% for c in range(matrix_columns) %}
-    workgroupBarrier();
-    coopStoreT(sum_{{ r }}_{{ c }}, &finished[subgroup * {{ SIDE * quads }}u], {{ quads }}u);
-    workgroupBarrier();
-    for (var i = subgroup_lane; i < {{ SIDE * quads }}u; i += {{ lanes_per_subgroup }}u) {
-        let row = first_row + band + {{ r * SIDE }}u + i / {{ quads }}u;
-        let column = first_column + {{ c * SIDE }}u + 4u * (i % {{ quads }}u);
-        store_partial(share, row, column, finished[subgroup * {{ SIDE * quads }}u + i]);
-    }
-{% endfor %}
-{% endfor %}
+{% set store = "store_partial(share, row, column, sums);" %}
+{% include "shared/cooperative_store.wgsl" %}
 }

@@ -20,7 +20,6 @@
 {% set matrix_rows = band // SIDE %}
 {% set matrix_columns = TILE_COLUMNS // SIDE %}
 {% set quads = SIDE // 4 %}
-{% set lanes_per_subgroup = LANES // SUBGROUPS %}
 var<workgroup> patch_slab: array<real4, {{ TILE_ROWS * patch_line }}>;
 var<workgroup> weight_slab: array<real4, {{ DEPTH * weight_line }}>;
 var<workgroup> finished: array<vec4<f32>, {{ SUBGROUPS * SIDE * quads }}>;
@@ -99,20 +98,6 @@ fn main(
 {% endfor %}
 {% endfor %}
     }
-    // A matrix at a time goes through workgroup memory, where its subgroup picks it up element by element.
-{% for r in range(matrix_rows) %}
-{% for c in range(matrix_columns) %}
-    workgroupBarrier();
-    coopStoreT(sum_{{ r }}_{{ c }}, &finished[subgroup * {{ SIDE * quads }}u], {{ quads }}u);
-    workgroupBarrier();
-    for (var i = subgroup_lane; i < {{ SIDE * quads }}u; i += {{ lanes_per_subgroup }}u) {
-        let row = first_row + band + {{ r * SIDE }}u + i / {{ quads }}u;
-        let column = first_column + {{ c * SIDE }}u + 4u * (i % {{ quads }}u);
-        if row < params.rows {
-            let sum = first_sum(column) + finished[subgroup * {{ SIDE * quads }}u + i];
-            store_target(matrix_row + row, column, finish(matrix_row + row, column, sum));
-        }
-    }
-{% endfor %}
-{% endfor %}
+{% set store = "if row < params.rows { store_target(matrix_row + row, column, finish(matrix_row + row, column, first_sum(column) + sums)); }" %}
+{% include "shared/cooperative_store.wgsl" %}
 }

@@ -19,6 +19,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> transformed: array<f32>;
 
 {% include "shared/workgroup.wgsl" %}
+{% include "shared/winograd_place.wgsl" %}
 
 fn load(image: u32, y: i32, x: i32, channel: u32) -> f32 {
     let inside = y >= 0 && y < params.height && x >= 0 && x < params.width;
@@ -38,14 +39,13 @@ fn main(
     if tile >= params.tiles {
         return;
     }
-    let row = tile / params.tiles_w;
-    let image = row / params.tiles_h;
-    let y = i32(row % params.tiles_h) * {{ OUTPUTS }} - params.first_y;
-    let x = i32(tile % params.tiles_w) * {{ OUTPUTS }} - params.first_x;
+    let at = place(tile);
+    let y = i32(at.y) - params.first_y;
+    let x = i32(at.x) - params.first_x;
 {% set side = matrix[0] | length %}
 {% for i in range(side) %}
 {% for j in range(side) %}
-    let d_{{ i }}_{{ j }} = load(image, y + {{ i }}, x + {{ j }}, channel);
+    let d_{{ i }}_{{ j }} = load(at.image, y + {{ i }}, x + {{ j }}, channel);
 {% endfor %}
 {% endfor %}
 {{ tile_transform(matrix, "d", "v") }}
