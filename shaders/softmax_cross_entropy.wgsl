@@ -1,13 +1,15 @@
 // softmax_cross_entropy: mean loss, its gradient and the number of correct answers of a batch, in one pass.
 //
-//     loss     = 1/rows · Σ_r (ln Σ_c exp(logits[r, c] − m_r) + m_r − logits[r, labels[r]])       m_r = max_c logits[r, c]
-//     d_logits = 1/rows · (softmax(logits[r])[c] − [c = labels[r]])
+//     loss     = 1/rows · Σ_r (ln Σ_c exp(logits[r, c] − m_r) + m_r − Σ_c t[r, c] · logits[r, c])       m_r = max_c logits[r, c]
+//     d_logits = 1/rows · (softmax(logits[r])[c] − t[r, c])
+//     t[r, c]  = (1 − smoothing) · [c = labels[r]] + smoothing / CLASSES
 //     correct  = |{ r : the first of the largest logits is labels[r] }|
 //
 // logits and d_logits [rows, CLASSES], labels [rows] (one past the last class counts as the last), loss and correct [1].
 // One workgroup: {{ LANES }} lanes take the rows in turn, then add up in a tree, so the order of the sum is fixed.
 struct Params {
     rows: u32,
+    smoothing: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -48,11 +50,16 @@ fn main(@builtin(local_invocation_index) lane: u32) {
             others += select(power, 0.0, c == label);
         }
         let total = 1.0 + rest;
+        let share = params.smoothing / {{ CLASSES }}.0;
+        var below = 0.0;
         for (var c = 0u; c < {{ CLASSES }}u; c++) {
             let power = exp_accurate(logits[first + c] - largest);
-            d_logits[first + c] = select(power, -others, c == label) / (total * f32(params.rows));
+            let moved = select(-share, params.smoothing - share, c == label);
+            d_logits[first + c] = (select(power, -others, c == label) / total + moved) / f32(params.rows);
+            below += largest - logits[first + c];
         }
-        loss_sum += log_1p_accurate(rest) + (largest - logits[first + label]);
+        let nearest = largest - logits[first + label];
+        loss_sum += log_1p_accurate(rest) + nearest + params.smoothing * (below / {{ CLASSES }}.0 - nearest);
         hit_sum += select(0.0, 1.0, largest_at == label);
     }
     losses[lane] = loss_sum;

@@ -130,11 +130,11 @@ pub fn bench(
             return Err(Error::Setting(format!("--{flag} must be at least 1")));
         }
     }
-    let recipe = TrainConfig::published(&config.arch)?;
+    let recipe = TrainConfig { precision: config.precision, ..TrainConfig::published(&config.arch)? };
     let architecture = Architecture::by_name(&config.arch, CIFAR10_CLASSES.len())?;
     let (kind, dtype) = (DeviceKind::of(device), config.precision.dtype());
     let needed = match config.mode {
-        Mode::Train => training_bytes(kind, dtype, &architecture, recipe.optimizer_config(), config.batch_size)?,
+        Mode::Train => training_bytes(kind, &architecture, &recipe, config.batch_size)?,
         Mode::Infer => inference_bytes(kind, dtype, &architecture, config.batch_size)?,
     };
     check_memory(device, needed, format!("{} with batches of {} images", config.arch, config.batch_size))?;
@@ -207,10 +207,10 @@ impl<'a> Runner<'a> {
     ) -> Result<Self> {
         let device = network.device();
         let work = match config.mode {
-            Mode::Infer => Work::Infer(Box::new(Inference::new(network, images, config.batch_size)?)),
+            Mode::Infer => Work::Infer(Box::new(Inference::new(network, images, config.batch_size, false)?)),
             Mode::Train => {
                 let optimizer = Optimizer::new(recipe.optimizer_config(), device, network.parameters())?;
-                Work::Train(Box::new(Stepper::new(network, images, optimizer, recipe.seed, recipe.dropout)?))
+                Work::Train(Box::new(Stepper::new(network, images, optimizer, recipe.step_settings())?))
             }
         };
         let indices = (0..images.len() as u32).cycle().take(config.batch_size).collect();
@@ -222,7 +222,7 @@ impl<'a> Runner<'a> {
         for _ in 0..steps {
             let start = Instant::now();
             match &mut self.work {
-                Work::Train(stepper) => stepper.step(&self.indices, LEARNING_RATE)?,
+                Work::Train(stepper) => stepper.step(&self.indices, 0, LEARNING_RATE)?,
                 Work::Infer(inference) => {
                     inference.logits(&self.indices)?;
                     self.device.submit()?;

@@ -68,6 +68,24 @@ pub enum Error {
         /// What mends it.
         hint: String,
     },
+    /// A checkpoint could not be read, written or used.
+    #[error("checkpoint {path}: {message}")]
+    Checkpoint {
+        /// The file or the folder of checkpoints.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A run cannot be gone on with.
+    #[error("run {run}: {message}")]
+    Resume {
+        /// The run folder.
+        run: PathBuf,
+        /// Why not.
+        message: String,
+        /// What mends it.
+        hint: String,
+    },
     /// A training setting cannot be used.
     #[error("{0}")]
     Setting(String),
@@ -93,7 +111,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Training was stopped from outside, after its results had been saved.
-    #[error("interrupted at step {step}; weights so far are in {run}")]
+    #[error("interrupted at step {step}; to go on: cifar-gpu train --resume {run}")]
     Interrupted {
         /// Steps done.
         step: u64,
@@ -120,6 +138,11 @@ impl Error {
             Error::Gpu(e) => e.hint(),
             Error::Data(e) => e.hint(),
             Error::Weights { hint, .. } => Some(hint.clone()),
+            Error::Checkpoint { .. } => Some(
+                "take another copy of the run folder, or begin a new run from its weights: --init RUN/weights.safetensors"
+                    .into(),
+            ),
+            Error::Resume { hint, .. } => Some(hint.clone()),
             Error::UnknownDevice(_) => {
                 Some("use auto, cpu, gpu or gpu:N; `cifar-gpu devices` lists what is here".into())
             }
@@ -128,7 +151,9 @@ impl Error {
             }
             Error::HostMemory { .. } => Some("use a smaller --batch-size".into()),
             Error::Diverged { .. } => Some("lower --lr".into()),
-            Error::RunFolderExists(_) => Some("name another with --out, or remove it if it is no longer wanted".into()),
+            Error::RunFolderExists(_) => Some(
+                "go on with it by --resume, name another with --out, or remove it if it is no longer wanted".into(),
+            ),
             Error::Setting(_) => Some("--help after the command tells what each setting takes".into()),
             Error::Io { source, .. } => Some(io_hint(source).into()),
             _ => None,

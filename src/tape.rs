@@ -294,7 +294,12 @@ impl Tape {
 
     /// Mean cross-entropy of `logits [batch, classes]` with `labels [batch]`, and the number of right answers.
     pub fn softmax_cross_entropy(&self, logits: &Var, labels: &Tensor) -> Result<Loss> {
-        let result = softmax_cross_entropy::forward(&logits.tensor, labels)?;
+        self.smoothed_cross_entropy(logits, labels, 0.0)
+    }
+
+    /// Like [`Tape::softmax_cross_entropy`], the share `smoothing` of each label's probability spread evenly over all classes.
+    pub fn smoothed_cross_entropy(&self, logits: &Var, labels: &Tensor, smoothing: f32) -> Result<Loss> {
+        let result = softmax_cross_entropy::forward(smoothing, &logits.tensor, labels)?;
         let d_logits = result.d_logits;
         let loss = self.record(&[logits], result.loss, |_, _| Ok(SoftmaxCrossEntropyBackward { d_logits }))?;
         Ok(Loss { loss, correct: result.correct })

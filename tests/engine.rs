@@ -15,7 +15,7 @@ use cifar_gpu::ops::adam::Adam;
 use cifar_gpu::ops::conv2d::DeviceKind;
 use cifar_gpu::ops::sgd::Sgd;
 use cifar_gpu::optim::{Optimizer, OptimizerConfig};
-use cifar_gpu::train::{DeviceDataset, Stepper, evaluate, inference_bytes, training_bytes};
+use cifar_gpu::train::{DeviceDataset, StepSettings, Stepper, TrainConfig, evaluate, inference_bytes, training_bytes};
 use cifar_gpu::{Device, Tape};
 use common::{Outcome, on_both_devices};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -87,6 +87,10 @@ fn parameters(network: &Network) -> cifar_gpu::Result<Vec<Vec<u32>>> {
     network.parameters().iter().map(|p| Ok(bits(p.tensor.to_vec()?))).collect()
 }
 
+fn settings(dropout: bool) -> StepSettings {
+    StepSettings { seed: SEED, dropout, ..StepSettings::default() }
+}
+
 /// Every step recorded anew, as a user of the library would write it.
 fn recorded(device: &Device, arch: &str, config: OptimizerConfig, rate: f64) -> cifar_gpu::Result<Bits> {
     let network = common::network(arch, device, SEED)?;
@@ -111,9 +115,9 @@ fn replayed(device: &Device, arch: &str, config: OptimizerConfig, rate: f64) -> 
     let network = common::network(arch, device, SEED)?;
     let images = on_device(&network, &training_set(IMAGES))?;
     let optimizer = Optimizer::new(config, device, network.parameters())?;
-    let mut stepper = Stepper::new(&network, &images, optimizer, SEED, true)?;
+    let mut stepper = Stepper::new(&network, &images, optimizer, settings(true))?;
     for indices in batches(2) {
-        stepper.step(&indices, rate)?;
+        stepper.step(&indices, 0, rate)?;
     }
     let losses = stepper.drain()?.iter().map(|metrics| metrics.loss).collect();
     Ok((bits(losses), parameters(&network)?))
@@ -139,16 +143,16 @@ fn steps_make_nothing() -> Outcome {
     let network = common::network("lenet5", &device, SEED)?;
     let images = on_device(&network, &training_set(IMAGES))?;
     let optimizer = Optimizer::new(SGD, &device, network.parameters())?;
-    let mut stepper = Stepper::new(&network, &images, optimizer, SEED, true)?;
+    let mut stepper = Stepper::new(&network, &images, optimizer, settings(true))?;
     // An epoch makes what there is to make, for either size of batch.
     let epoch = batches(1);
     for indices in &epoch {
-        stepper.step(indices, 0.01)?;
+        stepper.step(indices, 0, 0.01)?;
     }
     let before = gpu.statistics();
     let steps = 5 * epoch.len() as u64;
     for indices in epoch.iter().cycle().take(steps as usize) {
-        stepper.step(indices, 0.01)?;
+        stepper.step(indices, 0, 0.01)?;
     }
     let expected = Statistics { submissions: before.submissions + steps, ..before };
     if gpu.statistics() != expected {
@@ -174,7 +178,7 @@ fn evaluation_makes_nothing() -> Outcome {
         let data = training_set(count);
         let images = on_device(&network, &data)?;
         let before = gpu.statistics();
-        evaluate(&network, &images, &data, 4, |_| {})?;
+        evaluate(&network, &images, &data, 4, false, |_| {})?;
         let after = gpu.statistics();
         let batches = count.div_ceil(4) as u64;
         if after.submissions - before.submissions != batches {
@@ -215,9 +219,9 @@ fn programs_keep_their_memory() -> Outcome {
     let network = common::network("lenet5", &device, SEED)?;
     let images = on_device(&network, &training_set(IMAGES))?;
     let optimizer = Optimizer::new(SGD, &device, network.parameters())?;
-    let mut stepper = Stepper::new(&network, &images, optimizer, SEED, true)?;
+    let mut stepper = Stepper::new(&network, &images, optimizer, settings(true))?;
     let indices: Vec<u32> = (0..BATCH as u32).collect();
-    stepper.step(&indices, 0.02)?;
+    stepper.step(&indices, 0, 0.02)?;
     // Of every size that a buffer of the step can have, several.
     let sizes = (6..22).flat_map(|power| [1.0, 1.2, 1.4, 1.6, 1.8].map(|part| (part * f64::from(1 << power)) as usize));
     let others = sizes
@@ -227,7 +231,7 @@ fn programs_keep_their_memory() -> Outcome {
             Ok(tensor)
         })
         .collect::<cifar_gpu::Result<Vec<_>>>()?;
-    stepper.step(&indices, 0.02)?;
+    stepper.step(&indices, 0, 0.02)?;
     for other in others {
         if other.to_vec()?.iter().any(|&value| value != 42.0) {
             return Err(format!("a step wrote into a tensor of {} elements", other.len()).into());
@@ -275,16 +279,13 @@ fn memory_is_as_rehearsed(arch: &str, batch: usize) -> Outcome {
         let network = common::network(arch, &device, SEED)?;
         let (what, rehearsed) = if training {
             let optimizer = Optimizer::new(SGD, &device, network.parameters())?;
-            let mut stepper = Stepper::new(&network, &images, optimizer, SEED, true)?;
-            stepper.step(&indices, 0.01)?;
-            stepper.step(&indices, 0.01)?;
+            let mut stepper = Stepper::new(&network, &images, optimizer, settings(true))?;
+            stepper.step(&indices, 0, 0.01)?;
+            stepper.step(&indices, 0, 0.01)?;
             stepper.drain()?;
-            (
-                "training",
-                training_bytes(DeviceKind::SoftwareGpu, cifar_gpu::tensor::DType::F32, &architecture, SGD, batch)?,
-            )
+            ("training", training_bytes(DeviceKind::SoftwareGpu, &architecture, &TrainConfig::published(arch)?, batch)?)
         } else {
-            evaluate(&network, &images, &data, batch, |_| {})?;
+            evaluate(&network, &images, &data, batch, false, |_| {})?;
             (
                 "inference",
                 inference_bytes(DeviceKind::SoftwareGpu, cifar_gpu::tensor::DType::F32, &architecture, batch)?,

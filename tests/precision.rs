@@ -13,12 +13,16 @@ use cifar_gpu::ops::sgd::Sgd;
 use cifar_gpu::optim::{LossScaler, Optimizer, OptimizerConfig, ScalerState};
 use cifar_gpu::tape::Tape;
 use cifar_gpu::tensor::DType;
-use cifar_gpu::train::{DeviceDataset, Stepper};
+use cifar_gpu::train::{DeviceDataset, StepSettings, Stepper};
 use cifar_gpu::{Device, Result};
 use common::{Outcome, on_both_devices, outer_gradients, relative, relative_distance, within};
 use libtest_mimic::{Arguments, Trial};
 
 const SEED: u64 = 5;
+fn settings(dropout: bool) -> StepSettings {
+    StepSettings { seed: SEED, dropout, ..StepSettings::default() }
+}
+
 const SGD: OptimizerConfig = OptimizerConfig::Sgd(Sgd { momentum: 0.9, weight_decay: 0.0, nesterov: false });
 
 fn main() {
@@ -80,10 +84,11 @@ fn train(device: &Device, dtype: DType) -> Result<(Vec<f32>, Vec<u32>, Option<Sc
     const BATCH: usize = 16;
     let network = network(device, "lenet5", dtype)?;
     let images = images(&network, 8 * BATCH)?;
-    let mut stepper = Stepper::new(&network, &images, Optimizer::new(SGD, device, network.parameters())?, SEED, true)?;
+    let mut stepper =
+        Stepper::new(&network, &images, Optimizer::new(SGD, device, network.parameters())?, settings(true))?;
     let indices: Vec<u32> = (0..).take(8 * BATCH).collect();
     for batch in indices.chunks(BATCH).cycle().take(24) {
-        stepper.step(batch, 0.02)?;
+        stepper.step(batch, 0, 0.02)?;
     }
     let losses = stepper.drain()?.iter().map(|metrics| metrics.loss).collect();
     let parameters = network.parameters().flat().to_vec()?.into_iter().map(f32::to_bits).collect();
@@ -117,12 +122,13 @@ fn overflow_is_survived(device: &Device) -> Outcome {
         parameter.tensor.write(&large)?;
     }
     let images = images(&network, 16)?;
-    let mut stepper = Stepper::new(&network, &images, Optimizer::new(SGD, device, network.parameters())?, SEED, false)?;
+    let mut stepper =
+        Stepper::new(&network, &images, Optimizer::new(SGD, device, network.parameters())?, settings(false))?;
     let indices: Vec<u32> = (0..16).collect();
     let before = network.parameters().flat().to_vec()?;
     let mut scale = f32::INFINITY;
     for step in 1..=24 {
-        stepper.step(&indices, 1e-7)?;
+        stepper.step(&indices, 0, 1e-7)?;
         stepper.drain()?;
         let state = stepper.scaler_state()?.ok_or("nothing scaled the loss")?;
         let changed = network.parameters().flat().to_vec()? != before;

@@ -7,4 +7,6 @@ struct StepState {
     first_moment_correction: f32,
     second_moment_correction: f32,
     gradient_factor: f32,
+    epoch: u32,
+    average_share: f32,
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use cifar_gpu::data::{Splits, load_folder, synthetic};
 use cifar_gpu::gpu::Backend;
+use cifar_gpu::train::SYNTHETIC;
 use cifar_gpu::{Device, DeviceChoice, Error, Result};
 
 /// Where data are looked for if none are named.
@@ -47,7 +48,7 @@ impl DataChoice {
     /// What `--data` asks for; without it a folder of the usual name, or else the synthetic set, saying so.
     pub fn new(data: Option<&str>) -> Self {
         match data {
-            Some("synthetic") => DataChoice::Synthetic,
+            Some(SYNTHETIC) => DataChoice::Synthetic,
             Some(folder) => DataChoice::Folder(folder.into()),
             None => match DATA_FOLDERS.map(PathBuf::from).into_iter().find(|folder| folder.is_dir()) {
                 Some(folder) => DataChoice::Folder(folder),
@@ -60,6 +61,16 @@ impl DataChoice {
                     DataChoice::Synthetic
                 }
             },
+        }
+    }
+
+    /// As a run's settings remember it.
+    pub fn name(&self) -> String {
+        match self {
+            DataChoice::Synthetic => SYNTHETIC.to_owned(),
+            DataChoice::Folder(folder) => {
+                std::path::absolute(folder).unwrap_or_else(|_| folder.clone()).display().to_string()
+            }
         }
     }
 

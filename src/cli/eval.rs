@@ -42,6 +42,9 @@ pub struct Eval {
     /// Images at a time
     #[arg(long, default_value_t = 64, value_name = "N")]
     batch_size: usize,
+    /// Look at each image's mirror image, too, and take the mean of both answers
+    #[arg(long)]
+    mirror: bool,
     #[command(flatten)]
     plans: PlanArguments,
     /// Print one JSON object
@@ -97,7 +100,7 @@ impl Eval {
         self.check_classes(&network, &dataset, file.metadata().map(|m| m.class_names.as_slice()))?;
         let start = Instant::now();
         let images = DeviceDataset::new(&device, &dataset, normalisation)?;
-        let evaluation = evaluate(&network, &images, &dataset, self.batch_size, |_| {})?;
+        let evaluation = evaluate(&network, &images, &dataset, self.batch_size, self.mirror, |_| {})?;
         let report = Report {
             accuracy: evaluation.accuracy(),
             loss: evaluation.loss,

@@ -7,6 +7,7 @@ mod devices;
 mod eval;
 mod predict;
 mod progress;
+mod settings;
 mod summary;
 mod train;
 mod tune;

@@ -1,6 +1,7 @@
 //! How a run shows: a bar on a terminal, plain lines elsewhere.
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cifar_gpu::train::{EpochMetrics, Observer, Start, StepMetrics, Tuning};
@@ -55,6 +56,10 @@ impl Observer for TrainProgress {
         self.tally.add(tuning);
     }
 
+    fn checkpoint_refused(&mut self, file: &Path, why: &str) {
+        self.line(&format!("warning: {} is not used: {why}", file.display()));
+    }
+
     fn started(&mut self, start: &Start<'_>) {
         self.tally.tell();
         let config = start.config;
@@ -74,7 +79,9 @@ impl Observer for TrainProgress {
             config.schedule,
             config.seed,
         ));
-        self.line(&format!("run:    {}", start.run.display()));
+        let from =
+            if start.first_step > 0 { format!(", from step {}", grouped(start.first_step)) } else { String::new() };
+        self.line(&format!("run:    {}{from}", start.run.display()));
         self.line("epoch  train loss  train acc  test loss  test acc  images/s      time");
         self.epochs = config.epochs;
         self.total_steps = start.total_steps;
@@ -83,7 +90,7 @@ impl Observer for TrainProgress {
         if std::io::stderr().is_terminal() {
             let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg}, {eta} left")
                 .unwrap_or_else(|_| ProgressStyle::default_bar());
-            self.bar = Some(ProgressBar::new(start.total_steps).with_style(style));
+            self.bar = Some(ProgressBar::new(start.total_steps).with_style(style).with_position(start.first_step));
         }
     }
 

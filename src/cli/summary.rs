@@ -3,9 +3,7 @@
 use cifar_gpu::Result;
 use cifar_gpu::nn::{self, Architecture};
 use cifar_gpu::ops::conv2d::DeviceKind;
-use cifar_gpu::ops::sgd::Sgd;
-use cifar_gpu::optim::OptimizerConfig;
-use cifar_gpu::train::{Precision, inference_bytes, training_bytes};
+use cifar_gpu::train::{Precision, TrainConfig, inference_bytes, training_bytes};
 
 use super::common::{grouped, print, print_json};
 use super::tune::PrecisionName;
@@ -38,7 +36,7 @@ struct Report {
     batch_size: usize,
     /// Width of activations that the memory figures are for.
     precision: Precision,
-    /// Bytes that training with SGD and momentum holds at its peak, without the data set.
+    /// Bytes that training by the published recipe holds at its peak, without the data set.
     training_bytes: u64,
     /// Bytes that inference holds at its peak, without the data set.
     inference_bytes: u64,
@@ -49,14 +47,13 @@ impl Summary {
         let architecture = Architecture::by_name(&self.arch, self.classes.into())?;
         let batch_size = self.batch_size as usize;
         let precision = self.precision.precision();
-        let dtype = precision.dtype();
-        let sgd = OptimizerConfig::Sgd(Sgd { momentum: 0.9, weight_decay: 0.0, nesterov: true });
+        let recipe = TrainConfig { precision, ..TrainConfig::published(&self.arch)? };
         let report = Report {
             network: nn::Summary::new(&architecture)?,
             batch_size,
             precision,
-            training_bytes: training_bytes(DeviceKind::Gpu, dtype, &architecture, sgd, batch_size)?,
-            inference_bytes: inference_bytes(DeviceKind::Gpu, dtype, &architecture, batch_size)?,
+            training_bytes: training_bytes(DeviceKind::Gpu, &architecture, &recipe, batch_size)?,
+            inference_bytes: inference_bytes(DeviceKind::Gpu, precision.dtype(), &architecture, batch_size)?,
         };
         if self.json {
             return print_json(&report);

@@ -6,7 +6,7 @@ use cifar_gpu::data::CIFAR10_CLASSES;
 use cifar_gpu::nn::Architecture;
 use cifar_gpu::ops::conv2d::tune::Verdict;
 use cifar_gpu::ops::conv2d::{Direction, Plans};
-use cifar_gpu::train::{Autotune, Precision, Tuning, autotune, default_cache};
+use cifar_gpu::train::{Autotune, Precision, TrainConfig, Tuning, autotune, default_cache};
 use cifar_gpu::{Device, Result};
 use clap::ValueEnum;
 
@@ -54,9 +54,9 @@ impl PrecisionName {
 /// The options of commands that run a network.
 #[derive(clap::Args)]
 pub struct PlanArguments {
-    /// Width of activations and of the weights that products read
-    #[arg(long, value_enum, default_value = "f32", value_name = "WIDTH")]
-    precision: PrecisionName,
+    /// Width of activations and of the weights that products read [default: f32]
+    #[arg(long, value_enum, value_name = "WIDTH")]
+    precision: Option<PrecisionName>,
     /// Try kernels on this device before the first step and remember the fastest [default: quick on a GPU, else off]
     #[arg(long, value_enum, value_name = "HOW MUCH")]
     autotune: Option<AutotuneChoice>,
@@ -86,7 +86,13 @@ impl PlanArguments {
 
     /// Width of activations.
     pub fn precision(&self) -> Precision {
-        self.precision.precision()
+        self.precision.map_or(Precision::F32, PrecisionName::precision)
+    }
+
+    /// Puts what was asked for into a run's settings.
+    pub fn apply(&self, config: &mut TrainConfig) {
+        config.precision = self.precision.map_or(config.precision, PrecisionName::precision);
+        config.autotune = self.mode().or(config.autotune);
     }
 
     /// What the user asked for.

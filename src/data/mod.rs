@@ -128,6 +128,29 @@ impl Dataset {
         self.class_names.len()
     }
 
+    /// Takes the last `count` images out into a data set of their own, or all but one where there are fewer.
+    #[must_use]
+    pub fn split_off(&mut self, count: usize) -> Self {
+        let at = self.len().saturating_sub(count).max(1).min(self.len());
+        let labels = self.labels.split_off(at);
+        Self::from_parts(self.images.split_off(at * IMAGE_BYTES), labels, self.class_names.clone())
+    }
+
+    /// The mean and standard deviation of each colour over all pixels, as shares of the full range; a deviation is never zero.
+    pub fn colour_statistics(&self) -> ([f64; 3], [f64; 3]) {
+        let mut sums = [(0_u64, 0_u64); 3];
+        for image in self.images.chunks_exact(IMAGE_BYTES) {
+            for (plane, (sum, squares)) in image.chunks_exact(IMAGE_SIDE * IMAGE_SIDE).zip(&mut sums) {
+                *sum += plane.iter().map(|&byte| u64::from(byte)).sum::<u64>();
+                *squares += plane.iter().map(|&byte| u64::from(byte) * u64::from(byte)).sum::<u64>();
+            }
+        }
+        let count = (self.len() * IMAGE_SIDE * IMAGE_SIDE).max(1) as f64;
+        let mean = sums.map(|(sum, _)| sum as f64 / count);
+        let variance = |(sum, squares): (u64, u64)| squares as f64 / count - (sum as f64 / count).powi(2);
+        (mean.map(|mean| mean / 255.0), sums.map(|sums| variance(sums).sqrt().max(1.0) / 255.0))
+    }
+
     /// Keeps the first `count` images, or all of them where there are fewer.
     #[must_use]
     pub fn truncated(mut self, count: usize) -> Self {

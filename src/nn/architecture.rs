@@ -96,6 +96,50 @@ impl Architecture {
             _ => Err(Error::UnknownArchitecture(name.to_owned())),
         }
     }
+
+    /// The probabilities of its dropout layers, in order.
+    pub fn dropout(&self) -> Vec<f32> {
+        let probability = |layer: &Layer| match layer {
+            Layer::Dropout(probability) => Some(*probability),
+            _ => None,
+        };
+        self.layers.iter().filter_map(probability).collect()
+    }
+
+    /// Replaces the probabilities of its dropout layers, in order.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if there are more or fewer, or one is no probability below 1.
+    pub fn set_dropout(&mut self, probabilities: &[f32]) -> Result<()> {
+        let published = self.dropout();
+        if probabilities.len() != published.len() || probabilities.iter().any(|p| !(0.0..1.0).contains(p)) {
+            return Err(Error::Setting(format!(
+                "--dropout {probabilities:?}: {} has {} dropout layers, published with {published:?}, and takes as many numbers \
+                 from 0 to below 1",
+                self.name,
+                published.len()
+            )));
+        }
+        let mut probabilities = probabilities.iter();
+        for layer in &mut self.layers {
+            if let (Layer::Dropout(probability), Some(&new)) = (layer, probabilities.as_slice().first()) {
+                *probability = new;
+                probabilities.next();
+            }
+        }
+        Ok(())
+    }
+
+    /// Draws initial weights as suits rectifiers, whatever it was published with: of layers with a ReLU as in
+    /// [`Init::HeNormal`], of others as in [`Init::GlorotUniform`].
+    pub fn set_he_init(&mut self) {
+        let rectified: Vec<bool> = self.layers.iter().skip(1).map(|next| *next == Layer::Relu).chain([false]).collect();
+        for (layer, rectified) in self.layers.iter_mut().zip(rectified) {
+            if let Layer::Conv2d { init, .. } | Layer::Linear { init, .. } = layer {
+                *init = if rectified { Init::HeNormal } else { Init::GlorotUniform };
+            }
+        }
+    }
 }
 
 /// Nine convolutions, 1,369,738 parameters for ten classes.

@@ -49,6 +49,19 @@ impl Network {
         Ok(Network { architecture, parameters, plans: Rc::default(), device: device.clone() })
     }
 
+    /// The same network with parameters of its own, which start as these.
+    ///
+    /// # Errors
+    /// If the device cannot hold them.
+    pub fn copy(&self) -> Result<Self> {
+        Ok(Network {
+            architecture: self.architecture.clone(),
+            parameters: self.parameters.copy()?,
+            plans: self.plans.clone(),
+            device: self.device.clone(),
+        })
+    }
+
     /// Its description.
     pub fn architecture(&self) -> &Architecture {
         &self.architecture
@@ -105,6 +118,7 @@ impl Network {
                     tape.linear(&value, &next()?, &next()?, relu)?
                 }
                 Layer::Relu => tape.relu(&value)?,
+                Layer::Dropout(0.0) => value,
                 Layer::Dropout(probability) => tape.dropout(&value, probability)?,
                 Layer::MaxPool2d { kernel, stride } => tape.max_pool2d(&value, kernel, stride)?,
                 Layer::Flatten => tape.flatten(&value)?,

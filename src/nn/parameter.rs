@@ -131,6 +131,18 @@ impl Parameters {
         Ok(Parameters { flat, parameters })
     }
 
+    /// The same parameters in a tensor of their own.
+    ///
+    /// # Errors
+    /// If the device cannot hold it.
+    pub fn copy(&self) -> Result<Self> {
+        let flat = self.flat.device().empty(self.flat.shape())?;
+        flat.copy_from(&self.flat)?;
+        let parameters =
+            self.iter().map(|p| Ok(Parameter { tensor: flat.view(p.start, p.tensor.shape())?, ..p.clone() }));
+        Ok(Parameters { parameters: parameters.collect::<Result<_>>()?, flat })
+    }
+
     /// The tensor that holds them all, `[elements]`, with zeros between them.
     pub fn flat(&self) -> &Tensor {
         &self.flat

@@ -8,6 +8,7 @@ pub mod convert;
 pub mod dropout;
 pub mod elementwise;
 pub mod global_avg_pool;
+pub mod gradient_clipping;
 pub mod linear;
 pub mod loss_scaling;
 pub mod max_pool2d;
@@ -17,6 +18,7 @@ pub mod relu;
 pub mod sgd;
 pub mod softmax_cross_entropy;
 mod step_state;
+pub mod weight_average;
 
 pub use step_state::StepState;
 

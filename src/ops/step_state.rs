@@ -23,13 +23,17 @@ pub struct StepState {
     /// What the optimiser multiplies gradients by; negative if it shall leave everything as it is. The device may change it
     /// during the step.
     pub gradient_factor: f32,
+    /// Number of the epoch from 0.
+    pub epoch: u32,
+    /// What share of its way to the parameters the weights' running average goes.
+    pub average_share: f32,
 }
 
 impl StepState {
     /// Number of 32-bit words of a tensor that holds the state.
     pub const WORDS: usize = size_of::<StepState>() / 4;
 
-    /// State of step `step` with this seed, learning rate and no moment correction.
+    /// State of step `step` in the first epoch with this seed, learning rate and no moment correction.
     pub fn new(seed: u64, step: u32, learning_rate: f32) -> Self {
         StepState {
             seed: [seed as u32, (seed >> 32) as u32],
@@ -39,6 +43,8 @@ impl StepState {
             first_moment_correction: 1.0,
             second_moment_correction: 1.0,
             gradient_factor: 1.0,
+            epoch: 0,
+            average_share: 1.0,
         }
     }
 

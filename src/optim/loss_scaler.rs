@@ -17,7 +17,7 @@ pub struct LossScaler {
 }
 
 /// What a [`LossScaler`] has come to.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct ScalerState {
     /// What the loss is multiplied by.
     pub scale: f32,
@@ -48,6 +48,11 @@ impl LossScaler {
             .ok_or_else(|| Error::Tape("the loss does not depend on these parameters".into()))?;
         loss_scaling(&sum_of_squares(flat)?, &self.scaling, state)?;
         Ok(gradients)
+    }
+
+    /// What it keeps from step to step.
+    pub(crate) fn tensor(&self) -> &Tensor {
+        &self.scaling
     }
 
     /// The scale and how often it was too large. Waits for the device.

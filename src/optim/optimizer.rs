@@ -22,7 +22,7 @@ pub enum OptimizerConfig {
 #[derive(Debug)]
 pub struct Optimizer {
     memory: Memory,
-    updates: i32,
+    updates: u64,
 }
 
 /// What an optimiser remembers, each tensor with the places of the tensor that holds the parameters.
@@ -47,9 +47,26 @@ impl Optimizer {
     pub fn begin_step(&mut self, state: &mut StepState) {
         self.updates += 1;
         if let Memory::Adam { adam, .. } = self.memory {
-            state.first_moment_correction = (1.0 - adam.beta1.powi(self.updates)) as f32;
-            state.second_moment_correction = (1.0 - adam.beta2.powi(self.updates)) as f32;
+            // After so many updates the corrections are 1.
+            let updates = i32::try_from(self.updates).unwrap_or(i32::MAX);
+            state.first_moment_correction = (1.0 - adam.beta1.powi(updates)) as f32;
+            state.second_moment_correction = (1.0 - adam.beta2.powi(updates)) as f32;
         }
+    }
+
+    /// What it remembers, by name.
+    pub fn tensors(&self) -> Vec<(&'static str, &Tensor)> {
+        match &self.memory {
+            Memory::Sgd { velocity, .. } => vec![("velocity", velocity)],
+            Memory::Adam { first_moment, second_moment, .. } => {
+                vec![("first_moment", first_moment), ("second_moment", second_moment)]
+            }
+        }
+    }
+
+    /// Lets it go on as after so many updates, once its tensors hold what they held then.
+    pub fn set_updates(&mut self, updates: u64) {
+        self.updates = updates;
     }
 
     /// Updates all parameters in place, in one kernel call, with learning rate and corrections from the step's state.

@@ -1,7 +1,9 @@
 //! Learning-rate schedules.
 
+use crate::error::{Error, Result};
+
 /// How the learning rate changes from step to step.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Schedule {
     /// It does not.
@@ -14,15 +16,17 @@ pub enum Schedule {
     /// Times `factor` at each of these shares of the run.
     Step {
         /// Shares of the run in (0, 1), in order.
-        milestones: [f64; 3],
+        milestones: Vec<f64>,
         /// What the rate is multiplied by.
         factor: f64,
     },
     /// Half a cosine from the base rate to zero (Loshchilov and Hutter, 2017).
     Cosine,
-    /// Linear from base/10 up to the base rate in the first quarter of the run, then linear down to base/10,000: the
-    /// cycle of Smith and Topin (2019).
-    OneCycle,
+    /// Linear from base/10 up to the base rate, then linear down to base/10,000: the cycle of Smith and Topin (2019).
+    OneCycle {
+        /// Share of the run, in (0, 1), at which the rate is highest.
+        peak_at: f64,
+    },
 }
 
 impl std::fmt::Display for Schedule {
@@ -32,29 +36,54 @@ impl std::fmt::Display for Schedule {
             Schedule::TimeDecay { decay } => write!(f, "time decay {decay}"),
             Schedule::Step { factor, .. } => write!(f, "steps of {factor}"),
             Schedule::Cosine => write!(f, "cosine"),
-            Schedule::OneCycle => write!(f, "one cycle"),
+            Schedule::OneCycle { .. } => write!(f, "one cycle"),
         }
     }
 }
 
 impl Schedule {
+    /// Checks what no type can.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] that names the flag.
+    pub fn validate(&self) -> Result<()> {
+        let fail = |message: String| Err(Error::Setting(message));
+        let inside = |share: f64| share > 0.0 && share < 1.0;
+        match self {
+            Schedule::TimeDecay { decay } if !(decay.is_finite() && *decay >= 0.0) => {
+                fail(format!("--time-decay {decay} must not be negative"))
+            }
+            Schedule::Step { milestones, .. }
+                if !milestones.iter().all(|&m| inside(m)) || !milestones.is_sorted() || milestones.is_empty() =>
+            {
+                fail(format!("--milestones {milestones:?} must be shares of the run between 0 and 1, in order"))
+            }
+            Schedule::Step { factor, .. } if !(inside(*factor)) => {
+                fail(format!("--step-factor {factor} must be between 0 and 1"))
+            }
+            Schedule::OneCycle { peak_at } if !inside(*peak_at) => {
+                fail(format!("--peak-at {peak_at} must be a share of the run between 0 and 1"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Learning rate of step `step` of `total`, both counted in steps from 0, for base rate `base`.
     pub fn rate(&self, base: f64, step: u64, total: u64) -> f64 {
         let progress = step as f64 / total.max(1) as f64;
-        match *self {
+        match self {
             Schedule::Constant => base,
-            Schedule::TimeDecay { decay } => base / (1.0 + decay * step as f64),
+            &Schedule::TimeDecay { decay } => base / (1.0 + decay * step as f64),
             Schedule::Step { milestones, factor } => {
-                base * factor.powi(milestones.iter().filter(|&&m| progress >= m).count() as i32)
+                base * factor.powi(milestones.iter().filter(|&&milestone| progress >= milestone).count() as i32)
             }
             Schedule::Cosine => base * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
-            Schedule::OneCycle => {
-                const PEAK_AT: f64 = 0.25;
+            &Schedule::OneCycle { peak_at } => {
                 let (first, last) = (base / 10.0, base / 10_000.0);
-                if progress < PEAK_AT {
-                    first + (base - first) * progress / PEAK_AT
+                if progress < peak_at {
+                    first + (base - first) * progress / peak_at
                 } else {
-                    base + (last - base) * (progress - PEAK_AT) / (1.0 - PEAK_AT)
+                    base + (last - base) * (progress - peak_at) / (1.0 - peak_at)
                 }
             }
         }
@@ -73,14 +102,15 @@ mod tests {
     fn rates_at_known_points() {
         close(Schedule::Constant.rate(0.1, 99, 100), 0.1);
         close(Schedule::TimeDecay { decay: 5e-5 }.rate(0.01, 20_000, 0), 0.005);
-        let step = Schedule::Step { milestones: [0.5, 0.75, 0.9], factor: 0.1 };
+        let step = Schedule::Step { milestones: vec![0.5, 0.75, 0.9], factor: 0.1 };
         close(step.rate(1.0, 49, 100), 1.0);
         close(step.rate(1.0, 50, 100), 0.1);
         close(step.rate(1.0, 90, 100), 1e-3);
         close(Schedule::Cosine.rate(2.0, 50, 100), 1.0);
         close(Schedule::Cosine.rate(2.0, 100, 100), 0.0);
-        close(Schedule::OneCycle.rate(1.0, 0, 100), 0.1);
-        close(Schedule::OneCycle.rate(1.0, 25, 100), 1.0);
-        close(Schedule::OneCycle.rate(1.0, 100, 100), 1e-4);
+        let cycle = Schedule::OneCycle { peak_at: 0.25 };
+        close(cycle.rate(1.0, 0, 100), 0.1);
+        close(cycle.rate(1.0, 25, 100), 1.0);
+        close(cycle.rate(1.0, 100, 100), 1e-4);
     }
 }

@@ -106,7 +106,7 @@ pub fn autotune(
 }
 
 /// The products of a network's convolutions, each shape once, the costliest first.
-fn problems(
+pub(super) fn problems(
     architecture: &Architecture,
     batch: usize,
     training: bool,
@@ -124,6 +124,11 @@ fn problems(
     }
     problems.sort_by_key(|(_, _, g)| std::cmp::Reverse(g.products() * g.out_pixels() * g.out_c));
     Ok(problems)
+}
+
+/// The name of a product in a run's `config.json`.
+pub(super) fn problem_name(layer: &str, direction: Direction) -> String {
+    format!("{layer} {}", direction.kernel())
 }
 
 fn fastest(trials: &[(Plan, Verdict)]) -> Option<Plan> {

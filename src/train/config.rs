@@ -1,11 +1,19 @@
 //! Settings of a training run, and the published recipes.
 
+use crate::data::{Dataset, IMAGE_SIDE};
 use crate::error::{Error, Result};
+use crate::nn::{Architecture, Preprocessing};
 use crate::ops::adam::Adam;
+use crate::ops::batch_assembly::Augmentation;
 use crate::ops::sgd::Sgd;
 use crate::optim::{OptimizerConfig, Schedule};
 use crate::tensor::DType;
 use crate::train::autotune::Autotune;
+use crate::train::checkpoint::Checkpoints;
+use crate::train::stepper::StepSettings;
+
+/// What [`TrainConfig::data`] says of the built-in set.
+pub const SYNTHETIC: &str = "synthetic";
 
 /// Which optimiser updates the parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -51,11 +59,35 @@ impl Precision {
     }
 }
 
+/// How initial weights are drawn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Initializer {
+    /// As the architecture was published.
+    #[default]
+    Published,
+    /// As suits rectifiers; see [`Architecture::set_he_init`].
+    He,
+}
+
+/// How pixels become the network's input.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Normalize {
+    /// As the architecture was published.
+    #[default]
+    Published,
+    /// To mean 0 and deviation 1 of each colour over the training images.
+    Standard,
+}
+
 /// Everything that decides how a run goes, but for the data and the device.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct TrainConfig {
     /// Name of the architecture.
     pub arch: String,
+    /// Folder of the images, or `synthetic`: for the record, and for going on later.
+    pub data: String,
     /// Passes over the training images.
     pub epochs: u32,
     /// Images of a step.
@@ -76,8 +108,27 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Whether each epoch has an order of its own.
     pub shuffle: bool,
-    /// Whether dropout is on.
-    pub dropout: bool,
+    /// Probabilities of the dropout layers, in order.
+    pub dropout: Vec<f32>,
+    /// What is changed at random about the training images.
+    pub augmentation: Augmentation,
+    /// Share of each label's probability that is spread over all classes.
+    pub label_smoothing: f64,
+    /// Largest norm of all gradients together; 0 for no bound.
+    pub clip_norm: f64,
+    /// Share that a running average of the weights keeps from step to step; it is tested and saved in place of the weights. 0
+    /// for no average.
+    pub average_decay: f64,
+    /// Epochs in which the learning rate rises linearly from nothing to what the schedule says.
+    pub warmup_epochs: f64,
+    /// How initial weights are drawn.
+    pub initializer: Initializer,
+    /// How pixels become the network's input.
+    pub normalize: Normalize,
+    /// Test on this many of the training images, the last ones, which are not trained on, instead of the test images.
+    pub validation: Option<usize>,
+    /// Look at mirrored images, too, when testing, and take the mean of both answers.
+    pub mirror_test: bool,
     /// Train on only so many images, the first ones.
     pub limit_train: Option<usize>,
     /// Test on only so many images, the first ones.
@@ -86,6 +137,8 @@ pub struct TrainConfig {
     pub max_steps: Option<u64>,
     /// Write a line of metrics every so many steps; 0 writes lines of epochs only.
     pub log_every: u64,
+    /// When checkpoints are written and which are kept.
+    pub checkpoints: Checkpoints,
     /// How much is tried before kernels are chosen; `None` leaves it to the kind of device.
     pub autotune: Option<Autotune>,
     /// Width of activations.
@@ -93,13 +146,14 @@ pub struct TrainConfig {
 }
 
 impl TrainConfig {
-    /// The recipe that an architecture was published with, but for its augmentation.
+    /// The recipe that an architecture was published with.
     ///
     /// # Errors
     /// [`Error::UnknownArchitecture`].
     pub fn published(arch: &str) -> Result<Self> {
         let common = TrainConfig {
             arch: arch.to_owned(),
+            data: SYNTHETIC.to_owned(),
             epochs: 15,
             batch_size: 64,
             optimizer: Optimization::Sgd,
@@ -110,17 +164,28 @@ impl TrainConfig {
             schedule: Schedule::Constant,
             seed: 1,
             shuffle: true,
-            dropout: true,
+            dropout: Architecture::by_name(arch, 2)?.dropout(),
+            augmentation: Augmentation::NONE,
+            label_smoothing: 0.0,
+            clip_norm: 0.0,
+            average_decay: 0.0,
+            warmup_epochs: 0.0,
+            initializer: Initializer::Published,
+            normalize: Normalize::Published,
+            validation: None,
+            mirror_test: false,
             limit_train: None,
             limit_test: None,
             max_steps: None,
             log_every: 0,
+            checkpoints: Checkpoints::default(),
             autotune: None,
             precision: Precision::F32,
         };
         match arch {
             "ygnet" | "ygnet-final-relu" => {
-                Ok(TrainConfig { epochs: 200, nesterov: true, schedule: Schedule::TimeDecay { decay: 5e-5 }, ..common })
+                let schedule = Schedule::TimeDecay { decay: 5e-5 };
+                Ok(TrainConfig { epochs: 200, nesterov: true, schedule, augmentation: Augmentation::KERAS, ..common })
             }
             "lenet5" => Ok(TrainConfig { batch_size: 4, lr: 1e-4, ..common }),
             // The paper gives four rates, of which the best was taken for each network, and no batch size.
@@ -128,11 +193,38 @@ impl TrainConfig {
                 epochs: 350,
                 lr: 0.05,
                 weight_decay: 1e-3,
-                schedule: Schedule::Step { milestones: [200.0 / 350.0, 250.0 / 350.0, 300.0 / 350.0], factor: 0.1 },
+                schedule: Schedule::Step { milestones: vec![200.0 / 350.0, 250.0 / 350.0, 300.0 / 350.0], factor: 0.1 },
                 ..common
             }),
             _ => Err(Error::UnknownArchitecture(arch.to_owned())),
         }
+    }
+
+    /// A short recipe for real images, tuned for this program.
+    ///
+    /// # Errors
+    /// [`Error::UnknownArchitecture`].
+    pub fn fast(arch: &str) -> Result<Self> {
+        let published = TrainConfig::published(arch)?;
+        let common = TrainConfig {
+            batch_size: 128,
+            nesterov: true,
+            weight_decay: 5e-4,
+            schedule: Schedule::OneCycle { peak_at: 0.25 },
+            augmentation: Augmentation::FLIP_CROP,
+            clip_norm: 2.0,
+            initializer: Initializer::He,
+            normalize: Normalize::Standard,
+            ..published
+        };
+        Ok(match arch {
+            "lenet5" => TrainConfig { epochs: 30, batch_size: 64, lr: 0.03, dropout: vec![0.1, 0.0], ..common },
+            _ => {
+                let mut dropout = vec![0.1; common.dropout.len()];
+                dropout[0] = 0.0;
+                TrainConfig { epochs: 30, lr: 0.05, label_smoothing: 0.1, dropout, ..common }
+            }
+        })
     }
 
     /// A short recipe for the built-in synthetic set, which takes minutes on a CPU.
@@ -150,11 +242,47 @@ impl TrainConfig {
                 optimizer: Optimization::Adam,
                 lr: 5e-4,
                 weight_decay: 0.0,
-                schedule: Schedule::OneCycle,
-                dropout: false,
+                schedule: Schedule::OneCycle { peak_at: 0.25 },
+                dropout: vec![0.0; published.dropout.len()],
+                augmentation: Augmentation::NONE,
                 ..published
             },
         })
+    }
+
+    /// The settings that a TOML file gives, and these for the others. Its keys are the fields' names.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] that names the key.
+    pub fn with_toml(&self, file: toml::Table) -> Result<Self> {
+        let bad = |message: String| Error::Setting(format!("settings file: {}", message.trim()));
+        let mut table = toml::Table::try_from(self).map_err(|e| bad(e.to_string()))?;
+        for (key, value) in file {
+            match (table.get_mut(&key), value) {
+                // Another kind of schedule has other settings.
+                (Some(toml::Value::Table(old)), toml::Value::Table(new)) if !new.contains_key("kind") => {
+                    old.extend(new)
+                }
+                (_, value) => {
+                    table.insert(key, value);
+                }
+            }
+        }
+        let mut unknown = Vec::new();
+        let config = serde_ignored::deserialize(table, |path| unknown.push(path.to_string()));
+        let config = config.map_err(|e: toml::de::Error| bad(e.to_string()))?;
+        match unknown.as_slice() {
+            [] => Ok(config),
+            names => Err(bad(format!("there is no setting {}", names.join(", ")))),
+        }
+    }
+
+    /// All settings as such a file.
+    ///
+    /// # Errors
+    /// [`Error::Setting`], for numbers that TOML cannot hold.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|e| Error::Setting(format!("settings: {e}")))
     }
 
     /// Checks what no type can.
@@ -178,10 +306,69 @@ impl TrainConfig {
         if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
             return fail(format!("--weight-decay {} must not be negative", self.weight_decay));
         }
+        if let Some(rate) = self.dropout.iter().find(|rate| !(0.0..1.0).contains(*rate)) {
+            return fail(format!("--dropout {rate} must be at least 0 and below 1"));
+        }
+        if !(0.0..=1.0).contains(&self.label_smoothing) {
+            return fail(format!("--label-smoothing {} must be between 0 and 1", self.label_smoothing));
+        }
+        if !(self.clip_norm.is_finite() && self.clip_norm >= 0.0) {
+            return fail(format!("--clip-norm {} must not be negative", self.clip_norm));
+        }
+        if !(0.0..1.0).contains(&self.average_decay) {
+            return fail(format!("--average-decay {} must be at least 0 and below 1", self.average_decay));
+        }
+        if !(self.warmup_epochs.is_finite() && self.warmup_epochs >= 0.0) {
+            return fail(format!("--warmup-epochs {} must not be negative", self.warmup_epochs));
+        }
+        if !(self.checkpoints.every_minutes.is_finite() && self.checkpoints.every_minutes >= 0.0) {
+            return fail(format!("--checkpoint-minutes {} must not be negative", self.checkpoints.every_minutes));
+        }
+        self.augmentation.validate(IMAGE_SIDE, IMAGE_SIDE)?;
+        self.schedule.validate()?;
+        if self.validation == Some(0) {
+            return fail("--validation must be at least 1".into());
+        }
         if self.limit_train == Some(0) || self.limit_test == Some(0) || self.max_steps == Some(0) {
             return fail("--limit-train, --limit-test and --max-steps must be at least 1".into());
         }
         Ok(())
+    }
+
+    /// The architecture with what the settings change about it, for these training images.
+    ///
+    /// # Errors
+    /// [`Error::UnknownArchitecture`], and [`Error::Setting`] if the dropout rates are not as many as dropout layers.
+    pub fn architecture(&self, train_set: &Dataset) -> Result<Architecture> {
+        let mut architecture = Architecture::by_name(&self.arch, train_set.num_classes())?;
+        architecture.set_dropout(&self.dropout)?;
+        if self.initializer == Initializer::He {
+            architecture.set_he_init();
+        }
+        if self.normalize == Normalize::Standard {
+            let (mean, std) = train_set.colour_statistics();
+            architecture.preprocessing = Preprocessing { mean, std };
+        }
+        Ok(architecture)
+    }
+
+    /// What a step does besides forward, backward and update.
+    pub fn step_settings(&self) -> StepSettings {
+        StepSettings {
+            seed: self.seed,
+            dropout: self.dropout.iter().any(|&rate| rate > 0.0),
+            augmentation: self.augmentation,
+            label_smoothing: self.label_smoothing as f32,
+            clip_norm: (self.clip_norm > 0.0).then_some(self.clip_norm as f32),
+            average_decay: (self.average_decay > 0.0).then_some(self.average_decay),
+        }
+    }
+
+    /// Learning rate of step `step` of `total`, both counted in steps from 0, with `steps_per_epoch` to an epoch.
+    pub fn rate(&self, step: u64, total: u64, steps_per_epoch: u64) -> f64 {
+        let rate = self.schedule.rate(self.lr, step, total);
+        let warmup = self.warmup_epochs * steps_per_epoch as f64;
+        if (step as f64) < warmup { rate * (step + 1) as f64 / (warmup + 1.0) } else { rate }
     }
 
     /// The optimiser's settings.

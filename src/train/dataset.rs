@@ -3,7 +3,7 @@
 use crate::data::{Dataset, IMAGE_BYTES, IMAGE_SIDE};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::ops::batch_assembly::{ImageChunk, Normalisation, batch_assembly};
+use crate::ops::batch_assembly::{Augmentation, ImageChunk, Normalisation, batch_assembly};
 use crate::tensor::{DType, Tensor};
 
 /// A data set on a device.
@@ -68,7 +68,7 @@ impl DeviceDataset {
     /// If an index is past the last image.
     pub fn batch(&self, indices: &[u32]) -> Result<Batch> {
         self.check(indices)?;
-        self.assemble(&self.device.tensor_u32(&[indices.len()], indices)?, DType::F32)
+        self.assemble(&self.device.tensor_u32(&[indices.len()], indices)?, DType::F32, None)
     }
 
     /// Checks that there are images at all these indices.
@@ -82,14 +82,20 @@ impl DeviceDataset {
         }
     }
 
-    /// The images at the indices in a tensor `[batch]`, normalised, as floats of type `dtype`, and their labels.
+    /// The images at the indices in a tensor `[batch]`, normalised, as floats of type `dtype`, and their labels; changed at
+    /// random where an augmentation and the step's state say so.
     ///
     /// Whoever writes the indices sees to it that there are such images; see [`DeviceDataset::check`].
-    pub fn assemble(&self, indices: &Tensor, dtype: DType) -> Result<Batch> {
+    pub fn assemble(
+        &self,
+        indices: &Tensor,
+        dtype: DType,
+        augmentation: Option<(&Augmentation, &Tensor)>,
+    ) -> Result<Batch> {
         let size = indices.len();
         let images = self.device.allocate(&[size, IMAGE_SIDE, IMAGE_SIDE, 3], dtype)?;
         let labels = self.device.allocate(&[size], DType::U32)?;
-        batch_assembly(&self.normalisation, &self.chunks, &self.labels, indices, &images, &labels)?;
+        batch_assembly(&self.normalisation, augmentation, &self.chunks, &self.labels, indices, &images, &labels)?;
         Ok(Batch { images, labels })
     }
 }

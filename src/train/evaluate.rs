@@ -3,10 +3,12 @@
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::nn::Network;
+use crate::ops::batch_assembly::Augmentation;
+use crate::ops::{StepState, elementwise};
 use crate::replay::Replay;
 use crate::tape::Tape;
 use crate::tensor::{DType, HostRead, Tensor};
-use crate::train::dataset::{Batch, DeviceDataset};
+use crate::train::dataset::DeviceDataset;
 
 /// How good a network is on a data set.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -46,7 +48,8 @@ pub(crate) fn argmax(values: &[f32]) -> usize {
     (1..values.len()).fold(0, |best, i| if values[i] > values[best] { i } else { best })
 }
 
-/// Runs the network, without dropout, on all images of a data set in order.
+/// Runs the network, without dropout, on all images of a data set in order; with `mirror` on each of them and its mirror image,
+/// whose logits it takes the mean of.
 ///
 /// `images` and `dataset` are the same data, on the device and on the host; `progress` hears of the images done.
 pub fn evaluate(
@@ -54,6 +57,7 @@ pub fn evaluate(
     images: &DeviceDataset,
     dataset: &Dataset,
     batch_size: usize,
+    mirror: bool,
     mut progress: impl FnMut(usize),
 ) -> Result<Evaluation> {
     let classes = dataset.num_classes();
@@ -73,7 +77,7 @@ pub fn evaluate(
         }
         Ok(())
     };
-    let mut inference = Inference::new(network, images, batch_size.min(indices.len()))?;
+    let mut inference = Inference::new(network, images, batch_size.min(indices.len()), mirror)?;
     for (indices, labels) in indices.chunks(batch_size).zip(labels.chunks(batch_size)) {
         finish(before.replace((inference.logits(indices)?.start_read()?, labels)))?;
     }
@@ -88,26 +92,53 @@ pub(crate) struct Inference<'a> {
     network: &'a Network,
     images: &'a DeviceDataset,
     indices: Tensor,
+    /// The state that mirroring asks for and one half, if mirrored images are looked at, too.
+    mirror: Option<(Tensor, Tensor)>,
     replay: Replay<Tensor>,
 }
 
 impl<'a> Inference<'a> {
-    pub(crate) fn new(network: &'a Network, images: &'a DeviceDataset, batch_size: usize) -> Result<Self> {
-        let indices = network.device().allocate(&[batch_size], DType::U32)?;
-        Ok(Inference { network, images, indices, replay: Replay::default() })
+    pub(crate) fn new(
+        network: &'a Network,
+        images: &'a DeviceDataset,
+        batch_size: usize,
+        mirror: bool,
+    ) -> Result<Self> {
+        let device = network.device();
+        let indices = device.allocate(&[batch_size], DType::U32)?;
+        let mirror = mirror
+            .then(|| Ok::<_, Error>((StepState::new(0, 0, 0.0).tensor(device)?, device.tensor(&[1], &[0.5])?)))
+            .transpose()?;
+        Ok(Inference { network, images, indices, mirror, replay: Replay::default() })
+    }
+
+    fn forward(&self, indices: &Tensor) -> Result<Tensor> {
+        let look = |augmentation| -> Result<Tensor> {
+            let batch = self.images.assemble(indices, self.network.dtype(), augmentation)?;
+            let tape = Tape::inference();
+            Ok(self.network.forward(&tape, &tape.constant(&batch.images))?.tensor().clone())
+        };
+        let logits = look(None)?;
+        match &self.mirror {
+            Some((state, half)) => {
+                let mirrored = look(Some((&Augmentation::MIRROR, state)))?;
+                elementwise::scale(&elementwise::add(&logits, &mirrored)?, half)
+            }
+            None => Ok(logits),
+        }
     }
 
     /// The logits `[batch, classes]` of the images at `indices`, until the next call.
     pub(crate) fn logits(&mut self, indices: &[u32]) -> Result<Tensor> {
-        let forward = |batch: &Batch| -> Result<Tensor> {
-            let tape = Tape::inference();
-            Ok(self.network.forward(&tape, &tape.constant(&batch.images))?.tensor().clone())
-        };
-        if indices.len() != self.indices.len() {
-            return forward(&self.images.batch(indices)?);
-        }
         self.images.check(indices)?;
+        let device = self.network.device();
+        if indices.len() != self.indices.len() {
+            return self.forward(&device.tensor_u32(&[indices.len()], indices)?);
+        }
         self.indices.write_u32(indices)?;
-        self.replay.run(self.network.device(), || forward(&self.images.assemble(&self.indices, self.network.dtype())?))
+        let mut replay = std::mem::take(&mut self.replay);
+        let result = replay.run(device, || self.forward(&self.indices));
+        self.replay = replay;
+        result
     }
 }

@@ -7,14 +7,15 @@ use crate::error::{Error, Result};
 use crate::gpu::GpuDevice;
 use crate::nn::{Architecture, Network};
 use crate::ops::conv2d::{DeviceKind, Plans};
-use crate::optim::{Optimizer, OptimizerConfig};
+use crate::optim::Optimizer;
 use crate::tensor::DType;
+use crate::train::TrainConfig;
 use crate::train::dataset::DeviceDataset;
 use crate::train::evaluate::Inference;
 use crate::train::stepper::Stepper;
 
-/// Bytes that training holds on a kind of device at its peak with batches of `batch` images and activations of type `dtype`, without the data set:
-/// parameters, gradients, the optimiser's memory, and what a step keeps at a time.
+/// Bytes that training as in `config` holds on a kind of device at its peak with batches of `batch` images, without the data
+/// set: parameters, gradients, the optimiser's memory, and what a step keeps at a time.
 ///
 /// A step is run on a [`GpuDevice::rehearsal`], so that the figure comes from the code that runs it.
 ///
@@ -23,14 +24,13 @@ use crate::train::stepper::Stepper;
 /// architecture's layers do not fit together.
 pub fn training_bytes(
     kind: DeviceKind,
-    dtype: DType,
     architecture: &Architecture,
-    optimizer: OptimizerConfig,
+    config: &TrainConfig,
     batch: usize,
 ) -> Result<u64> {
-    rehearse(kind, dtype, architecture, batch, |network, images| {
-        let optimizer = Optimizer::new(optimizer, network.device(), network.parameters())?;
-        Stepper::new(network, images, optimizer, 0, true)?.step(&vec![0; batch], 0.0)
+    rehearse(kind, config.precision.dtype(), architecture, batch, |network, images| {
+        let optimizer = Optimizer::new(config.optimizer_config(), network.device(), network.parameters())?;
+        Stepper::new(network, images, optimizer, config.step_settings())?.step(&vec![0; batch], 0, 0.0)
     })
 }
 
@@ -41,7 +41,7 @@ pub fn training_bytes(
 /// As for [`training_bytes`].
 pub fn inference_bytes(kind: DeviceKind, dtype: DType, architecture: &Architecture, batch: usize) -> Result<u64> {
     rehearse(kind, dtype, architecture, batch, |network, images| {
-        Inference::new(network, images, batch)?.logits(&vec![0; batch]).map(|_| ())
+        Inference::new(network, images, batch, false)?.logits(&vec![0; batch]).map(|_| ())
     })
 }
 

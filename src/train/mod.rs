@@ -1,20 +1,24 @@
 //! Training and evaluation: the loop, the recipes, and what is written into the run folder.
 
 mod autotune;
+mod checkpoint;
 mod config;
 mod dataset;
 mod evaluate;
 mod memory;
+mod observer;
 mod run_folder;
 mod stepper;
 mod trainer;
 
 pub use autotune::{Autotune, Tuning, autotune, default_cache};
-pub use config::{Optimization, Precision, TrainConfig};
+pub use checkpoint::Checkpoints;
+pub use config::{Initializer, Normalize, Optimization, Precision, SYNTHETIC, TrainConfig};
 pub use dataset::DeviceDataset;
 pub(crate) use evaluate::Inference;
 pub use evaluate::{Evaluation, evaluate};
 pub use memory::{check_memory, inference_bytes, training_bytes};
+pub use observer::{EpochMetrics, Observer, Outcome, Start};
 pub use run_folder::RunFolder;
-pub use stepper::{HostTime, StepMetrics, Stepper};
-pub use trainer::{EpochMetrics, Observer, Outcome, Start, train};
+pub use stepper::{HostTime, StepMetrics, StepSettings, Stepper, StepperState};
+pub use trainer::{SavedRun, Sources, resume, train};

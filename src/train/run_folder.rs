@@ -1,13 +1,13 @@
 //! The folder that a run's results go into.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{BufWriter, Write};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::nn::Network;
 
-/// A run's folder: `config.json`, `metrics.jsonl`, `weights.safetensors`.
+/// A run's folder: `config.json`, `config.toml`, `metrics.jsonl`, `weights.safetensors`, `checkpoints/`. One process at a time writes into it.
 ///
 /// If neither metrics nor weights come into it, it goes when this is dropped.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Drop for Claim {
             return;
         }
         // What cannot be removed stays: the error that ended the run matters more.
-        for file in ["config.json", "metrics.jsonl"] {
+        for file in ["config.json", "config.toml", "metrics.jsonl"] {
             let _ = fs::remove_file(self.path.join(file));
         }
         // This removes empty folders only.
@@ -58,18 +58,49 @@ impl Drop for Claim {
 }
 
 impl RunFolder {
-    /// Makes the folder with its `config.json`.
+    /// Makes the folder with its `config.json` and `config.toml`.
     ///
     /// # Errors
     /// [`Error::RunFolderExists`] if something of that name is there; it is left as it is.
-    pub fn create(path: &Path, config: &impl serde::Serialize) -> Result<Self> {
+    pub fn create(path: &Path, config: &impl serde::Serialize, settings: &str) -> Result<Self> {
         let claim = Claim::make(path)?;
         let config = serde_json::to_vec_pretty(config).map_err(|e| Error::Setting(e.to_string()))?;
         crate::files::replace(&path.join("config.json"), &config)?;
+        crate::files::replace(&path.join("config.toml"), settings.as_bytes())?;
         let metrics = path.join("metrics.jsonl");
         let file =
             OpenOptions::new().append(true).create_new(true).open(&metrics).map_err(Error::io("making", metrics))?;
+        lock(&file, path)?;
         Ok(RunFolder { metrics: BufWriter::new(file), claim })
+    }
+
+    /// Opens the folder of an earlier run, to go on after the first `metrics_bytes` bytes of its metrics.
+    ///
+    /// # Errors
+    /// [`Error::Resume`] if another process writes into it, or there are fewer metrics.
+    pub fn reopen(path: &Path, metrics_bytes: u64) -> Result<Self> {
+        let metrics = path.join("metrics.jsonl");
+        let open = || OpenOptions::new().append(true).create(true).open(&metrics);
+        let mut file = open().map_err(Error::io("opening", &metrics))?;
+        lock(&file, path)?;
+        let length = file.seek(SeekFrom::End(0)).map_err(Error::io("reading", &metrics))?;
+        if length < metrics_bytes {
+            return Err(Error::Resume {
+                run: path.to_owned(),
+                message: format!("metrics.jsonl has {length} bytes, the checkpoint was made after {metrics_bytes}"),
+                hint: "take another copy of the run folder, or begin a new run from its weights with --init".into(),
+            });
+        }
+        file.set_len(metrics_bytes).map_err(Error::io("writing", &metrics))?;
+        let claim = Claim { path: path.to_owned(), parents: Vec::new(), has_results: true };
+        Ok(RunFolder { metrics: BufWriter::new(file), claim })
+    }
+
+    /// Length of the metrics so far, in bytes.
+    pub fn metrics_bytes(&mut self) -> Result<u64> {
+        self.flush()?;
+        let path = self.claim.path.join("metrics.jsonl");
+        self.metrics.get_ref().metadata().map(|file| file.len()).map_err(Error::io("reading", path))
     }
 
     /// The first of `runs/NAME-1`, `runs/NAME-2` … that is not there yet.
@@ -109,5 +140,18 @@ impl RunFolder {
     pub fn save_weights(&mut self, network: &Network, class_names: &[String]) -> Result<()> {
         self.claim.has_results = true;
         crate::weights::save(&self.weights_path(), network, class_names)
+    }
+}
+
+/// Keeps other processes from writing into the same folder.
+fn lock(metrics: &File, run: &Path) -> Result<()> {
+    match metrics.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(Error::Resume {
+            run: run.to_owned(),
+            message: "another process is training in it".into(),
+            hint: "wait for it, or stop it with Ctrl-C".into(),
+        }),
+        // Some file systems have no locks.
+        _ => Ok(()),
     }
 }

@@ -1,13 +1,17 @@
 //! One training step, again and again, without waiting for the device.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::device::{Device, Submission};
 use crate::error::{Error, Result};
 use crate::nn::Network;
 use crate::ops::StepState;
+use crate::ops::batch_assembly::Augmentation;
+use crate::ops::gradient_clipping::gradient_clipping;
+use crate::ops::loss_scaling::sum_of_squares;
 use crate::ops::record_metrics::record_metrics;
+use crate::ops::weight_average::weight_average;
 use crate::optim::{LossScaler, Optimizer, ScalerState};
 use crate::replay::Replay;
 use crate::tape::Tape;
@@ -24,6 +28,41 @@ const STEPS_IN_FLIGHT_SOFTWARE: usize = 1;
 const KEPT_SIZES: usize = 2;
 /// Where the images' indices start among the words that a step is told.
 const INDICES_START: usize = VIEW_ALIGNMENT / 4;
+
+/// What a step does besides forward, backward and update.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct StepSettings {
+    /// Seed of dropout and augmentation.
+    pub seed: u64,
+    /// Whether dropout is on.
+    pub dropout: bool,
+    /// What is changed at random about the images.
+    pub augmentation: Augmentation,
+    /// Share of each label's probability that is spread over all classes.
+    pub label_smoothing: f32,
+    /// Largest norm of all gradients together.
+    pub clip_norm: Option<f32>,
+    /// Share of the weights' running average that is kept from step to step, once there have been many.
+    pub average_decay: Option<f64>,
+}
+
+impl StepSettings {
+    /// What share of its way to the weights their average goes in this update, counted from 1; early averages reach back less
+    /// far, as TensorFlow has it.
+    fn average_share(&self, update: u64) -> f32 {
+        let update = update as f64;
+        self.average_decay.map_or(1.0, |decay| 1.0 - decay.min((1.0 + update) / (10.0 + update))) as f32
+    }
+}
+
+/// All that a stepper and its network have come to, but for what is settled before the first step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepperState {
+    /// Number of the next step.
+    pub step: u64,
+    /// Elements of parameters, optimiser, loss scaling and average, by name.
+    pub tensors: BTreeMap<String, Vec<f32>>,
+}
 
 /// Metrics of one step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -107,9 +146,10 @@ pub struct Stepper<'a> {
     optimizer: Optimizer,
     /// There if cotangents are 16 bits wide.
     scaler: Option<LossScaler>,
+    /// The network with the weights' running average, if there is one.
+    average: Option<Network>,
     history: Tensor,
-    seed: u64,
-    dropout: bool,
+    settings: StepSettings,
     step: u64,
     /// What is known of the steps in the history: step, rate, images.
     waiting: Vec<(u64, f64, usize)>,
@@ -126,17 +166,16 @@ impl<'a> Stepper<'a> {
         network: &'a Network,
         images: &'a DeviceDataset,
         optimizer: Optimizer,
-        seed: u64,
-        dropout: bool,
+        settings: StepSettings,
     ) -> Result<Self> {
         Ok(Stepper {
             network,
             images,
             optimizer,
             scaler: (network.dtype() == DType::F16).then(|| LossScaler::new(network.device())).transpose()?,
+            average: settings.average_decay.map(|_| network.copy()).transpose()?,
             history: network.device().zeros(&[HISTORY_SLOTS, 2], DType::F32)?,
-            seed,
-            dropout,
+            settings,
             step: 0,
             waiting: Vec::new(),
             in_flight: VecDeque::new(),
@@ -169,11 +208,54 @@ impl<'a> Stepper<'a> {
         self.scaler.as_ref().map(LossScaler::state).transpose()
     }
 
-    /// Forward, loss, backward and update on the images at `indices`, in one submission.
+    /// The network that training has come to: the weights' average, if there is one.
+    pub fn result(&self) -> &Network {
+        self.average.as_ref().unwrap_or(self.network)
+    }
+
+    /// The tensors that change from step to step, by name.
+    fn tensors(&self) -> BTreeMap<String, &Tensor> {
+        let mut tensors = BTreeMap::from([("parameters".to_owned(), self.network.parameters().flat())]);
+        tensors.extend(self.average.iter().map(|average| ("average".to_owned(), average.parameters().flat())));
+        tensors.extend(self.scaler.iter().map(|scaler| ("loss_scaling".to_owned(), scaler.tensor())));
+        tensors
+            .extend(self.optimizer.tensors().into_iter().map(|(name, tensor)| (format!("optimizer.{name}"), tensor)));
+        tensors
+    }
+
+    /// All that must be kept to go on later as if nothing had happened. Waits for the device.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn state(&self) -> Result<StepperState> {
+        let tensors = self.tensors().into_iter().map(|(name, tensor)| Ok((name, tensor.to_vec()?)));
+        Ok(StepperState { step: self.step, tensors: tensors.collect::<Result<_>>()? })
+    }
+
+    /// Goes on from such a state.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if it is of other settings or another network; nothing is changed then.
+    pub fn restore(&mut self, state: &StepperState) -> Result<()> {
+        let tensors = self.tensors();
+        let mine: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.len())).collect();
+        let theirs: Vec<_> = state.tensors.iter().map(|(name, values)| (name.as_str(), values.len())).collect();
+        if mine != theirs {
+            return Err(Error::Setting(format!("the state holds {theirs:?}, this training has {mine:?}")));
+        }
+        for (tensor, values) in tensors.values().zip(state.tensors.values()) {
+            tensor.write(values)?;
+        }
+        self.step = state.step;
+        self.optimizer.set_updates(state.step);
+        Ok(())
+    }
+
+    /// Forward, loss, backward and update on the images at `indices` in epoch number `epoch` from 0, in one submission.
     ///
     /// # Errors
     /// If the device fails, an index is past the last image, or the history is full.
-    pub fn step(&mut self, indices: &[u32], lr: f64) -> Result<()> {
+    pub fn step(&mut self, indices: &[u32], epoch: u32, lr: f64) -> Result<()> {
         let start = Instant::now();
         if self.is_full() {
             return Err(Error::Tape("the metrics' history is full: drain it first".into()));
@@ -182,8 +264,10 @@ impl<'a> Stepper<'a> {
         let mut sized = self.sized_step(indices.len())?;
         let first = !sized.replay.is_captured();
         // The generator's counter has 32 bits; wrapping repeats numbers after four billion steps.
-        let mut state = StepState::new(self.seed, self.step as u32, lr as f32);
+        let mut state = StepState::new(self.settings.seed, self.step as u32, lr as f32);
+        state.epoch = epoch;
         state.slot = self.waiting.len() as u32;
+        state.average_share = self.settings.average_share(self.step + 1);
         self.optimizer.begin_step(&mut state);
         sized.tell(&state, indices)?;
         sized.replay.run(self.network.device(), || self.work(&sized.state, &sized.indices))?;
@@ -222,16 +306,26 @@ impl<'a> Stepper<'a> {
 
     /// What a step does, the same each time: all that differs is in `state` and `indices`.
     fn work(&self, state: &Tensor, indices: &Tensor) -> Result<()> {
-        let batch = self.images.assemble(indices, self.network.dtype())?;
-        let tape = Tape::recording(self.dropout.then(|| state.clone()));
+        let StepSettings { dropout, augmentation, label_smoothing, clip_norm, .. } = self.settings;
+        let changes = (augmentation != Augmentation::NONE).then_some((&augmentation, state));
+        let batch = self.images.assemble(indices, self.network.dtype(), changes)?;
+        let tape = Tape::recording(dropout.then(|| state.clone()));
         let logits = self.network.forward(&tape, &tape.constant(&batch.images))?;
-        let loss = tape.softmax_cross_entropy(&logits, &batch.labels)?;
+        let loss = tape.smoothed_cross_entropy(&logits, &batch.labels, label_smoothing)?;
         record_metrics(state, loss.tensor(), &loss.correct, &self.history)?;
         let gradients = match &self.scaler {
             Some(scaler) => scaler.backward(&loss, state, self.network.parameters())?,
             None => loss.backward()?,
         };
-        self.optimizer.step(state, self.network.parameters(), &gradients)
+        let parameters = self.network.parameters();
+        if let (Some(max_norm), Some(gradients)) = (clip_norm, gradients.flat(parameters.flat())) {
+            gradient_clipping(max_norm, &sum_of_squares(gradients)?, state)?;
+        }
+        self.optimizer.step(state, parameters, &gradients)?;
+        match &self.average {
+            Some(average) => weight_average(state, parameters.flat(), average.parameters().flat()),
+            None => Ok(()),
+        }
     }
 
     /// Waits for the steps done so far and returns their metrics.

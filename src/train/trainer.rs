@@ -1,4 +1,4 @@
-//! The training loop.
+//! The training loop, from the first step or from a checkpoint.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,15 +8,18 @@ use std::time::{Duration, Instant};
 use crate::data::{Dataset, Splits};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::nn::{Architecture, Network};
-use crate::ops::conv2d::DeviceKind;
+use crate::files::read_at_most;
+use crate::nn::{Architecture, Network, Preprocessing};
+use crate::ops::conv2d::{DeviceKind, Plan, Plans};
 use crate::ops::random::RandomStream;
-use crate::optim::{Optimizer, ScalerState};
+use crate::optim::Optimizer;
 use crate::train::TrainConfig;
-use crate::train::autotune::{Autotune, Tuning, autotune, default_cache};
+use crate::train::autotune::{Autotune, autotune, default_cache, problem_name, problems};
+use crate::train::checkpoint::{Best, CheckpointFolder, Progress};
 use crate::train::dataset::DeviceDataset;
 use crate::train::evaluate::evaluate;
 use crate::train::memory::{check_memory, training_bytes};
+use crate::train::observer::{EpochMetrics, Observer, Outcome, Start};
 use crate::train::run_folder::RunFolder;
 use crate::train::stepper::{StepMetrics, Stepper};
 use crate::weights::WeightsFile;
@@ -27,78 +30,8 @@ const DRAIN_INTERVAL: Duration = Duration::from_millis(250);
 const EVALUATION_BATCH: usize = 64;
 /// Number of the generator's stream that orders the images; those below initialise the weights.
 const ORDER_STREAM: u32 = 1 << 16;
-
-/// What is known when training starts.
-#[derive(Debug)]
-pub struct Start<'a> {
-    /// The settings.
-    pub config: &'a TrainConfig,
-    /// The device in one line.
-    pub device: String,
-    /// Where the data come from.
-    pub source: &'a str,
-    /// Training images.
-    pub train_images: usize,
-    /// Test images.
-    pub test_images: usize,
-    /// Number of parameters.
-    pub parameters: usize,
-    /// Steps of the whole run.
-    pub total_steps: u64,
-    /// Steps of an epoch.
-    pub steps_per_epoch: u64,
-    /// The run folder.
-    pub run: &'a Path,
-}
-
-/// Metrics of one epoch, or of the part of it before the run ended.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct EpochMetrics {
-    /// Number of the epoch from 1.
-    pub epoch: u32,
-    /// Steps done since the start of the run.
-    pub steps: u64,
-    /// Mean training loss in nats, with dropout on.
-    pub train_loss: f64,
-    /// Share of training images that were right, with dropout on.
-    pub train_accuracy: f64,
-    /// Mean test loss in nats.
-    pub test_loss: f64,
-    /// Share of test images that were right.
-    pub test_accuracy: f64,
-    /// Training images a second, without the test.
-    pub images_per_second: f64,
-    /// Seconds since the start of the run.
-    pub seconds: f64,
-    /// What the loss is scaled by, and how often that was too much, with 16-bit activations.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub loss_scaling: Option<ScalerState>,
-}
-
-/// Hears how the run goes. `stepped` and `tested` are called often: they must be quick.
-pub trait Observer {
-    /// The kernels of a convolution were chosen.
-    fn tuned(&mut self, _tuning: &Tuning) {}
-    /// Training begins.
-    fn started(&mut self, _start: &Start<'_>) {}
-    /// Steps were done.
-    fn stepped(&mut self, _epoch: u32, _steps: &[StepMetrics]) {}
-    /// Some of the test images were evaluated.
-    fn tested(&mut self, _images: usize, _of: usize) {}
-    /// An epoch is over.
-    fn epoch_done(&mut self, _metrics: &EpochMetrics) {}
-}
-
-/// What a run has come to.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct Outcome {
-    /// Metrics of the last epoch.
-    pub last: EpochMetrics,
-    /// The run folder.
-    pub run: PathBuf,
-    /// The weights' file.
-    pub weights: PathBuf,
-}
+/// Largest `config.json` that is read, in bytes.
+const MOST_CONFIG_BYTES: u64 = 16 << 20;
 
 /// A line of `metrics.jsonl` for a step.
 #[derive(serde::Serialize)]
@@ -109,25 +42,66 @@ struct StepLine {
     lr: f64,
 }
 
-/// `config.json`: the settings and what else one needs to tell runs apart.
-#[derive(serde::Serialize)]
-struct RunConfig<'a> {
-    version: &'static str,
+/// `config.json`: the settings of a run and what else one needs to tell runs apart and to go on with them.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct SavedRun {
+    /// Version of the program that began it.
+    pub version: String,
+    /// The settings.
     #[serde(flatten)]
-    config: &'a TrainConfig,
-    device: String,
-    data: &'a str,
-    init: Option<&'a Path>,
-    train_images: usize,
-    test_images: usize,
-    class_names: &'a [String],
+    pub config: TrainConfig,
+    /// The device in one line.
+    pub device: String,
+    /// Where the data come from, in words.
+    pub source: String,
+    /// Weights that it started from.
+    pub init: Option<PathBuf>,
+    /// Training images.
+    pub train_images: usize,
+    /// Test images.
+    pub test_images: usize,
+    /// The classes.
+    pub class_names: Vec<String>,
+    /// How pixels become the network's input.
+    pub preprocessing: Preprocessing,
     /// Plans that autotuning chose, by layer and product; the usual ones compute the others.
-    plans: BTreeMap<String, String>,
+    pub plans: BTreeMap<String, String>,
 }
 
-/// Trains a network and writes its results into the folder `out`.
+impl SavedRun {
+    /// Reads a run folder's `config.json`.
+    ///
+    /// # Errors
+    /// If there is none, or it is none of this version's.
+    pub fn read(run: &Path) -> Result<Self> {
+        let path = run.join("config.json");
+        let bad = |message: String| Error::Resume {
+            run: run.to_owned(),
+            message,
+            hint: "name the folder of a run that this version of the program began; `cifar-gpu runs` lists them".into(),
+        };
+        if !path.is_file() {
+            return Err(bad("it has no config.json".into()));
+        }
+        let bytes = read_at_most(&path, MOST_CONFIG_BYTES)?.ok_or_else(|| bad("config.json is too large".into()))?;
+        serde_json::from_slice(&bytes).map_err(|e| bad(format!("config.json: {e}")))
+    }
+}
+
+/// Where a run's images and first weights come from, and where its results go.
+#[derive(Debug, Clone, Copy)]
+pub struct Sources<'a> {
+    /// The images.
+    pub splits: &'a Splits,
+    /// A weights file to start from.
+    pub init: Option<&'a Path>,
+    /// The folder for the results.
+    pub out: &'a Path,
+}
+
+/// Trains a network and writes its results into a new folder.
 ///
-/// `init` names a weights file to start from; `stop` ends the run early once it is set, after saving.
+/// `stop` ends the run early once it is set, after saving.
 ///
 /// # Errors
 /// Before anything is written: if a setting, the data, the initial weights or the device cannot be used. Later: if the
@@ -135,136 +109,361 @@ struct RunConfig<'a> {
 pub fn train(
     config: &TrainConfig,
     device: &Device,
-    splits: &Splits,
-    init: Option<&Path>,
-    out: &Path,
+    sources: Sources<'_>,
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
     config.validate()?;
-    let train_set = limited(&splits.train, config.limit_train);
-    let test_set = limited(&splits.test, config.limit_test);
-    let class_names = train_set.class_names().to_vec();
-    let mut architecture = Architecture::by_name(&config.arch, class_names.len())?;
+    let Sources { splits, init, out } = sources;
+    let (train_set, test_set) = sets(config, splits);
+    let mut architecture = config.architecture(&train_set)?;
     let weights = init.map(WeightsFile::read).transpose()?;
     if let Some(weights) = &weights {
         architecture.preprocessing = weights.architecture(Some(&config.arch))?.preprocessing;
     }
-    let batch = config.batch_size.min(train_set.len());
-    let dtype = config.precision.dtype();
-    let needed = training_bytes(DeviceKind::of(device), dtype, &architecture, config.optimizer_config(), batch)?;
-    check_memory(device, needed, format!("training {} with batches of {batch} images", config.arch))?;
+    check_room(config, device, &architecture, &train_set)?;
     if out.exists() {
         return Err(Error::RunFolderExists(out.to_owned()));
     }
-    let normalisation = architecture.preprocessing.normalisation();
+    let (plans, chosen) = choose_plans(config, device, &architecture, &train_set, observer)?;
+    let setup = Setup::new(config, device, architecture, plans, train_set, test_set)?;
+    if let Some(weights) = &weights {
+        weights.load_into(&setup.network)?;
+    }
+    let stepper = setup.stepper(config)?;
+    let saved = SavedRun {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        config: config.clone(),
+        device: device.description(),
+        source: splits.source.clone(),
+        init: init.map(Path::to_owned),
+        train_images: setup.train_set.len(),
+        test_images: setup.test_set.len(),
+        class_names: setup.train_set.class_names().to_vec(),
+        preprocessing: setup.network.architecture().preprocessing,
+        plans: chosen,
+    };
+    let run = RunFolder::create(out, &saved, &config.to_toml()?)?;
+    Session { config, setup: &setup, stepper, run, progress: Progress::start(), stop, observer }.run(&splits.source)
+}
+
+/// Goes on with a run in the folder `run` from its newest checkpoint, as if nothing had happened: on the same device the same
+/// bits come out.
+///
+/// `saved` is [`SavedRun::read`] from there; more epochs or steps may be asked for, but then the learning rate follows another
+/// schedule from here on.
+///
+/// # Errors
+/// If the folder or the data are not those of the run, and as for [`train`].
+pub fn resume(
+    saved: &SavedRun,
+    device: &Device,
+    splits: &Splits,
+    run: &Path,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<Outcome> {
+    let config = &saved.config;
+    config.validate()?;
+    let fail = |message: String, hint: &str| Error::Resume { run: run.to_owned(), message, hint: hint.to_owned() };
+    let (train_set, test_set) = sets(config, splits);
+    let found = (train_set.len(), test_set.len(), train_set.class_names());
+    if found != (saved.train_images, saved.test_images, saved.class_names.as_slice()) {
+        let message = format!(
+            "it was begun with {} training and {} test images of {} classes; here are {} and {} of {}",
+            saved.train_images,
+            saved.test_images,
+            saved.class_names.len(),
+            found.0,
+            found.1,
+            found.2.len(),
+        );
+        return Err(fail(message, "name the data it was begun with: --data FOLDER"));
+    }
+    let mut architecture = config.architecture(&train_set)?;
+    architecture.preprocessing = saved.preprocessing;
+    check_room(config, device, &architecture, &train_set)?;
+    let plans = saved_plans(saved, &architecture, config.batch_size.min(train_set.len()))
+        .map_err(|message| fail(message, "config.json may be damaged: take another copy of the run folder"))?;
+    let setup = Setup::new(config, device, architecture, plans, train_set, test_set)?;
+    let mut stepper = setup.stepper(config)?;
+    let (progress, state) = CheckpointFolder::of(run).newest(observer)?;
+    if progress.epoch > config.epochs || config.max_steps.is_some_and(|most| progress.step >= most) {
+        let message = format!("it is complete: {} steps in {} epochs are done", progress.step, progress.epoch - 1);
+        return Err(fail(message, "ask for more with --epochs or --max-steps, or begin a new run with --init"));
+    }
+    stepper.restore(&state)?;
+    let run = RunFolder::reopen(run, progress.metrics_bytes)?;
+    Session { config, setup: &setup, stepper, run, progress, stop, observer }.run(&splits.source)
+}
+
+/// The images that are trained and tested on.
+fn sets(config: &TrainConfig, splits: &Splits) -> (Dataset, Dataset) {
+    let mut train_set = splits.train.clone();
+    let test_set = match config.validation {
+        Some(count) => train_set.split_off(count),
+        None => splits.test.clone(),
+    };
+    let limited = |set: Dataset, limit: Option<usize>| set.truncated(limit.unwrap_or(usize::MAX));
+    (limited(train_set, config.limit_train), limited(test_set, config.limit_test))
+}
+
+fn check_room(config: &TrainConfig, device: &Device, architecture: &Architecture, train_set: &Dataset) -> Result<()> {
+    let batch = config.batch_size.min(train_set.len());
+    let kind = DeviceKind::of(device);
+    let needed = training_bytes(kind, architecture, config, batch)?;
+    check_memory(device, needed, format!("training {} with batches of {batch} images", config.arch))
+}
+
+/// The plans of a new run, and what is remembered of them.
+fn choose_plans(
+    config: &TrainConfig,
+    device: &Device,
+    architecture: &Architecture,
+    train_set: &Dataset,
+    observer: &mut dyn Observer,
+) -> Result<(Plans, BTreeMap<String, String>)> {
     let mode = config.autotune.unwrap_or_else(|| Autotune::usual(device));
-    let cache = default_cache();
+    let batch = config.batch_size.min(train_set.len());
     let mut chosen = BTreeMap::new();
-    let plans = autotune(device, dtype, &architecture, batch, true, mode, cache.as_deref(), &mut |tuning| {
-        chosen.insert(format!("{} {}", tuning.layer, tuning.direction.kernel()), tuning.chosen.to_string());
+    let cache = default_cache();
+    let dtype = config.precision.dtype();
+    let plans = autotune(device, dtype, architecture, batch, true, mode, cache.as_deref(), &mut |tuning| {
+        chosen.insert(problem_name(tuning.layer, tuning.direction), tuning.chosen.to_string());
         observer.tuned(tuning);
     })?;
-    let mut network = Network::new(architecture, device, config.seed)?;
-    network.set_plans(plans)?;
-    if let Some(weights) = &weights {
-        weights.load_into(&network)?;
+    Ok((plans, chosen))
+}
+
+/// The plans that a run was begun with.
+fn saved_plans(saved: &SavedRun, architecture: &Architecture, batch: usize) -> std::result::Result<Plans, String> {
+    let mut plans = Plans::new(saved.config.precision.dtype());
+    for (layer, direction, geometry) in problems(architecture, batch, true).map_err(|e| e.to_string())? {
+        if let Some(name) = saved.plans.get(&problem_name(layer, direction)) {
+            let plan: Plan = name.parse().map_err(|_| format!("there is no plan `{name}`"))?;
+            plans.choose(direction, &geometry, plan);
+        }
     }
-    let train_images = DeviceDataset::new(device, &train_set, normalisation)?;
-    let test_images = DeviceDataset::new(device, &test_set, normalisation)?;
-    let optimizer = Optimizer::new(config.optimizer_config(), device, network.parameters())?;
-    let mut stepper = Stepper::new(&network, &train_images, optimizer, config.seed, config.dropout)?;
+    Ok(plans)
+}
 
-    let mut run = RunFolder::create(
-        out,
-        &RunConfig {
-            version: env!("CARGO_PKG_VERSION"),
-            config,
-            device: device.description(),
-            data: &splits.source,
-            init,
-            train_images: train_set.len(),
-            test_images: test_set.len(),
-            class_names: &class_names,
-            plans: chosen,
-        },
-    )?;
-    let steps_per_epoch = train_set.len().div_ceil(config.batch_size) as u64;
-    let whole_run = steps_per_epoch * u64::from(config.epochs);
-    let total_steps = config.max_steps.map_or(whole_run, |most| most.min(whole_run));
-    observer.started(&Start {
-        config,
-        device: device.description(),
-        source: &splits.source,
-        train_images: train_set.len(),
-        test_images: test_set.len(),
-        parameters: network.parameters().iter().map(|p| p.tensor.len()).sum(),
-        total_steps,
-        steps_per_epoch,
-        run: out,
-    });
+/// What training works on.
+struct Setup {
+    train_set: Dataset,
+    test_set: Dataset,
+    network: Network,
+    train_images: DeviceDataset,
+    test_images: DeviceDataset,
+}
 
-    let start = Instant::now();
-    let mut last = None;
-    for epoch in 1..=config.epochs {
-        let order = epoch_order(config, train_set.len(), epoch);
-        let mut totals = Totals::default();
-        let epoch_start = Instant::now();
-        let mut last_drain = Instant::now();
-        for indices in order.chunks(config.batch_size) {
-            if stepper.next_step() == total_steps || stop.load(Ordering::Relaxed) {
+impl Setup {
+    fn new(
+        config: &TrainConfig,
+        device: &Device,
+        architecture: Architecture,
+        plans: Plans,
+        train_set: Dataset,
+        test_set: Dataset,
+    ) -> Result<Self> {
+        let normalisation = architecture.preprocessing.normalisation();
+        let mut network = Network::new(architecture, device, config.seed)?;
+        network.set_plans(plans)?;
+        let train_images = DeviceDataset::new(device, &train_set, normalisation)?;
+        let test_images = DeviceDataset::new(device, &test_set, normalisation)?;
+        Ok(Setup { train_set, test_set, network, train_images, test_images })
+    }
+
+    fn stepper(&self, config: &TrainConfig) -> Result<Stepper<'_>> {
+        let optimizer = Optimizer::new(config.optimizer_config(), self.network.device(), self.network.parameters())?;
+        Stepper::new(&self.network, &self.train_images, optimizer, config.step_settings())
+    }
+}
+
+/// Why the steps of an epoch ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// All are done.
+    Complete,
+    /// The run has done as many steps as it should.
+    Enough,
+    /// Somebody asked for it.
+    Interrupted,
+}
+
+/// A run under way.
+struct Session<'a> {
+    config: &'a TrainConfig,
+    setup: &'a Setup,
+    stepper: Stepper<'a>,
+    run: RunFolder,
+    progress: Progress,
+    stop: &'a AtomicBool,
+    observer: &'a mut dyn Observer,
+}
+
+impl Session<'_> {
+    fn run(mut self, source: &str) -> Result<Outcome> {
+        let start = Instant::now();
+        let seconds_before = self.progress.seconds;
+        self.observer.started(&Start {
+            config: self.config,
+            device: self.setup.network.device().description(),
+            source,
+            train_images: self.setup.train_set.len(),
+            test_images: self.setup.test_set.len(),
+            parameters: self.setup.network.parameters().iter().map(|p| p.tensor.len()).sum(),
+            total_steps: self.total_steps(),
+            steps_per_epoch: self.steps_per_epoch(),
+            first_step: self.progress.step,
+            run: self.run.path(),
+        });
+        loop {
+            let ended = self.train_epoch(seconds_before, start)?;
+            self.progress.seconds = seconds_before + start.elapsed().as_secs_f64();
+            if ended != Ended::Complete {
+                // Before the line of an epoch that is not over: going on, the run writes a better one.
+                self.save_checkpoint()?;
+            }
+            if ended == Ended::Interrupted {
+                self.save_weights()?;
+                return Err(self.interrupted());
+            }
+            let metrics = self.test_epoch(seconds_before, start)?;
+            self.run.log(&metrics)?;
+            self.run.flush()?;
+            self.save_weights()?;
+            if ended == Ended::Complete {
+                if self.progress.best.is_none_or(|best| metrics.test_accuracy > best.accuracy) {
+                    self.progress.best = Some(Best { accuracy: metrics.test_accuracy, step: self.progress.step });
+                }
+                self.progress.next_epoch();
+                self.progress.seconds = metrics.seconds;
+                self.save_checkpoint()?;
+            }
+            self.observer.epoch_done(&metrics);
+            if self.progress.epoch > self.config.epochs || self.progress.step >= self.total_steps() {
+                let weights = self.run.weights_path();
+                return Ok(Outcome { last: metrics, run: self.run.path().to_owned(), weights });
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(self.interrupted());
+            }
+        }
+    }
+
+    fn steps_per_epoch(&self) -> u64 {
+        self.setup.train_set.len().div_ceil(self.config.batch_size) as u64
+    }
+
+    /// Steps of all epochs: what the schedule goes by.
+    fn whole_run(&self) -> u64 {
+        self.steps_per_epoch() * u64::from(self.config.epochs)
+    }
+
+    fn total_steps(&self) -> u64 {
+        self.config.max_steps.map_or(self.whole_run(), |most| most.min(self.whole_run()))
+    }
+
+    fn interrupted(&self) -> Error {
+        Error::Interrupted { step: self.progress.step, run: self.run.path().to_owned() }
+    }
+
+    /// The steps of the epoch under way that are not done yet.
+    fn train_epoch(&mut self, seconds_before: f64, start: Instant) -> Result<Ended> {
+        let (config, setup) = (self.config, self.setup);
+        let epoch = self.progress.epoch;
+        let order = epoch_order(config, setup.train_set.len(), epoch);
+        let (epoch_start, epoch_seconds) = (Instant::now(), self.progress.epoch_seconds);
+        let (mut last_drain, mut last_checkpoint) = (Instant::now(), Instant::now());
+        let mut ended = Ended::Complete;
+        for indices in order.chunks(config.batch_size).skip(self.progress.steps_in_epoch as usize) {
+            let step = self.stepper.next_step();
+            if self.stop.load(Ordering::Relaxed) || step == self.total_steps() {
+                ended = if step == self.total_steps() { Ended::Enough } else { Ended::Interrupted };
                 break;
             }
-            let lr = config.schedule.rate(config.lr, stepper.next_step(), whole_run);
-            stepper.step(indices, lr)?;
-            if stepper.is_full() || last_drain.elapsed() > DRAIN_INTERVAL {
-                totals.add(&stepper.drain()?, epoch, config, &mut run, observer)?;
+            self.stepper.step(indices, epoch - 1, config.rate(step, self.whole_run(), self.steps_per_epoch()))?;
+            self.progress.step = step + 1;
+            self.progress.steps_in_epoch += 1;
+            if self.stepper.is_full() || last_drain.elapsed() > DRAIN_INTERVAL {
+                let steps = self.stepper.drain()?;
+                self.count(&steps)?;
                 last_drain = Instant::now();
             }
+            if self.is_checkpoint_due(last_checkpoint) {
+                let steps = self.stepper.drain()?;
+                self.count(&steps)?;
+                self.progress.epoch_seconds = epoch_seconds + epoch_start.elapsed().as_secs_f64();
+                self.progress.seconds = seconds_before + start.elapsed().as_secs_f64();
+                self.save_checkpoint()?;
+                last_checkpoint = Instant::now();
+            }
         }
-        totals.add(&stepper.drain()?, epoch, config, &mut run, observer)?;
-        let training_seconds = epoch_start.elapsed().as_secs_f64();
-        run.save_weights(&network, &class_names)?;
-        run.flush()?;
-        let interrupted = || Error::Interrupted { step: stepper.next_step(), run: out.to_owned() };
-        if stop.load(Ordering::Relaxed) {
-            return Err(interrupted());
-        }
-        let batch_size = EVALUATION_BATCH.max(config.batch_size.min(train_set.len()));
-        let test = evaluate(&network, &test_images, &test_set, batch_size, |done| {
+        let steps = self.stepper.drain()?;
+        self.count(&steps)?;
+        self.progress.epoch_seconds = epoch_seconds + epoch_start.elapsed().as_secs_f64();
+        Ok(ended)
+    }
+
+    fn is_checkpoint_due(&self, last: Instant) -> bool {
+        let rule = &self.config.checkpoints;
+        let by_steps = rule.every_steps > 0 && self.progress.step.is_multiple_of(rule.every_steps);
+        let by_time = rule.every_minutes > 0.0 && last.elapsed().as_secs_f64() > 60.0 * rule.every_minutes;
+        // The end of an epoch has one anyway.
+        (by_steps || by_time) && self.progress.steps_in_epoch < self.steps_per_epoch()
+    }
+
+    fn test_epoch(&mut self, seconds_before: f64, start: Instant) -> Result<EpochMetrics> {
+        let (config, setup) = (self.config, self.setup);
+        let batch_size = EVALUATION_BATCH.max(config.batch_size.min(setup.train_set.len()));
+        let network = self.stepper.result();
+        let test_set = &setup.test_set;
+        let observer = &mut self.observer;
+        let test = evaluate(network, &setup.test_images, test_set, batch_size, config.mirror_test, |done| {
             observer.tested(done, test_set.len());
         })?;
         if !test.loss.is_finite() {
-            return Err(Error::Diverged { step: stepper.next_step(), loss: test.loss as f32 });
+            return Err(Error::Diverged { step: self.progress.step, loss: test.loss as f32 });
         }
-        let metrics = EpochMetrics {
-            epoch,
-            steps: stepper.next_step(),
+        let totals = self.progress.totals;
+        Ok(EpochMetrics {
+            epoch: self.progress.epoch,
+            steps: self.progress.step,
             train_loss: totals.loss / totals.images as f64,
             train_accuracy: totals.correct as f64 / totals.images as f64,
             test_loss: test.loss,
             test_accuracy: test.accuracy(),
-            images_per_second: totals.images as f64 / training_seconds,
-            seconds: start.elapsed().as_secs_f64(),
-            loss_scaling: stepper.scaler_state()?,
-        };
-        run.log(&metrics)?;
-        run.flush()?;
-        observer.epoch_done(&metrics);
-        if stop.load(Ordering::Relaxed) {
-            return Err(interrupted());
-        }
-        last = Some(metrics);
-        if stepper.next_step() == total_steps {
-            break;
-        }
+            images_per_second: totals.images as f64 / self.progress.epoch_seconds,
+            seconds: seconds_before + start.elapsed().as_secs_f64(),
+            loss_scaling: self.stepper.scaler_state()?,
+        })
     }
-    let last = last.ok_or_else(|| Error::Setting("--epochs must be at least 1".into()))?;
-    Ok(Outcome { last, run: out.to_owned(), weights: run.weights_path() })
-}
 
-fn limited(dataset: &Dataset, limit: Option<usize>) -> Dataset {
-    dataset.clone().truncated(limit.unwrap_or(usize::MAX))
+    /// Takes the metrics of steps that are done.
+    fn count(&mut self, steps: &[StepMetrics]) -> Result<()> {
+        let epoch = self.progress.epoch;
+        for step in steps {
+            self.progress.totals.add(step);
+            let every = self.config.log_every;
+            if every > 0 && step.step.is_multiple_of(every) {
+                self.run.log(&StepLine { step: step.step, epoch, loss: step.loss, lr: step.lr })?;
+            }
+        }
+        self.run.flush()?;
+        self.observer.stepped(epoch, steps);
+        Ok(())
+    }
+
+    fn save_weights(&mut self) -> Result<()> {
+        self.run.save_weights(self.stepper.result(), self.setup.train_set.class_names())
+    }
+
+    fn save_checkpoint(&mut self) -> Result<()> {
+        self.progress.metrics_bytes = self.run.metrics_bytes()?;
+        let state = self.stepper.state()?;
+        CheckpointFolder::of(self.run.path()).save(&self.progress, &state, self.config.checkpoints.keep)?;
+        Ok(())
+    }
 }
 
 /// The order of an epoch's images, a function of seed and epoch alone.
@@ -274,35 +473,4 @@ fn epoch_order(config: &TrainConfig, images: usize, epoch: u32) -> Vec<u32> {
         RandomStream::new(config.seed, ORDER_STREAM + epoch).shuffle(&mut order);
     }
     order
-}
-
-/// Sums over an epoch's steps.
-#[derive(Default)]
-struct Totals {
-    loss: f64,
-    images: usize,
-    correct: usize,
-}
-
-impl Totals {
-    fn add(
-        &mut self,
-        steps: &[StepMetrics],
-        epoch: u32,
-        config: &TrainConfig,
-        run: &mut RunFolder,
-        observer: &mut dyn Observer,
-    ) -> Result<()> {
-        for step in steps {
-            self.loss += f64::from(step.loss) * step.images as f64;
-            self.images += step.images;
-            self.correct += step.correct;
-            if config.log_every > 0 && step.step.is_multiple_of(config.log_every) {
-                run.log(&StepLine { step: step.step, epoch, loss: step.loss, lr: step.lr })?;
-            }
-        }
-        run.flush()?;
-        observer.stepped(epoch, steps);
-        Ok(())
-    }
 }

@@ -58,6 +58,7 @@ impl Batch {
         };
         batch_assembly(
             &net.architecture().preprocessing.normalisation(),
+            None,
             &[ImageChunk { start: 0, images }],
             &device.tensor_u32(&[count], labels)?,
             &device.tensor_u32(&[count], &indices)?,

@@ -135,13 +135,27 @@ fn variants_with(name: &'static str, tiles: &[Tiling]) -> Option<Vec<ShaderVaria
         "conv2d_transpose_weight" => real(&[("IN_C", 3), ("OUT_C", 5)]),
         "max_pool2d_forward" | "max_pool2d_backward" => real(&POOL),
         "global_avg_pool_forward" | "global_avg_pool_backward" => real(&[("PIXELS", 36), ("CHANNELS", 10)]),
-        "batch_assembly" => real(&[("PIXELS", 1024), ("CHANNELS", 3)]),
+        "batch_assembly" => [(0, 0), (1, 0), (1, 1)]
+            .iter()
+            .flat_map(|&(augment, interpolate)| {
+                real(&[
+                    ("HEIGHT", 32),
+                    ("WIDTH", 32),
+                    ("CHANNELS", 3),
+                    ("AUGMENT", augment),
+                    ("INTERPOLATE", interpolate),
+                    ("STREAM", 1 << 30),
+                    ("DRAWS", 4),
+                ])
+            })
+            .collect(),
         "softmax_cross_entropy" => vec![with(&[], &[("CLASSES", 10), ("LANES", 256)])],
         "convert" => [0, 1].map(|to_half| with(&[], &[("TO_HALF", to_half)])).to_vec(),
         "sum_of_squares" => vec![with(&[], &[("LANES", 256)])],
         "loss_scaling" => vec![with(&[], &[("GROWTH_INTERVAL", 2000), ("LARGEST", 1 << 24)])],
         "add" | "dropout" | "relu_backward" | "relu_forward" => real(&[]),
-        "adam_step" | "fill" | "record_metrics" | "scale" | "sgd_step" | "split_k_reduce" => vec![with(&[], &[])],
+        "adam_step" | "fill" | "gradient_clipping" | "record_metrics" | "scale" | "sgd_step" | "split_k_reduce"
+        | "weight_average" => vec![with(&[], &[])],
         _ => return None,
     })
 }

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use cifar_gpu::ops::adam::{Adam, adam_step};
-use cifar_gpu::ops::batch_assembly::{ImageChunk, Normalisation, batch_assembly};
+use cifar_gpu::ops::batch_assembly::{Augmentation, ImageChunk, Normalisation, batch_assembly};
 use cifar_gpu::ops::conv2d::{self, Algorithm, Conv2dGeometry, Direction, Padding, Plan, Plans, Target, Tiling};
 use cifar_gpu::ops::convert::convert;
 use cifar_gpu::ops::dropout::{self, Dropout};
+use cifar_gpu::ops::gradient_clipping::gradient_clipping;
 use cifar_gpu::ops::loss_scaling::{loss_scaling, sum_of_squares};
 use cifar_gpu::ops::max_pool2d::{self, MaxPool2dGeometry};
 use cifar_gpu::ops::random::{RandomStream, threefry};
 use cifar_gpu::ops::record_metrics::record_metrics;
 use cifar_gpu::ops::sgd::{Sgd, sgd_step};
+use cifar_gpu::ops::weight_average::weight_average;
 use cifar_gpu::ops::{StepState, elementwise, global_avg_pool, linear, relu, softmax_cross_entropy};
 use cifar_gpu::tensor::DType;
 use cifar_gpu::{Device, Tensor};
@@ -186,14 +188,29 @@ pub fn all() -> Vec<(String, Run)> {
         }
     }
     for (batch, classes, largest) in [(1, 2, 1.0), (7, 10, 5.0), (300, 3, 1.0), (5, 1000, 3.0), (16, 10, 1e4)] {
-        let name = format!("softmax_cross_entropy/{batch}x{classes}_logits_to_{largest}");
-        cases.push(case(name, move |device| cross_entropy(device, batch, classes, largest)));
+        for smoothing in [0.0, 0.1, 1.0] {
+            let name = format!("softmax_cross_entropy/{batch}x{classes}_logits_to_{largest}_smoothing_{smoothing}");
+            cases.push(case(name, move |device| cross_entropy(device, batch, classes, largest, smoothing)));
+        }
     }
     for (dtype, suffix) in REALS {
-        cases.push(case(format!("batch_assembly/two_chunks{suffix}"), move |device| assembling(device, dtype)));
+        cases.push(case(format!("batch_assembly/two_chunks{suffix}"), move |device| assembling(device, dtype, None)));
+        for (name, augmentation) in [
+            ("flip-crop", Augmentation { crop_padding: 2, ..Augmentation::FLIP_CROP }),
+            ("mirror", Augmentation::MIRROR),
+            ("keras", Augmentation::KERAS),
+            ("strong", Augmentation { crop_padding: 1, cutout: 2, ..Augmentation::STRONG }),
+            ("upside-down", Augmentation { rotation_degrees: 180.0, shift: 1.0, ..Augmentation::NONE }),
+            ("cutout", Augmentation { cutout: 3, ..Augmentation::NONE }),
+        ] {
+            let name = format!("batch_assembly/{name}{suffix}");
+            cases.push(case(name, move |device| assembling(device, dtype, Some(augmentation))));
+        }
     }
     for count in [1, 257, 100_003] {
         cases.push(case(format!("loss_scaling/{count}"), move |device| scaling_losses(device, count)));
+        cases.push(case(format!("gradient_clipping/{count}"), move |device| clipping(device, count)));
+        cases.push(case(format!("weight_average/{count}"), move |device| averaging_weights(device, count)));
     }
     cases.push(case("record_metrics/slot", recording_metrics));
     cases
@@ -385,6 +402,44 @@ fn scaling_losses(device: &Device, count: usize) -> Outcome {
     compare_exact("loss_scaling, halved", &after[..3], &[256.0, 0.0, 3.0])
 }
 
+fn clipping(device: &Device, count: usize) -> Outcome {
+    let (values, gradients) = random(device, &[count], 1)?;
+    let norm = values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+    // Far too long, just right, not worth clipping, and called off.
+    for (factor, share) in [(1.0, 0.01), (0.25, 0.5), (1.0, 1.5), (-1.0, 0.1)] {
+        let max_norm = (share * norm) as f32;
+        let state = StepState { gradient_factor: factor, ..StepState::new(7, 8, 0.5) }.tensor(device)?;
+        gradient_clipping(max_norm, &sum_of_squares(&gradients)?, &state)?;
+        let wide = f64::from(factor);
+        let expected = if factor < 0.0 { wide } else { wide.min(f64::from(max_norm) / (norm + 1e-6 / wide)) };
+        compare("gradient_factor", &[f32::from_bits(state.to_vec_u32()?[7])], &exact([expected]))?;
+    }
+    Ok(())
+}
+
+fn averaging_weights(device: &Device, count: usize) -> Outcome {
+    let (p, parameter) = random(device, &[count], 1)?;
+    let (mut a, average) = random(device, &[count], 2)?;
+    for share in [1.0, 0.001, 0.25] {
+        let state = StepState { average_share: share, ..StepState::new(7, 8, 0.5) }.tensor(device)?;
+        weight_average(&state, &parameter, &average)?;
+        let expected: Vec<_> = a
+            .iter()
+            .zip(&p)
+            .map(|(&a, &p)| Conditioned {
+                value: f64::from(a) + f64::from(share) * (f64::from(p) - f64::from(a)),
+                magnitude: f64::from(a.abs() + p.abs()),
+            })
+            .collect();
+        a = average.to_vec()?;
+        compare("weight_average", &a, &expected)?;
+        // The next round starts elsewhere.
+        average.write(&numbers(count, 3))?;
+        a = average.to_vec()?;
+    }
+    compare_exact("parameter", &parameter.to_vec()?, &p)
+}
+
 fn averaging(device: &Device, dtype: DType, shape: [usize; 4]) -> Outcome {
     let [n, h, w, c] = shape;
     let (x, input) = random_as(device, dtype, &shape, 1)?;
@@ -396,7 +451,7 @@ fn averaging(device: &Device, dtype: DType, shape: [usize; 4]) -> Outcome {
     compare_within(exactness, "global_avg_pool_backward", &d_input, &oracle::global_avg_pool_backward(h * w, c, &d))
 }
 
-fn cross_entropy(device: &Device, batch: usize, classes: usize, largest: f32) -> Outcome {
+fn cross_entropy(device: &Device, batch: usize, classes: usize, largest: f32, smoothing: f32) -> Outcome {
     let mut logits: Vec<f32> = numbers(batch * classes, 1).iter().map(|v| v * largest).collect();
     let mut random = RandomStream::new(5, 0);
     let labels: Vec<u32> = (0..batch).map(|_| random.next_below(classes as u32)).collect();
@@ -404,16 +459,17 @@ fn cross_entropy(device: &Device, batch: usize, classes: usize, largest: f32) ->
     logits[0] = largest * 2.0;
     logits[1] = largest * 2.0;
     let result = softmax_cross_entropy::forward(
+        smoothing,
         &device.tensor(&[batch, classes], &logits)?,
         &device.tensor_u32(&[batch], &labels)?,
     )?;
-    let expected = oracle::softmax_cross_entropy(classes, &logits, &labels);
+    let expected = oracle::softmax_cross_entropy(f64::from(smoothing), classes, &logits, &labels);
     compare("loss", &result.loss.to_vec()?, &[expected.loss])?;
     compare_exact("correct", &result.correct.to_vec()?, &[expected.correct])?;
     compare("d_logits", &result.d_logits.to_vec()?, &expected.d_logits)
 }
 
-fn assembling(device: &Device, dtype: DType) -> Outcome {
+fn assembling(device: &Device, dtype: DType, augmentation: Option<Augmentation>) -> Outcome {
     let (images, height, width) = (5, 3, 5);
     let pixels = height * width;
     let bytes: Vec<u8> = numbers(images * 3 * pixels, 1).iter().map(|v| (v * 127.0 + 128.0) as u8).collect();
@@ -427,15 +483,18 @@ fn assembling(device: &Device, dtype: DType) -> Outcome {
     let output = device.allocate(&[indices.len(), height, width, 3], dtype)?;
     let labels_out = device.allocate(&[indices.len()], DType::U32)?;
     let normalisation = Normalisation::from_mean_std([0.5, 0.1, 0.0], [0.5, 0.25, 1.0]);
+    let state = StepState { epoch: 3, ..StepState::new(0x1234_5678_9abc, 77, 0.0) };
+    let state_tensor = state.tensor(device)?;
     batch_assembly(
         &normalisation,
+        augmentation.as_ref().map(|augmentation| (augmentation, &state_tensor)),
         &[a?, b?],
         &device.tensor_u32(&[images], &labels)?,
         &device.tensor_u32(&[indices.len()], &indices)?,
         &output,
         &labels_out,
     )?;
-    let expected = oracle::batch_assembly(&normalisation, pixels, &bytes, &indices);
+    let expected = oracle::batch_assembly(&normalisation, augmentation, &state, [height, width], &bytes, &indices);
     compare_within(Exactness::of(dtype), "batch_assembly", &output.to_vec()?, &expected)?;
     let expected: Vec<u32> = indices.iter().map(|&i| labels[i as usize]).collect();
     compare_exact("batch_assembly, labels", &labels_out.to_vec_u32()?, &expected)

@@ -1,8 +1,10 @@
 //! Each operation written down as plainly as possible, in f64, with the magnitudes that rounding is measured against.
 
-use cifar_gpu::ops::batch_assembly::Normalisation;
+use cifar_gpu::ops::StepState;
+use cifar_gpu::ops::batch_assembly::{Augmentation, Flip, Normalisation};
 use cifar_gpu::ops::conv2d::Conv2dGeometry;
 use cifar_gpu::ops::max_pool2d::MaxPool2dGeometry;
+use cifar_gpu::ops::random::threefry;
 
 use crate::compare::Conditioned;
 
@@ -123,21 +125,22 @@ pub struct CrossEntropy {
     pub d_logits: Vec<Conditioned>,
 }
 
-pub fn softmax_cross_entropy(classes: usize, logits: &[f32], labels: &[u32]) -> CrossEntropy {
+pub fn softmax_cross_entropy(smoothing: f64, classes: usize, logits: &[f32], labels: &[u32]) -> CrossEntropy {
     let rows = labels.len() as f64;
     let mut result = CrossEntropy { loss: Conditioned::default(), correct: 0.0, d_logits: Vec::new() };
     for (logits, &label) in logits.chunks(classes).zip(labels) {
         let logits: Vec<f64> = logits.iter().map(|&v| f64::from(v)).collect();
         let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let total: f64 = logits.iter().map(|v| (v - largest).exp()).sum();
-        result.loss.add((total.ln() + largest - logits[label as usize]) / rows);
+        let mean = logits.iter().sum::<f64>() / classes as f64;
+        result.loss.add((total.ln() + largest - (1.0 - smoothing) * logits[label as usize] - smoothing * mean) / rows);
         // Subtracting the largest logit rounds; so does 1 − p.
         result.loss.magnitude += largest.abs() / rows;
         if logits.iter().position(|&v| v == largest) == Some(label as usize) {
             result.correct += 1.0;
         }
         for (c, value) in logits.iter().enumerate() {
-            let hit = if c == label as usize { 1.0 } else { 0.0 };
+            let hit = if c == label as usize { 1.0 - smoothing } else { 0.0 } + smoothing / classes as f64;
             let probability = (value - largest).exp() / total;
             result.d_logits.push(Conditioned { value: (probability - hit) / rows, magnitude: 1.0 / rows });
         }
@@ -145,15 +148,70 @@ pub fn softmax_cross_entropy(classes: usize, logits: &[f32], labels: &[u32]) -> 
     result
 }
 
-pub fn batch_assembly(n: &Normalisation, pixels: usize, images: &[u8], indices: &[u32]) -> Vec<Conditioned> {
+/// The images at `indices`, changed as is drawn for each, by the words of the operation's documentation.
+pub fn batch_assembly(
+    n: &Normalisation,
+    augmentation: Option<Augmentation>,
+    state: &StepState,
+    [height, width]: [usize; 2],
+    images: &[u8],
+    indices: &[u32],
+) -> Vec<Conditioned> {
+    let a = augmentation.unwrap_or(Augmentation::NONE);
+    let pixels = height * width;
+    let key = [state.seed[0], state.seed[1] + 0x4000_0000];
+    // The high or low half of a word as a number below `bound`.
+    let below = |half: u32, bound: u32| i64::from(half * bound / 65_536);
+    let halves = |word: u32| [word / 65_536, word % 65_536];
+    let signed = |word: u32| f64::from(word / 256) / f64::from(1 << 23) - 1.0;
     let mut output = Vec::new();
-    for &index in indices {
+    for (place, &index) in (0_u32..).zip(indices) {
+        let draw = |number: u32| threefry(key, [4 * place + number, state.step]);
+        let ([coin, crop], shifts, [angle, cut]) = (draw(0), draw(1), draw(2));
+        let flipped = match a.flip {
+            Flip::Never => false,
+            Flip::Random => coin % 2 == 1,
+            Flip::Alternating => (threefry([key[0], key[1] + 1], [index, 0])[0] + state.epoch) % 2 == 1,
+            Flip::Always => true,
+        };
+        let padding = i64::from(a.crop_padding);
+        let crop = halves(crop).map(|half| below(half, 2 * a.crop_padding + 1) - padding);
+        let [cut_x, cut_y] = halves(cut);
+        let corner = [below(cut_x, width as u32), below(cut_y, height as u32)].map(|c| c - i64::from(a.cutout / 2));
+        let (sine, cosine) = (signed(angle) * f64::from(a.rotation_degrees).to_radians()).sin_cos();
+        let shift =
+            [signed(shifts[0]) * width as f64, signed(shifts[1]) * height as f64].map(|s| s * f64::from(a.shift));
         for p in 0..pixels {
+            let (x, y) = ((p % width) as i64, (p / width) as i64);
+            let cut_out = |v: i64, corner: i64| v >= corner && v < corner + i64::from(a.cutout);
+            let is_cut = cut_out(x, corner[0]) && cut_out(y, corner[1]);
+            let x = if flipped { width as i64 - 1 - x } else { x } + crop[0];
+            let y = y + crop[1];
+            let is_border = x < 0 || x >= width as i64 || y < 0 || y >= height as i64;
+            let (middle_x, middle_y) = ((width - 1) as f64 / 2.0, (height - 1) as f64 / 2.0);
+            let (dx, dy) = (x as f64 - middle_x, y as f64 - middle_y);
+            let source_x = (cosine * dx - sine * dy + middle_x + shift[0]).clamp(0.0, (width - 1) as f64);
+            let source_y = (sine * dx + cosine * dy + middle_y + shift[1]).clamp(0.0, (height - 1) as f64);
             for c in 0..3 {
-                let byte = f64::from(images[(index as usize * 3 + c) * pixels + p]);
+                if is_cut {
+                    output.push(Conditioned::exact(0.0));
+                    continue;
+                }
                 let mut value = Conditioned::default();
-                value.add(byte / f64::from(n.std[c]));
                 value.add(-f64::from(n.mean[c]) / f64::from(n.std[c]));
+                for y in 0..height {
+                    for x in 0..width {
+                        // Each pixel weighs as much as the tent over it is high there.
+                        let tent = |place: f64, pixel: usize| (1.0 - (place - pixel as f64).abs()).max(0.0);
+                        let weight = if is_border { 0.0 } else { tent(source_x, x) * tent(source_y, y) };
+                        let byte = f64::from(images[(index as usize * 3 + c) * pixels + y * width + x]);
+                        value.add(weight * byte / f64::from(n.std[c]));
+                    }
+                }
+                if a.shift > 0.0 || a.rotation_degrees > 0.0 {
+                    // A place rounds to 2⁻²¹ of a pixel or so, and neighbours differ by 255 at most.
+                    value.magnitude += 255.0 / f64::from(n.std[c]) * width as f64;
+                }
                 output.push(value);
             }
         }

@@ -1,6 +1,7 @@
 //! Launcher of the batch assembly kernel.
 
-use super::{CHANNELS, Normalisation};
+use super::augmentation::{DRAWS, STREAM};
+use super::{Augmentation, CHANNELS, Normalisation};
 use crate::error::Result;
 use crate::gpu::{GpuBuffer, GpuDevice};
 use crate::ops::{as_u32, half, launch_elementwise};
@@ -12,9 +13,15 @@ struct Params {
     count: u32,
     chunk_start: u32,
     chunk_images: u32,
-    reserved: u32,
+    flip: u32,
     mean: [f32; 4],
     std: [f32; 4],
+    /// In pixels, along x and y.
+    shift: [f32; 2],
+    rotation_radians: f32,
+    crop_padding: u32,
+    cutout: u32,
+    reserved: [u32; 3],
 }
 
 #[expect(clippy::too_many_arguments, reason = "the kernel's parameters and bindings")]
@@ -22,8 +29,9 @@ pub(super) fn batch_assembly(
     gpu: &GpuDevice,
     dtype: DType,
     normalisation: &Normalisation,
+    augmentation: Option<(&Augmentation, &GpuBuffer)>,
     batch: usize,
-    pixels: usize,
+    [height, width]: [usize; 2],
     chunk_start: usize,
     chunk_images: usize,
     images: &GpuBuffer,
@@ -34,16 +42,32 @@ pub(super) fn batch_assembly(
 ) -> Result<()> {
     const OP: &str = "batch_assembly";
     let padded = |[r, g, b]: [f32; CHANNELS]| [r, g, b, 0.0];
-    let count = batch * pixels;
+    let count = batch * height * width;
+    let changes = augmentation.map_or(Augmentation::NONE, |(augmentation, _)| *augmentation);
     let params = Params {
         count: as_u32(OP, count)?,
         chunk_start: as_u32(OP, chunk_start)?,
         chunk_images: as_u32(OP, chunk_images)?,
-        reserved: 0,
+        flip: changes.flip.code(),
         mean: padded(normalisation.mean),
         std: padded(normalisation.std),
+        shift: [changes.shift * width as f32, changes.shift * height as f32],
+        rotation_radians: changes.rotation_degrees.to_radians(),
+        crop_padding: changes.crop_padding,
+        cutout: changes.cutout,
+        reserved: [0; 3],
     };
-    let constants = [("PIXELS", as_u32(OP, pixels)?), ("CHANNELS", CHANNELS as u32), half(dtype)];
-    let buffers = [images, labels, indices, output, labels_out];
+    let constants = [
+        ("HEIGHT", as_u32(OP, height)?),
+        ("WIDTH", as_u32(OP, width)?),
+        ("CHANNELS", CHANNELS as u32),
+        half(dtype),
+        ("AUGMENT", u32::from(augmentation.is_some())),
+        ("INTERPOLATE", u32::from(changes.interpolates())),
+        ("STREAM", STREAM),
+        ("DRAWS", DRAWS),
+    ];
+    let mut buffers = vec![images, labels, indices, output, labels_out];
+    buffers.extend(augmentation.map(|(_, state)| state));
     launch_elementwise(gpu, OP, &constants, bytemuck::bytes_of(&params), &buffers, count)
 }

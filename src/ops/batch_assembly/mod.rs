@@ -1,9 +1,12 @@
-//! Making a batch from images that stay on the device as bytes.
+//! Making a batch from images that stay on the device as bytes, as they are or changed at random.
 
+mod augmentation;
 mod cpu;
 mod gpu;
 
-use super::{as_u32, common_device, expect, expect_real};
+pub use augmentation::{Augmentation, Flip};
+
+use super::{StepState, as_u32, common_device, expect, expect_real};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Tensor};
@@ -25,6 +28,10 @@ impl Normalisation {
     pub fn from_mean_std(mean: [f64; CHANNELS], std: [f64; CHANNELS]) -> Self {
         Normalisation { mean: mean.map(|mean| (255.0 * mean) as f32), std: std.map(|std| (255.0 * std) as f32) }
     }
+
+    fn apply(&self, channel: usize, byte: f32) -> f32 {
+        (byte - self.mean[channel]) / self.std[channel]
+    }
 }
 
 /// Consecutive images of a data set that may be too large for one tensor.
@@ -39,9 +46,10 @@ pub struct ImageChunk {
 /// Fills `output [batch, height, width, 3]` and `labels_out [batch]` with the images and labels at `indices [batch]`.
 ///
 /// `labels` covers all images, `chunks` hold all of them. Indices must be below the number of images; whoever writes
-/// them sees to that.
+/// them sees to that. An augmentation comes with the step's state, whose seed, step and epoch it draws its numbers from.
 pub fn batch_assembly(
     normalisation: &Normalisation,
+    augmentation: Option<(&Augmentation, &Tensor)>,
     chunks: &[ImageChunk],
     labels: &Tensor,
     indices: &Tensor,
@@ -52,7 +60,12 @@ pub fn batch_assembly(
     let &[batch, height, width, CHANNELS] = output.shape() else {
         return Err(Error::shape(OP, format!("output {:?} must be [batch, height, width, 3]", output.shape())));
     };
-    let pixels = height * width;
+    let (size, pixels) = ([height, width], height * width);
+    if let Some((augmentation, state)) = augmentation {
+        augmentation.validate(height, width)?;
+        common_device(OP, &[state, output])?;
+        StepState::expect(OP, state)?;
+    }
     expect_real(OP, "output", output, output.shape())?;
     expect(OP, "indices", indices, &[batch], DType::U32)?;
     expect(OP, "labels_out", labels_out, &[batch], DType::U32)?;
@@ -68,22 +81,29 @@ pub fn batch_assembly(
         as_u32(OP, chunk.images.len())?;
         as_u32(OP, chunk.start + images)?;
         match device {
-            Device::Cpu(_) => cpu::batch_assembly(
-                normalisation,
-                pixels,
-                chunk.start,
-                &chunk.images.cpu(OP)?.read::<u8>()[..chunk.images.len()],
-                &labels.cpu(OP)?.read(),
-                &indices.cpu(OP)?.read(),
-                &mut output.floats_mut(OP)?,
-                &mut labels_out.cpu(OP)?.write(),
-            ),
+            Device::Cpu(_) => {
+                let state = augmentation
+                    .map(|(_, state)| state.cpu(OP).map(|state| StepState::from_words(&state.read())))
+                    .transpose()?;
+                cpu::batch_assembly(
+                    normalisation,
+                    augmentation.map(|(augmentation, _)| augmentation).zip(state.as_ref()),
+                    size,
+                    chunk.start,
+                    &chunk.images.cpu(OP)?.read::<u8>()[..chunk.images.len()],
+                    &labels.cpu(OP)?.read(),
+                    &indices.cpu(OP)?.read(),
+                    &mut output.floats_mut(OP)?,
+                    &mut labels_out.cpu(OP)?.write(),
+                );
+            }
             Device::Gpu(gpu) => gpu::batch_assembly(
                 gpu,
                 output.dtype(),
                 normalisation,
+                augmentation.map(|(augmentation, state)| Ok::<_, Error>((augmentation, state.gpu(OP)?))).transpose()?,
                 batch,
-                pixels,
+                size,
                 chunk.start,
                 images,
                 chunk.images.gpu(OP)?,

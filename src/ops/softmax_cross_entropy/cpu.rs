@@ -3,6 +3,7 @@
 pub(super) fn softmax_cross_entropy(
     rows: usize,
     classes: usize,
+    smoothing: f32,
     logits: &[f32],
     labels: &[u32],
     d_logits: &mut [f32],
@@ -29,9 +30,15 @@ pub(super) fn softmax_cross_entropy(
             others += if c == label { 0.0 } else { *power };
         }
         d_logits[label] = -others;
-        let scale = (1.0 + rest) * rows as f32;
-        d_logits.iter_mut().for_each(|gradient| *gradient /= scale);
-        loss_sum += f64::from(rest.ln_1p() + (largest - logits[label]));
+        let (total, share) = (1.0 + rest, smoothing / classes as f32);
+        let mut below = 0.0;
+        for (c, (gradient, &value)) in d_logits.iter_mut().zip(logits).enumerate() {
+            let moved = if c == label { smoothing - share } else { -share };
+            *gradient = (*gradient / total + moved) / rows as f32;
+            below += largest - value;
+        }
+        let nearest = largest - logits[label];
+        loss_sum += f64::from(rest.ln_1p() + nearest + smoothing * (below / classes as f32 - nearest));
         hits += if largest_at == label { 1.0 } else { 0.0 };
     }
     loss[0] = (loss_sum / rows as f64) as f32;

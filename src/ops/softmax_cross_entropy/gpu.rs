@@ -12,6 +12,7 @@ pub(super) fn softmax_cross_entropy(
     gpu: &GpuDevice,
     rows: usize,
     classes: usize,
+    smoothing: f32,
     logits: &GpuBuffer,
     labels: &GpuBuffer,
     d_logits: &GpuBuffer,
@@ -21,7 +22,7 @@ pub(super) fn softmax_cross_entropy(
     const OP: &str = "softmax_cross_entropy";
     Ok(gpu.record(&Launch {
         variant: ShaderVariant::new(OP, &[("CLASSES", as_u32(OP, classes)?), ("LANES", LANES)]),
-        uniform: bytemuck::bytes_of(&as_u32(OP, rows)?),
+        uniform: bytemuck::cast_slice(&[as_u32(OP, rows)?, smoothing.to_bits()]),
         buffers: &[logits, labels, d_logits, loss, correct],
         workgroups: 1,
     })?)

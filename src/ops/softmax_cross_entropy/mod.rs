@@ -21,13 +21,21 @@ pub struct SoftmaxCrossEntropy {
 
 /// Mean cross-entropy of `logits [batch, classes]` with `labels [batch]`, its gradient, and the number correct.
 ///
-/// Stable for logits of any finite size. A label past the last class counts as the last class.
-pub fn forward(logits: &Tensor, labels: &Tensor) -> Result<SoftmaxCrossEntropy> {
+/// Of a label's probability the share `smoothing` is spread evenly over all classes (Szegedy et al., "Rethinking the Inception
+/// Architecture", 2016; as in PyTorch). Stable for logits of any finite size. A label past the last class counts as the last
+/// class.
+///
+/// # Errors
+/// If the shapes do not fit, or `smoothing` is not in [0, 1].
+pub fn forward(smoothing: f32, logits: &Tensor, labels: &Tensor) -> Result<SoftmaxCrossEntropy> {
     const OP: &str = "softmax_cross_entropy";
     let device = common_device(OP, &[logits, labels])?;
     let &[batch, classes] = logits.shape() else {
         return Err(Error::shape(OP, format!("logits {:?} must have two axes", logits.shape())));
     };
+    if !(0.0..=1.0).contains(&smoothing) {
+        return Err(Error::shape(OP, format!("label smoothing {smoothing} is not in [0, 1]")));
+    }
     as_u32(OP, logits.len())?;
     expect(OP, "logits", logits, &[batch, classes], DType::F32)?;
     expect(OP, "labels", labels, &[batch], DType::U32)?;
@@ -40,6 +48,7 @@ pub fn forward(logits: &Tensor, labels: &Tensor) -> Result<SoftmaxCrossEntropy> 
         Device::Cpu(_) => cpu::softmax_cross_entropy(
             batch,
             classes,
+            smoothing,
             &logits.cpu(OP)?.read(),
             &labels.cpu(OP)?.read(),
             &mut result.d_logits.cpu(OP)?.write(),
@@ -50,6 +59,7 @@ pub fn forward(logits: &Tensor, labels: &Tensor) -> Result<SoftmaxCrossEntropy> 
             gpu,
             batch,
             classes,
+            smoothing,
             logits.gpu(OP)?,
             labels.gpu(OP)?,
             result.d_logits.gpu(OP)?,

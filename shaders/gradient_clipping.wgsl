@@ -1,0 +1,28 @@
+// gradient_clipping: shrinks the factor that the optimiser multiplies gradients by, so that their norm stays in bounds.
+//
+//     norm = gradient_factor · √(Σ partial);   gradient_factor = gradient_factor · min(1, max_norm / (norm + 10⁻⁶))
+//
+// partial [parts] are what `sum_of_squares` made of the gradients. A negative gradient_factor, which tells the optimiser to
+// leave everything as it is, stays. One invocation.
+struct Params {
+    parts: u32,
+    max_norm: f32,
+}
+
+{% include "shared/step_state.wgsl" %}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> partial: array<f32>;
+@group(0) @binding(2) var<storage, read_write> state: StepState;
+
+@compute @workgroup_size(1)
+fn main() {
+    if state.gradient_factor < 0.0 {
+        return;
+    }
+    var sum = 0.0;
+    for (var i = 0u; i < params.parts; i++) {
+        sum += partial[i];
+    }
+    let norm = sqrt(sum) * state.gradient_factor;
+    state.gradient_factor *= min(1.0, params.max_norm / (norm + 1e-6));
+}

@@ -1,0 +1,34 @@
+//! Clipping gradients by their norm (Pascanu et al., "On the difficulty of training recurrent neural networks", 2013).
+
+mod cpu;
+mod gpu;
+
+use super::{StepState, common_device, expect};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::tensor::{DType, Tensor};
+
+/// Makes the step's `gradient_factor` smaller, so that the norm of all gradients times it is `max_norm` at most; `partial` are
+/// what [`crate::ops::loss_scaling::sum_of_squares`] made of them. As PyTorch's `clip_grad_norm_`.
+///
+/// # Errors
+/// If the shapes do not fit, or `max_norm` is not positive.
+pub fn gradient_clipping(max_norm: f32, partial: &Tensor, state: &Tensor) -> Result<()> {
+    const OP: &str = "gradient_clipping";
+    let device = common_device(OP, &[partial, state])?;
+    expect(OP, "partial sums", partial, partial.shape(), DType::F32)?;
+    StepState::expect(OP, state)?;
+    if !(max_norm > 0.0 && max_norm.is_finite()) {
+        return Err(Error::shape(OP, format!("the largest norm, {max_norm}, must be positive")));
+    }
+    match device {
+        Device::Cpu(_) => {
+            let mut words = state.cpu(OP)?.write();
+            let mut step = StepState::from_words(&words);
+            cpu::gradient_clipping(max_norm, &partial.cpu(OP)?.read(), &mut step);
+            words.copy_from_slice(&step.words());
+        }
+        Device::Gpu(gpu) => gpu::gradient_clipping(gpu, partial.len(), max_norm, partial.gpu(OP)?, state.gpu(OP)?)?,
+    }
+    Ok(())
+}

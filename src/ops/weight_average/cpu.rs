@@ -1,0 +1,24 @@
+//! CPU twin of the weight average kernel.
+
+use rayon::prelude::*;
+
+use crate::cpu::vectorized;
+use crate::ops::StepState;
+
+/// Elements that one task handles.
+const CHUNK: usize = 1 << 14;
+
+pub(super) fn weight_average(state: &StepState, parameter: &[f32], average: &mut [f32]) {
+    let share = state.average_share;
+    average.par_chunks_mut(CHUNK).zip(parameter.par_chunks(CHUNK)).for_each(|(average, parameter)| {
+        vectorized(
+            #[inline(always)]
+            || {
+                average
+                    .iter_mut()
+                    .zip(parameter)
+                    .for_each(|(average, parameter)| *average += share * (parameter - *average))
+            },
+        );
+    });
+}

@@ -1,0 +1,33 @@
+//! A running average of the weights over the steps, which generalises better than the last ones (Polyak and Juditsky, 1992).
+
+mod cpu;
+mod gpu;
+
+use super::{StepState, as_u32, common_device, expect};
+use crate::device::Device;
+use crate::error::Result;
+use crate::tensor::{DType, Tensor};
+
+/// Moves `average` the state's `average_share` of the way to `parameter`, element by element.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn weight_average(state: &Tensor, parameter: &Tensor, average: &Tensor) -> Result<()> {
+    const OP: &str = "weight_average";
+    let device = common_device(OP, &[state, parameter, average])?;
+    StepState::expect(OP, state)?;
+    expect(OP, "parameter", parameter, parameter.shape(), DType::F32)?;
+    expect(OP, "average", average, parameter.shape(), DType::F32)?;
+    as_u32(OP, parameter.len())?;
+    match device {
+        Device::Cpu(_) => cpu::weight_average(
+            &StepState::from_words(&state.cpu(OP)?.read()),
+            &parameter.cpu(OP)?.read(),
+            &mut average.cpu(OP)?.write(),
+        ),
+        Device::Gpu(gpu) => {
+            gpu::weight_average(gpu, parameter.len(), state.gpu(OP)?, parameter.gpu(OP)?, average.gpu(OP)?)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,250 @@
+//! Checkpoints: everything that a run needs to go on as if nothing had happened, in one file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+
+use crate::error::{Error, Result};
+use crate::files::{read_at_most, replace};
+use crate::train::observer::Observer;
+use crate::train::stepper::{StepMetrics, StepperState};
+
+/// Larger files are refused before they are read: no network here comes near.
+const MOST_BYTES: u64 = 4 << 30;
+/// Bumped when checkpoints of older versions cannot be gone on from.
+const FORMAT: u32 = 1;
+/// Key of the progress in the file's metadata.
+const PROGRESS: &str = "progress";
+
+/// When checkpoints are written and which are kept.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct Checkpoints {
+    /// Every so many steps; 0 for no such rule.
+    pub every_steps: u64,
+    /// Every so many minutes; 0 for no such rule.
+    pub every_minutes: f64,
+    /// How many of the newest are kept, besides that of the best epoch.
+    pub keep: usize,
+}
+
+impl Default for Checkpoints {
+    fn default() -> Self {
+        Checkpoints { every_steps: 0, every_minutes: 5.0, keep: 2 }
+    }
+}
+
+/// Sums over an epoch's steps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Totals {
+    pub loss: f64,
+    pub images: usize,
+    pub correct: usize,
+}
+
+impl Totals {
+    pub fn add(&mut self, step: &StepMetrics) {
+        self.loss += f64::from(step.loss) * step.images as f64;
+        self.images += step.images;
+        self.correct += step.correct;
+    }
+}
+
+/// The epoch with the best test so far.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Best {
+    pub accuracy: f64,
+    /// Steps done at its end.
+    pub step: u64,
+}
+
+/// How far a run has come.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Progress {
+    format: u32,
+    /// Steps done in the whole run.
+    pub step: u64,
+    /// The epoch under way, from 1.
+    pub epoch: u32,
+    /// Steps of it that are done.
+    pub steps_in_epoch: u64,
+    /// Sums over these steps.
+    pub totals: Totals,
+    /// Seconds that they took.
+    pub epoch_seconds: f64,
+    /// Seconds of the whole run.
+    pub seconds: f64,
+    /// Length of `metrics.jsonl`: what comes later was not part of this state.
+    pub metrics_bytes: u64,
+    pub best: Option<Best>,
+}
+
+impl Progress {
+    /// Before the first step.
+    pub fn start() -> Self {
+        Progress {
+            format: FORMAT,
+            step: 0,
+            epoch: 1,
+            steps_in_epoch: 0,
+            totals: Totals::default(),
+            epoch_seconds: 0.0,
+            seconds: 0.0,
+            metrics_bytes: 0,
+            best: None,
+        }
+    }
+
+    /// The epoch is over.
+    pub fn next_epoch(&mut self) {
+        self.epoch += 1;
+        self.steps_in_epoch = 0;
+        self.totals = Totals::default();
+        self.epoch_seconds = 0.0;
+    }
+}
+
+/// The checkpoints of a run folder.
+#[derive(Debug)]
+pub(super) struct CheckpointFolder {
+    path: PathBuf,
+}
+
+impl CheckpointFolder {
+    pub fn of(run: &Path) -> Self {
+        CheckpointFolder { path: run.join("checkpoints") }
+    }
+
+    fn file(&self, step: u64) -> PathBuf {
+        self.path.join(format!("step-{step:09}.safetensors"))
+    }
+
+    /// Writes a checkpoint beside the others, then removes those that are neither among the `keep` newest nor the best.
+    pub fn save(&self, progress: &Progress, state: &StepperState, keep: usize) -> Result<()> {
+        fs::create_dir_all(&self.path).map_err(Error::io("making", &self.path))?;
+        let path = self.file(progress.step);
+        let bad = |message: String| Error::Checkpoint { path: path.clone(), message };
+        let views = state
+            .tensors
+            .iter()
+            .map(|(name, values)| {
+                TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values)).map(|view| (name, view))
+            })
+            .collect::<std::result::Result<Vec<_>, _>>()
+            .map_err(|e| bad(e.to_string()))?;
+        let progress_text = serde_json::to_string(progress).map_err(|e| bad(e.to_string()))?;
+        let metadata = std::collections::HashMap::from([(PROGRESS.to_owned(), progress_text)]);
+        let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| bad(e.to_string()))?;
+        replace(&path, &bytes)?;
+        for step in self.steps()?.into_iter().skip(keep.max(1)) {
+            if progress.best.is_none_or(|best| best.step != step) {
+                let old = self.file(step);
+                fs::remove_file(&old).map_err(Error::io("removing", &old))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The steps that there are checkpoints of, the newest first.
+    fn steps(&self) -> Result<Vec<u64>> {
+        if !self.path.exists() {
+            return Ok(Vec::new());
+        }
+        let step =
+            |name: &str| -> Option<u64> { name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok() };
+        let mut steps = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(Error::io("reading", &self.path))? {
+            let entry = entry.map_err(Error::io("reading", &self.path))?;
+            steps.extend(entry.file_name().to_str().and_then(step));
+        }
+        steps.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(steps)
+    }
+
+    /// The newest checkpoint that can be used.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn newest(&self, observer: &mut dyn Observer) -> Result<(Progress, StepperState)> {
+        for step in self.steps()? {
+            match read(&self.file(step)) {
+                Ok(checkpoint) => return Ok(checkpoint),
+                Err(error) => observer.checkpoint_refused(&self.file(step), &error.to_string()),
+            }
+        }
+        Err(Error::Checkpoint { path: self.path.clone(), message: "there is none to go on from".into() })
+    }
+}
+
+/// Reads a checkpoint; nothing in it is trusted.
+fn read(path: &Path) -> Result<(Progress, StepperState)> {
+    let bad = |message: String| Error::Checkpoint { path: path.to_owned(), message };
+    let bytes = read_at_most(path, MOST_BYTES)?.ok_or_else(|| bad("too large".into()))?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| bad(e.to_string()))?;
+    let text = header.metadata().as_ref().and_then(|metadata| metadata.get(PROGRESS));
+    let text = text.ok_or_else(|| bad("it does not say how far the run had come".into()))?;
+    let progress: Progress = serde_json::from_str(text).map_err(|e| bad(e.to_string()))?;
+    if progress.format != FORMAT || progress.epoch == 0 {
+        return Err(bad(format!("it is of another version (format {}, here {FORMAT})", progress.format)));
+    }
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| bad(e.to_string()))?;
+    let mut state = StepperState { step: progress.step, tensors: Default::default() };
+    for (name, view) in file.tensors() {
+        if view.dtype() != Dtype::F32 {
+            return Err(bad(format!("tensor `{name}` is of type {:?}", view.dtype())));
+        }
+        state.tensors.insert(name, bytemuck::pod_collect_to_vec(view.data()));
+    }
+    Ok((progress, state))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Refusals(Vec<String>);
+
+    impl Observer for Refusals {
+        fn checkpoint_refused(&mut self, file: &Path, _why: &str) {
+            self.0.push(file.file_name().unwrap().to_string_lossy().into_owned());
+        }
+    }
+
+    fn state(step: u64) -> (Progress, StepperState) {
+        let tensors = [("parameters".to_owned(), vec![step as f32, f32::NAN, -0.0])].into();
+        // A number that a hasty parser gets wrong in its last bit.
+        let totals = Totals { loss: 1.0 / 3.0 + step as f64, images: 7, correct: 3 };
+        (Progress { step, totals, ..Progress::start() }, StepperState { step, tensors })
+    }
+
+    #[test]
+    fn the_newest_whole_checkpoint_is_used_and_the_best_is_kept() {
+        let run = tempfile::tempdir().unwrap();
+        let folder = CheckpointFolder::of(run.path());
+        for step in [10, 20, 30, 40] {
+            let (mut progress, state) = state(step);
+            progress.best = Some(Best { accuracy: 0.5, step: 10 });
+            folder.save(&progress, &state, 2).unwrap();
+        }
+        assert_eq!(folder.steps().unwrap(), [40, 30, 10]);
+        let bytes = fs::read(folder.file(40)).unwrap();
+        fs::write(folder.file(40), &bytes[..bytes.len() - 1]).unwrap();
+        let mut refusals = Refusals(Vec::new());
+        let (progress, restored) = folder.newest(&mut refusals).unwrap();
+        assert_eq!(refusals.0, ["step-000000040.safetensors"]);
+        let (expected, tensors) = state(30);
+        assert_eq!((progress.step, progress.totals), (30, expected.totals));
+        let bits = |state: &StepperState| state.tensors["parameters"].iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&restored), bits(&tensors));
+    }
+
+    #[test]
+    fn a_folder_without_checkpoints_says_so() {
+        let run = tempfile::tempdir().unwrap();
+        let error = CheckpointFolder::of(run.path()).newest(&mut Refusals(Vec::new())).unwrap_err();
+        assert!(error.to_string().contains("none to go on from"), "{error}");
+        assert!(error.hint().is_some());
+    }
+}
