@@ -246,14 +246,22 @@ impl Plan {
     /// What usually suits a kind of device, without having tried it.
     pub fn usual(target: Target, direction: Direction, g: &Conv2dGeometry) -> Plan {
         let kind = target.kind;
-        // The larger tile saves more.
-        let winograd = [4, 2].map(|outputs| Algorithm::Winograd { outputs }).into_iter().find(|&algorithm| {
-            let enough = kind == DeviceKind::SoftwareGpu && g.in_c.min(g.out_c) >= WINOGRAD_CHANNELS;
-            // F(2×2, 5×5) loses to the direct product for the weight's gradient, and forward its rounding leads networks
-            // too far from PyTorch's trajectories.
-            let saves = direction == Direction::BackwardInput || g.kernel_h == 3;
-            enough && saves && Plan { algorithm, tiling: direct(8, 8) }.suits(target, g)
-        });
+        let enough = kind != DeviceKind::Gpu && g.in_c.min(g.out_c) >= WINOGRAD_CHANNELS;
+        // Forward, the rounding of F(2×2, 5×5) leads networks too far from PyTorch's trajectories; on software drivers it
+        // loses to the direct product for the weight's gradient.
+        let saves = match direction {
+            _ if g.kernel_h == 3 => true,
+            Direction::Forward => false,
+            Direction::BackwardInput => true,
+            Direction::BackwardWeight => kind == DeviceKind::Cpu,
+        };
+        let winograd = [2, 4]
+            .into_iter()
+            .filter(|&outputs| enough && saves && winograd::fits(g, outputs, kind))
+            // Larger tiles save more, but for what of them lies over the edge.
+            .min_by_key(|&outputs| winograd::products_per_channel(g, outputs))
+            .map(|outputs| Algorithm::Winograd { outputs })
+            .filter(|&algorithm| Plan { algorithm, tiling: direct(8, 8) }.suits(target, g));
         let algorithm = winograd.unwrap_or(Algorithm::ImplicitGemm);
         let columns = match direction {
             Direction::Forward | Direction::BackwardWeight => g.out_c,
@@ -296,7 +304,7 @@ impl Plan {
         let algorithm = match self.algorithm {
             Algorithm::ImplicitGemm => true,
             // Its transforms cost 16-bit floats too many digits.
-            Algorithm::Winograd { outputs } => target.dtype == DType::F32 && winograd::fits(g, outputs),
+            Algorithm::Winograd { outputs } => target.dtype == DType::F32 && winograd::fits(g, outputs, target.kind),
         };
         let tiling = match self.tiling {
             Tiling::Direct { .. } | Tiling::Staged { .. } => true,
@@ -363,7 +371,7 @@ mod tests {
         let winograd: Plan = "winograd-4 direct-8x8".parse().unwrap();
         let mut plans = Plans::default();
         plans.choose(Direction::Forward, &g(64), winograd);
-        for kind in [DeviceKind::Cpu, DeviceKind::SoftwareGpu, DeviceKind::Gpu] {
+        for kind in [DeviceKind::SoftwareGpu, DeviceKind::Gpu] {
             let target = |dtype| Target { kind, dtype, cooperative: None };
             let algorithm = |dtype, batch| plans.get(target(dtype), Direction::Forward, &g(batch)).algorithm;
             assert_eq!(plans.get(target(DType::F32), Direction::Forward, &g(32)), winograd);

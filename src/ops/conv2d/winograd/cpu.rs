@@ -1,20 +1,26 @@
 //! CPU twins of the Winograd kernels. Transforms and products go over the tiles in blocks that stay in the cache.
 
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::super::Finish;
 use super::super::Splits;
 use super::super::cpu::{add_rows, gemm};
-use super::{
-    INPUT_TILE_4, INPUT_TILE_6, OUTPUT_2, OUTPUT_2_OF_5, OUTPUT_4, WEIGHT_2, WEIGHT_2_OF_5, WEIGHT_4, WinogradGeometry,
-    sum_element,
+use super::transforms::{
+    Cotangent2, Cotangent2Of5, Cotangent4, InputTile4, InputTile6, Output2, Output2Of5, Output4, Transform, load,
+    store, transform_tile,
 };
+use super::{WEIGHT_2, WEIGHT_2_OF_5, WEIGHT_4, WinogradGeometry, sum_element};
 use crate::cpu::vectorized;
 
 /// Tiles that are transformed, multiplied and transformed back at a time.
 const BLOCK_TILES: usize = 32;
-/// Channels that are transformed at a time.
+/// Channels of weights that are transformed at a time.
 const LANES: usize = 16;
+
+/// Elements between the tiles of two matrices, besides the tiles: what lies a multiple of 4 KiB apart competes for the same
+/// few lines of the nearest cache.
+const GAP: usize = 32;
 
 /// Values of neighbouring channels.
 type Lanes = [f32; LANES];
@@ -38,16 +44,16 @@ fn transform<const ROWS: usize, const COLUMNS: usize>(
     result
 }
 
-/// `matrix · tile · matrixᵀ`.
+/// `matrix · taps · matrixᵀ`.
 #[inline(always)]
-fn transform_tile<const ROWS: usize, const COLUMNS: usize>(
+fn transform_weights<const ROWS: usize, const COLUMNS: usize>(
     matrix: &[[f32; COLUMNS]; ROWS],
-    tile: &[[Lanes; COLUMNS]; COLUMNS],
+    taps: &[[Lanes; COLUMNS]; COLUMNS],
 ) -> [[Lanes; ROWS]; ROWS] {
     let mut halfway = [[[0.0; LANES]; COLUMNS]; ROWS];
     for j in 0..COLUMNS {
         let mut column = [[0.0; LANES]; COLUMNS];
-        (0..COLUMNS).for_each(|i| column[i] = tile[i][j]);
+        (0..COLUMNS).for_each(|i| column[i] = taps[i][j]);
         let transformed = transform(matrix, &column);
         (0..ROWS).for_each(|i| halfway[i][j] = transformed[i]);
     }
@@ -70,24 +76,6 @@ const fn transposed<const ROWS: usize, const COLUMNS: usize>(
         i += 1;
     }
     result
-}
-
-#[inline(always)]
-fn load(source: &[f32]) -> Lanes {
-    let mut lanes = [0.0; LANES];
-    match source.get(..LANES) {
-        Some(whole) => lanes.copy_from_slice(whole),
-        None => lanes[..source.len()].copy_from_slice(source),
-    }
-    lanes
-}
-
-#[inline(always)]
-fn store(target: &mut [f32], lanes: &Lanes) {
-    match target.get_mut(..LANES) {
-        Some(whole) => whole.copy_from_slice(lanes),
-        None => target.copy_from_slice(&lanes[..target.len()]),
-    }
 }
 
 /// Where a square of pixels of one image lies, which may reach over the image's edge.
@@ -113,40 +101,90 @@ fn pixel(size: Size, square: &Square, i: usize, j: usize) -> Option<usize> {
     inside.then(|| ((square.image * size.h + y as usize) * size.w + x as usize) * size.channels)
 }
 
-/// Squares of pixels of `source`, each transformed: element (i, j) of tile t goes to row t of matrix `i · ROWS + j` of
-/// `transformed [ROWS², tiles, channels]`.
-#[inline(always)]
-fn transform_squares<const ROWS: usize, const COLUMNS: usize>(
-    matrix: &[[f32; COLUMNS]; ROWS],
+/// Squares of `IN`² pixels of `source`, each transformed: element (i, j) of tile t goes to row t of matrix `i · OUT + j` of
+/// `transformed [OUT², tiles, channels]`, whose matrices are `stride` elements apart.
+struct Squares<'a, T, P, const IN: usize, const OUT: usize> {
+    transform: T,
     size: Size,
-    square: impl Fn(usize) -> Square,
+    square: P,
     tiles: usize,
-    source: &[f32],
-    transformed: &mut [f32],
-) {
-    let channels = size.channels;
-    for t in 0..tiles {
-        let square = square(t);
-        let mut starts = [[None; COLUMNS]; COLUMNS];
-        for (i, row) in starts.iter_mut().enumerate() {
-            for (j, start) in row.iter_mut().enumerate() {
-                *start = pixel(size, &square, i, j);
+    source: &'a [f32],
+    transformed: &'a mut [f32],
+}
+
+impl<T: Transform<IN, OUT>, P: Fn(usize) -> Square, const IN: usize, const OUT: usize> WithSimd
+    for Squares<'_, T, P, IN, OUT>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Squares { transform, size, square, tiles, source, transformed } = self;
+        let channels = size.channels;
+        let stride = tiles * channels + GAP;
+        for t in 0..tiles {
+            let square = square(t);
+            let starts: [[Option<usize>; IN]; IN] =
+                std::array::from_fn(|i| std::array::from_fn(|j| pixel(size, &square, i, j)));
+            for c in (0..channels).step_by(S::F32_LANES) {
+                let end = channels.min(c + S::F32_LANES);
+                transform_tile(
+                    simd,
+                    transform,
+                    |i, j| match starts[i][j] {
+                        Some(start) => load(simd, &source[start + c..start + end]),
+                        None => simd.splat_f32s(0.0),
+                    },
+                    |i, j, sum| {
+                        let start = (i * OUT + j) * stride + t * channels;
+                        store(simd, &mut transformed[start + c..start + end], sum);
+                    },
+                );
             }
         }
-        for c in (0..channels).step_by(LANES) {
-            let end = channels.min(c + LANES);
-            let mut tile = [[[0.0; LANES]; COLUMNS]; COLUMNS];
-            for (row, starts) in tile.iter_mut().zip(&starts) {
-                for (lanes, start) in row.iter_mut().zip(starts) {
-                    if let Some(start) = start {
-                        *lanes = load(&source[start + c..start + end]);
-                    }
-                }
-            }
-            let result = transform_tile(matrix, &tile);
-            for (m, lanes) in result.iter().flatten().enumerate() {
-                let start = (m * tiles + t) * channels;
-                store(&mut transformed[start + c..start + end], lanes);
+    }
+}
+
+/// The other way: tiles of sums become the outputs that they cover, in `lines`, whose first element is number `origin` of all
+/// outputs.
+struct Outputs<'a, T, const IN: usize, const OUT: usize> {
+    transform: T,
+    w: &'a WinogradGeometry,
+    first: usize,
+    tiles: usize,
+    products: &'a [f32],
+    origin: usize,
+    lines: &'a mut [f32],
+}
+
+impl<T: Transform<IN, OUT>, const IN: usize, const OUT: usize> WithSimd for Outputs<'_, T, IN, OUT> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Outputs { transform, w, first, tiles, products, origin, lines } = self;
+        let size = w.output_size();
+        let channels = size.channels;
+        let stride = tiles * channels + GAP;
+        for t in 0..tiles {
+            let square = w.output_square(first + t);
+            let starts: [[Option<usize>; OUT]; OUT] =
+                std::array::from_fn(|i| std::array::from_fn(|j| Some(pixel(size, &square, i, j)? - origin)));
+            for c in (0..channels).step_by(S::F32_LANES) {
+                let end = channels.min(c + S::F32_LANES);
+                transform_tile(
+                    simd,
+                    transform,
+                    |i, j| {
+                        let start = (i * IN + j) * stride + t * channels;
+                        load(simd, &products[start + c..start + end])
+                    },
+                    |i, j, sum| {
+                        if let Some(start) = starts[i][j] {
+                            store(simd, &mut lines[start + c..start + end], sum);
+                        }
+                    },
+                );
             }
         }
     }
@@ -187,15 +225,12 @@ impl WinogradGeometry {
 }
 
 /// Transformed input of `tiles` tiles from `first` on.
-fn winograd_transform_input(w: &WinogradGeometry, first: usize, tiles: usize, input: &[f32], transformed: &mut [f32]) {
-    let square = |t| w.input_square(first + t);
-    vectorized(
-        #[inline(always)]
-        || match w.side() {
-            4 => transform_squares(&INPUT_TILE_4, w.input_size(), square, tiles, input, transformed),
-            _ => transform_squares(&INPUT_TILE_6, w.input_size(), square, tiles, input, transformed),
-        },
-    );
+fn winograd_transform_input(w: &WinogradGeometry, first: usize, tiles: usize, source: &[f32], transformed: &mut [f32]) {
+    let (size, square) = (w.input_size(), |t| w.input_square(first + t));
+    match w.side() {
+        4 => Arch::new().dispatch(Squares { transform: InputTile4, size, square, tiles, source, transformed }),
+        _ => Arch::new().dispatch(Squares { transform: InputTile6, size, square, tiles, source, transformed }),
+    }
 }
 
 /// Transformed cotangents of the outputs of `tiles` tiles from `first` on.
@@ -203,21 +238,15 @@ fn winograd_transform_cotangent(
     w: &WinogradGeometry,
     first: usize,
     tiles: usize,
-    d_output: &[f32],
+    source: &[f32],
     transformed: &mut [f32],
 ) {
-    const MATRIX_2: [[f32; 2]; 4] = transposed(&OUTPUT_2);
-    const MATRIX_2_OF_5: [[f32; 2]; 6] = transposed(&OUTPUT_2_OF_5);
-    const MATRIX_4: [[f32; 4]; 6] = transposed(&OUTPUT_4);
-    let square = |t| w.output_square(first + t);
-    vectorized(
-        #[inline(always)]
-        || match (w.outputs, w.kernel()) {
-            (2, 3) => transform_squares(&MATRIX_2, w.output_size(), square, tiles, d_output, transformed),
-            (2, _) => transform_squares(&MATRIX_2_OF_5, w.output_size(), square, tiles, d_output, transformed),
-            _ => transform_squares(&MATRIX_4, w.output_size(), square, tiles, d_output, transformed),
-        },
-    );
+    let (size, square) = (w.output_size(), |t| w.output_square(first + t));
+    match (w.outputs, w.kernel()) {
+        (2, 3) => Arch::new().dispatch(Squares { transform: Cotangent2, size, square, tiles, source, transformed }),
+        (2, _) => Arch::new().dispatch(Squares { transform: Cotangent2Of5, size, square, tiles, source, transformed }),
+        _ => Arch::new().dispatch(Squares { transform: Cotangent4, size, square, tiles, source, transformed }),
+    }
 }
 
 /// Outputs of `tiles` tiles from `first` on, into `lines`, which start with the first tile's.
@@ -229,49 +258,16 @@ fn winograd_transform_output(
     products: &[f32],
     lines: &mut [f32],
 ) {
-    vectorized(
-        #[inline(always)]
-        || match (w.outputs, w.kernel()) {
-            (2, 3) => output_tiles(&OUTPUT_2, w, first, tiles, products, lines),
-            (2, _) => output_tiles(&OUTPUT_2_OF_5, w, first, tiles, products, lines),
-            _ => output_tiles(&OUTPUT_4, w, first, tiles, products, lines),
-        },
-    );
-    let line = w.conv.out_w * w.conv.out_c;
-    finish.apply(w.first_line(first / w.tiles_w()) * line, w.conv.out_c, lines);
-}
-
-#[inline(always)]
-fn output_tiles<const ROWS: usize, const COLUMNS: usize>(
-    matrix: &[[f32; COLUMNS]; ROWS],
-    w: &WinogradGeometry,
-    first: usize,
-    tiles: usize,
-    products: &[f32],
-    lines: &mut [f32],
-) {
-    let size = w.output_size();
-    let channels = size.channels;
-    let origin = w.first_line(first / w.tiles_w()) * size.w * channels;
-    for t in 0..tiles {
-        let square = w.output_square(first + t);
-        for c in (0..channels).step_by(LANES) {
-            let end = channels.min(c + LANES);
-            let mut tile = [[[0.0; LANES]; COLUMNS]; COLUMNS];
-            for (m, lanes) in tile.iter_mut().flatten().enumerate() {
-                let start = (m * tiles + t) * channels;
-                *lanes = load(&products[start + c..start + end]);
-            }
-            let result = transform_tile(matrix, &tile);
-            for (i, row) in result.iter().enumerate() {
-                for (j, lanes) in row.iter().enumerate() {
-                    if let Some(start) = pixel(size, &square, i, j) {
-                        store(&mut lines[start - origin + c..start - origin + end], lanes);
-                    }
-                }
-            }
+    let origin = w.first_line(first / w.tiles_w()) * w.conv.out_w * w.conv.out_c;
+    let sums = &mut *lines;
+    match (w.outputs, w.kernel()) {
+        (2, 3) => Arch::new().dispatch(Outputs { transform: Output2, w, first, tiles, products, origin, lines: sums }),
+        (2, _) => {
+            Arch::new().dispatch(Outputs { transform: Output2Of5, w, first, tiles, products, origin, lines: sums })
         }
+        _ => Arch::new().dispatch(Outputs { transform: Output4, w, first, tiles, products, origin, lines: sums }),
     }
+    finish.apply(origin, w.conv.out_c, lines);
 }
 
 /// `transformed [matrices, in_c, out_c]` from `weight [kernel, kernel, in_c, out_c]`; or, if `turn`, the weight of the
@@ -300,20 +296,36 @@ fn transform_taps<const ROWS: usize, const COLUMNS: usize>(
             weight[tap * pairs + c * columns + o]
         }
     };
-    for c in 0..rows {
-        for o in (0..columns).step_by(LANES) {
-            let end = columns.min(o + LANES);
-            let mut tile = [[[0.0; LANES]; COLUMNS]; COLUMNS];
-            for (tap, lanes) in tile.iter_mut().flatten().enumerate() {
-                for (i, lane) in lanes.iter_mut().enumerate().take(end - o) {
-                    *lane = source(tap, c, o + i);
-                }
-            }
-            for (m, lanes) in transform_tile(matrix, &tile).iter().flatten().enumerate() {
-                store(&mut transformed[m * pairs + c * columns + o..m * pairs + c * columns + end], lanes);
-            }
+    // The matrices' rows of a channel lie far apart: they are made by channel and then put in place.
+    let rows: Vec<Vec<f32>> = (0..rows)
+        .into_par_iter()
+        .map(|c| {
+            let mut row = vec![0.0; ROWS * ROWS * columns];
+            vectorized(
+                #[inline(always)]
+                || {
+                    for o in (0..columns).step_by(LANES) {
+                        let width = LANES.min(columns - o);
+                        let mut tile = [[[0.0; LANES]; COLUMNS]; COLUMNS];
+                        for (tap, lanes) in tile.iter_mut().flatten().enumerate() {
+                            for (i, lane) in lanes.iter_mut().enumerate().take(width) {
+                                *lane = source(tap, c, o + i);
+                            }
+                        }
+                        for (m, lanes) in transform_weights(matrix, &tile).iter().flatten().enumerate() {
+                            row[m * columns + o..m * columns + o + width].copy_from_slice(&lanes[..width]);
+                        }
+                    }
+                },
+            );
+            row
+        })
+        .collect();
+    transformed.par_chunks_exact_mut(pairs).enumerate().for_each(|(m, matrix)| {
+        for (target, row) in matrix.chunks_exact_mut(columns).zip(&rows) {
+            target.copy_from_slice(&row[m * columns..(m + 1) * columns]);
         }
-    }
+    });
 }
 
 /// The convolution itself: `weight` is transformed.
@@ -338,13 +350,13 @@ pub(super) fn winograd_forward(
         || (Vec::new(), Vec::new()),
         |(patches, products), (first, end, lines)| {
             let (first, tiles) = (first * w.tiles_w(), (end - first) * w.tiles_w());
-            patches.resize(w.matrices() * tiles * in_c, 0.0);
-            products.resize(w.matrices() * tiles * out_c, 0.0);
+            patches.resize(w.matrices() * (tiles * in_c + GAP), 0.0);
+            products.resize(w.matrices() * (tiles * out_c + GAP), 0.0);
             winograd_transform_input(w, first, tiles, input, patches);
             for ((patches, weight), products) in patches
-                .chunks_exact(tiles * in_c)
+                .chunks_exact(tiles * in_c + GAP)
                 .zip(weight.chunks_exact(in_c * out_c))
-                .zip(products.chunks_exact_mut(tiles * out_c))
+                .zip(products.chunks_exact_mut(tiles * out_c + GAP))
             {
                 gemm(tiles, out_c, in_c, products, false, patches, false, weight);
             }
@@ -371,26 +383,28 @@ pub(super) fn winograd_backward_weight(
             for row in (split * splits.lines_per_split..end).step_by(w.block_rows()) {
                 let tiles = (end - row).min(w.block_rows()) * w.tiles_w();
                 let first = row * w.tiles_w();
-                patches.resize(w.matrices() * tiles * in_c, 0.0);
-                cotangents.resize(w.matrices() * tiles * out_c, 0.0);
+                patches.resize(w.matrices() * (tiles * in_c + GAP), 0.0);
+                cotangents.resize(w.matrices() * (tiles * out_c + GAP), 0.0);
                 winograd_transform_input(w, first, tiles, input, patches);
                 winograd_transform_cotangent(w, first, tiles, d_output, cotangents);
                 for ((patches, cotangents), sums) in patches
-                    .chunks_exact(tiles * in_c)
-                    .zip(cotangents.chunks_exact(tiles * out_c))
+                    .chunks_exact(tiles * in_c + GAP)
+                    .zip(cotangents.chunks_exact(tiles * out_c + GAP))
                     .zip(sums.chunks_exact_mut(share))
                 {
                     gemm(in_c, out_c, tiles, &mut sums[..in_c * out_c], true, patches, true, cotangents);
                 }
                 let element = sum_element(w.side());
                 let biases = &mut sums[element * share + in_c * out_c..(element + 1) * share];
-                add_rows(out_c, &cotangents[element * tiles * out_c..(element + 1) * tiles * out_c], biases);
+                let start = element * (tiles * out_c + GAP);
+                add_rows(out_c, &cotangents[start..start + tiles * out_c], biases);
             }
         },
     );
 }
 
 /// Sums of `width` neighbouring partial sums of one element of all tiles over the splits, in order.
+#[inline(always)]
 fn total(w: &WinogradGeometry, splits: usize, partial: &[f32], element: usize, start: usize, width: usize) -> Lanes {
     let share = (w.conv.in_c + 1) * w.conv.out_c;
     let mut sums = [0.0; LANES];
@@ -426,23 +440,27 @@ fn reduce_taps<const ROWS: usize, const COLUMNS: usize>(
         .into_par_iter()
         .map(|c| {
             let mut taps = vec![0.0; ROWS * ROWS * out_c];
-            for o in (0..out_c).step_by(LANES) {
-                let width = LANES.min(out_c - o);
-                let element = |m| total(w, splits, partial, m, c * out_c + o, width);
-                let tile = std::array::from_fn(|i| std::array::from_fn(|j| element(COLUMNS * i + j)));
-                for (tap, lanes) in transform_tile(matrix, &tile).iter().flatten().enumerate() {
-                    taps[tap * out_c + o..tap * out_c + o + width].copy_from_slice(&lanes[..width]);
-                }
-            }
+            vectorized(
+                #[inline(always)]
+                || {
+                    for o in (0..out_c).step_by(LANES) {
+                        let width = LANES.min(out_c - o);
+                        let element = |m| total(w, splits, partial, m, c * out_c + o, width);
+                        let tile = std::array::from_fn(|i| std::array::from_fn(|j| element(COLUMNS * i + j)));
+                        for (tap, lanes) in transform_weights(matrix, &tile).iter().flatten().enumerate() {
+                            taps[tap * out_c + o..tap * out_c + o + width].copy_from_slice(&lanes[..width]);
+                        }
+                    }
+                },
+            );
             taps
         })
         .collect();
-    for (c, taps) in rows.iter().enumerate() {
-        for (tap, row) in taps.chunks_exact(out_c).enumerate() {
-            let start = (tap * in_c + c) * out_c;
-            d_weight[start..start + out_c].copy_from_slice(row);
+    d_weight.par_chunks_exact_mut(in_c * out_c).enumerate().for_each(|(tap, matrix)| {
+        for (target, taps) in matrix.chunks_exact_mut(out_c).zip(&rows) {
+            target.copy_from_slice(&taps[tap * out_c..(tap + 1) * out_c]);
         }
-    }
+    });
 }
 
 /// Gradient of the bias `[out_c]`, from the partial sums in order.

@@ -12,31 +12,16 @@
 
 mod cpu;
 mod gpu;
+mod transforms;
 
-use super::{Conv2dGeometry, Finish, Splits, Tiling};
+use super::{Conv2dGeometry, DeviceKind, Finish, Splits, Tiling};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// Bᵀ for tiles of 4×4 inputs.
-const INPUT_TILE_4: [[f32; 4]; 4] =
-    [[1.0, 0.0, -1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, -1.0, 1.0, 0.0], [0.0, 1.0, 0.0, -1.0]];
-/// Aᵀ of F(2×2, 3×3).
-const OUTPUT_2: [[f32; 4]; 2] = [[1.0, 1.0, 1.0, 0.0], [0.0, 1.0, -1.0, -1.0]];
 /// G of F(2×2, 3×3).
 const WEIGHT_2: [[f32; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
 
-/// Bᵀ for tiles of 6×6 inputs, for the points 0, ±1, ±2 and infinity.
-const INPUT_TILE_6: [[f32; 6]; 6] = [
-    [4.0, 0.0, -5.0, 0.0, 1.0, 0.0],
-    [0.0, -4.0, -4.0, 1.0, 1.0, 0.0],
-    [0.0, 4.0, -4.0, -1.0, 1.0, 0.0],
-    [0.0, -2.0, -1.0, 2.0, 1.0, 0.0],
-    [0.0, 2.0, -1.0, -2.0, 1.0, 0.0],
-    [0.0, 4.0, 0.0, -5.0, 0.0, 1.0],
-];
-/// Aᵀ of F(2×2, 5×5).
-const OUTPUT_2_OF_5: [[f32; 6]; 2] = [[1.0, 1.0, 1.0, 1.0, 1.0, 0.0], [0.0, 1.0, -1.0, 2.0, -2.0, 1.0]];
 /// G of F(2×2, 5×5).
 const WEIGHT_2_OF_5: [[f32; 5]; 6] = [
     [0.25, 0.0, 0.0, 0.0, 0.0],
@@ -47,13 +32,6 @@ const WEIGHT_2_OF_5: [[f32; 5]; 6] = [
     [0.0, 0.0, 0.0, 0.0, 1.0],
 ];
 
-/// Aᵀ of F(4×4, 3×3).
-const OUTPUT_4: [[f32; 6]; 4] = [
-    [1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
-    [0.0, 1.0, -1.0, 2.0, -2.0, 0.0],
-    [0.0, 1.0, 1.0, 4.0, 4.0, 0.0],
-    [0.0, 1.0, -1.0, 8.0, -8.0, 1.0],
-];
 /// G of F(4×4, 3×3).
 const WEIGHT_4: [[f32; 3]; 6] = [
     [0.25, 0.0, 0.0],
@@ -133,7 +111,7 @@ impl WinogradGeometry {
     pub(super) fn splits(&self) -> Splits {
         const TILES_PER_SPLIT: usize = 64;
         const MOST_SPLITS: usize = 64;
-        const MOST_PARTIAL_SUMS: usize = 1 << 22;
+        const MOST_PARTIAL_SUMS: usize = 3 << 21;
         let lines = self.tile_rows();
         let sums = self.matrices() * (self.conv.in_c + 1) * self.conv.out_c;
         let affordable = (MOST_PARTIAL_SUMS / sums).clamp(1, MOST_SPLITS);
@@ -153,9 +131,15 @@ fn unfit(conv: &Conv2dGeometry, outputs: usize) -> Error {
     Error::shape("conv2d", format!("Winograd's F({outputs}×{outputs}) cannot compute {conv:?}"))
 }
 
-/// Whether Winograd's algorithm with tiles of `outputs` × `outputs` can compute a convolution and its gradients, and all
-/// tiles of the batch fit into buffers that every adapter can bind.
-pub(super) fn fits(conv: &Conv2dGeometry, outputs: usize) -> bool {
+/// Products for each pair of channels and image with tiles of `outputs` × `outputs`.
+pub(super) fn products_per_channel(conv: &Conv2dGeometry, outputs: usize) -> usize {
+    let side = outputs + conv.kernel_h - 1;
+    side * side * conv.out_h.div_ceil(outputs) * conv.out_w.div_ceil(outputs)
+}
+
+/// Whether Winograd's algorithm with tiles of `outputs` × `outputs` can compute a convolution and its gradients, and on a GPU
+/// all tiles of the batch fit into buffers that every adapter can bind. The CPU goes over them in blocks.
+pub(super) fn fits(conv: &Conv2dGeometry, outputs: usize, kind: DeviceKind) -> bool {
     /// WebGPU's least limit of a storage buffer's binding.
     const MOST_BYTES: usize = 128 << 20;
     let small = |conv: Conv2dGeometry| {
@@ -163,7 +147,7 @@ pub(super) fn fits(conv: &Conv2dGeometry, outputs: usize) -> bool {
         let elements = w.matrices().saturating_mul(w.tiles()).saturating_mul(conv.in_c.max(conv.out_c));
         elements.saturating_mul(4) <= MOST_BYTES
     };
-    suits(conv, outputs) && small(*conv) && conv.turned().is_some_and(small)
+    suits(conv, outputs) && (kind == DeviceKind::Cpu || small(*conv) && conv.turned().is_some_and(small))
 }
 
 /// Whether there are transforms for tiles of `outputs` × `outputs` of this convolution and its gradients.
