@@ -25,10 +25,11 @@ use safetensors::SafeTensors;
 
 /// Largest relative error of logits, compared with the largest of them, and of the loss.
 const FORWARD_TOLERANCE: f64 = 1e-5;
-/// Largest relative error of a parameter's gradient, as a distance and in norm. Nearly all of it is one window of ygnet's
-/// first pooling: its two largest elements differ by 8e-8 of the largest activation, and a device whose rounding chooses
-/// the other is off by 7e-5 in the layers below.
+/// Largest relative error of a parameter's gradient, as a distance and in norm.
 const GRADIENT_TOLERANCE: f64 = 1e-4;
+/// The same for ygnet's layers before the first max-pooling: the two largest elements of one of its windows differ by 8e-8 of
+/// the largest activation. Rounding decides which is chosen, and the other one alone moves conv1's gradient by 1.09e-4.
+const TIED_GRADIENT_TOLERANCE: f64 = 1.2e-4;
 /// Training steps of a trajectory.
 const STEPS: usize = 20;
 
@@ -123,9 +124,12 @@ fn gradients(device: &Device, name: &str) -> Outcome {
     for (parameter, actual) in common::outer_gradients(&net, &loss.backward()?)? {
         let (stride, expected) = sample(&file, &parameter)?;
         let actual_sample: Vec<f32> = actual.iter().step_by(stride).copied().collect();
-        within(&parameter, relative_distance(&actual_sample, &expected), GRADIENT_TOLERANCE)?;
+        let before_pooling = ["conv1.", "conv2.", "conv3."].iter().any(|layer| parameter.starts_with(layer));
+        let tied = name.starts_with("ygnet") && before_pooling;
+        let tolerance = if tied { TIED_GRADIENT_TOLERANCE } else { GRADIENT_TOLERANCE };
+        within(&parameter, relative_distance(&actual_sample, &expected), tolerance)?;
         let norm = norm(actual.iter().map(|&v| f64::from(v)));
-        within(&format!("norm of {parameter}"), relative(norm, norms[&parameter]), GRADIENT_TOLERANCE)?;
+        within(&format!("norm of {parameter}"), relative(norm, norms[&parameter]), tolerance)?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use cifar_gpu::ops::adam::Adam;
 use cifar_gpu::ops::batch_assembly::Normalisation;
 use cifar_gpu::optim::{Optimizer, OptimizerConfig};
 use cifar_gpu::tape::{Tape, Var};
-use cifar_gpu::train::{DeviceDataset, Observer, TrainConfig, train};
+use cifar_gpu::train::{DeviceDataset, Observer, Sources, TrainConfig, train};
 use cifar_gpu::{Device, Result};
 
 const PIXELS: usize = 3072;
@@ -80,8 +80,9 @@ fn lenet5_passes_90_percent() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let config = TrainConfig::practice("lenet5").expect("a known architecture");
     let (device, run) = (Device::cpu(), folder.path().join("run"));
-    let outcome = train(&config, &device, &splits(), None, &run, &AtomicBool::new(false), &mut Silent)
-        .expect("training on the CPU");
+    let sources = Sources { splits: &splits(), init: None, out: &run };
+    let outcome =
+        train(&config, &device, sources, &AtomicBool::new(false), &mut Silent).expect("training on the CPU");
     println!("lenet5: {:.1} %", 100.0 * outcome.last.test_accuracy);
     assert!(outcome.last.test_accuracy > 0.9, "{:?}", outcome.last);
 }

@@ -163,18 +163,22 @@ impl CheckpointFolder {
         Ok(steps)
     }
 
-    /// The newest checkpoint that can be used.
+    /// The newest checkpoint that can be used; `None` if none was ever written.
     ///
     /// # Errors
-    /// If there is none.
-    pub fn newest(&self, observer: &mut dyn Observer) -> Result<(Progress, StepperState)> {
-        for step in self.steps()? {
+    /// If there are some and none can be used.
+    pub fn newest(&self, observer: &mut dyn Observer) -> Result<Option<(Progress, StepperState)>> {
+        let steps = self.steps()?;
+        if steps.is_empty() {
+            return Ok(None);
+        }
+        for step in steps {
             match read(&self.file(step)) {
-                Ok(checkpoint) => return Ok(checkpoint),
+                Ok(checkpoint) => return Ok(Some(checkpoint)),
                 Err(error) => observer.checkpoint_refused(&self.file(step), &error.to_string()),
             }
         }
-        Err(Error::Checkpoint { path: self.path.clone(), message: "there is none to go on from".into() })
+        Err(Error::Checkpoint { path: self.path.clone(), message: "none of them can be used".into() })
     }
 }
 
@@ -232,7 +236,7 @@ mod tests {
         let bytes = fs::read(folder.file(40)).unwrap();
         fs::write(folder.file(40), &bytes[..bytes.len() - 1]).unwrap();
         let mut refusals = Refusals(Vec::new());
-        let (progress, restored) = folder.newest(&mut refusals).unwrap();
+        let (progress, restored) = folder.newest(&mut refusals).unwrap().unwrap();
         assert_eq!(refusals.0, ["step-000000040.safetensors"]);
         let (expected, tensors) = state(30);
         assert_eq!((progress.step, progress.totals), (30, expected.totals));
@@ -241,10 +245,15 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_without_checkpoints_says_so() {
+    fn damaged_checkpoints_are_an_error_and_absent_ones_are_not() {
         let run = tempfile::tempdir().unwrap();
-        let error = CheckpointFolder::of(run.path()).newest(&mut Refusals(Vec::new())).unwrap_err();
-        assert!(error.to_string().contains("none to go on from"), "{error}");
+        let folder = CheckpointFolder::of(run.path());
+        assert!(folder.newest(&mut Refusals(Vec::new())).unwrap().is_none());
+        let (progress, state) = state(10);
+        folder.save(&progress, &state, 2).unwrap();
+        fs::write(folder.file(10), b"no checkpoint").unwrap();
+        let error = folder.newest(&mut Refusals(Vec::new())).unwrap_err();
+        assert!(error.to_string().contains("none of them can be used"), "{error}");
         assert!(error.hint().is_some());
     }
 }

@@ -147,7 +147,7 @@ pub fn train(
     Session { config, setup: &setup, stepper, run, progress: Progress::start(), stop, observer }.run(&splits.source)
 }
 
-/// Goes on with a run in the folder `run` from its newest checkpoint, as if nothing had happened: on the same device the same
+/// Goes on with a run in the folder `run` from its newest checkpoint, or its beginning if it has none, as if nothing had happened: on the same device the same
 /// bits come out.
 ///
 /// `saved` is [`SavedRun::read`] from there; more epochs or steps may be asked for, but then the learning rate follows another
@@ -187,12 +187,18 @@ pub fn resume(
         .map_err(|message| fail(message, "config.json may be damaged: take another copy of the run folder"))?;
     let setup = Setup::new(config, device, architecture, plans, train_set, test_set)?;
     let mut stepper = setup.stepper(config)?;
-    let (progress, state) = CheckpointFolder::of(run).newest(observer)?;
+    let checkpoint = CheckpointFolder::of(run).newest(observer)?;
+    let progress = checkpoint.as_ref().map_or_else(Progress::start, |(progress, _)| progress.clone());
     if progress.epoch > config.epochs || config.max_steps.is_some_and(|most| progress.step >= most) {
         let message = format!("it is complete: {} steps in {} epochs are done", progress.step, progress.epoch - 1);
         return Err(fail(message, "ask for more with --epochs or --max-steps, or begin a new run with --init"));
     }
-    stepper.restore(&state)?;
+    match (&checkpoint, &saved.init) {
+        (Some((_, state)), _) => stepper.restore(state)?,
+        // Stopped before its first checkpoint, it begins again.
+        (None, Some(init)) => WeightsFile::read(init)?.load_into(&setup.network)?,
+        (None, None) => {}
+    }
     let run = RunFolder::reopen(run, progress.metrics_bytes)?;
     Session { config, setup: &setup, stepper, run, progress, stop, observer }.run(&splits.source)
 }

@@ -5,6 +5,7 @@ mod bad_input;
 mod bench;
 mod commands;
 mod endings;
+mod resume;
 mod training;
 mod trajectories;
 

@@ -1,0 +1,137 @@
+//! Runs that are stopped, killed, and gone on with.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use cifar_gpu::ops::random::RandomStream;
+use serde_json::{Value, json};
+
+use super::{BINARY, Sandbox};
+
+/// All that draws random numbers or keeps a state, and few steps between checkpoints.
+const RECIPE: &str = "--arch lenet5 --batch-size 32 --epochs 3 --lr 0.01 --augment strong --label-smoothing 0.1 --clip-norm 1 \
+    --average-decay 0.9 --warmup-epochs 0.5 --schedule one-cycle --log-every 1 --checkpoint-steps 2 --data data";
+
+/// What must come out the same: the weights' file, and the metrics without what the clock says.
+fn results(sandbox: &Sandbox, run: &str) -> (Vec<u8>, Vec<Value>) {
+    let (steps, epochs) = sandbox.metrics(run);
+    let mut lines = [steps, epochs].concat();
+    for line in &mut lines {
+        let line = line.as_object_mut().unwrap();
+        line.remove("seconds");
+        line.remove("images_per_second");
+    }
+    (sandbox.read(&format!("{run}/weights.safetensors")), lines)
+}
+
+fn start(sandbox: &Sandbox, arguments: &str) -> Command {
+    let mut command = Command::new(BINARY);
+    command.args(arguments.split_whitespace()).current_dir(sandbox.path(""));
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// Kills the real process `kills` times at random moments, each time going on from what it left.
+fn killed_runs_come_out_the_same(device: &str, optimizer: &str, kills: usize, longest: Duration) {
+    let sandbox = Sandbox::with_data(400, 20);
+    let recipe = format!("{RECIPE} --optimizer {optimizer} --device {device}");
+    sandbox.ok(&format!("train {recipe} --out whole"));
+    let expected = results(&sandbox, "whole");
+    assert_eq!(expected.1.len(), 3 * 13 + 3);
+    let mut random = RandomStream::new(9, kills as u32);
+    let (mut killed, mut runs) = (0, 0);
+    while killed < kills {
+        runs += 1;
+        let run = format!("run-{runs}");
+        let mut finished = false;
+        while !finished && killed < kills {
+            let begun = sandbox.path(&format!("{run}/config.json")).exists();
+            let arguments =
+                if begun { format!("--resume {run} --device {device}") } else { format!("{recipe} --out {run}") };
+            let mut child = start(&sandbox, &format!("train {arguments}")).spawn().unwrap();
+            std::thread::sleep(longest.mul_f32(random.next_f32()));
+            match child.try_wait().unwrap() {
+                // Before it had made its folder there was nothing to go on from.
+                None if sandbox.path(&format!("{run}/config.json")).exists() => {
+                    // On Unix this is SIGKILL.
+                    child.kill().unwrap();
+                    killed += 1;
+                }
+                None => {}
+                Some(status) => assert!(status.success(), "{arguments}: {status}"),
+            }
+            finished = child.wait().unwrap().success();
+        }
+        if !finished {
+            sandbox.ok(&format!("train --resume {run} --device {device}"));
+        }
+        assert!(results(&sandbox, &run) == expected, "{run} came out differently after {killed} kills");
+    }
+    println!("{device}, {optimizer}: {killed} kills in {runs} runs");
+}
+
+#[test]
+fn a_run_killed_at_random_moments_goes_on_bit_for_bit_on_the_cpu() {
+    killed_runs_come_out_the_same("cpu", "sgd", 10, Duration::from_millis(400));
+    killed_runs_come_out_the_same("cpu", "adamw", 10, Duration::from_millis(400));
+}
+
+#[test]
+fn a_run_killed_at_random_moments_goes_on_bit_for_bit_on_the_gpu() {
+    killed_runs_come_out_the_same("gpu", "sgd", 20, Duration::from_secs(4));
+}
+
+#[test]
+fn an_interrupted_run_says_how_to_go_on_and_does_so() {
+    let sandbox = Sandbox::with_data(400, 20);
+    sandbox.ok(&format!("train {RECIPE} --device cpu --out whole"));
+    // An interruption in the middle of an epoch, and at the end of one.
+    for steps in [7, 13] {
+        let run = format!("run-{steps}");
+        sandbox.ok(&format!("train {RECIPE} --device cpu --out {run} --max-steps {steps}"));
+        sandbox.ok(&format!("train --resume {run} --device cpu"));
+        assert!(results(&sandbox, &run) == results(&sandbox, "whole"), "{run}");
+    }
+    sandbox.refuses("train --resume whole --device cpu", "it is complete: 39 steps in 3 epochs are done");
+    // More is another run from there on.
+    let longer = sandbox.ok("train --resume whole --device cpu --epochs 4");
+    assert!(longer.stderr.contains("from step 39"), "{}", longer.stderr);
+    assert_eq!(sandbox.metrics("whole").1.len(), 4);
+}
+
+#[test]
+fn what_cannot_be_gone_on_with_is_refused() {
+    let sandbox = Sandbox::with_data(64, 20);
+    sandbox.ok(&format!("train {RECIPE} --device cpu --out run --max-steps 3"));
+    sandbox.refuses("train --resume absent", "absent: it has no config.json");
+    sandbox.ok("data synthesize other --train 65 --test 20");
+    sandbox.refuses("train --resume run --device cpu --data other", "65 and 20");
+    let output = sandbox.command("train --resume run --lr 0.1").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let config = sandbox.read("run/config.json");
+    sandbox.write("run/config.json", &config[..config.len() / 2]);
+    sandbox.refuses("train --resume run --device cpu", "config.json: ");
+    sandbox.write("run/config.json", &config);
+    for checkpoint in std::fs::read_dir(sandbox.path("run/checkpoints")).unwrap() {
+        std::fs::write(checkpoint.unwrap().path(), b"damaged").unwrap();
+    }
+    sandbox.refuses("train --resume run --device cpu", "none of them can be used");
+}
+
+#[test]
+fn settings_can_be_fed_back() {
+    let sandbox = Sandbox::with_data(64, 20);
+    sandbox.ok(&format!("train {RECIPE} --device cpu --out first --max-steps 2"));
+    sandbox.ok("train --config first/config.toml --device cpu --out second");
+    assert!(results(&sandbox, "first") == results(&sandbox, "second"));
+    assert_eq!(sandbox.read("first/config.toml"), sandbox.read("second/config.toml"));
+    // A flag goes before the file.
+    sandbox.ok("train --config first/config.toml --seed 2 --device cpu --out third");
+    let config: Value = serde_json::from_slice(&sandbox.read("third/config.json")).unwrap();
+    assert_eq!((&config["seed"], &config["label_smoothing"]), (&json!(2), &json!(0.1)));
+    sandbox.write("typo.toml", b"arch = \"lenet5\"\nlearning_rate = 0.1\n");
+    sandbox.refuses("train --config typo.toml --data data", "there is no setting learning_rate");
+    sandbox.write("broken.toml", b"arch = ");
+    sandbox.refuses("train --config broken.toml --data data", "broken.toml: ");
+    sandbox.refuses("train --config absent.toml --data data", "reading absent.toml");
+}
