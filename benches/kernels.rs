@@ -11,7 +11,7 @@
 //!
 //! For convolutions and fully connected layers, elements are floating-point operations: Gelem/s are GFLOP/s. The input's
 //! cotangent includes transposing the weight and the weight's gradient includes adding up its partial sums, as in
-//! training. All other kernels are bound by memory: their bytes are what must be read and written at least. Where a
+//! training; batch normalisation includes its statistics and sums. All other kernels are bound by memory: their bytes are what must be read and written at least. Where a
 //! kernel belongs to a layer without a name, it goes by the last named one before. Batches have 64 images unless the
 //! environment says otherwise; on a software adapter those of the convolutions have 8.
 //!
@@ -29,15 +29,18 @@ use std::iter;
 use cifar_gpu::Result;
 use cifar_gpu::nn::{Architecture, IMAGE_SHAPE, Layer};
 use cifar_gpu::ops::adam::{Adam, adam_step};
-use cifar_gpu::ops::batch_assembly::{ImageChunk, Normalisation, batch_assembly};
+use cifar_gpu::ops::batch_assembly::{Augmentation, ImageChunk, Normalisation, batch_assembly};
+use cifar_gpu::ops::batch_norm::{self, Running, Statistics};
 use cifar_gpu::ops::conv2d::{self, Conv2dGeometry, Padding};
 use cifar_gpu::ops::dropout::{self, Dropout};
+use cifar_gpu::ops::loss_scaling::sum_of_squares;
 use cifar_gpu::ops::max_pool2d::{self, MaxPool2dGeometry};
 use cifar_gpu::ops::record_metrics::record_metrics;
 use cifar_gpu::ops::sgd::{Sgd, sgd_step};
+use cifar_gpu::ops::weight_average::weight_average;
 use cifar_gpu::ops::{StepState, elementwise, global_avg_pool, linear, relu, softmax_cross_entropy};
 use cifar_gpu::tensor::DType;
-use cifar_gpu::{Device, gpu};
+use cifar_gpu::{Device, Tensor, gpu};
 use criterion::Throughput;
 
 use ceilings::Ceilings;
@@ -50,6 +53,7 @@ fn main() -> Result<()> {
         weights(&mut kernels)?;
         max_pools(&mut kernels)?;
         global_avg_pools(&mut kernels)?;
+        batch_norms(&mut kernels)?;
         activations(&mut kernels)?;
         dropouts(&mut kernels)?;
         batches(&mut kernels);
@@ -222,6 +226,15 @@ fn weights(kernels: &mut Kernels<'_>) -> Result<()> {
             let velocity = device.zeros(&shape, DType::F32)?;
             Ok(move || sgd_step(sgd, &state, &gradient, &parameter, &velocity))
         });
+        kernels.bench("weight_average", &layer, words(3 * count), |device| {
+            let state = StepState { average_share: 0.01, ..state }.tensor(device)?;
+            let (parameter, average) = (random(device, &shape)?, random(device, &shape)?);
+            Ok(move || weight_average(&state, &parameter, &average))
+        });
+        kernels.bench("sum_of_squares", &layer, words(count), |device| {
+            let gradient = random(device, &shape)?;
+            Ok(move || sum_of_squares(&gradient))
+        });
         kernels.bench("adam_step", &layer, words(7 * count), |device| {
             let adam = Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01, decoupled: true };
             let state = state.tensor(device)?;
@@ -302,6 +315,46 @@ fn activations(kernels: &mut Kernels<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Batch normalisation, in the sizes of ygnet-bn.
+fn batch_norms(kernels: &mut Kernels<'_>) -> Result<()> {
+    let mut seen = Vec::new();
+    let architecture = Architecture::by_name("ygnet-bn", CLASSES)?;
+    for (layer, shape) in architecture.layers.iter().zip(architecture.output_shapes()?) {
+        let Layer::BatchNorm { name } = layer else { continue };
+        let (&[height, width, channels], batch) = (shape.as_slice(), kernels.suite.batch) else { continue };
+        if seen.contains(&shape) {
+            continue;
+        }
+        let (shape, count) = ([batch, height, width, channels], batch * height * width * channels);
+        // The batch's statistics need a reading of their own.
+        kernels.bench("batch_norm_forward", name, words(3 * count), |device| {
+            let input = random(device, &shape)?;
+            let [weight, bias, mean, variance] = per_channel(device, channels)?;
+            Ok(move || {
+                let running = Running { mean: &mean, variance: &variance };
+                batch_norm::forward(Statistics::Batch, true, &input, &weight, &bias, running)
+            })
+        });
+        kernels.bench("batch_norm_backward_input", name, words(6 * count), |device| {
+            let (input, d_output) = (random(device, &shape)?, random(device, &shape)?);
+            let [weight, bias, d_weight, d_bias] = per_channel(device, channels)?;
+            let running = Running { mean: &d_weight, variance: &d_bias };
+            let (output, statistics) = batch_norm::forward(Statistics::Batch, true, &input, &weight, &bias, running)?;
+            let output = Some(output);
+            Ok(move || {
+                batch_norm::backward(&input, &statistics, &weight, &d_output, output.as_ref(), &d_weight, &d_bias)
+            })
+        });
+        seen.push(shape[1..].to_vec());
+    }
+    Ok(())
+}
+
+fn per_channel(device: &Device, channels: usize) -> Result<[Tensor; 4]> {
+    let one = || device.tensor(&[channels], &vec![1.0; channels]);
+    Ok([one()?, one()?, one()?, one()?])
+}
+
 fn dropouts(kernels: &mut Kernels<'_>) -> Result<()> {
     let dropout = |layer: &Layer, input: &[usize]| match *layer {
         Layer::Dropout(probability) => Ok(Some((Dropout { probability, stream: 0 }, elements(input)))),
@@ -332,11 +385,27 @@ fn batches(kernels: &mut Kernels<'_>) {
         let output = device.empty(&[batch, height, width, channels])?;
         let labels_out = device.allocate(&[batch], DType::U32)?;
         let normalisation = Normalisation::from_mean_std([0.5; 3], [0.25; 3]);
-        Ok(move || batch_assembly(&normalisation, &chunks, &labels, &indices, &output, &labels_out))
+        Ok(move || batch_assembly(&normalisation, None, &chunks, &labels, &indices, &output, &labels_out))
     });
+    for (name, augmentation) in [("flip-crop", Augmentation::FLIP_CROP), ("keras", Augmentation::KERAS)] {
+        kernels.bench("batch_assembly", name, moved, |device| {
+            let images = device.tensor_u8(&[IMAGES, channels, height * width], &vec![127; IMAGES * image])?;
+            let chunks = [ImageChunk { start: 0, images }];
+            let labels = random_below(device, CLASSES, IMAGES)?;
+            let indices = random_below(device, IMAGES, batch)?;
+            let output = device.empty(&[batch, height, width, channels])?;
+            let labels_out = device.allocate(&[batch], DType::U32)?;
+            let normalisation = Normalisation::from_mean_std([0.5; 3], [0.25; 3]);
+            let state = StepState::new(1, 0, 0.0).tensor(device)?;
+            Ok(move || {
+                let changes = Some((&augmentation, &state));
+                batch_assembly(&normalisation, changes, &chunks, &labels, &indices, &output, &labels_out)
+            })
+        });
+    }
     kernels.bench("softmax_cross_entropy", "logits", words(batch * (2 * CLASSES + 1) + 2), |device| {
         let (logits, labels) = (random(device, &[batch, CLASSES])?, random_below(device, CLASSES, batch)?);
-        Ok(move || softmax_cross_entropy::forward(&logits, &labels))
+        Ok(move || softmax_cross_entropy::forward(0.1, &logits, &labels))
     });
     kernels.bench("record_metrics", "slot", words(4), |device| {
         let (state, history) = (StepState::new(1, 0, 0.0).tensor(device)?, device.empty(&[1, 2])?);

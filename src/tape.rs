@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::error::{Error, Result};
+use crate::ops::batch_norm::{self, BatchNormBackward, Running, Statistics};
 use crate::ops::conv2d::{self, Conv2dBackward, Conv2dGeometry, Direction, Padding, Plans, Target};
 use crate::ops::convert::{self, ConvertBackward};
 use crate::ops::dropout::{self, Dropout, DropoutBackward};
@@ -222,6 +223,23 @@ impl Tape {
                 relu.then_some(output),
                 input.rectified,
             )
+        })?;
+        Ok(Var { rectified: relu, ..output })
+    }
+
+    /// Batch normalisation, then ReLU if `relu`: on a recording tape with the batch's statistics, towards which the running
+    /// ones move, else with the running ones; see [`batch_norm::forward`] for the shapes.
+    pub fn batch_norm(&self, input: &Var, weight: &Var, bias: &Var, running: Running<'_>, relu: bool) -> Result<Var> {
+        let kind = if self.shared.recording { Statistics::Batch } else { Statistics::Running };
+        let (output, statistics) =
+            batch_norm::forward(kind, relu, &input.tensor, &weight.tensor, &bias.tensor, running)?;
+        let output = self.record(&[input, weight, bias], output, |_, output| {
+            Ok(BatchNormBackward {
+                input: input.tensor.clone(),
+                weight: weight.tensor.clone(),
+                statistics,
+                relu_output: relu.then(|| output.clone()),
+            })
         })?;
         Ok(Var { rectified: relu, ..output })
     }

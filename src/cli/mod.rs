@@ -37,7 +37,7 @@ Examples:
 #[derive(Subcommand)]
 enum Command {
     /// Train a network and write its weights and metrics into a run folder
-    Train(train::Train),
+    Train(Box<train::Train>),
     /// Measure a network's accuracy on a data set
     Eval(eval::Eval),
     /// Say what is on pictures

@@ -9,7 +9,7 @@ use crate::ops::conv2d::Padding;
 pub const IMAGE_SHAPE: [usize; 3] = [32, 32, 3];
 
 /// Names of the architectures, as on the command line.
-pub const ARCHITECTURES: [&str; 4] = ["ygnet", "ygnet-final-relu", "lenet5", "all-cnn-c"];
+pub const ARCHITECTURES: [&str; 5] = ["ygnet", "ygnet-final-relu", "ygnet-bn", "lenet5", "all-cnn-c"];
 
 /// One layer of a network.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +28,11 @@ pub enum Layer {
         padding: Padding,
         /// Distribution of the initial weight and bias.
         init: Init,
+    },
+    /// Batch normalisation of every channel.
+    BatchNorm {
+        /// Prefix of its parameters' and running statistics' names.
+        name: &'static str,
     },
     /// Rectified linear unit.
     Relu,
@@ -91,6 +96,7 @@ impl Architecture {
         match name {
             "ygnet" => Ok(ygnet(classes)),
             "ygnet-final-relu" => Ok(ygnet_final_relu(classes)),
+            "ygnet-bn" => Ok(ygnet_bn(classes)),
             "lenet5" => Ok(lenet5(classes)),
             "all-cnn-c" => Ok(all_cnn_c(classes)),
             _ => Err(Error::UnknownArchitecture(name.to_owned())),
@@ -133,7 +139,8 @@ impl Architecture {
     /// Draws initial weights as suits rectifiers, whatever it was published with: of layers with a ReLU as in
     /// [`Init::HeNormal`], of others as in [`Init::GlorotUniform`].
     pub fn set_he_init(&mut self) {
-        let rectified: Vec<bool> = self.layers.iter().skip(1).map(|next| *next == Layer::Relu).chain([false]).collect();
+        let leads_to_relu = |next: &Layer| matches!(next, Layer::Relu | Layer::BatchNorm { .. });
+        let rectified: Vec<bool> = self.layers.iter().skip(1).map(leads_to_relu).chain([false]).collect();
         for (layer, rectified) in self.layers.iter_mut().zip(rectified) {
             if let Layer::Conv2d { init, .. } | Layer::Linear { init, .. } = layer {
                 *init = if rectified { Init::HeNormal } else { Init::GlorotUniform };
@@ -179,6 +186,21 @@ fn ygnet_final_relu(classes: usize) -> Architecture {
     let pool = architecture.layers.len() - 1;
     architecture.layers.insert(pool, Layer::Relu);
     architecture
+}
+
+/// [`ygnet`] with batch normalisation behind every convolution that has a ReLU: another network, which learns faster.
+fn ygnet_bn(classes: usize) -> Architecture {
+    const NAMES: [&str; 8] = ["bn1", "bn2", "bn3", "bn4", "bn5", "bn6", "bn7", "bn8"];
+    let ygnet = ygnet(classes);
+    let mut names = NAMES.into_iter();
+    let mut layers = Vec::new();
+    for layer in ygnet.layers {
+        if layer == Layer::Relu {
+            layers.extend(names.next().map(|name| Layer::BatchNorm { name }));
+        }
+        layers.push(layer);
+    }
+    Architecture { name: "ygnet-bn", layers, ..ygnet }
 }
 
 /// Two convolutions and three fully connected layers, 395,006 parameters for ten classes.

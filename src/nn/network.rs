@@ -5,7 +5,8 @@ use std::rc::Rc;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::gpu::GpuError;
-use crate::nn::{Architecture, IMAGE_SHAPE, Init, Layer, Layout, Parameters};
+use crate::nn::{Architecture, IMAGE_SHAPE, Init, Layer, Layout, Parameter, Parameters};
+use crate::ops::batch_norm::Running;
 use crate::ops::conv2d::{Conv2dGeometry, Plans};
 use crate::ops::linear;
 use crate::ops::max_pool2d::MaxPool2dGeometry;
@@ -18,6 +19,8 @@ use crate::tensor::DType;
 pub struct Network {
     architecture: Architecture,
     parameters: Parameters,
+    /// Running statistics, two tensors for each batch normalisation, where there is any.
+    statistics: Option<Parameters>,
     plans: Rc<Plans>,
     device: Device,
 }
@@ -27,9 +30,14 @@ pub struct Network {
 struct ParameterPlan {
     name: String,
     layout: Layout,
-    init: Init,
-    fan_in: usize,
-    fan_out: usize,
+    values: Values,
+}
+
+/// What a parameter starts as.
+#[derive(Debug, Clone, Copy)]
+enum Values {
+    Random { init: Init, fan_in: usize, fan_out: usize },
+    Constant(f32),
 }
 
 impl Network {
@@ -39,14 +47,20 @@ impl Network {
         let values = (0..).zip(plans).map(|(stream, plan)| {
             let mut random = RandomStream::new(seed, stream);
             let count = plan.layout.outer_shape().iter().product();
-            let outer = match plan.layout {
-                Layout::Bias(_) => plan.init.bias(count, plan.fan_in, &mut random),
-                _ => plan.init.weight(count, plan.fan_in, plan.fan_out, &mut random),
+            let outer = match (plan.values, plan.layout) {
+                (Values::Constant(value), _) => vec![value; count],
+                (Values::Random { init, fan_in, .. }, Layout::Bias(_)) => init.bias(count, fan_in, &mut random),
+                (Values::Random { init, fan_in, fan_out }, _) => init.weight(count, fan_in, fan_out, &mut random),
             };
             (plan.name, plan.layout, outer)
         });
         let parameters = Parameters::new(device, values)?;
-        Ok(Network { architecture, parameters, plans: Rc::default(), device: device.clone() })
+        let statistics = architecture
+            .statistics()?
+            .into_iter()
+            .map(|(name, channels, value)| (name, Layout::Bias(channels), vec![value; channels]));
+        let statistics = (statistics.len() > 0).then(|| Parameters::new(device, statistics)).transpose()?;
+        Ok(Network { architecture, parameters, statistics, plans: Rc::default(), device: device.clone() })
     }
 
     /// The same network with parameters of its own, which start as these.
@@ -57,6 +71,7 @@ impl Network {
         Ok(Network {
             architecture: self.architecture.clone(),
             parameters: self.parameters.copy()?,
+            statistics: self.statistics.as_ref().map(Parameters::copy).transpose()?,
             plans: self.plans.clone(),
             device: self.device.clone(),
         })
@@ -70,6 +85,17 @@ impl Network {
     /// Its parameters, in the order of the layers.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
+    }
+
+    /// The running statistics of its batch normalisations: each one's mean and variance, in the order of the layers; `None`
+    /// if it has none.
+    pub fn statistics(&self) -> Option<&Parameters> {
+        self.statistics.as_ref()
+    }
+
+    /// All that its weights file holds: parameters, then running statistics.
+    pub fn state(&self) -> impl Iterator<Item = &Parameter> {
+        self.parameters.iter().chain(self.statistics.iter().flat_map(|statistics| statistics.iter()))
     }
 
     /// The device it lives on.
@@ -105,6 +131,7 @@ impl Network {
         let mut parameters = self.parameters.on(tape, self.dtype())?;
         let mut next =
             || -> Result<Var> { parameters.next().ok_or_else(|| Error::Tape("the network lacks parameters".into()))? };
+        let mut statistics = self.statistics.iter().flat_map(|statistics| statistics.iter()).map(|s| &s.tensor);
         let mut value = tape.convert(images, self.dtype())?;
         let mut layers = self.architecture.layers.iter().peekable();
         while let Some(layer) = layers.next() {
@@ -116,6 +143,13 @@ impl Network {
                 Layer::Linear { .. } => {
                     let relu = layers.next_if_eq(&&Layer::Relu).is_some();
                     tape.linear(&value, &next()?, &next()?, relu)?
+                }
+                Layer::BatchNorm { .. } => {
+                    let relu = layers.next_if_eq(&&Layer::Relu).is_some();
+                    let missing = || Error::Tape("the network lacks running statistics".into());
+                    let mean = statistics.next().ok_or_else(missing)?;
+                    let variance = statistics.next().ok_or_else(missing)?;
+                    tape.batch_norm(&value, &next()?, &next()?, Running { mean, variance }, relu)?
                 }
                 Layer::Relu => tape.relu(&value)?,
                 Layer::Dropout(0.0) => value,
@@ -147,7 +181,7 @@ impl Architecture {
                 Layer::MaxPool2d { kernel, stride } => {
                     MaxPool2dGeometry::new(&batch, [kernel, kernel], stride)?.output_shape()[1..].to_vec()
                 }
-                Layer::Relu | Layer::Dropout(_) => shape,
+                Layer::BatchNorm { .. } | Layer::Relu | Layer::Dropout(_) => shape,
                 Layer::Flatten => vec![shape.iter().product()],
                 Layer::Linear { features, .. } => vec![features],
                 Layer::GlobalAvgPool => shape[shape.len() - 1..].to_vec(),
@@ -175,10 +209,32 @@ impl Architecture {
                 Layer::Linear { name, features, .. } => {
                     found.push((name, linear::geometry(&input, &[input[1], features])?));
                 }
-                Layer::Relu | Layer::Dropout(_) | Layer::MaxPool2d { .. } | Layer::Flatten | Layer::GlobalAvgPool => {}
+                Layer::BatchNorm { .. }
+                | Layer::Relu
+                | Layer::Dropout(_)
+                | Layer::MaxPool2d { .. }
+                | Layer::Flatten
+                | Layer::GlobalAvgPool => {}
             }
         }
         Ok(found)
+    }
+
+    /// The running statistics of its batch normalisations: names, channels, and what they start as.
+    ///
+    /// # Errors
+    /// If the layers do not fit together.
+    fn statistics(&self) -> Result<Vec<(String, usize, f32)>> {
+        let shapes = self.output_shapes()?;
+        let mut statistics = Vec::new();
+        for (layer, shape) in self.layers.iter().zip(shapes) {
+            if let Layer::BatchNorm { name } = layer {
+                let channels = shape[shape.len() - 1];
+                statistics.push((format!("{name}.running_mean"), channels, 0.0));
+                statistics.push((format!("{name}.running_var"), channels, 1.0));
+            }
+        }
+        Ok(statistics)
     }
 
     /// Layouts of the parameters with their names, in the order of the layers.
@@ -210,11 +266,23 @@ fn parameter_plans(architecture: &Architecture) -> Result<Vec<ParameterPlan>> {
                 before_flatten = Some((channels, input.iter().product::<usize>() / channels));
                 continue;
             }
+            Layer::BatchNorm { name } => {
+                let layout = Layout::Bias(input[input.len() - 1]);
+                for (suffix, value) in [("weight", 1.0), ("bias", 0.0)] {
+                    plans.push(ParameterPlan {
+                        name: format!("{name}.{suffix}"),
+                        layout,
+                        values: Values::Constant(value),
+                    });
+                }
+                continue;
+            }
             Layer::Relu | Layer::Dropout(_) | Layer::MaxPool2d { .. } | Layer::GlobalAvgPool => continue,
         };
         let outs = weight.outer_shape()[0];
         for (suffix, layout) in [("weight", weight), ("bias", Layout::Bias(outs))] {
-            plans.push(ParameterPlan { name: format!("{name}.{suffix}"), layout, init, fan_in, fan_out });
+            let values = Values::Random { init, fan_in, fan_out };
+            plans.push(ParameterPlan { name: format!("{name}.{suffix}"), layout, values });
         }
     }
     Ok(plans)

@@ -53,6 +53,7 @@ impl Summary {
                     (*name, format!("conv {kernel}×{kernel}{stride}"), 2 * products * elements)
                 }
                 Layer::Linear { name, .. } => (*name, "linear".to_owned(), 2 * inputs * elements),
+                Layer::BatchNorm { name } => (*name, "batch norm".to_owned(), 2 * elements),
                 Layer::Relu => ("relu", "ReLU".to_owned(), elements),
                 Layer::Dropout(p) => ("dropout", format!("dropout {p}"), 0),
                 Layer::MaxPool2d { kernel, stride } => (

@@ -3,6 +3,7 @@
 
 pub mod adam;
 pub mod batch_assembly;
+pub mod batch_norm;
 pub mod conv2d;
 pub mod convert;
 pub mod dropout;

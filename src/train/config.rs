@@ -183,7 +183,7 @@ impl TrainConfig {
             precision: Precision::F32,
         };
         match arch {
-            "ygnet" | "ygnet-final-relu" => {
+            "ygnet" | "ygnet-final-relu" | "ygnet-bn" => {
                 let schedule = Schedule::TimeDecay { decay: 5e-5 };
                 Ok(TrainConfig { epochs: 200, nesterov: true, schedule, augmentation: Augmentation::KERAS, ..common })
             }

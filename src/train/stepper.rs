@@ -217,6 +217,10 @@ impl<'a> Stepper<'a> {
     fn tensors(&self) -> BTreeMap<String, &Tensor> {
         let mut tensors = BTreeMap::from([("parameters".to_owned(), self.network.parameters().flat())]);
         tensors.extend(self.average.iter().map(|average| ("average".to_owned(), average.parameters().flat())));
+        for (name, network) in [("statistics", Some(self.network)), ("average_statistics", self.average.as_ref())] {
+            let statistics = network.and_then(Network::statistics);
+            tensors.extend(statistics.map(|statistics| (name.to_owned(), statistics.flat())));
+        }
         tensors.extend(self.scaler.iter().map(|scaler| ("loss_scaling".to_owned(), scaler.tensor())));
         tensors
             .extend(self.optimizer.tensors().into_iter().map(|(name, tensor)| (format!("optimizer.{name}"), tensor)));
@@ -322,10 +326,11 @@ impl<'a> Stepper<'a> {
             gradient_clipping(max_norm, &sum_of_squares(gradients)?, state)?;
         }
         self.optimizer.step(state, parameters, &gradients)?;
-        match &self.average {
-            Some(average) => weight_average(state, parameters.flat(), average.parameters().flat()),
-            None => Ok(()),
+        let Some(average) = &self.average else { return Ok(()) };
+        if let (Some(from), Some(to)) = (self.network.statistics(), average.statistics()) {
+            weight_average(state, from.flat(), to.flat())?;
         }
+        weight_average(state, parameters.flat(), average.parameters().flat())
     }
 
     /// Waits for the steps done so far and returns their metrics.

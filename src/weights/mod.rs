@@ -48,6 +48,10 @@ impl WeightsFile {
         let file = SafeTensors::deserialize(&bytes).map_err(|e| error(path, e.to_string(), damaged))?;
         let mut tensors = HashMap::new();
         for (name, view) in file.tensors() {
+            // PyTorch's batch normalisation counts its steps, which nothing here depends on.
+            if name.ends_with(".num_batches_tracked") {
+                continue;
+            }
             if view.dtype() != Dtype::F32 {
                 let message = format!("tensor `{name}` has elements of type {:?}", view.dtype());
                 return Err(error(path, message, "save the weights as 32-bit floats"));
@@ -113,7 +117,7 @@ impl WeightsFile {
         let arch = network.architecture().name;
         let hint = format!("the weights are not of {arch} with these classes: choose another --arch or another file");
         let mut inner = Vec::new();
-        for parameter in network.parameters() {
+        for parameter in network.state() {
             let name = &parameter.name;
             let (shape, values) = self
                 .tensors
@@ -126,10 +130,10 @@ impl WeightsFile {
             }
             inner.push(parameter.layout.to_inner(values));
         }
-        if let Some(name) = self.tensors.keys().find(|name| network.parameters().iter().all(|p| p.name != **name)) {
+        if let Some(name) = self.tensors.keys().find(|name| network.state().all(|p| p.name != **name)) {
             return Err(error(&self.path, format!("{arch} has no tensor `{name}`"), &hint));
         }
-        for (parameter, values) in network.parameters().iter().zip(inner) {
+        for (parameter, values) in network.state().zip(inner) {
             parameter.tensor.write(&values)?;
         }
         Ok(())
@@ -152,7 +156,7 @@ pub fn save(path: &Path, network: &Network, class_names: &[String]) -> Result<()
     ]);
     let metadata = json(serde_json::to_string(&metadata))?;
     let mut data = Vec::new();
-    for parameter in network.parameters() {
+    for parameter in network.state() {
         let outer = parameter.layout.to_outer(&parameter.tensor.to_vec()?);
         check_finite(path, &parameter.name, &outer, "training diverged, and the file is as it was before: lower --lr")?;
         data.push((parameter.name.as_str(), parameter.layout.outer_shape(), outer));

@@ -149,6 +149,15 @@ fn variants_with(name: &'static str, tiles: &[Tiling]) -> Option<Vec<ShaderVaria
                 ])
             })
             .collect(),
+        "batch_norm_partial" => real(&[("CHANNELS", 5)]),
+        "batch_norm_statistics" => {
+            [0, 1].map(|training| with(&[], &[("CHANNELS", 5), ("TRAINING", training)])).to_vec()
+        }
+        "batch_norm_forward" => [0, 1].iter().flat_map(|&relu| real(&[("CHANNELS", 5), ("RELU", relu)])).collect(),
+        "batch_norm_backward_partial" | "batch_norm_backward_input" => {
+            [0, 1].iter().flat_map(|&mask| real(&[("CHANNELS", 5), ("MASK", mask)])).collect()
+        }
+        "batch_norm_backward_weight" => vec![with(&[], &[("CHANNELS", 5)])],
         "softmax_cross_entropy" => vec![with(&[], &[("CLASSES", 10), ("LANES", 256)])],
         "convert" => [0, 1].map(|to_half| with(&[], &[("TO_HALF", to_half)])).to_vec(),
         "sum_of_squares" => vec![with(&[], &[("LANES", 256)])],

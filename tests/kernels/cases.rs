@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use cifar_gpu::ops::adam::{Adam, adam_step};
 use cifar_gpu::ops::batch_assembly::{Augmentation, ImageChunk, Normalisation, batch_assembly};
+use cifar_gpu::ops::batch_norm::{self, Running, Statistics};
 use cifar_gpu::ops::conv2d::{self, Algorithm, Conv2dGeometry, Direction, Padding, Plan, Plans, Target, Tiling};
 use cifar_gpu::ops::convert::convert;
 use cifar_gpu::ops::dropout::{self, Dropout};
@@ -185,6 +186,13 @@ pub fn all() -> Vec<(String, Run)> {
         for (dtype, suffix) in REALS {
             let name = format!("global_avg_pool/{n}x{h}x{w}x{c}{suffix}");
             cases.push(case(name, move |device| averaging(device, dtype, shape)));
+        }
+    }
+    for shape in [[1, 1, 2, 1], [3, 5, 7, 11], [2, 6, 6, 10], [5, 60, 60, 3]] {
+        let [n, h, w, c] = shape;
+        for (dtype, suffix) in REALS {
+            let name = format!("batch_norm/{n}x{h}x{w}x{c}{suffix}");
+            cases.push(case(name, move |device| normalising(device, dtype, shape)));
         }
     }
     for (batch, classes, largest) in [(1, 2, 1.0), (7, 10, 5.0), (300, 3, 1.0), (5, 1000, 3.0), (16, 10, 1e4)] {
@@ -449,6 +457,107 @@ fn averaging(device: &Device, dtype: DType, shape: [usize; 4]) -> Outcome {
     compare_within(exactness, "global_avg_pool_forward", &output, &oracle::global_avg_pool_forward(h * w, c, &x))?;
     let d_input = global_avg_pool::backward(shape, &d_output)?.to_vec()?;
     compare_within(exactness, "global_avg_pool_backward", &d_input, &oracle::global_avg_pool_backward(h * w, c, &d))
+}
+
+fn normalising(device: &Device, dtype: DType, shape: [usize; 4]) -> Outcome {
+    let (rows, channels) = (shape[0] * shape[1] * shape[2], shape[3]);
+    // A mean far from zero: squares must not cancel.
+    let tensor = device.allocate(&shape, dtype)?;
+    tensor.write(&numbers(rows * channels, 1).iter().map(|v| 30.0 + v).collect::<Vec<_>>())?;
+    let x = tensor.to_vec()?;
+    let ([w, b], [d, m, v]) = ([2, 3].map(|s| numbers(channels, s)), [4, 5, 6].map(|s| numbers(rows * channels, s)));
+    let d_output = device.allocate(&shape, dtype)?;
+    d_output.write(&d)?;
+    let d = d_output.to_vec()?;
+    let [weight, bias] = [&w, &b].map(|values| device.tensor(&[channels], values));
+    let (weight, bias) = (weight?, bias?);
+    let (start_mean, start_variance): (Vec<f32>, Vec<f32>) =
+        (0..channels).map(|c| (m[c % m.len()], 1.5 + v[c % v.len()])).unzip();
+    let exactness = Exactness::of(dtype);
+    let wide = |c: usize, i: usize| f64::from(x[i * channels + c]);
+    let n = rows as f64;
+    let means: Vec<f64> = (0..channels).map(|c| (0..rows).map(|i| wide(c, i)).sum::<f64>() / n).collect();
+    let squares: Vec<f64> =
+        (0..channels).map(|c| (0..rows).map(|i| (wide(c, i) - means[c]).powi(2)).sum::<f64>()).collect();
+    for kind in [Statistics::Batch, Statistics::Running] {
+        let running_mean = device.tensor(&[channels], &start_mean)?;
+        let running_variance = device.tensor(&[channels], &start_variance)?;
+        let running = Running { mean: &running_mean, variance: &running_variance };
+        let (mean, scale): (Vec<f64>, Vec<f64>) = (0..channels)
+            .map(|c| {
+                let (mean, variance) = match kind {
+                    Statistics::Batch => (means[c], squares[c] / n),
+                    Statistics::Running => (f64::from(start_mean[c]), f64::from(start_variance[c])),
+                };
+                (mean, 1.0 / (variance + 1e-5).sqrt())
+            })
+            .unzip();
+        let normal = |i: usize| (f64::from(x[i]) - mean[i % channels]) * scale[i % channels];
+        for relu in [false, true] {
+            let (output, statistics) = batch_norm::forward(kind, relu, &tensor, &weight, &bias, running)?;
+            let values = output.to_vec()?;
+            let expected: Vec<_> = (0..x.len())
+                .map(|i| {
+                    let c = i % channels;
+                    let value = normal(i) * f64::from(w[c]) + f64::from(b[c]);
+                    let magnitude = (f64::from(x[i]).abs() + mean[c].abs()) * scale[c] * f64::from(w[c]).abs() + 1.0;
+                    Conditioned { value: if relu { value.max(0.0) } else { value }, magnitude }
+                })
+                .collect();
+            compare_within(exactness, "batch_norm_forward", &values, &expected)?;
+            if kind == Statistics::Running {
+                continue;
+            }
+            let (d_weight, d_bias) = (device.empty(&[channels])?, device.empty(&[channels])?);
+            let d_input = batch_norm::backward(
+                &tensor,
+                &statistics,
+                &weight,
+                &d_output,
+                relu.then_some(&output),
+                &d_weight,
+                &d_bias,
+            )?;
+            let d = |i: usize| if relu && values[i] <= 0.0 { 0.0 } else { f64::from(d[i]) };
+            let [mut products, mut sums] =
+                [vec![Conditioned::default(); channels], vec![Conditioned::default(); channels]];
+            for i in 0..x.len() {
+                products[i % channels].add(d(i) * normal(i));
+                // The mean that is subtracted has rounded.
+                products[i % channels].magnitude += d(i).abs() * 30.0 * scale[i % channels];
+                sums[i % channels].add(d(i));
+            }
+            compare("batch_norm_backward_weight", &d_weight.to_vec()?, &products)?;
+            compare("batch_norm_backward_weight, bias", &d_bias.to_vec()?, &sums)?;
+            let expected: Vec<_> = (0..x.len())
+                .map(|i| {
+                    let c = i % channels;
+                    let mut sum = Conditioned::default();
+                    let factor = f64::from(w[c]) * scale[c];
+                    sum.add(factor * d(i));
+                    sum.add(-factor * sums[c].value / n);
+                    sum.add(-factor * normal(i) * products[c].value / n);
+                    let rounded = sums[c].magnitude + (normal(i).abs() + 30.0 * scale[c]) * products[c].magnitude;
+                    sum.magnitude += factor.abs() * rounded / n;
+                    sum
+                })
+                .collect();
+            compare_within(exactness, "batch_norm_backward_input", &d_input.to_vec()?, &expected)?;
+        }
+        let moved = |start: f32, to: f64| match kind {
+            // Two steps were done.
+            Statistics::Batch => to + 0.81 * (f64::from(start) - to),
+            Statistics::Running => f64::from(start),
+        };
+        let expected: Vec<_> =
+            (0..channels).map(|c| Conditioned { value: moved(start_mean[c], means[c]), magnitude: 31.0 }).collect();
+        compare("running mean", &running_mean.to_vec()?, &expected)?;
+        let expected: Vec<_> = (0..channels)
+            .map(|c| Conditioned { value: moved(start_variance[c], squares[c] / (n - 1.0)), magnitude: 31.0 })
+            .collect();
+        compare("running variance", &running_variance.to_vec()?, &expected)?;
+    }
+    Ok(())
 }
 
 fn cross_entropy(device: &Device, batch: usize, classes: usize, largest: f32, smoothing: f32) -> Outcome {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use cifar_gpu::ops::StepState;
+use cifar_gpu::ops::batch_norm::Running;
 use cifar_gpu::ops::conv2d::Padding;
 use cifar_gpu::tape::{Tape, Var};
 use cifar_gpu::{Device, Tensor};
@@ -20,7 +21,7 @@ const TOLERANCE: f64 = 2e-3;
 type Operation = fn(&Tape, &Var, &Device) -> cifar_gpu::Result<Var>;
 
 pub fn all() -> Vec<(String, Run)> {
-    let operations: [(&str, Operation); 12] = [
+    let operations: [(&str, Operation); 14] = [
         ("conv2d", |tape, x, device| {
             tape.conv2d(
                 x,
@@ -45,6 +46,8 @@ pub fn all() -> Vec<(String, Run)> {
             let flat = tape.flatten(x)?;
             tape.linear(&flat, &parameter(tape, device, "w", &[144, 7])?, &parameter(tape, device, "b", &[7])?, false)
         }),
+        ("batch_norm", |tape, x, device| normalised(tape, x, device, false)),
+        ("batch_norm_relu", |tape, x, device| pointwise(tape, &normalised(tape, x, device, true)?, device, true)),
         ("relu", |tape, x, _| tape.relu(x)),
         ("max_pool2d", |tape, x, _| tape.max_pool2d(x, 3, 2)),
         ("global_avg_pool", |tape, x, _| tape.global_avg_pool(x)),
@@ -85,6 +88,12 @@ fn pointwise(tape: &Tape, x: &Var, device: &Device, relu: bool) -> cifar_gpu::Re
     let weight = tape.constant(&device.tensor(&[1, 1, 4, 4], &numbers(16, 31))?);
     let bias = tape.constant(&device.tensor(&[4], &numbers(4, 32))?);
     tape.conv2d(x, &weight, &bias, 1, Padding::Same, relu)
+}
+
+fn normalised(tape: &Tape, x: &Var, device: &Device, relu: bool) -> cifar_gpu::Result<Var> {
+    let running = [device.tensor(&[4], &[0.0; 4])?, device.tensor(&[4], &[1.0; 4])?];
+    let (weight, bias) = (parameter(tape, device, "w", &[4])?, parameter(tape, device, "b", &[4])?);
+    tape.batch_norm(x, &weight, &bias, Running { mean: &running[0], variance: &running[1] }, relu)
 }
 
 fn parameter(tape: &Tape, device: &Device, name: &str, shape: &[usize]) -> cifar_gpu::Result<Var> {

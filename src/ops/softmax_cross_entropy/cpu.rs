@@ -1,5 +1,6 @@
 //! CPU twin of the softmax cross-entropy kernel.
 
+#[expect(clippy::too_many_arguments, reason = "the kernel's parameters and bindings")]
 pub(super) fn softmax_cross_entropy(
     rows: usize,
     classes: usize,

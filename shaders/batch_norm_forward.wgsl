@@ -1,0 +1,35 @@
+// batch_norm_forward: normalises each channel and gives it a scale and shift of its own, then ReLU.
+//
+//     output[r, c] = max((input[r, c] − statistics[0, c]) · statistics[1, c] · weight[c] + bias[c], 0 with RELU)
+//
+// input and output [rows, CHANNELS], statistics [2, CHANNELS], weight and bias [CHANNELS]. One invocation an element;
+// ⌈count / 256⌉ workgroups where count = rows · CHANNELS.
+{% include "shared/real.wgsl" %}
+
+struct Params {
+    count: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> input: array<real>;
+@group(0) @binding(2) var<storage, read> statistics: array<f32>;
+@group(0) @binding(3) var<storage, read> weight: array<f32>;
+@group(0) @binding(4) var<storage, read> bias: array<f32>;
+@group(0) @binding(5) var<storage, read_write> output: array<real>;
+
+{% include "shared/workgroup.wgsl" %}
+
+@compute @workgroup_size(256)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = linear_workgroup(group, grid) * 256u + lane;
+    if i >= params.count {
+        return;
+    }
+    let c = i % {{ CHANNELS }}u;
+    let value = (f32(input[i]) - statistics[c]) * (statistics[{{ CHANNELS }}u + c] * weight[c]) + bias[c];
+    output[i] = real({% if RELU %}select(value, 0.0, value < 0.0){% else %}value{% endif %});
+}

@@ -1,0 +1,266 @@
+//! Batch normalisation (Ioffe and Szegedy, 2015), as PyTorch's `BatchNorm2d`, with a ReLU behind it if wanted.
+
+mod cpu;
+mod gpu;
+
+use super::{Backward, Wanted, as_u32, common_device, expect, expect_real};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::tensor::{DType, Tensor};
+
+/// Added to the variance.
+const EPSILON: f32 = 1e-5;
+/// Share of their way to a batch's that the running statistics go in a step.
+const MOMENTUM: f32 = 0.1;
+/// Rows that one partial sum covers at least.
+const ROWS_PER_PART: usize = 64;
+/// Most parts that the rows are cut into.
+const MOST_PARTS: usize = 256;
+
+/// How rows are cut into parts; a function of their number alone, so that the order of sums is fixed.
+#[derive(Debug, Clone, Copy)]
+struct Parts {
+    rows: usize,
+    rows_per_part: usize,
+    count: usize,
+}
+
+impl Parts {
+    fn of(rows: usize) -> Self {
+        let rows_per_part = rows.div_ceil(MOST_PARTS).max(ROWS_PER_PART);
+        Parts { rows, rows_per_part, count: rows.div_ceil(rows_per_part) }
+    }
+}
+
+/// Which statistics normalise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Statistics {
+    /// Those of the batch, towards which the running ones move: for training.
+    Batch,
+    /// The running ones.
+    Running,
+}
+
+/// The running mean and variance of every channel, `[channels]` each.
+#[derive(Debug, Clone, Copy)]
+pub struct Running<'a> {
+    /// Running mean.
+    pub mean: &'a Tensor,
+    /// Running variance, with n − 1.
+    pub variance: &'a Tensor,
+}
+
+/// Normalises each channel of `input [batch, height, width, channels]`, scales it by `weight` and shifts it by `bias`
+/// (`[channels]` each), then ReLU if `relu`. Also answers with the statistics used, `[2, channels]`: the mean, and 1 / √(variance
+/// + ε).
+///
+/// # Errors
+/// If the shapes do not fit, or a batch's statistics are asked for of a single pixel.
+pub fn forward(
+    kind: Statistics,
+    relu: bool,
+    input: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    running: Running<'_>,
+) -> Result<(Tensor, Tensor)> {
+    const OP: &str = "batch_norm_forward";
+    let device = common_device(OP, &[input, weight, bias, running.mean, running.variance])?;
+    let (rows, channels) = rows_and_channels(OP, input)?;
+    expect_real(OP, "input", input, input.shape())?;
+    for (what, tensor) in
+        [("weight", weight), ("bias", bias), ("running mean", running.mean), ("running variance", running.variance)]
+    {
+        expect(OP, what, tensor, &[channels], DType::F32)?;
+    }
+    if kind == Statistics::Batch && rows < 2 {
+        return Err(Error::shape(OP, "a single pixel has no variance: use larger batches"));
+    }
+    let parts = Parts::of(rows);
+    let statistics = device.empty(&[2, channels])?;
+    let output = device.allocate(input.shape(), input.dtype())?;
+    let partial = match kind {
+        Statistics::Batch => Some(device.empty(&[parts.count, 2, channels])?),
+        Statistics::Running => None,
+    };
+    match device {
+        Device::Cpu(_) => {
+            match &partial {
+                Some(partial) => {
+                    cpu::batch_norm_partial(parts, channels, &input.floats(OP)?, &mut partial.cpu(OP)?.write());
+                    // One after the other: both may be views of one tensor, which is written as a whole.
+                    let mut mean = running.mean.to_vec()?;
+                    let mut variance = running.variance.to_vec()?;
+                    let mut statistics = statistics.cpu(OP)?.write();
+                    let partial = partial.cpu(OP)?.read();
+                    cpu::batch_norm_statistics(parts, channels, &partial, &mut mean, &mut variance, &mut statistics);
+                    running.mean.write(&mean)?;
+                    running.variance.write(&variance)?;
+                }
+                None => cpu::batch_norm_running(
+                    channels,
+                    &running.mean.cpu(OP)?.read(),
+                    &running.variance.cpu(OP)?.read(),
+                    &mut statistics.cpu(OP)?.write(),
+                ),
+            }
+            cpu::batch_norm_forward(
+                relu,
+                &input.floats(OP)?,
+                &statistics.cpu(OP)?.read(),
+                &weight.cpu(OP)?.read(),
+                &bias.cpu(OP)?.read(),
+                &mut output.floats_mut(OP)?,
+            );
+        }
+        Device::Gpu(gpu) => {
+            let dtype = input.dtype();
+            if let Some(partial) = &partial {
+                gpu::batch_norm_partial(gpu, dtype, parts, channels, input.gpu(OP)?, partial.gpu(OP)?)?;
+            }
+            let partial = partial.as_ref().map(|partial| partial.gpu(OP)).transpose()?;
+            let (mean, variance) = (running.mean.gpu(OP)?, running.variance.gpu(OP)?);
+            gpu::batch_norm_statistics(gpu, parts, channels, partial, mean, variance, statistics.gpu(OP)?)?;
+            gpu::batch_norm_forward(
+                gpu,
+                dtype,
+                input.len(),
+                channels,
+                relu,
+                input.gpu(OP)?,
+                statistics.gpu(OP)?,
+                weight.gpu(OP)?,
+                bias.gpu(OP)?,
+                output.gpu(OP)?,
+            )?;
+        }
+    }
+    Ok((output, statistics))
+}
+
+/// Cotangents of input, weight and bias for the statistics of a batch, as [`forward`] answered them; the latter two go into
+/// `d_weight` and `d_bias`. `output` is that of a ReLU behind, where the cotangent need be masked.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn backward(
+    input: &Tensor,
+    statistics: &Tensor,
+    weight: &Tensor,
+    d_output: &Tensor,
+    output: Option<&Tensor>,
+    d_weight: &Tensor,
+    d_bias: &Tensor,
+) -> Result<Tensor> {
+    const OP: &str = "batch_norm_backward";
+    let device = common_device(OP, &[input, statistics, weight, d_output, d_weight, d_bias])?;
+    let (rows, channels) = rows_and_channels(OP, input)?;
+    expect(OP, "statistics", statistics, &[2, channels], DType::F32)?;
+    expect(OP, "d_output", d_output, input.shape(), input.dtype())?;
+    for (what, tensor) in [("weight", weight), ("d_weight", d_weight), ("d_bias", d_bias)] {
+        expect(OP, what, tensor, &[channels], DType::F32)?;
+    }
+    if let Some(output) = output {
+        expect(OP, "output", output, input.shape(), input.dtype())?;
+    }
+    let parts = Parts::of(rows);
+    let partial = device.empty(&[parts.count, 2, channels])?;
+    let d_input = device.allocate(input.shape(), input.dtype())?;
+    match device {
+        Device::Cpu(_) => {
+            let (input, d_output) = (input.floats(OP)?, d_output.floats(OP)?);
+            let output = output.map(|output| output.floats(OP)).transpose()?;
+            let output = output.as_deref();
+            let statistics = statistics.cpu(OP)?.read();
+            let sums = partial.cpu(OP)?;
+            let mut totals = [vec![0.0; channels], vec![0.0; channels]];
+            cpu::batch_norm_backward_partial(
+                parts,
+                channels,
+                &input,
+                &statistics,
+                &d_output,
+                output,
+                &mut sums.write(),
+            );
+            let [products, biases] = &mut totals;
+            cpu::batch_norm_backward_weight(channels, &sums.read(), products, biases);
+            d_weight.write(products)?;
+            d_bias.write(biases)?;
+            let (weight, target) = (weight.cpu(OP)?.read(), &mut d_input.floats_mut(OP)?);
+            cpu::batch_norm_backward_input(
+                rows,
+                &input,
+                &statistics,
+                &weight,
+                products,
+                biases,
+                &d_output,
+                output,
+                target,
+            );
+        }
+        Device::Gpu(gpu) => {
+            let dtype = input.dtype();
+            let (input, d_output) = (input.gpu(OP)?, d_output.gpu(OP)?);
+            let output = output.map(|output| output.gpu(OP)).transpose()?;
+            let (statistics, sums) = (statistics.gpu(OP)?, partial.gpu(OP)?);
+            let (d_weight, d_bias) = (d_weight.gpu(OP)?, d_bias.gpu(OP)?);
+            gpu::batch_norm_backward_partial(gpu, dtype, parts, channels, input, statistics, d_output, output, sums)?;
+            gpu::batch_norm_backward_weight(gpu, parts, channels, sums, d_weight, d_bias)?;
+            gpu::batch_norm_backward_input(
+                gpu,
+                dtype,
+                rows,
+                channels,
+                input,
+                statistics,
+                weight.gpu(OP)?,
+                d_weight,
+                d_bias,
+                d_output,
+                output,
+                d_input.gpu(OP)?,
+            )?;
+        }
+    }
+    Ok(d_input)
+}
+
+fn rows_and_channels(op: &'static str, input: &Tensor) -> Result<(usize, usize)> {
+    let &[batch, height, width, channels] = input.shape() else {
+        return Err(Error::shape(op, format!("input {:?} must have four axes", input.shape())));
+    };
+    as_u32(op, input.len())?;
+    Ok((batch * height * width, channels))
+}
+
+/// The tape rule of [`forward`] with a batch's statistics; the inputs are input, weight and bias.
+#[derive(Debug)]
+pub struct BatchNormBackward {
+    /// The input.
+    pub input: Tensor,
+    /// The scale of each channel.
+    pub weight: Tensor,
+    /// What [`forward`] answered.
+    pub statistics: Tensor,
+    /// The output, if a ReLU is behind.
+    pub relu_output: Option<Tensor>,
+}
+
+impl Backward for BatchNormBackward {
+    fn backward(&self, cotangent: &Tensor, wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
+        let [_, weight, bias] = wanted else {
+            return Err(Error::Tape("batch normalisation has three inputs".into()));
+        };
+        let device = cotangent.device();
+        let (d_weight, d_bias) = (weight.place(device, self.weight.shape())?, bias.place(device, self.weight.shape())?);
+        let output = self.relu_output.as_ref();
+        let d_input = backward(&self.input, &self.statistics, &self.weight, cotangent, output, &d_weight, &d_bias)?;
+        Ok(vec![Some(d_input), Some(d_weight), Some(d_bias)])
+    }
+
+    fn cotangent_is_masked(&mut self) {
+        self.relu_output = None;
+    }
+}
