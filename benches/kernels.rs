@@ -32,6 +32,7 @@ use cifar_gpu::ops::adam::{Adam, adam_step};
 use cifar_gpu::ops::batch_assembly::{Augmentation, ImageChunk, Normalisation, batch_assembly};
 use cifar_gpu::ops::batch_norm::{self, Running, Statistics};
 use cifar_gpu::ops::conv2d::{self, Conv2dGeometry, Padding};
+use cifar_gpu::ops::count_iterations::count_iterations;
 use cifar_gpu::ops::dropout::{self, Dropout};
 use cifar_gpu::ops::loss_scaling::sum_of_squares;
 use cifar_gpu::ops::max_pool2d::{self, MaxPool2dGeometry};
@@ -406,6 +407,10 @@ fn batches(kernels: &mut Kernels<'_>) {
     kernels.bench("softmax_cross_entropy", "logits", words(batch * (2 * CLASSES + 1) + 2), |device| {
         let (logits, labels) = (random(device, &[batch, CLASSES])?, random_below(device, CLASSES, batch)?);
         Ok(move || softmax_cross_entropy::forward(0.1, &logits, &labels))
+    });
+    kernels.bench("count_iterations", "60000", words(2), |device| {
+        let device = device.clone();
+        Ok(move || count_iterations(&device, 60_000))
     });
     kernels.bench("record_metrics", "slot", words(4), |device| {
         let (state, history) = (StepState::new(1, 0, 0.0).tensor(device)?, device.empty(&[1, 2])?);

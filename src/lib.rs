@@ -29,6 +29,7 @@
 //! ```
 
 pub mod bench;
+pub mod check;
 pub mod cpu;
 pub mod data;
 pub mod device;
@@ -38,6 +39,7 @@ pub mod gpu;
 pub mod nn;
 pub mod ops;
 pub mod optim;
+pub mod profile;
 mod replay;
 pub mod tape;
 pub mod tensor;

@@ -1,7 +1,8 @@
 //! `cifar-gpu devices`
 
-use cifar_gpu::gpu::{Backend, list_adapters};
-use cifar_gpu::{Device, Result};
+use cifar_gpu::check::{Verdict, check};
+use cifar_gpu::gpu::{Backend, GpuError, list_adapters};
+use cifar_gpu::{Device, DeviceChoice, Error, Result};
 
 use super::common::{print, print_json};
 
@@ -10,9 +11,21 @@ pub struct Devices {
     /// List what OpenGL reaches instead of Vulkan, Metal and DX12
     #[arg(long)]
     opengl: bool,
+    /// Run every kernel against its CPU twin on each adapter, and look for known faults of drivers
+    #[arg(long)]
+    check: bool,
     /// Print a JSON array
     #[arg(long)]
     json: bool,
+}
+
+/// What `devices --check --json` prints for each check.
+#[derive(serde::Serialize)]
+struct CheckReport {
+    device: String,
+    check: String,
+    verdict: &'static str,
+    detail: String,
 }
 
 /// What `devices --json` prints for each.
@@ -33,6 +46,9 @@ impl Devices {
     pub fn run(self) -> Result<()> {
         let backend = if self.opengl { Backend::OpenGl } else { Backend::Primary };
         let adapters = list_adapters(backend);
+        if self.check {
+            return self.check(backend, adapters.len());
+        }
         if self.json {
             let reports: Vec<_> = adapters
                 .into_iter()
@@ -66,5 +82,49 @@ impl Devices {
             None => "cpu: there is no GPU adapter",
         };
         print(format_args!("\n--device auto takes {choice}"))
+    }
+
+    /// Checks every adapter, a line a check.
+    fn check(&self, backend: Backend, adapters: usize) -> Result<()> {
+        if adapters == 0 {
+            return Err(Error::Gpu(GpuError::NoAdapter("there is nothing to check".into())));
+        }
+        let (mut reports, mut failed) = (Vec::new(), 0);
+        for index in 0..adapters {
+            let (device, _) = Device::open(DeviceChoice::GpuIndex(index), backend)?;
+            if !self.json {
+                print(format_args!("gpu:{index}  {}", device.description()))?;
+            }
+            let mut printed = Ok(());
+            check(&device, &mut |result| {
+                failed += usize::from(!result.verdict.is_good());
+                let (verdict, detail) = words(&result.verdict);
+                if !self.json && printed.is_ok() {
+                    printed = print(format_args!("{verdict:<7} {:<34} {detail}", result.name));
+                }
+                let (device, check) = (format!("gpu:{index}"), result.name.clone());
+                reports.push(CheckReport { device, check, verdict, detail });
+            })?;
+            printed?;
+        }
+        if self.json {
+            print_json(&reports)?;
+        }
+        match failed {
+            0 => Ok(()),
+            _ => Err(Error::Gpu(GpuError::FailedCheck { failed, checks: reports.len() })),
+        }
+    }
+}
+
+/// A verdict in a word, and what there is to say about it.
+fn words(verdict: &Verdict) -> (&'static str, String) {
+    match verdict {
+        Verdict::Pass(0.0) => ("PASS", String::new()),
+        Verdict::Pass(difference) => ("PASS", format!("differs by {difference:.1e}")),
+        Verdict::Fail(difference) => ("FAIL", format!("differs by {difference:.1e}")),
+        Verdict::Refused(reason) => ("FAIL", reason.clone()),
+        Verdict::Fault(what) => ("FAULT", what.clone()),
+        Verdict::Absent(what) => ("ABSENT", what.clone()),
     }
 }

@@ -4,7 +4,8 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use cifar_gpu::train::{EpochMetrics, Observer, Start, StepMetrics, Tuning};
+use cifar_gpu::profile::Profile;
+use cifar_gpu::train::{EpochMetrics, Observer, PeakMemory, Start, StepMetrics, Tuning};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::common::{counted, grouped, say};
@@ -58,6 +59,16 @@ impl Observer for TrainProgress {
 
     fn checkpoint_refused(&mut self, file: &Path, why: &str) {
         self.line(&format!("warning: {} is not used: {why}", file.display()));
+    }
+
+    fn profiled(&mut self, profile: &Profile, steps: u64, memory: PeakMemory, trace: &Path) {
+        self.line(&format!("profile of {}:", counted(steps, "step")));
+        profile.table().lines().for_each(|line| self.line(line));
+        let mebibytes = |bytes: u64| format!("{} MiB", grouped(bytes.div_ceil(1 << 20)));
+        let held = [("of tensors", memory.device_bytes), ("of the process", memory.process_bytes)];
+        let held: Vec<_> =
+            held.iter().filter_map(|(what, bytes)| Some(format!("{} {what}", mebibytes((*bytes)?)))).collect();
+        self.line(&format!("peak memory {}; trace for ui.perfetto.dev: {}", held.join(", "), trace.display()));
     }
 
     fn started(&mut self, start: &Start<'_>) {

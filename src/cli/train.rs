@@ -80,6 +80,12 @@ pub struct Train {
     /// Weights to start from
     #[arg(long, value_name = "WEIGHTS")]
     init: Option<PathBuf>,
+    /// Time every kernel of some early steps: prints a table and writes a trace that Perfetto opens
+    #[arg(long)]
+    profile: bool,
+    /// Check of sanity: learn the first batch by heart
+    #[arg(long, conflicts_with = "resume")]
+    overfit_one_batch: bool,
     /// Folder for the results, which must not exist [default: runs/ARCH-N]
     #[arg(long, value_name = "RUN_DIR")]
     out: Option<PathBuf>,
@@ -99,6 +105,10 @@ impl Train {
         if self.json {
             return print_json(&outcome);
         }
+        if self.overfit_one_batch {
+            let verdict = if outcome.last.test_accuracy == 1.0 { "learnt by heart" } else { "NOT learnt by heart" };
+            return print(format_args!("one batch was {verdict}: loss {:.4}", outcome.last.test_loss));
+        }
         print(format_args!(
             "test accuracy {:.2} % after {}; weights, metrics and configuration are in {}",
             100.0 * outcome.last.test_accuracy,
@@ -108,12 +118,19 @@ impl Train {
     }
 
     fn begin(&self) -> Result<Outcome> {
-        let (config, data) = self.settings.config(&self.plans, self.max_steps)?;
+        let (mut config, data) = self.settings.config(&self.plans, self.max_steps)?;
+        config.profile |= self.profile;
+        if self.overfit_one_batch {
+            config.overfit_one_batch();
+        }
         let out = self.out.clone().unwrap_or_else(|| RunFolder::unused_path(&config.arch));
         if out.exists() {
             return Err(Error::RunFolderExists(out));
         }
-        let splits = data.load()?;
+        let mut splits = data.load()?;
+        if self.overfit_one_batch {
+            splits.test = splits.train.clone();
+        }
         let device = self.device.open()?;
         let stop = stop_on_interrupt()?;
         let sources = Sources { splits: &splits, init: self.init.as_deref(), out: &out };
@@ -123,6 +140,7 @@ impl Train {
     fn resume(&self, run: &Path) -> Result<Outcome> {
         let mut saved = SavedRun::read(run)?;
         saved.config.max_steps = self.max_steps;
+        saved.config.profile = self.profile;
         self.settings.apply_to_resumed(&mut saved.config);
         let splits = DataChoice::new(Some(self.settings.data.as_ref().unwrap_or(&saved.config.data))).load()?;
         let device = self.device.open()?;

@@ -114,6 +114,8 @@ impl Abilities {
             .filter(|_| available.contains(NEEDED))
             .map(|(side, subgroup)| CooperativeMatrix { side, subgroup });
         let used = if cooperative.is_some() { NEEDED } else { wgpu::Features::SHADER_F16 };
+        // For profiles.
+        let used = used | wgpu::Features::TIMESTAMP_QUERY;
         Abilities { features: available & used, cooperative }
     }
 }

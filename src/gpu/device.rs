@@ -14,6 +14,8 @@ use super::faults::Faults;
 use super::pipeline::{Pipeline, Pipelines};
 use super::pool::{GpuBuffer, MemoryUse, Pool, PoolKind};
 use super::program::Capture;
+use crate::profile;
+
 use super::recording::{Command, Launch, Recording};
 use super::shaders::{BindingKind, ShaderVariant};
 use super::statistics::{Counters, Statistics, count};
@@ -312,7 +314,9 @@ impl GpuDevice {
             entries: &entries,
         });
         count(&self.shared.counters.bind_groups);
-        self.append(launch.buffers, Command::Dispatch { pipeline, bind_group, workgroups });
+        let bytes = launch.buffers.iter().map(|buffer| buffer.bytes()).sum();
+        let command = Command::Dispatch { pipeline, bind_group, workgroups, flops: launch.flops, bytes };
+        self.append(launch.buffers, command);
         self.check()
     }
 
@@ -363,6 +367,9 @@ impl GpuDevice {
         let commands = std::mem::take(recording);
         if commands.is_empty() || self.shared.rehearsal {
             return self.check().map(|()| None);
+        }
+        if profile::is_collecting() && self.has_timestamps() {
+            return self.submit_timed(&commands).map(Some);
         }
         let commands = commands.encode(&self.shared.device);
         let index = self.shared.queue.submit([commands]);
@@ -415,6 +422,7 @@ mod tests {
             uniform,
             buffers: &[buffer],
             workgroups: buffer.bytes().div_ceil(4 * 256),
+            flops: 0,
         })
     }
 
@@ -483,7 +491,13 @@ mod tests {
     fn workgroups_fold_into_two_dimensions() {
         let gpu = open(GpuOptions::default());
         let fold = |workgroups| {
-            gpu.fold(&Launch { variant: ShaderVariant::new("fill", &[]), uniform: &[], buffers: &[], workgroups })
+            gpu.fold(&Launch {
+                variant: ShaderVariant::new("fill", &[]),
+                uniform: &[],
+                buffers: &[],
+                workgroups,
+                flops: 0,
+            })
         };
         assert_eq!(fold(1).unwrap(), [1, 1, 1]);
         let limit = u64::from(gpu.limits().max_compute_workgroups_per_dimension);

@@ -74,6 +74,14 @@ pub enum GpuError {
         /// What was called.
         call: &'static str,
     },
+    /// Kernels compute something else on this adapter than their CPU twins.
+    #[error("{failed} of {checks} checks failed: this device's results cannot be trusted")]
+    FailedCheck {
+        /// Checks that failed.
+        failed: usize,
+        /// All that were made.
+        checks: usize,
+    },
     /// wgpu rejected a call: a fault of ours or of the driver.
     #[error("GPU call rejected: {0}")]
     Rejected(String),
@@ -95,6 +103,10 @@ impl GpuError {
             }
             GpuError::MissingFeature { .. } | GpuError::OpenDevice { .. } => {
                 "choose another adapter with --device gpu:N, or --device cpu".into()
+            }
+            GpuError::FailedCheck { .. } => {
+                "update the driver, choose another adapter, or use --device cpu; and please report it with these lines"
+                    .into()
             }
             GpuError::Shader { .. } | GpuError::Capturing { .. } | GpuError::Rejected(_) => {
                 "this is a fault of the program: please report it with the output of `cifar-gpu devices`".into()

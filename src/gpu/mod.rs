@@ -11,6 +11,7 @@ mod readback;
 mod recording;
 pub mod shaders;
 mod statistics;
+mod timing;
 
 pub use adapter::{AdapterRequest, AdapterSummary, Backend, CooperativeMatrix, list_adapters};
 pub use device::{GpuDevice, GpuOptions};

@@ -11,6 +11,7 @@ use super::shaders::{self, BindingKind, Shader, ShaderVariant};
 /// A kernel ready to run.
 #[derive(Debug)]
 pub(super) struct Pipeline {
+    pub(super) name: &'static str,
     pub(super) shader: Shader,
     pub(super) layout: wgpu::BindGroupLayout,
     pub(super) pipeline: wgpu::ComputePipeline,
@@ -144,6 +145,6 @@ impl Pipelines {
             },
             cache: None,
         });
-        Pipeline { shader, layout, pipeline }
+        Pipeline { name: variant.name, shader, layout, pipeline }
     }
 }

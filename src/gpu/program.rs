@@ -165,6 +165,7 @@ mod tests {
             uniform: bytemuck::cast_slice(&[256, value.to_bits()]),
             buffers: &[buffer],
             workgroups: 1,
+            flops: 0,
         })
     }
 

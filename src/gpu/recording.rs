@@ -17,6 +17,8 @@ pub struct Launch<'a> {
     pub buffers: &'a [&'a GpuBuffer],
     /// Number of workgroups, folded into two dimensions where one does not hold them.
     pub workgroups: u64,
+    /// Floating-point operations of the products that it computes; 0 where nobody counts them.
+    pub flops: u64,
 }
 
 /// One thing to do.
@@ -26,6 +28,9 @@ pub(super) enum Command {
         pipeline: Arc<Pipeline>,
         bind_group: wgpu::BindGroup,
         workgroups: [u32; 3],
+        flops: u64,
+        /// Bytes that it binds.
+        bytes: u64,
     },
     Copy {
         source: wgpu::Buffer,
@@ -44,6 +49,14 @@ pub(super) enum Command {
 }
 
 impl Command {
+    /// Name, floating-point operations and bytes of a kernel's call.
+    pub(super) fn kernel(&self) -> Option<(&'static str, u64, u64)> {
+        match self {
+            Command::Dispatch { pipeline, flops, bytes, .. } => Some((pipeline.name, *flops, *bytes)),
+            _ => None,
+        }
+    }
+
     /// The commands that this one stands for.
     fn parts(&self) -> &[Command] {
         match self {
@@ -72,16 +85,56 @@ impl Recording {
         self.commands
     }
 
+    /// All commands, those of captures one by one.
+    pub(super) fn commands(&self) -> impl Iterator<Item = &Command> {
+        self.commands.iter().flat_map(Command::parts)
+    }
+
     /// Encodes everything, neighbouring dispatches in one compute pass.
     pub(super) fn encode(&self, device: &wgpu::Device) -> wgpu::CommandBuffer {
-        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         let is_dispatch = |c: &Command| matches!(c, Command::Dispatch { .. });
-        let commands: Vec<&Command> = self.commands.iter().flat_map(Command::parts).collect();
-        for group in commands.chunk_by(|a, b| is_dispatch(a) && is_dispatch(b)) {
-            if is_dispatch(group[0]) {
-                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        let commands: Vec<&Command> = self.commands().collect();
+        let groups = commands.chunk_by(|a, b| is_dispatch(a) && is_dispatch(b));
+        Self::encode_groups(device, groups.map(|group| (group, None)))
+    }
+
+    /// Encodes everything, each dispatch in a compute pass of its own that writes two timestamps into the set, as far as its
+    /// `queries` go.
+    pub(super) fn encode_timed(
+        &self,
+        device: &wgpu::Device,
+        set: &wgpu::QuerySet,
+        queries: u32,
+    ) -> wgpu::CommandBuffer {
+        let commands: Vec<&Command> = self.commands().collect();
+        let mut next = 0;
+        let groups = commands.chunks(1).map(|group| {
+            if group[0].kernel().is_none() || next + 2 > queries {
+                return (group, None);
+            }
+            let writes = wgpu::ComputePassTimestampWrites {
+                query_set: set,
+                beginning_of_pass_write_index: Some(next),
+                end_of_pass_write_index: Some(next + 1),
+            };
+            next += 2;
+            (group, Some(writes))
+        });
+        Self::encode_groups(device, groups)
+    }
+
+    /// Encodes groups of commands: the dispatches of one in one compute pass, anything else alone.
+    fn encode_groups<'a>(
+        device: &wgpu::Device,
+        groups: impl Iterator<Item = (&'a [&'a Command], Option<wgpu::ComputePassTimestampWrites<'a>>)>,
+    ) -> wgpu::CommandBuffer {
+        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        for (group, timestamp_writes) in groups {
+            if group[0].kernel().is_some() {
+                let mut pass =
+                    encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
                 for command in group {
-                    if let Command::Dispatch { pipeline, bind_group, workgroups: [x, y, z] } = command {
+                    if let Command::Dispatch { pipeline, bind_group, workgroups: [x, y, z], .. } = command {
                         pass.set_pipeline(&pipeline.pipeline);
                         pass.set_bind_group(0, bind_group, &[]);
                         pass.dispatch_workgroups(*x, *y, *z);

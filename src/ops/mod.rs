@@ -6,6 +6,7 @@ pub mod batch_assembly;
 pub mod batch_norm;
 pub mod conv2d;
 pub mod convert;
+pub mod count_iterations;
 pub mod dropout;
 pub mod elementwise;
 pub mod global_avg_pool;
@@ -125,5 +126,6 @@ fn launch_elementwise(
         uniform,
         buffers,
         workgroups: (count as u64).div_ceil(ELEMENTS_PER_WORKGROUP),
+        flops: 0,
     })?)
 }

@@ -12,6 +12,9 @@ use crate::train::autotune::Autotune;
 use crate::train::checkpoint::Checkpoints;
 use crate::train::stepper::StepSettings;
 
+/// Steps after which a batch should be known by heart.
+const OVERFITTING_STEPS: u32 = 200;
+
 /// What [`TrainConfig::data`] says of the built-in set.
 pub const SYNTHETIC: &str = "synthetic";
 
@@ -139,6 +142,8 @@ pub struct TrainConfig {
     pub log_every: u64,
     /// When checkpoints are written and which are kept.
     pub checkpoints: Checkpoints,
+    /// Time the kernels of some early steps and write a trace.
+    pub profile: bool,
     /// How much is tried before kernels are chosen; `None` leaves it to the kind of device.
     pub autotune: Option<Autotune>,
     /// Width of activations.
@@ -179,6 +184,7 @@ impl TrainConfig {
             max_steps: None,
             log_every: 0,
             checkpoints: Checkpoints::default(),
+            profile: false,
             autotune: None,
             precision: Precision::F32,
         };
@@ -225,6 +231,18 @@ impl TrainConfig {
                 TrainConfig { epochs: 30, lr: 0.05, label_smoothing: 0.1, dropout, ..common }
             }
         })
+    }
+
+    /// Makes it a check of sanity: to learn the first batch by heart, with nothing that hinders it.
+    pub fn overfit_one_batch(&mut self) {
+        self.limit_train = Some(self.batch_size);
+        self.limit_test = Some(self.batch_size);
+        self.validation = None;
+        self.epochs = self.epochs.max(OVERFITTING_STEPS);
+        self.dropout.fill(0.0);
+        self.augmentation = Augmentation::NONE;
+        self.schedule = Schedule::Constant;
+        (self.label_smoothing, self.weight_decay, self.average_decay, self.warmup_epochs) = (0.0, 0.0, 0.0, 0.0);
     }
 
     /// A short recipe for the built-in synthetic set, which takes minutes on a CPU.

@@ -18,7 +18,7 @@ pub use dataset::DeviceDataset;
 pub(crate) use evaluate::Inference;
 pub use evaluate::{Evaluation, evaluate};
 pub use memory::{check_memory, inference_bytes, training_bytes};
-pub use observer::{EpochMetrics, Observer, Outcome, Start};
+pub use observer::{EpochMetrics, Observer, Outcome, PeakMemory, Start};
 pub use run_folder::RunFolder;
 pub use stepper::{HostTime, StepMetrics, StepSettings, Stepper, StepperState};
 pub use trainer::{SavedRun, Sources, resume, train};

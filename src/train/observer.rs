@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::optim::ScalerState;
+use crate::profile::Profile;
 use crate::train::TrainConfig;
 use crate::train::autotune::Tuning;
 use crate::train::stepper::StepMetrics;
@@ -56,12 +57,23 @@ pub struct EpochMetrics {
     pub loss_scaling: Option<ScalerState>,
 }
 
+/// The most memory that was held at any time, in bytes, where it is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PeakMemory {
+    /// In tensors on a GPU.
+    pub device_bytes: Option<u64>,
+    /// By the process.
+    pub process_bytes: Option<u64>,
+}
+
 /// Hears how the run goes. `stepped` and `tested` are called often: they must be quick.
 pub trait Observer {
     /// The kernels of a convolution were chosen.
     fn tuned(&mut self, _tuning: &Tuning) {}
     /// A checkpoint could not be used, so that an earlier one is tried.
     fn checkpoint_refused(&mut self, _file: &Path, _why: &str) {}
+    /// The kernels of `steps` steps were timed; the trace is in a file.
+    fn profiled(&mut self, _profile: &Profile, _steps: u64, _memory: PeakMemory, _trace: &Path) {}
     /// Training begins.
     fn started(&mut self, _start: &Start<'_>) {}
     /// Steps were done.

@@ -5,21 +5,23 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::cpu::peak_process_bytes;
 use crate::data::{Dataset, Splits};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::files::read_at_most;
+use crate::files::{read_at_most, replace};
 use crate::nn::{Architecture, Network, Preprocessing};
 use crate::ops::conv2d::{DeviceKind, Plan, Plans};
 use crate::ops::random::RandomStream;
 use crate::optim::Optimizer;
+use crate::profile;
 use crate::train::TrainConfig;
 use crate::train::autotune::{Autotune, autotune, default_cache, problem_name, problems};
 use crate::train::checkpoint::{Best, CheckpointFolder, Progress};
 use crate::train::dataset::DeviceDataset;
 use crate::train::evaluate::evaluate;
 use crate::train::memory::{check_memory, training_bytes};
-use crate::train::observer::{EpochMetrics, Observer, Outcome, Start};
+use crate::train::observer::{EpochMetrics, Observer, Outcome, PeakMemory, Start};
 use crate::train::run_folder::RunFolder;
 use crate::train::stepper::{StepMetrics, Stepper};
 use crate::weights::WeightsFile;
@@ -30,6 +32,10 @@ const DRAIN_INTERVAL: Duration = Duration::from_millis(250);
 const EVALUATION_BATCH: usize = 64;
 /// Number of the generator's stream that orders the images; those below initialise the weights.
 const ORDER_STREAM: u32 = 1 << 16;
+/// Steps before those that a profile times, which make pipelines and memory.
+const UNPROFILED_STEPS: u64 = 3;
+/// Steps that a profile times.
+const PROFILED_STEPS: u64 = 10;
 /// Largest `config.json` that is read, in bytes.
 const MOST_CONFIG_BYTES: u64 = 16 << 20;
 
@@ -144,7 +150,9 @@ pub fn train(
         plans: chosen,
     };
     let run = RunFolder::create(out, &saved, &config.to_toml()?)?;
-    Session { config, setup: &setup, stepper, run, progress: Progress::start(), stop, observer }.run(&splits.source)
+    let profiling = Profiling::new(config, 0);
+    Session { config, setup: &setup, stepper, run, progress: Progress::start(), stop, observer, profiling }
+        .run(&splits.source)
 }
 
 /// Goes on with a run in the folder `run` from its newest checkpoint, or its beginning if it has none, as if nothing had happened: on the same device the same
@@ -200,7 +208,8 @@ pub fn resume(
         (None, None) => {}
     }
     let run = RunFolder::reopen(run, progress.metrics_bytes)?;
-    Session { config, setup: &setup, stepper, run, progress, stop, observer }.run(&splits.source)
+    let profiling = Profiling::new(config, progress.step);
+    Session { config, setup: &setup, stepper, run, progress, stop, observer, profiling }.run(&splits.source)
 }
 
 /// The images that are trained and tested on.
@@ -305,6 +314,25 @@ struct Session<'a> {
     progress: Progress,
     stop: &'a AtomicBool,
     observer: &'a mut dyn Observer,
+    /// What is left to do of a profile.
+    profiling: Profiling,
+}
+
+/// How far a profile has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Profiling {
+    /// Nobody asked, or it is done.
+    Off,
+    /// It starts with this step.
+    From(u64),
+    /// It started with this step.
+    Since(u64),
+}
+
+impl Profiling {
+    fn new(config: &TrainConfig, first_step: u64) -> Self {
+        if config.profile { Profiling::From(first_step + UNPROFILED_STEPS) } else { Profiling::Off }
+    }
 }
 
 impl Session<'_> {
@@ -388,6 +416,7 @@ impl Session<'_> {
                 ended = if step == self.total_steps() { Ended::Enough } else { Ended::Interrupted };
                 break;
             }
+            self.advance_profile()?;
             self.stepper.step(indices, epoch - 1, config.rate(step, self.whole_run(), self.steps_per_epoch()))?;
             self.progress.step = step + 1;
             self.progress.steps_in_epoch += 1;
@@ -408,7 +437,42 @@ impl Session<'_> {
         let steps = self.stepper.drain()?;
         self.count(&steps)?;
         self.progress.epoch_seconds = epoch_seconds + epoch_start.elapsed().as_secs_f64();
+        // What comes now is no training step.
+        self.finish_profile()?;
         Ok(ended)
+    }
+
+    /// Starts or ends the profile, if it is time.
+    fn advance_profile(&mut self) -> Result<()> {
+        match self.profiling {
+            Profiling::From(step) if self.progress.step == step => {
+                self.setup.network.device().synchronize()?;
+                profile::start();
+                self.profiling = Profiling::Since(step);
+                Ok(())
+            }
+            Profiling::Since(step) if self.progress.step == step + PROFILED_STEPS => self.finish_profile(),
+            _ => Ok(()),
+        }
+    }
+
+    fn finish_profile(&mut self) -> Result<()> {
+        let Profiling::Since(first) = self.profiling else { return Ok(()) };
+        self.profiling = Profiling::Off;
+        let device = self.setup.network.device();
+        device.synchronize()?;
+        let profile = profile::stop();
+        let trace = self.run.path().join("trace.json");
+        replace(&trace, profile.trace(&device.description()).as_bytes())?;
+        let memory = PeakMemory {
+            device_bytes: match device {
+                Device::Cpu(_) => None,
+                Device::Gpu(gpu) => Some(gpu.memory().peak_bytes),
+            },
+            process_bytes: peak_process_bytes(),
+        };
+        self.observer.profiled(&profile, self.progress.step - first, memory, &trace);
+        Ok(())
     }
 
     fn is_checkpoint_due(&self, last: Instant) -> bool {

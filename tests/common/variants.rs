@@ -163,8 +163,8 @@ fn variants_with(name: &'static str, tiles: &[Tiling]) -> Option<Vec<ShaderVaria
         "sum_of_squares" => vec![with(&[], &[("LANES", 256)])],
         "loss_scaling" => vec![with(&[], &[("GROWTH_INTERVAL", 2000), ("LARGEST", 1 << 24)])],
         "add" | "dropout" | "relu_backward" | "relu_forward" => real(&[]),
-        "adam_step" | "fill" | "gradient_clipping" | "record_metrics" | "scale" | "sgd_step" | "split_k_reduce"
-        | "weight_average" => vec![with(&[], &[])],
+        "adam_step" | "count_iterations" | "fill" | "gradient_clipping" | "record_metrics" | "scale" | "sgd_step"
+        | "split_k_reduce" | "weight_average" => vec![with(&[], &[])],
         _ => return None,
     })
 }

@@ -7,6 +7,7 @@ use cifar_gpu::ops::batch_assembly::{Augmentation, ImageChunk, Normalisation, ba
 use cifar_gpu::ops::batch_norm::{self, Running, Statistics};
 use cifar_gpu::ops::conv2d::{self, Algorithm, Conv2dGeometry, Direction, Padding, Plan, Plans, Target, Tiling};
 use cifar_gpu::ops::convert::convert;
+use cifar_gpu::ops::count_iterations::count_iterations;
 use cifar_gpu::ops::dropout::{self, Dropout};
 use cifar_gpu::ops::gradient_clipping::gradient_clipping;
 use cifar_gpu::ops::loss_scaling::{loss_scaling, sum_of_squares};
@@ -221,6 +222,13 @@ pub fn all() -> Vec<(String, Run)> {
         cases.push(case(format!("weight_average/{count}"), move |device| averaging_weights(device, count)));
     }
     cases.push(case("record_metrics/slot", recording_metrics));
+    for iterations in [0, 1, 65_535] {
+        cases.push(case(format!("count_iterations/{iterations}"), move |device| {
+            let generated = (0..iterations).fold(0_u64, |x, _| (1_664_525 * x + 1_013_904_223) % (1 << 32));
+            let counted = count_iterations(device, iterations)?.to_vec_u32()?;
+            compare_exact("count_iterations", &counted, &[iterations, generated as u32])
+        }));
+    }
     cases
 }
 

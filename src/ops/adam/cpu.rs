@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::Adam;
 use crate::cpu::vectorized;
 use crate::ops::StepState;
+use crate::profile;
 
 /// Elements that one task handles.
 const CHUNK: usize = 1 << 14;
@@ -17,6 +18,11 @@ pub(super) fn adam_step(
     first_moment: &mut [f32],
     second_moment: &mut [f32],
 ) {
+    let _timed = profile::twin(
+        "adam_step",
+        0,
+        size_of_val(gradient) + size_of_val(parameter) + size_of_val(first_moment) + size_of_val(second_moment),
+    );
     if state.gradient_factor < 0.0 {
         return;
     }

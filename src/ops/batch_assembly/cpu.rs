@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::augmentation::Draw;
 use super::{Augmentation, CHANNELS, Normalisation};
 use crate::ops::StepState;
+use crate::profile;
 
 #[expect(clippy::too_many_arguments, reason = "the kernel's parameters and bindings")]
 pub(super) fn batch_assembly(
@@ -18,6 +19,15 @@ pub(super) fn batch_assembly(
     output: &mut [f32],
     labels_out: &mut [u32],
 ) {
+    let _timed = profile::twin(
+        "batch_assembly",
+        0,
+        size_of_val(images)
+            + size_of_val(labels)
+            + size_of_val(indices)
+            + size_of_val(output)
+            + size_of_val(labels_out),
+    );
     let pixels = size[0] * size[1];
     let image_bytes = CHANNELS * pixels;
     let batch = output.par_chunks_exact_mut(image_bytes).zip(labels_out).zip(indices).enumerate();

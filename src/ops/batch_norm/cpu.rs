@@ -4,11 +4,13 @@ use rayon::prelude::*;
 
 use super::{EPSILON, MOMENTUM, Parts};
 use crate::cpu::vectorized;
+use crate::profile;
 
 /// Rows that one task of an element-by-element kernel handles.
 const ROWS: usize = 256;
 
 pub(super) fn batch_norm_partial(parts: Parts, channels: usize, input: &[f32], partial: &mut [f32]) {
+    let _timed = profile::twin("batch_norm_partial", 0, size_of_val(input) + size_of_val(partial));
     let shares = input.par_chunks(parts.rows_per_part * channels);
     partial.par_chunks_exact_mut(2 * channels).zip(shares).for_each(|(partial, input)| {
         vectorized(
@@ -45,6 +47,11 @@ pub(super) fn batch_norm_statistics(
     running_variance: &mut [f32],
     statistics: &mut [f32],
 ) {
+    let _timed = profile::twin(
+        "batch_norm_statistics",
+        0,
+        size_of_val(partial) + size_of_val(running_mean) + size_of_val(running_variance) + size_of_val(statistics),
+    );
     for c in 0..channels {
         let (mut mean, mut squares, mut count) = (0.0_f32, 0.0_f32, 0.0_f32);
         for (part, sums) in partial.chunks_exact(2 * channels).enumerate() {
@@ -79,6 +86,11 @@ pub(super) fn batch_norm_forward(
     bias: &[f32],
     output: &mut [f32],
 ) {
+    let _timed = profile::twin(
+        "batch_norm_forward",
+        0,
+        size_of_val(input) + size_of_val(statistics) + size_of_val(weight) + size_of_val(bias) + size_of_val(output),
+    );
     let channels = weight.len();
     let (means, scales) = statistics.split_at(channels);
     output.par_chunks_mut(ROWS * channels).zip(input.par_chunks(ROWS * channels)).for_each(|(output, input)| {
@@ -116,6 +128,11 @@ pub(super) fn batch_norm_backward_partial(
     output: Option<&[f32]>,
     partial: &mut [f32],
 ) {
+    let _timed = profile::twin(
+        "batch_norm_backward_partial",
+        0,
+        size_of_val(input) + size_of_val(statistics) + size_of_val(d_output) + size_of_val(partial),
+    );
     let (means, scales) = statistics.split_at(channels);
     let share = parts.rows_per_part * channels;
     partial.par_chunks_exact_mut(2 * channels).enumerate().for_each(|(part, partial)| {
@@ -141,6 +158,11 @@ pub(super) fn batch_norm_backward_partial(
 }
 
 pub(super) fn batch_norm_backward_weight(channels: usize, partial: &[f32], d_weight: &mut [f32], d_bias: &mut [f32]) {
+    let _timed = profile::twin(
+        "batch_norm_backward_weight",
+        0,
+        size_of_val(partial) + size_of_val(d_weight) + size_of_val(d_bias),
+    );
     d_weight.fill(0.0);
     d_bias.fill(0.0);
     for part in partial.chunks_exact(2 * channels) {
@@ -162,6 +184,17 @@ pub(super) fn batch_norm_backward_input(
     output: Option<&[f32]>,
     d_input: &mut [f32],
 ) {
+    let _timed = profile::twin(
+        "batch_norm_backward_input",
+        0,
+        size_of_val(input)
+            + size_of_val(statistics)
+            + size_of_val(weight)
+            + size_of_val(d_weight)
+            + size_of_val(d_bias)
+            + size_of_val(d_output)
+            + size_of_val(d_input),
+    );
     let channels = weight.len();
     let (means, scales) = statistics.split_at(channels);
     d_input.par_chunks_mut(ROWS * channels).enumerate().for_each(|(task, d_input)| {

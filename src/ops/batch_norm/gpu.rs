@@ -137,5 +137,6 @@ fn per_channel(
         uniform,
         buffers,
         workgroups: (channels as u64).div_ceil(ELEMENTS_PER_WORKGROUP),
+        flops: 0,
     })?)
 }

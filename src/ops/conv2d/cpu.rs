@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::{Conv2dGeometry, Finish, Splits};
 use crate::cpu::vectorized;
+use crate::profile;
 
 /// Rows of patches gathered at a time.
 const TILE_ROWS: usize = 128;
@@ -246,6 +247,11 @@ pub(super) fn conv2d_forward(
     bias: &[f32],
     output: &mut [f32],
 ) {
+    let _timed = profile::twin(
+        "conv2d_forward",
+        g.flops(),
+        size_of_val(input) + size_of_val(weight) + size_of_val(bias) + size_of_val(output),
+    );
     implicit_gemm(&Window::forward(g), g.out_c, input, weight, Finish::Bias { bias, relu }, output);
 }
 
@@ -256,6 +262,11 @@ pub(super) fn conv2d_backward_input(
     mask: Option<&[f32]>,
     d_input: &mut [f32],
 ) {
+    let _timed = profile::twin(
+        "conv2d_backward_input",
+        g.flops(),
+        size_of_val(d_output) + size_of_val(transposed_weight) + size_of_val(d_input),
+    );
     let finish = Finish::Mask(mask);
     match g.turned() {
         Some(turned) => {
@@ -268,6 +279,7 @@ pub(super) fn conv2d_backward_input(
 }
 
 pub(super) fn conv2d_transpose_weight(g: &Conv2dGeometry, weight: &[f32], transposed: &mut [f32]) {
+    let _timed = profile::twin("conv2d_transpose_weight", 0, size_of_val(weight) + size_of_val(transposed));
     let tap = g.in_c * g.out_c;
     for (from, to) in weight.chunks_exact(tap).zip(transposed.chunks_exact_mut(tap)) {
         for (c, row) in from.chunks_exact(g.out_c).enumerate() {
@@ -285,6 +297,11 @@ pub(super) fn conv2d_backward_weight(
     d_output: &[f32],
     partial: &mut [f32],
 ) {
+    let _timed = profile::twin(
+        "conv2d_backward_weight",
+        g.flops(),
+        size_of_val(input) + size_of_val(d_output) + size_of_val(partial),
+    );
     let window = Window::forward(g);
     let products = g.products();
     let share = (products + 1) * g.out_c;
@@ -305,6 +322,7 @@ pub(super) fn conv2d_backward_weight(
 
 /// Adds up elements `first..` of `splits` runs of `count` partial sums each, as many as `target` has.
 pub(super) fn split_k_reduce(splits: usize, count: usize, first: usize, partial: &[f32], target: &mut [f32]) {
+    let _timed = profile::twin("split_k_reduce", 0, size_of_val(partial) + size_of_val(target));
     target.par_chunks_mut(4096).enumerate().for_each(|(chunk, target)| {
         let first = first + chunk * 4096;
         target.fill(0.0);

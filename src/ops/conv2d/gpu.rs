@@ -121,6 +121,7 @@ pub(super) fn conv2d_forward(
         uniform: bytemuck::bytes_of(&as_u32("conv2d_forward", rows)?),
         buffers: &[input, weight, bias, output],
         workgroups: tiles.count(rows, g.out_c),
+        flops: g.flops(),
     })?)
 }
 
@@ -144,6 +145,7 @@ pub(super) fn conv2d_backward_input(
         uniform: bytemuck::bytes_of(&as_u32("conv2d_backward_input", rows)?),
         buffers: &buffers,
         workgroups: tiles.count(rows, g.in_c),
+        flops: g.flops(),
     })?)
 }
 
@@ -198,6 +200,7 @@ pub(super) fn contraction_launch(
         uniform: bytemuck::cast_slice(&[as_u32(OP, splits.lines)?, as_u32(OP, splits.lines_per_split)?]),
         buffers: &[input, d_output, partial],
         workgroups: (splits.count * matrices) as u64 * tiles.count(rows, g.out_c),
+        flops: g.flops(),
     })?)
 }
 

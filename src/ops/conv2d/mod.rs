@@ -146,6 +146,11 @@ impl Conv2dGeometry {
         self.kernel_h * self.kernel_w * self.in_c
     }
 
+    /// Floating-point operations of one of its products; a multiply-add counts as two.
+    pub fn flops(&self) -> u64 {
+        2 * (self.products() * self.out_c) as u64 * self.out_pixels() as u64
+    }
+
     /// Pixels of all outputs.
     pub fn out_pixels(&self) -> usize {
         self.batch * self.out_h * self.out_w

@@ -6,6 +6,7 @@ use super::Dropout;
 use crate::cpu::vectorized;
 use crate::ops::StepState;
 use crate::ops::random::threefry_lanes;
+use crate::profile;
 
 /// Pairs of elements whose random numbers are drawn at a time.
 const PAIRS: usize = 16;
@@ -13,6 +14,7 @@ const PAIRS: usize = 16;
 const CHUNK: usize = 256 * 2 * PAIRS;
 
 pub(super) fn dropout(dropout: Dropout, state: &StepState, input: &[f32], output: &mut [f32]) {
+    let _timed = profile::twin("dropout", 0, size_of_val(input) + size_of_val(output));
     let (threshold, scale) = (dropout.threshold(), dropout.scale());
     let key = [state.seed[0], state.seed[1].wrapping_add(dropout.stream)];
     output.par_chunks_mut(CHUNK).zip(input.par_chunks(CHUNK)).enumerate().for_each(|(chunk, (output, input))| {

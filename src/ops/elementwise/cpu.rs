@@ -3,15 +3,18 @@
 use rayon::prelude::*;
 
 use crate::cpu::vectorized;
+use crate::profile;
 
 /// Elements that one task handles.
 const CHUNK: usize = 1 << 14;
 
 pub(super) fn fill(value: f32, output: &mut [f32]) {
+    let _timed = profile::twin("fill", 0, size_of_val(output));
     output.fill(value);
 }
 
 pub(super) fn add(a: &[f32], b: &[f32], sum: &mut [f32]) {
+    let _timed = profile::twin("add", 0, size_of_val(a) + size_of_val(b) + size_of_val(sum));
     sum.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK)).zip(b.par_chunks(CHUNK)).for_each(|((sum, a), b)| {
         vectorized(
             #[inline(always)]
@@ -21,6 +24,7 @@ pub(super) fn add(a: &[f32], b: &[f32], sum: &mut [f32]) {
 }
 
 pub(super) fn scale(input: &[f32], factor: &[f32], output: &mut [f32]) {
+    let _timed = profile::twin("scale", 0, size_of_val(input) + size_of_val(factor) + size_of_val(output));
     output.par_chunks_mut(CHUNK).zip(input.par_chunks(CHUNK)).for_each(|(output, input)| {
         vectorized(
             #[inline(always)]

@@ -1,8 +1,10 @@
 //! CPU twin of the gradient clipping kernel.
 
 use crate::ops::StepState;
+use crate::profile;
 
 pub(super) fn gradient_clipping(max_norm: f32, partial: &[f32], state: &mut StepState) {
+    let _timed = profile::twin("gradient_clipping", 0, size_of_val(partial));
     if state.gradient_factor < 0.0 {
         return;
     }

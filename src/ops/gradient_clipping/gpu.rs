@@ -17,5 +17,6 @@ pub(super) fn gradient_clipping(
         uniform: bytemuck::cast_slice(&[as_u32(OP, parts)?, max_norm.to_bits()]),
         buffers: &[partial, state],
         workgroups: 1,
+        flops: 0,
     })?)
 }

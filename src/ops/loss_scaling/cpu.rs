@@ -4,8 +4,10 @@ use rayon::prelude::*;
 
 use super::{GROWTH_INTERVAL, LANES, LARGEST_SCALE};
 use crate::ops::StepState;
+use crate::profile;
 
 pub(super) fn sum_of_squares(input: &[f32], partial: &mut [f32]) {
+    let _timed = profile::twin("sum_of_squares", 0, size_of_val(input) + size_of_val(partial));
     let parts = partial.len();
     partial.par_iter_mut().enumerate().for_each(|(part, sum)| {
         let mut sums = [0.0; LANES];
@@ -17,6 +19,7 @@ pub(super) fn sum_of_squares(input: &[f32], partial: &mut [f32]) {
 }
 
 pub(super) fn loss_scaling(partial: &[f32], scaling: &mut [f32], state: &mut StepState) {
+    let _timed = profile::twin("loss_scaling", 0, size_of_val(partial) + size_of_val(scaling));
     let sum: f32 = partial.iter().sum();
     let scale = scaling[0];
     if !sum.is_finite() {

@@ -18,6 +18,7 @@ pub(super) fn sum_of_squares(
         uniform: bytemuck::cast_slice(&[as_u32(OP, count)?, as_u32(OP, parts)?]),
         buffers: &[input, partial],
         workgroups: parts as u64,
+        flops: 0,
     })?)
 }
 
@@ -34,5 +35,6 @@ pub(super) fn loss_scaling(
         uniform: bytemuck::bytes_of(&as_u32(OP, parts)?),
         buffers: &[partial, scaling, state],
         workgroups: 1,
+        flops: 0,
     })?)
 }

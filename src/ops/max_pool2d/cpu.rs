@@ -4,8 +4,10 @@ use rayon::prelude::*;
 
 use super::MaxPool2dGeometry;
 use crate::cpu::vectorized;
+use crate::profile;
 
 pub(super) fn max_pool2d_forward(g: &MaxPool2dGeometry, input: &[f32], output: &mut [f32], choice: &mut [u32]) {
+    let _timed = profile::twin("max_pool2d_forward", 0, size_of_val(input) + size_of_val(output) + size_of_val(choice));
     let line = g.out_w * g.channels;
     output.par_chunks_exact_mut(line).zip(choice.par_chunks_exact_mut(line)).enumerate().for_each(
         |(row, (output, choice))| {
@@ -44,6 +46,8 @@ fn forward_line(g: &MaxPool2dGeometry, row: usize, input: &[f32], output: &mut [
 }
 
 pub(super) fn max_pool2d_backward(g: &MaxPool2dGeometry, choice: &[u32], d_output: &[f32], d_input: &mut [f32]) {
+    let _timed =
+        profile::twin("max_pool2d_backward", 0, size_of_val(choice) + size_of_val(d_output) + size_of_val(d_input));
     let image_in = g.in_h * g.in_w * g.channels;
     let image_out = g.out_h * g.out_w * g.channels;
     d_input

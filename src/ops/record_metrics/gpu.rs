@@ -15,5 +15,6 @@ pub(super) fn record_metrics(
         uniform: &[],
         buffers: &[state, loss, correct, history],
         workgroups: 1,
+        flops: 0,
     })?)
 }

@@ -3,11 +3,13 @@
 use rayon::prelude::*;
 
 use crate::cpu::vectorized;
+use crate::profile;
 
 /// Elements that one task handles.
 const CHUNK: usize = 1 << 14;
 
 pub(super) fn relu_forward(input: &[f32], output: &mut [f32]) {
+    let _timed = profile::twin("relu_forward", 0, size_of_val(input) + size_of_val(output));
     output.par_chunks_mut(CHUNK).zip(input.par_chunks(CHUNK)).for_each(|(output, input)| {
         vectorized(
             #[inline(always)]
@@ -17,6 +19,7 @@ pub(super) fn relu_forward(input: &[f32], output: &mut [f32]) {
 }
 
 pub(super) fn relu_backward(output: &[f32], d_output: &[f32], d_input: &mut [f32]) {
+    let _timed = profile::twin("relu_backward", 0, size_of_val(output) + size_of_val(d_output) + size_of_val(d_input));
     d_input.par_chunks_mut(CHUNK).zip(output.par_chunks(CHUNK)).zip(d_output.par_chunks(CHUNK)).for_each(
         |((d_input, output), d_output)| {
             vectorized(

@@ -5,11 +5,13 @@ use rayon::prelude::*;
 use super::Sgd;
 use crate::cpu::vectorized;
 use crate::ops::StepState;
+use crate::profile;
 
 /// Elements that one task handles.
 const CHUNK: usize = 1 << 14;
 
 pub(super) fn sgd_step(sgd: Sgd, state: &StepState, gradient: &[f32], parameter: &mut [f32], velocity: &mut [f32]) {
+    let _timed = profile::twin("sgd_step", 0, size_of_val(gradient) + size_of_val(parameter) + size_of_val(velocity));
     if state.gradient_factor < 0.0 {
         return;
     }

@@ -1,5 +1,7 @@
 //! CPU twin of the softmax cross-entropy kernel.
 
+use crate::profile;
+
 #[expect(clippy::too_many_arguments, reason = "the kernel's parameters and bindings")]
 pub(super) fn softmax_cross_entropy(
     rows: usize,
@@ -11,6 +13,11 @@ pub(super) fn softmax_cross_entropy(
     loss: &mut [f32],
     correct: &mut [f32],
 ) {
+    let _timed = profile::twin(
+        "softmax_cross_entropy",
+        0,
+        size_of_val(logits) + size_of_val(labels) + size_of_val(d_logits) + size_of_val(loss) + size_of_val(correct),
+    );
     let (mut loss_sum, mut hits) = (0.0, 0.0);
     for ((logits, d_logits), &label) in
         logits.chunks_exact(classes).zip(d_logits.chunks_exact_mut(classes)).zip(labels).take(rows)

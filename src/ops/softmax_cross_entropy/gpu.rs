@@ -25,5 +25,6 @@ pub(super) fn softmax_cross_entropy(
         uniform: bytemuck::cast_slice(&[as_u32(OP, rows)?, smoothing.to_bits()]),
         buffers: &[logits, labels, d_logits, loss, correct],
         workgroups: 1,
+        flops: 0,
     })?)
 }

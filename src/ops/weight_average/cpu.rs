@@ -4,11 +4,13 @@ use rayon::prelude::*;
 
 use crate::cpu::vectorized;
 use crate::ops::StepState;
+use crate::profile;
 
 /// Elements that one task handles.
 const CHUNK: usize = 1 << 14;
 
 pub(super) fn weight_average(state: &StepState, parameter: &[f32], average: &mut [f32]) {
+    let _timed = profile::twin("weight_average", 0, size_of_val(parameter) + size_of_val(average));
     let share = state.average_share;
     average.par_chunks_mut(CHUNK).zip(parameter.par_chunks(CHUNK)).for_each(|(average, parameter)| {
         vectorized(

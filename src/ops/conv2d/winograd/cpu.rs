@@ -12,6 +12,7 @@ use super::transforms::{
 };
 use super::{WEIGHT_2, WEIGHT_2_OF_5, WEIGHT_4, WinogradGeometry, sum_element};
 use crate::cpu::vectorized;
+use crate::profile;
 
 /// Tiles that are transformed, multiplied and transformed back at a time.
 const BLOCK_TILES: usize = 32;
@@ -273,6 +274,7 @@ fn winograd_transform_output(
 /// `transformed [matrices, in_c, out_c]` from `weight [kernel, kernel, in_c, out_c]`; or, if `turn`, the weight of the
 /// convolution that [`WinogradGeometry::turned`] describes, from `weight [kernel, kernel, out_c, in_c]` of the original one.
 pub(super) fn winograd_transform_weight(w: &WinogradGeometry, turn: bool, weight: &[f32], transformed: &mut [f32]) {
+    let _timed = profile::twin("winograd_transform_weight", 0, size_of_val(weight) + size_of_val(transformed));
     match (w.outputs, w.kernel()) {
         (2, 3) => transform_taps(&WEIGHT_2, w, turn, weight, transformed),
         (2, _) => transform_taps(&WEIGHT_2_OF_5, w, turn, weight, transformed),
@@ -336,6 +338,11 @@ pub(super) fn winograd_forward(
     finish: Finish<&[f32]>,
     output: &mut [f32],
 ) {
+    let _timed = profile::twin(
+        "winograd_forward",
+        w.conv.flops(),
+        size_of_val(input) + size_of_val(weight) + size_of_val(output),
+    );
     let (in_c, out_c) = (w.conv.in_c, w.conv.out_c);
     let line = w.conv.out_w * out_c;
     let mut blocks = Vec::new();
@@ -373,6 +380,11 @@ pub(super) fn winograd_backward_weight(
     d_output: &[f32],
     partial: &mut [f32],
 ) {
+    let _timed = profile::twin(
+        "winograd_backward_weight",
+        w.conv.flops(),
+        size_of_val(input) + size_of_val(d_output) + size_of_val(partial),
+    );
     let (in_c, out_c) = (w.conv.in_c, w.conv.out_c);
     let share = (in_c + 1) * out_c;
     partial.par_chunks_exact_mut(w.matrices() * share).enumerate().for_each_init(
@@ -417,6 +429,7 @@ fn total(w: &WinogradGeometry, splits: usize, partial: &[f32], element: usize, s
 
 /// Gradient of the weight `[kernel, kernel, in_c, out_c]`, from the partial sums in order.
 pub(super) fn winograd_reduce_weight(w: &WinogradGeometry, splits: usize, partial: &[f32], d_weight: &mut [f32]) {
+    let _timed = profile::twin("winograd_reduce_weight", 0, size_of_val(partial) + size_of_val(d_weight));
     const MATRIX_2: [[f32; 4]; 3] = transposed(&WEIGHT_2);
     const MATRIX_2_OF_5: [[f32; 6]; 5] = transposed(&WEIGHT_2_OF_5);
     const MATRIX_4: [[f32; 6]; 3] = transposed(&WEIGHT_4);

@@ -86,6 +86,7 @@ pub(super) fn winograd_product(
         uniform: bytemuck::bytes_of(&as_u32(OP, w.tiles())?),
         buffers: &[patches, weight, products],
         workgroups: w.matrices() as u64 * tiles.count(w.tiles(), w.conv.out_c),
+        flops: 2 * (w.matrices() * w.conv.in_c * w.conv.out_c) as u64 * w.tiles() as u64,
     })?)
 }
 

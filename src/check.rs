@@ -1,0 +1,318 @@
+//! A device's own test: every kernel against its CPU twin, and known faults of drivers, found by measuring.
+//!
+//! This asks whether *this* adapter and driver compute right, on small odd shapes; the test suite asks more of the kernels.
+
+use crate::device::Device;
+use crate::error::Result;
+use crate::nn::{Architecture, Network};
+use crate::ops::adam::{Adam, adam_step};
+use crate::ops::batch_assembly::{Augmentation, ImageChunk, Normalisation, batch_assembly};
+use crate::ops::batch_norm::{self, Running, Statistics};
+use crate::ops::conv2d::{self, Conv2dGeometry, Padding, Plan, Target};
+use crate::ops::convert::convert;
+use crate::ops::count_iterations::count_iterations;
+use crate::ops::dropout::{self, Dropout};
+use crate::ops::gradient_clipping::gradient_clipping;
+use crate::ops::loss_scaling::{loss_scaling, sum_of_squares};
+use crate::ops::max_pool2d::{self, MaxPool2dGeometry};
+use crate::ops::random::RandomStream;
+use crate::ops::record_metrics::record_metrics;
+use crate::ops::sgd::{Sgd, sgd_step};
+use crate::ops::weight_average::weight_average;
+use crate::ops::{StepState, elementwise, global_avg_pool, relu, softmax_cross_entropy};
+use crate::tape::Tape;
+use crate::tensor::{DType, Tensor};
+
+/// Largest difference that passes, as a share of the largest magnitude of what is right.
+const TOLERANCE: f64 = 2e-5;
+/// The same for 16-bit floats and for Winograd's larger tiles.
+const ROUGH_TOLERANCE: f64 = 2e-3;
+/// Iterations after which some drivers end an invocation's loops, and a few more.
+const MANY_ITERATIONS: u32 = 70_000;
+
+/// What came of one check.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckResult {
+    /// The kernels, or the fault looked for.
+    pub name: String,
+    /// What was found.
+    pub verdict: Verdict,
+}
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// Both devices agree, up to this share of the largest magnitude.
+    Pass(f64),
+    /// They do not, by this share.
+    Fail(f64),
+    /// The driver would not do it; this is its reason.
+    Refused(String),
+    /// A fault that is known and that kernels are written round.
+    Fault(String),
+    /// The adapter does not have it, and nothing needs it.
+    Absent(String),
+}
+
+impl Verdict {
+    /// Whether the device can be trusted all the same.
+    pub fn is_good(&self) -> bool {
+        matches!(self, Verdict::Pass(_) | Verdict::Fault(_) | Verdict::Absent(_))
+    }
+}
+
+type Work = Box<dyn Fn(&Device) -> Result<Vec<Tensor>>>;
+
+/// Checks a device; `hear` is told of each result as it comes.
+///
+/// # Errors
+/// If the CPU itself fails, or the device is lost.
+pub fn check(device: &Device, hear: &mut dyn FnMut(&CheckResult)) -> Result<()> {
+    let cpu = Device::cpu();
+    for (name, tolerance, work) in cases(device)? {
+        let expected = values(&work(&cpu)?)?;
+        let verdict = match work(device).and_then(|tensors| values(&tensors)) {
+            Ok(actual) => match difference(&actual, &expected) {
+                difference if difference <= tolerance => Verdict::Pass(difference),
+                difference => Verdict::Fail(difference),
+            },
+            Err(error) => Verdict::Refused(error.to_string()),
+        };
+        hear(&CheckResult { name, verdict });
+    }
+    hear(&CheckResult { name: format!("loops of {MANY_ITERATIONS} iterations"), verdict: long_loops(device)? });
+    if let Device::Gpu(gpu) = device {
+        for (name, has, need) in [
+            ("16-bit floats", gpu.has_f16(), "--precision f16"),
+            ("cooperative matrices", gpu.cooperative_matrix().is_some(), "tensor cores with --precision f16"),
+            ("timestamps", gpu.has_timestamps(), "--profile"),
+        ] {
+            let verdict = if has { Verdict::Pass(0.0) } else { Verdict::Absent(format!("no {need}")) };
+            hear(&CheckResult { name: name.into(), verdict });
+        }
+    }
+    Ok(())
+}
+
+/// Whether loops run to their end.
+fn long_loops(device: &Device) -> Result<Verdict> {
+    let [actual, expected] = [device, &Device::cpu()].map(|device| {
+        let counted = count_iterations(device, MANY_ITERATIONS)?;
+        counted.to_vec_u32()
+    });
+    let (actual, expected) = (actual?, expected?);
+    Ok(if actual == expected {
+        Verdict::Pass(0.0)
+    } else {
+        Verdict::Fault(format!("this driver ends them after {}; no kernel here comes near", actual[0]))
+    })
+}
+
+/// All elements, as floats.
+fn values(tensors: &[Tensor]) -> Result<Vec<f64>> {
+    let mut values = Vec::new();
+    for tensor in tensors {
+        match tensor.dtype() {
+            DType::F32 | DType::F16 => values.extend(tensor.to_vec()?.iter().map(|&v| f64::from(v))),
+            DType::U32 | DType::U8 => values.extend(tensor.to_vec_u32()?.iter().map(|&v| f64::from(v))),
+        }
+    }
+    Ok(values)
+}
+
+/// Largest difference over the largest magnitude; infinite if a number is not one.
+fn difference(actual: &[f64], expected: &[f64]) -> f64 {
+    let magnitude = expected.iter().fold(f64::MIN_POSITIVE, |m, v| m.max(v.abs()));
+    let mut largest = 0.0_f64;
+    for (a, e) in actual.iter().zip(expected) {
+        let difference = (a - e).abs();
+        if !difference.is_finite() {
+            return f64::INFINITY;
+        }
+        largest = largest.max(difference);
+    }
+    largest / magnitude
+}
+
+fn numbers(count: usize, stream: u32) -> Vec<f32> {
+    let mut random = RandomStream::new(0xc4ec, stream);
+    (0..count).map(|_| random.next_f32() * 2.0 - 1.0).collect()
+}
+
+fn random(device: &Device, shape: &[usize], stream: u32) -> Result<Tensor> {
+    device.tensor(shape, &numbers(shape.iter().product(), stream))
+}
+
+/// Every kernel in some call, with how far results may be apart.
+fn cases(device: &Device) -> Result<Vec<(String, f64, Work)>> {
+    let mut cases: Vec<(String, f64, Work)> = Vec::new();
+    let mut add = |name: &str, tolerance, work: Work| cases.push((name.to_owned(), tolerance, work));
+    for (name, size, kernel, plan) in [
+        ("conv2d, 3 to 10 channels", [2, 9, 7, 3, 10], 3, None),
+        ("conv2d, 96 to 96 channels", [1, 8, 8, 96, 96], 3, None),
+        ("conv2d, 5×5 windows", [2, 10, 10, 8, 12], 5, None),
+        ("conv2d, 1×1 windows", [2, 6, 6, 20, 10], 1, None),
+        ("conv2d, direct-8x8", [2, 9, 7, 8, 12], 3, Some("direct-8x8")),
+        ("conv2d, staged-64x64", [2, 9, 7, 8, 12], 3, Some("staged-64x64")),
+        ("conv2d, winograd-2", [2, 9, 7, 16, 12], 3, Some("winograd-2 direct-8x8")),
+        ("conv2d, winograd-4", [2, 9, 7, 16, 12], 3, Some("winograd-4 direct-8x8")),
+    ] {
+        let [n, h, w, c, o] = size;
+        let g = Conv2dGeometry::new(&[n, h, w, c], &[kernel, kernel, c, o], 1, Padding::Same)?;
+        let plan: Option<Plan> = plan.and_then(|plan| plan.parse().ok());
+        if plan.is_none_or(|plan| plan.suits(Target::new(device, DType::F32), &g)) {
+            let tolerance = if name.ends_with('4') { ROUGH_TOLERANCE } else { TOLERANCE };
+            add(name, tolerance, Box::new(move |device| convolution(device, &g, plan)));
+        }
+    }
+    let pool = MaxPool2dGeometry::new(&[2, 9, 7, 5], [3, 3], 2)?;
+    add(
+        "max_pool2d",
+        TOLERANCE,
+        Box::new(move |device| {
+            let (output, choice) = max_pool2d::forward(&pool, &random(device, &[2, 9, 7, 5], 1)?)?;
+            let d_input = max_pool2d::backward(&pool, &choice, &random(device, &pool.output_shape(), 2)?)?;
+            Ok(vec![output, choice, d_input])
+        }),
+    );
+    add(
+        "global_avg_pool",
+        TOLERANCE,
+        Box::new(|device| {
+            let output = global_avg_pool::forward(&random(device, &[3, 5, 7, 11], 1)?)?;
+            Ok(vec![global_avg_pool::backward([3, 5, 7, 11], &output)?, output])
+        }),
+    );
+    add("batch_norm", TOLERANCE, Box::new(normalisation));
+    add(
+        "relu, add, scale, fill",
+        TOLERANCE,
+        Box::new(|device| {
+            let (a, b) = (random(device, &[1009], 1)?, random(device, &[1009], 2)?);
+            let output = relu::forward(&a)?;
+            let filled = device.empty(&[1009])?;
+            elementwise::fill(0.5, &filled)?;
+            let scaled = elementwise::scale(&a, &device.tensor(&[1], &[3.25])?)?;
+            Ok(vec![relu::backward(&output, &b)?, elementwise::add(&a, &b)?, scaled, filled, output])
+        }),
+    );
+    add(
+        "dropout",
+        TOLERANCE,
+        Box::new(|device| {
+            let state = StepState::new(7, 8, 0.0).tensor(device)?;
+            Ok(vec![dropout::apply(Dropout { probability: 0.4, stream: 2 }, &state, &random(device, &[1009], 1)?)?])
+        }),
+    );
+    add("batch_assembly", TOLERANCE, Box::new(assembly));
+    add(
+        "softmax_cross_entropy",
+        TOLERANCE,
+        Box::new(|device| {
+            let labels: Vec<u32> = (0..70).map(|i| i % 10).collect();
+            let logits = elementwise::scale(&random(device, &[70, 10], 1)?, &device.tensor(&[1], &[8.0])?)?;
+            let result = softmax_cross_entropy::forward(0.1, &logits, &device.tensor_u32(&[70], &labels)?)?;
+            Ok(vec![result.loss, result.d_logits])
+        }),
+    );
+    add("sgd_step, adam_step", TOLERANCE, Box::new(updates));
+    add("gradient_clipping, loss_scaling", TOLERANCE, Box::new(scaling));
+    let has_f16 = match device {
+        Device::Cpu(_) => true,
+        Device::Gpu(gpu) => gpu.has_f16(),
+    };
+    if has_f16 {
+        add("convert", TOLERANCE, Box::new(|device| Ok(vec![convert(&random(device, &[1009], 1)?, DType::F16)?])));
+    }
+    for name in ["lenet5", "ygnet-bn"] {
+        add(&format!("{name}: loss and gradients"), ROUGH_TOLERANCE, Box::new(move |device| network(device, name)));
+    }
+    Ok(cases)
+}
+
+fn convolution(device: &Device, g: &Conv2dGeometry, plan: Option<Plan>) -> Result<Vec<Tensor>> {
+    let plan = |direction| plan.unwrap_or_else(|| Plan::usual(Target::new(device, DType::F32), direction, g));
+    let (input, weight) = (random(device, &g.input_shape(), 1)?, random(device, &g.weight_shape(), 2)?);
+    let (bias, d_output) = (random(device, &[g.out_c], 3)?, random(device, &g.output_shape(), 4)?);
+    let output = conv2d::forward_by(plan(conv2d::Direction::Forward), g, true, &input, &weight, &bias)?;
+    let backward_input = plan(conv2d::Direction::BackwardInput);
+    let d_input = conv2d::backward_input_by(backward_input, g, &d_output, &weight, Some(&input))?;
+    let (d_weight, d_bias) = (device.empty(&g.weight_shape())?, device.empty(&[g.out_c])?);
+    let backward_weight = plan(conv2d::Direction::BackwardWeight);
+    conv2d::backward_weight_by(backward_weight, g, &input, &d_output, &d_weight, &d_bias)?;
+    Ok(vec![output, d_input, d_weight, d_bias])
+}
+
+fn normalisation(device: &Device) -> Result<Vec<Tensor>> {
+    let (input, d_output) = (random(device, &[3, 5, 7, 11], 1)?, random(device, &[3, 5, 7, 11], 2)?);
+    let (weight, bias) = (random(device, &[11], 3)?, random(device, &[11], 4)?);
+    let (mean, variance) = (random(device, &[11], 5)?, device.tensor(&[11], &[1.5; 11])?);
+    let running = Running { mean: &mean, variance: &variance };
+    let (output, statistics) = batch_norm::forward(Statistics::Batch, true, &input, &weight, &bias, running)?;
+    let (d_weight, d_bias) = (device.empty(&[11])?, device.empty(&[11])?);
+    // The twin's output, so that rounding near zero does not decide.
+    let d_input = batch_norm::backward(&input, &statistics, &weight, &d_output, None, &d_weight, &d_bias)?;
+    let (inference, _) = batch_norm::forward(Statistics::Running, false, &input, &weight, &bias, running)?;
+    Ok(vec![output, statistics, d_input, d_weight, d_bias, inference, mean, variance])
+}
+
+fn assembly(device: &Device) -> Result<Vec<Tensor>> {
+    let bytes: Vec<u8> = numbers(4 * 3 * 64, 1).iter().map(|v| (v * 127.0 + 128.0) as u8).collect();
+    let state = StepState::new(7, 8, 0.0).tensor(device)?;
+    let mut results = Vec::new();
+    for augmentation in [None, Some(Augmentation::KERAS), Some(Augmentation::FLIP_CROP)] {
+        let images = device.tensor_u8(&[4, 3, 64], &bytes)?;
+        let (output, labels) = (device.empty(&[5, 8, 8, 3])?, device.allocate(&[5], DType::U32)?);
+        batch_assembly(
+            &Normalisation::from_mean_std([0.5; 3], [0.25; 3]),
+            augmentation.as_ref().map(|augmentation| (augmentation, &state)),
+            &[ImageChunk { start: 0, images }],
+            &device.tensor_u32(&[4], &[3, 1, 2, 0])?,
+            &device.tensor_u32(&[5], &[3, 0, 1, 2, 3])?,
+            &output,
+            &labels,
+        )?;
+        results.extend([output, labels]);
+    }
+    Ok(results)
+}
+
+fn updates(device: &Device) -> Result<Vec<Tensor>> {
+    let state = StepState { average_share: 0.25, ..StepState::new(7, 8, 0.1) }.tensor(device)?;
+    let gradient = random(device, &[1009], 1)?;
+    let sgd = Sgd { momentum: 0.9, weight_decay: 0.01, nesterov: true };
+    let (parameter, velocity) = (random(device, &[1009], 2)?, random(device, &[1009], 3)?);
+    sgd_step(sgd, &state, &gradient, &parameter, &velocity)?;
+    let adam = Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.1, decoupled: true };
+    let (other, first) = (random(device, &[1009], 4)?, random(device, &[1009], 5)?);
+    let second = elementwise::add(&device.tensor(&[1009], &[1.5; 1009])?, &first)?;
+    adam_step(adam, &state, &gradient, &other, &first, &second)?;
+    let average = random(device, &[1009], 6)?;
+    weight_average(&state, &parameter, &average)?;
+    Ok(vec![parameter, velocity, other, first, second, average])
+}
+
+fn scaling(device: &Device) -> Result<Vec<Tensor>> {
+    let state = StepState::new(7, 8, 0.5).tensor(device)?;
+    let partial = sum_of_squares(&random(device, &[1009], 1)?)?;
+    let scaling = device.tensor(&[4], &[1024.0, 0.0, 0.0, 0.0])?;
+    loss_scaling(&partial, &scaling, &state)?;
+    gradient_clipping(0.001, &partial, &state)?;
+    let history = device.zeros(&[2, 2], DType::F32)?;
+    record_metrics(&state, &device.tensor(&[1], &[0.5])?, &device.tensor(&[1], &[7.0])?, &history)?;
+    // The factor's bits as a float; the other words of the state are not the kernels' to change.
+    let factor = device.tensor(&[1], &[f32::from_bits(state.to_vec_u32()?[7])])?;
+    Ok(vec![scaling, factor, history])
+}
+
+fn network(device: &Device, name: &str) -> Result<Vec<Tensor>> {
+    let network = Network::new(Architecture::by_name(name, 10)?, device, 5)?;
+    let images = random(device, &[4, 32, 32, 3], 1)?;
+    let tape = Tape::recording(Some(StepState::new(7, 8, 0.0).tensor(device)?));
+    let logits = network.forward(&tape, &tape.constant(&images))?;
+    let loss = tape.softmax_cross_entropy(&logits, &device.tensor_u32(&[4], &[1, 9, 3, 0])?)?;
+    let gradients = loss.backward()?;
+    // The last layer's: those before hang on near-ties of pooling.
+    let last = network.parameters().last().map(|p| gradients.parameter(&p.name).cloned()).transpose()?;
+    Ok([loss.tensor().clone()].into_iter().chain(last).collect())
+}

@@ -1,0 +1,74 @@
+//! Submissions whose kernels are timed one by one, with the GPU's own clock.
+
+use std::sync::mpsc;
+
+use super::recording::{Command, Recording};
+use super::statistics::count;
+use super::{GpuDevice, GpuError};
+use crate::profile::{self, Event};
+
+/// Most timestamps of one query set.
+const MOST_QUERIES: u32 = wgpu::QUERY_SET_MAX_QUERIES;
+
+impl GpuDevice {
+    /// Whether the adapter can time kernels.
+    pub fn has_timestamps(&self) -> bool {
+        self.shared.abilities.features.contains(wgpu::Features::TIMESTAMP_QUERY)
+    }
+
+    /// Submits commands with a timestamp before and after each kernel, waits for them, and adds the kernels' runs to what is
+    /// collected. Kernels beyond what a query set holds are run untimed.
+    pub(super) fn submit_timed(&self, recording: &Recording) -> Result<wgpu::SubmissionIndex, GpuError> {
+        let device = &self.shared.device;
+        let kernels: Vec<_> = recording.commands().filter_map(Command::kernel).collect();
+        let timed = kernels.len().min(MOST_QUERIES as usize / 2);
+        let queries = (2 * timed).max(2) as u32;
+        let set = device.create_query_set(&wgpu::QuerySetDescriptor {
+            label: Some("timestamps"),
+            ty: wgpu::QueryType::Timestamp,
+            count: queries,
+        });
+        let buffer = |usage| {
+            count(&self.shared.counters.buffers);
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("timestamps"),
+                size: u64::from(queries) * 8,
+                usage,
+                mapped_at_creation: false,
+            })
+        };
+        let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
+        let staging = buffer(wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ);
+        let commands = recording.encode_timed(device, &set, queries);
+        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        encoder.resolve_query_set(&set, 0..queries, &resolved, 0);
+        encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, None);
+        let submission = self.shared.queue.submit([commands, encoder.finish()]);
+        count(&self.shared.counters.submissions);
+        let (sender, answer) = mpsc::channel();
+        staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
+            // The receiver is gone only if nobody waits for the times any more.
+            let _ = sender.send(result);
+        });
+        self.wait_for(&submission)?;
+        match answer.recv_timeout(self.timeout()) {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => return Err(GpuError::Rejected(e.to_string())),
+            Err(_) => return Err(GpuError::DeviceLost("the timestamps were never answered".into())),
+        }
+        let view = staging.slice(..).get_mapped_range().map_err(|e| GpuError::Rejected(e.to_string()))?;
+        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&view);
+        let period = f64::from(self.shared.queue.get_timestamp_period());
+        let nanoseconds = |ticks: u64| (ticks as f64 * period) as u64;
+        profile::add(kernels.iter().zip(ticks.chunks_exact(2)).take(timed).map(|(&(name, flops, bytes), ticks)| {
+            Event {
+                name,
+                start_ns: nanoseconds(ticks[0]),
+                duration_ns: nanoseconds(ticks[1].saturating_sub(ticks[0])),
+                flops,
+                bytes,
+            }
+        }));
+        Ok(submission)
+    }
+}

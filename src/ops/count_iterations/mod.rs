@@ -1,0 +1,19 @@
+//! A loop that counts itself, to find drivers that end loops early.
+
+mod cpu;
+mod gpu;
+
+use crate::device::Device;
+use crate::error::Result;
+use crate::tensor::{DType, Tensor};
+
+/// `[2]`: iterations of a loop that shall make so many, and what a generator of numbers came to in them.
+pub fn count_iterations(device: &Device, iterations: u32) -> Result<Tensor> {
+    const OP: &str = "count_iterations";
+    let counted = device.allocate(&[2], DType::U32)?;
+    match device {
+        Device::Cpu(_) => cpu::count_iterations(iterations, &mut counted.cpu(OP)?.write()),
+        Device::Gpu(gpu) => gpu::count_iterations(gpu, iterations, counted.gpu(OP)?)?,
+    }
+    Ok(counted)
+}
