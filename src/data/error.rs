@@ -307,6 +307,15 @@ pub enum DataError {
         path: PathBuf,
     },
 
+    /// Some pictures of many could not be read.
+    #[error("{count} of {of} pictures could not be read")]
+    UnreadablePictures {
+        /// How many.
+        count: usize,
+        /// Of how many.
+        of: usize,
+    },
+
     /// An image of another size than 32×32.
     #[error("{file}: the image is {width}×{height}, not {IMAGE_SIDE}×{IMAGE_SIDE}")]
     WrongSize {

@@ -77,6 +77,7 @@ impl DataError {
             }
             Self::FileTooLarge { .. } => "scale the picture down, or remove the file",
             Self::WrongSize { .. } => "import with --resize, or scale the images to 32×32 pixels before",
+            Self::UnreadablePictures { .. } => "they are named above: replace or remove them; only JPEG and PNG are read",
             Self::Undecodable { .. } => "replace or remove this file; only JPEG and PNG are read",
         };
         Some(hint.to_owned())
