@@ -68,7 +68,9 @@ impl DataChoice {
                         "NO DATA FOUND in {}: using the built-in SYNTHETIC shapes.",
                         DATA_FOLDERS.join(", ")
                     ));
-                    say("For real images: --data FOLDER, with a folder of images for each class or CIFAR-10's binary version");
+                    say(
+                        "For real images: --data FOLDER, with a folder of images for each class or CIFAR-10's binary version",
+                    );
                     DataChoice::Synthetic
                 }
             },

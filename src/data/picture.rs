@@ -139,7 +139,7 @@ mod tests {
     fn what_is_no_picture_is_an_error_that_names_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("no.jpg");
-        std::fs::write(&path, b"no picture").unwrap();
+        fs::write(&path, b"no picture").unwrap();
         assert!(load_picture(&path).unwrap_err().to_string().contains("no.jpg"));
     }
 }

@@ -13,7 +13,9 @@ impl DataError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Io { source, .. } => return Some(io_hint(source).to_owned()),
-            Self::FolderAbsent { .. } => "check the path; the folder holds a folder of images for each class, or data_batch_1.bin",
+            Self::FolderAbsent { .. } => {
+                "check the path; the folder holds a folder of images for each class, or data_batch_1.bin"
+            }
             Self::NotAFolder { .. } => {
                 "unpack the archive with `tar xf` and name its folder, or turn it into one by `cifar-gpu data import`"
             }
@@ -77,7 +79,9 @@ impl DataError {
             }
             Self::FileTooLarge { .. } => "scale the picture down, or remove the file",
             Self::WrongSize { .. } => "import with --resize, or scale the images to 32×32 pixels before",
-            Self::UnreadablePictures { .. } => "they are named above: replace or remove them; only JPEG and PNG are read",
+            Self::UnreadablePictures { .. } => {
+                "they are named above: replace or remove them; only JPEG and PNG are read"
+            }
             Self::Undecodable { .. } => "replace or remove this file; only JPEG and PNG are read",
         };
         Some(hint.to_owned())
