@@ -2,11 +2,14 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use cifar_gpu::data::{Splits, load_folder, synthetic};
+use cifar_gpu::data::{self, Splits, synthetic};
 use cifar_gpu::gpu::Backend;
 use cifar_gpu::train::SYNTHETIC;
 use cifar_gpu::{Device, DeviceChoice, Error, Result};
+
+use super::progress::ImageProgress;
 
 /// Where data are looked for if none are named.
 const DATA_FOLDERS: [&str; 3] = ["data/cifar10", "data/cifar-10-batches-bin", "cifar-10-batches-bin"];
@@ -27,11 +30,19 @@ impl DeviceArguments {
         if self.opengl { Backend::OpenGl } else { Backend::Primary }
     }
 
-    /// Opens the device and says on standard error which and why.
+    /// Opens the device and says on standard error which and why; warns of what makes it slow.
     pub fn open(&self) -> Result<Device> {
         let choice: DeviceChoice = self.device.parse()?;
         let (device, reason) = Device::open(choice, self.backend())?;
         say(format_args!("device: {} ({reason})", device.description()));
+        if let Device::Gpu(gpu) = &device
+            && gpu.is_software()
+        {
+            warn("this adapter is a CPU that plays a GPU, for tests: --device cpu is faster");
+        }
+        if cfg!(debug_assertions) {
+            warn("this is a debug build, many times slower: build with `cargo build --release`");
+        }
         Ok(device)
     }
 }
@@ -40,7 +51,7 @@ impl DeviceArguments {
 pub enum DataChoice {
     /// The built-in synthetic set.
     Synthetic,
-    /// A folder in the binary layout.
+    /// A folder of images, or in the binary layout.
     Folder(PathBuf),
 }
 
@@ -53,11 +64,13 @@ impl DataChoice {
             None => match DATA_FOLDERS.map(PathBuf::from).into_iter().find(|folder| folder.is_dir()) {
                 Some(folder) => DataChoice::Folder(folder),
                 None => {
-                    say(format_args!(
+                    complain(format_args!(
                         "NO DATA FOUND in {}: using the built-in SYNTHETIC shapes.",
                         DATA_FOLDERS.join(", ")
                     ));
-                    say("For real images: cifar-gpu data import ARCHIVE data/cifar10, or --data FOLDER");
+                    say(
+                        "For real images: --data FOLDER, with a folder of images for each class or CIFAR-10's binary version",
+                    );
                     DataChoice::Synthetic
                 }
             },
@@ -74,17 +87,49 @@ impl DataChoice {
         }
     }
 
-    /// Loads or makes the data.
+    /// Loads or makes the data; says what is not plain from the folder itself.
     pub fn load(&self) -> Result<Splits> {
         Ok(match self {
             DataChoice::Synthetic => synthetic::generate(synthetic::TRAIN, synthetic::TEST, synthetic::SEED),
-            DataChoice::Folder(folder) => load_folder(folder)?,
+            DataChoice::Folder(folder) => {
+                let progress = ImageProgress::new();
+                let loaded = data::load(folder, &|done| progress.show(done));
+                drop(progress);
+                let loaded = loaded?;
+                loaded.notes.iter().for_each(say);
+                loaded.splits
+            }
         })
     }
 }
 
-/// Tells the user something on standard error; a reader that has gone away stops nothing.
+/// Whether only warnings and errors are wanted.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Says whether only warnings and errors are wanted on standard error.
+pub fn set_quiet(quiet: bool) {
+    QUIET.store(quiet, Ordering::Relaxed);
+}
+
+/// Whether only warnings and errors are wanted on standard error.
+pub fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Tells the user something on standard error, unless they want it quiet.
 pub fn say(text: impl std::fmt::Display) {
+    if !is_quiet() {
+        complain(text);
+    }
+}
+
+/// Warns the user on standard error.
+pub fn warn(text: impl std::fmt::Display) {
+    complain(format_args!("warning: {text}"));
+}
+
+/// Tells the user what is wrong on standard error; a reader that has gone away stops nothing.
+pub fn complain(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 

@@ -3,13 +3,16 @@
 use std::path::PathBuf;
 
 use cifar_gpu::Result;
-use cifar_gpu::data::{ImportPhase, import, synthetic, write_folder};
+use cifar_gpu::data::{PictureSize, import, synthetic, write_folder};
 use clap::Subcommand;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::common::{print, print_json, say};
+use super::progress::ImageProgress;
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Example:
+  cifar-gpu data synthesize data/shapes --train 5000 --test 1000")]
 pub struct Data {
     #[command(subcommand)]
     command: Command,
@@ -19,20 +22,28 @@ pub struct Data {
 enum Command {
     /// Turn images into the binary layout that `train` reads
     #[command(after_help = "\
-SRC is a folder or an archive (tar, tar.gz, tar.xz) of train/CLASS/IMAGE and test/CLASS/IMAGE, JPEG or PNG of 32×32 pixels.
+SRC is a folder or an archive (tar, tar.gz, tar.xz) of train/CLASS/IMAGE and test/CLASS/IMAGE, JPEG or PNG of 32×32 pixels,
+or with --resize of any size. The layout holds up to 256 classes. `train --data` takes folders as they are, too.
 
-Example:
-  cifar-gpu data import cifar10.tar.gz data/cifar10")]
+Examples:
+  cifar-gpu data import cifar10.tar.gz data/cifar10
+  cifar-gpu data import photographs data/photographs --resize")]
     Import {
         /// Folder or archive
         src: PathBuf,
         /// Folder to make
         dst: PathBuf,
+        /// Take images of any size and bring them to 32×32 pixels
+        #[arg(long)]
+        resize: bool,
         /// Print the result as JSON
         #[arg(long)]
         json: bool,
     },
     /// Write the built-in synthetic set: ten shapes
+    #[command(after_help = "\
+Example:
+  cifar-gpu data synthesize data/shapes --train 5000 --test 1000 --seed 7")]
     Synthesize {
         /// Folder to make
         dst: PathBuf,
@@ -53,19 +64,11 @@ Example:
 impl Data {
     pub fn run(self) -> Result<()> {
         match self.command {
-            Command::Import { src, dst, json } => {
-                let bar = ProgressBar::no_length().with_style(
-                    ProgressStyle::with_template("{msg} {pos} images, {per_sec}")
-                        .unwrap_or_else(|_| ProgressStyle::default_spinner()),
-                );
-                let summary = import(&src, &dst, &|progress| {
-                    bar.set_message(match progress.phase {
-                        ImportPhase::Decode => "reading",
-                        ImportPhase::Write => "writing",
-                    });
-                    bar.set_position(progress.done);
-                });
-                bar.finish_and_clear();
+            Command::Import { src, dst, resize, json } => {
+                let sizes = if resize { PictureSize::Any } else { PictureSize::Exact };
+                let progress = ImageProgress::new();
+                let summary = import(&src, &dst, sizes, &|done| progress.show(done));
+                drop(progress);
                 let summary = summary?;
                 if json {
                     return print_json(&summary);

@@ -7,6 +7,10 @@ use cifar_gpu::{Device, DeviceChoice, Error, Result};
 use super::common::{print, print_json};
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  cifar-gpu devices
+  cifar-gpu devices --json")]
 pub struct Devices {
     /// List what OpenGL reaches instead of Vulkan, Metal and DX12
     #[arg(long)]

@@ -31,7 +31,7 @@ pub struct Eval {
     /// Architecture, for a file that does not say it
     #[arg(long)]
     arch: Option<String>,
-    /// Data folder in CIFAR-10's binary layout, or `synthetic`
+    /// Folder of images or in CIFAR-10's binary layout, as `train` takes them, or `synthetic`
     #[arg(long, value_name = "PATH")]
     data: Option<String>,
     /// Which half of the data

@@ -2,6 +2,7 @@
 
 mod bench;
 mod common;
+mod completions;
 mod data;
 mod devices;
 mod eval;
@@ -17,12 +18,15 @@ use std::process::ExitCode;
 use cifar_gpu::Error;
 use clap::{Parser, Subcommand};
 
-use common::say;
+use common::complain;
 
 /// Train CNN image classifiers on any GPU, or without one.
 #[derive(Parser)]
 #[command(name = "cifar-gpu", version, about, after_help = EXAMPLES)]
 struct Arguments {
+    /// Say nothing on standard error but warnings and errors
+    #[arg(long, short, global = true)]
+    quiet: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -32,7 +36,10 @@ Examples:
   cifar-gpu train --arch lenet5 --epochs 3 --batch-size 64 --lr 0.01
   cifar-gpu eval --weights runs/lenet5-1/weights.safetensors
   cifar-gpu predict --weights runs/lenet5-1/weights.safetensors cat.jpg
-  cifar-gpu data import cifar10.tar.gz data/cifar10";
+  cifar-gpu data import cifar10.tar.gz data/cifar10
+
+Without data of its own, train takes a built-in set of synthetic shapes; --data names a folder of images.
+Environment: NO_COLOR=1 for no colours, RUST_LOG=cifar_gpu=debug to see what is going on inside.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -52,11 +59,19 @@ enum Command {
     Tune(tune::Tune),
     /// Make data sets
     Data(data::Data),
+    /// Print a script that completes commands and options in a shell
+    Completions(completions::Completions),
 }
 
 /// Runs the command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted after saving.
 pub fn run() -> ExitCode {
-    let result = match Arguments::parse().command {
+    let arguments = Arguments::parse();
+    common::set_quiet(arguments.quiet);
+    // wgpu's warnings are about what its users' programs could do better, and it has many.
+    let filter = env_logger::Env::default().default_filter_or("error,cifar_gpu=warn");
+    // That fails if there is a logger already, and then there is nothing to do.
+    let _ = env_logger::Builder::from_env(filter).try_init();
+    let result = match arguments.command {
         Command::Train(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::Predict(command) => command.run(),
@@ -65,20 +80,46 @@ pub fn run() -> ExitCode {
         Command::Summary(command) => command.run(),
         Command::Tune(command) => command.run(),
         Command::Data(command) => command.run(),
+        Command::Completions(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(interrupted @ Error::Interrupted { .. }) => {
-            say(interrupted);
+            complain(interrupted);
             ExitCode::from(130)
         }
         Err(error) => {
             // One line, whatever a driver or decoder had to say.
-            say(format_args!("error: {}", error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")));
+            complain(format_args!("error: {}", error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")));
             if let Some(hint) = error.hint() {
-                say(format_args!("hint: {hint}"));
+                complain(format_args!("hint: {hint}"));
             }
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    /// The examples in the help of a command and those below it, each checked to be usage that is accepted.
+    fn check_examples(command: &clap::Command) {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let examples: Vec<_> = help.lines().filter_map(|line| line.strip_prefix("  cifar-gpu ")).collect();
+        assert!(!examples.is_empty(), "{} has no example", command.get_name());
+        for example in examples {
+            // What a shell would take for itself.
+            let arguments = example.split(['<', '>']).next().unwrap_or(example);
+            let words = ["cifar-gpu"].into_iter().chain(arguments.split_whitespace());
+            assert!(Arguments::try_parse_from(words).is_ok(), "`{example}` is no good usage");
+        }
+        command.get_subcommands().filter(|below| below.get_name() != "help").for_each(check_examples);
+    }
+
+    #[test]
+    fn every_command_has_examples_that_are_good_usage() {
+        check_examples(&Arguments::command());
     }
 }

@@ -1,23 +1,32 @@
 //! `cifar-gpu predict`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use cifar_gpu::data::{CIFAR10_CLASSES, Dataset, load_picture};
+use cifar_gpu::data::{CIFAR10_CLASSES, DataError, Dataset, IMAGE_BYTES, load_picture, pictures_below, read_picture};
 use cifar_gpu::nn::Network;
 use cifar_gpu::tape::Tape;
 use cifar_gpu::train::DeviceDataset;
 use cifar_gpu::weights::WeightsFile;
 use cifar_gpu::{Error, Result};
+use rayon::prelude::*;
 
-use super::common::{DeviceArguments, print, print_json};
+use super::common::{DeviceArguments, print, print_json, warn};
 
 /// Pictures that go through the network at a time.
 const BATCH: usize = 64;
+/// Characters of the bar of a probability of 1.
+const BAR: usize = 12;
+/// The name that stands for standard input.
+const STDIN: &str = "-";
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Example:
-  cifar-gpu predict --weights runs/lenet5-1/weights.safetensors cat.jpg dog.png --top 3")]
+Examples:
+  cifar-gpu predict --weights runs/lenet5-1/weights.safetensors cat.jpg dog.png --top 3
+  cifar-gpu predict --weights runs/lenet5-1/weights.safetensors photographs --json
+  cifar-gpu predict --weights runs/lenet5-1/weights.safetensors - < cat.jpg
+
+Pictures that cannot be read are named, the others are looked at all the same; the exit code is then 1.")]
 pub struct Predict {
     /// Weights, a safetensors file
     #[arg(long, value_name = "FILE")]
@@ -33,7 +42,7 @@ pub struct Predict {
     /// Print a JSON array, one object a picture
     #[arg(long)]
     json: bool,
-    /// Pictures: JPEG or PNG, of any size
+    /// Pictures, JPEG or PNG of any size; folders, for all pictures below them; or - for one picture on standard input
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
 }
@@ -55,33 +64,73 @@ impl Predict {
         let architecture = file.architecture(self.arch.as_deref())?;
         let classes = architecture.output_shapes()?.last().map_or(0, |shape| shape.iter().product());
         let names = class_names(&file, classes);
-        let mut bytes = Vec::new();
-        for image in &self.images {
-            bytes.extend(load_picture(image)?);
-        }
+        let images = self.pictures()?;
+        let of = images.len();
         let device = self.device.open()?;
         let normalisation = architecture.preprocessing.normalisation();
         let network = Network::new(architecture, &device, 0)?;
         file.load_into(&network)?;
-        let pictures = Dataset::new(bytes, vec![0; self.images.len()], names.clone())?;
-        let pictures = DeviceDataset::new(&device, &pictures, normalisation)?;
-        let mut predictions = Vec::new();
-        let numbers: Vec<u32> = (0..self.images.len() as u32).collect();
-        for (numbers, images) in numbers.chunks(BATCH).zip(self.images.chunks(BATCH)) {
-            let batch = pictures.batch(numbers)?;
+        let (mut predictions, mut refused) = (Vec::new(), Vec::new());
+        for images in images.chunks(BATCH) {
+            let read: Vec<_> = images.par_iter().map(|image| read(image)).collect();
+            let (mut readable, mut bytes) = (Vec::new(), Vec::new());
+            for (image, pixels) in images.iter().zip(read) {
+                match pixels {
+                    Ok(pixels) => {
+                        readable.push(image);
+                        bytes.extend(pixels);
+                    }
+                    Err(error) => {
+                        // A single picture's error is the whole answer.
+                        if of > 1 {
+                            warn(&error);
+                        }
+                        refused.push(error);
+                    }
+                }
+            }
+            if readable.is_empty() {
+                continue;
+            }
+            let pictures = Dataset::new(bytes, vec![0; readable.len()], names.clone())?;
+            let pictures = DeviceDataset::new(&device, &pictures, normalisation)?;
+            let batch = pictures.batch(&(0..readable.len() as u32).collect::<Vec<_>>())?;
             let tape = Tape::inference();
             let logits = network.forward(&tape, &tape.constant(&batch.images))?.tensor().to_vec()?;
-            for (image, logits) in images.iter().zip(logits.chunks_exact(classes)) {
-                predictions.push(self.prediction(image.clone(), logits, &names)?);
+            for (image, logits) in readable.into_iter().zip(logits.chunks_exact(classes)) {
+                let prediction = self.prediction(image.clone(), logits, &names)?;
+                if self.json {
+                    predictions.push(prediction);
+                } else {
+                    print(prediction.bars())?;
+                }
             }
         }
-        if self.json {
-            return print_json(&predictions);
+        let count = refused.len();
+        if self.json && count < of {
+            print_json(&predictions)?;
         }
-        predictions.iter().try_for_each(|prediction| {
-            let top: Vec<_> = prediction.top.iter().map(|(name, p)| format!("{name} {:.1} %", 100.0 * p)).collect();
-            print(format_args!("{}: {}", prediction.image.display(), top.join(", ")))
-        })
+        match refused.pop() {
+            None => Ok(()),
+            Some(error) if of == 1 => Err(error.into()),
+            Some(_) => Err(DataError::UnreadablePictures { count, of }.into()),
+        }
+    }
+
+    /// The pictures asked for, with those in folders.
+    fn pictures(&self) -> Result<Vec<PathBuf>> {
+        let mut pictures = Vec::new();
+        for image in &self.images {
+            if image.is_dir() {
+                pictures.extend(pictures_below(image)?);
+            } else {
+                pictures.push(image.clone());
+            }
+        }
+        if pictures.iter().filter(|picture| is_stdin(picture)).count() > 1 {
+            return Err(Error::Setting("standard input holds one picture: give - once".to_owned()));
+        }
+        Ok(pictures)
     }
 
     fn prediction(&self, image: PathBuf, logits: &[f32], names: &[String]) -> Result<Prediction> {
@@ -110,11 +159,50 @@ impl Predict {
     }
 }
 
+impl Prediction {
+    /// The likeliest classes for a reader, with bars as long as they are likely.
+    fn bars(&self) -> String {
+        let width = self.top.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        let lines = self.top.iter().map(|(name, probability)| {
+            let percent = 100.0 * probability;
+            format!("\n  {name:width$}  {:BAR$}  {percent:5.1} %", bar(*probability))
+        });
+        format!("{}{}", self.image.display(), lines.collect::<String>())
+    }
+}
+
+/// A bar of at most [`BAR`] characters, drawn to the eighth of a character.
+fn bar(share: f64) -> String {
+    let eighths = (share.clamp(0.0, 1.0) * (8 * BAR) as f64).round() as usize;
+    let rest = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8];
+    "█".repeat(eighths / 8) + rest
+}
+
+fn is_stdin(image: &Path) -> bool {
+    image.as_os_str() == STDIN
+}
+
+/// Reads a picture from its file, or from standard input.
+fn read(image: &Path) -> std::result::Result<[u8; IMAGE_BYTES], DataError> {
+    if is_stdin(image) { read_picture("standard input", std::io::stdin()) } else { load_picture(image) }
+}
+
 /// The classes' names as the weights have them, else CIFAR-10's, else numbers.
 fn class_names(file: &WeightsFile, classes: usize) -> Vec<String> {
     match file.metadata() {
         Some(metadata) => metadata.class_names.clone(),
         None if classes == CIFAR10_CLASSES.len() => CIFAR10_CLASSES.map(String::from).to_vec(),
         None => (0..classes).map(|class| format!("class {class}")).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_are_as_long_as_the_probability_is_large() {
+        assert_eq!([0.0, 0.5, 1.0].map(|share| bar(share).chars().count()), [0, BAR / 2, BAR]);
+        assert_eq!(bar(1.0 / (8 * BAR) as f64), "▏");
     }
 }

@@ -4,17 +4,49 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use cifar_gpu::data::{ImportPhase, ImportProgress};
 use cifar_gpu::profile::Profile;
 use cifar_gpu::train::{EpochMetrics, Observer, PeakMemory, Start, StepMetrics, Tuning};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::common::{counted, grouped, say};
+use super::common::{counted, grouped, is_quiet, say, warn};
 use super::tune::Tally;
 
 /// Time between plain lines within an epoch.
 const LINE_INTERVAL: Duration = Duration::from_secs(30);
 /// Weight of the newest step in the averages shown within an epoch.
 const NEWEST: f64 = 0.05;
+
+/// Shows on a terminal how far the images of a folder or archive are read.
+pub struct ImageProgress(ProgressBar);
+
+impl ImageProgress {
+    pub fn new() -> Self {
+        // Does not draw but on a terminal.
+        let target = if is_quiet() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let style = ProgressStyle::with_template("{msg} {pos} done, {per_sec}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner());
+        ImageProgress(ProgressBar::with_draw_target(None, target).with_style(style))
+    }
+
+    pub fn show(&self, progress: ImportProgress) {
+        let doing = match progress.phase {
+            ImportPhase::Decode => "reading",
+            ImportPhase::Write => "writing",
+        };
+        self.0.set_message(match progress.total {
+            Some(total) => format!("{doing} {total} images:"),
+            None => doing.to_owned(),
+        });
+        self.0.set_position(progress.done);
+    }
+}
+
+impl Drop for ImageProgress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
 
 /// Shows a training run on standard error.
 pub struct TrainProgress {
@@ -44,6 +76,7 @@ impl TrainProgress {
         }
     }
 
+    /// Says a line above the bar.
     fn line(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
@@ -58,7 +91,8 @@ impl Observer for TrainProgress {
     }
 
     fn checkpoint_refused(&mut self, file: &Path, why: &str) {
-        self.line(&format!("warning: {} is not used: {why}", file.display()));
+        // There is no bar yet.
+        warn(format_args!("{} is not used: {why}", file.display()));
     }
 
     fn profiled(&mut self, profile: &Profile, steps: u64, memory: PeakMemory, trace: &Path) {
@@ -98,7 +132,7 @@ impl Observer for TrainProgress {
         self.total_steps = start.total_steps;
         self.started = Instant::now();
         self.last_line = self.started;
-        if std::io::stderr().is_terminal() {
+        if std::io::stderr().is_terminal() && !is_quiet() {
             let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg}, {eta} left")
                 .unwrap_or_else(|_| ProgressStyle::default_bar());
             self.bar = Some(ProgressBar::new(start.total_steps).with_style(style).with_position(start.first_step));

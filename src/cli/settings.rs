@@ -99,7 +99,8 @@ pub struct Settings {
     /// Network: ygnet, ygnet-final-relu, lenet5 or all-cnn-c
     #[arg(long, required_unless_present_any = ["resume", "config"])]
     arch: Option<String>,
-    /// Data folder in CIFAR-10's binary layout, or `synthetic`; if none is given and none is found, synthetic
+    /// Folder of CLASS/IMAGE, of train/CLASS/IMAGE and test/CLASS/IMAGE, or in CIFAR-10's binary layout; or `synthetic`, as
+    /// if none is given and none is found
     #[arg(long, value_name = "PATH")]
     pub data: Option<String>,
     /// Settings as a TOML file, such as a run's config.toml; flags go before it

@@ -9,12 +9,16 @@ use super::common::{grouped, print, print_json};
 use super::tune::PrecisionName;
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  cifar-gpu summary --arch ygnet
+  cifar-gpu summary --arch lenet5 --classes 100 --batch-size 256 --json")]
 pub struct Summary {
     /// Network: ygnet, ygnet-final-relu, lenet5 or all-cnn-c
     #[arg(long)]
     arch: String,
     /// Number of classes
-    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u16).range(2..))]
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=1000))]
     classes: u16,
     /// Images of a batch, for the memory figures
     #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

@@ -61,11 +61,11 @@ of a short recipe made for it.
 
 Examples:
   cifar-gpu train --arch ygnet
-  cifar-gpu train --arch lenet5 --data data/cifar10 --recipe fast
+  cifar-gpu train --arch lenet5 --data photographs --recipe fast
   cifar-gpu train --arch ygnet --epochs 30 --schedule one-cycle --lr 0.05 --augment flip-crop --label-smoothing 0.1
   cifar-gpu train --resume runs/ygnet-1
   cifar-gpu train --config runs/ygnet-1/config.toml --seed 2
-  cifar-gpu train --arch lenet5 --init runs/lenet5-1/weights.safetensors --device gpu:1")]
+  cifar-gpu train --arch lenet5 --init runs/lenet5-1/weights.safetensors --device gpu")]
 pub struct Train {
     #[command(flatten)]
     settings: Settings,

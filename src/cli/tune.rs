@@ -10,7 +10,7 @@ use cifar_gpu::train::{Autotune, Precision, TrainConfig, Tuning, autotune, defau
 use cifar_gpu::{Device, Result};
 use clap::ValueEnum;
 
-use super::common::{DeviceArguments, counted, print, say};
+use super::common::{self, DeviceArguments, counted, print, say};
 
 /// How much is tried before kernels are chosen.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -138,8 +138,8 @@ fn warn(tuning: &Tuning) {
     for (plan, verdict) in &tuning.trials {
         if let Verdict::Wrong(error) = verdict {
             let Tuning { layer, direction, .. } = tuning;
-            say(format_args!(
-                "warning: {} {plan} of {layer} is wrong here (error {error:e}): not used",
+            common::warn(format_args!(
+                "{} {plan} of {layer} is wrong here (error {error:e}): not used",
                 direction.kernel()
             ));
         }

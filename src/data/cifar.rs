@@ -13,6 +13,7 @@ mod write;
 pub use read::load_folder;
 pub use write::write_folder;
 
+pub(super) use read::holds_batches;
 pub(super) use write::{MAX_CLASSES, check_destination};
 
 use super::IMAGE_BYTES;

@@ -224,8 +224,8 @@ pub enum DataError {
         limit: u64,
     },
 
-    /// A file of a tree or archive is too large to be an image of 32×32.
-    #[error("{file}: {size} bytes is too large for a {IMAGE_SIDE}×{IMAGE_SIDE} image; at most {limit} are read")]
+    /// The file of an image is larger than is read.
+    #[error("{file}: {size} bytes is too large for an image; at most {limit} are read")]
     FileTooLarge {
         /// The file, or the entry of the archive.
         file: String,
@@ -242,6 +242,78 @@ pub enum DataError {
         file: String,
         /// The decoder's complaint.
         source: image::ImageError,
+    },
+
+    /// A folder is in none of the layouts of a data set.
+    #[error("{} holds neither data_batch_*.bin files nor folders of images", path.display())]
+    UnknownLayout {
+        /// The folder looked into.
+        path: PathBuf,
+    },
+
+    /// There is only one folder of a class.
+    #[error("{} holds one class only, {class:?}", path.display())]
+    OneClass {
+        /// The folder looked into.
+        path: PathBuf,
+        /// The class.
+        class: String,
+    },
+
+    /// There are more folders of classes than a network is made for.
+    #[error("{} holds {classes} class folders; a network tells {limit} classes apart at most", path.display())]
+    TooManyClassFolders {
+        /// The folder looked into.
+        path: PathBuf,
+        /// Classes found.
+        classes: usize,
+        /// The limit.
+        limit: usize,
+    },
+
+    /// A class folder holds no image.
+    #[error("class folder {} holds no .jpg, .jpeg or .png file", path.display())]
+    EmptyClass {
+        /// The class folder.
+        path: PathBuf,
+    },
+
+    /// The name of a class folder cannot name a class.
+    #[error("{} cannot name a class: the folder's name has blanks at an end, control characters or no valid text",
+        path.display())]
+    ClassFolderName {
+        /// The class folder.
+        path: PathBuf,
+    },
+
+    /// There are training images and no folder with test images.
+    #[error("{} has a train folder but no test, val, valid or validation folder", path.display())]
+    NoTestFolder {
+        /// The folder looked into.
+        path: PathBuf,
+    },
+
+    /// No class has an image to spare for testing.
+    #[error("{}: every class has one image only, so none can be kept for testing", path.display())]
+    NothingToTest {
+        /// The folder looked into.
+        path: PathBuf,
+    },
+
+    /// A folder holds no pictures.
+    #[error("there is no .jpg, .jpeg or .png file in {}", path.display())]
+    NoPictures {
+        /// The folder looked into.
+        path: PathBuf,
+    },
+
+    /// Some pictures of many could not be read.
+    #[error("{count} of {of} pictures could not be read")]
+    UnreadablePictures {
+        /// How many.
+        count: usize,
+        /// Of how many.
+        of: usize,
     },
 
     /// An image of another size than 32×32.

@@ -9,11 +9,22 @@ mod tests;
 mod tree;
 
 use super::cifar::{MAX_CLASSES, MAX_IMAGES, check_destination};
+use super::picture::MAX_FILE_BYTES;
 use super::{DataError, Splits, write_folder};
-use collect::Collector;
+pub(super) use collect::{Collector, Content};
+pub(super) use place::Place;
 use serde::Serialize;
 use std::fs;
 use std::path::Path;
+
+/// Which pictures are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PictureSize {
+    /// Those of 32×32 pixels, bit for bit.
+    Exact,
+    /// Those of any size, brought to 32×32 pixels as [`load_picture`](super::load_picture) does.
+    Any,
+}
 
 /// What an [`import`] is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +35,7 @@ pub enum ImportPhase {
     Write,
 }
 
-/// How far an [`import`] has come.
+/// How far an [`import`] or the reading of class folders has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImportProgress {
     /// What it is at.
@@ -56,7 +67,7 @@ pub struct ImportSummary {
 /// `src` is a folder, or a tar archive as it is or compressed with gzip or xz,
 /// which its contents tell and not its name. It holds `train/<class>/<file>`
 /// and `test/<class>/<file>`, possibly below one top folder. Files that end in
-/// `.jpg`, `.jpeg` or `.png` are decoded; they must be 32×32 pixels. Hidden
+/// `.jpg`, `.jpeg` or `.png` are decoded; `sizes` says which are taken. Hidden
 /// files are ignored, other files are counted as skipped.
 ///
 /// Labels follow the sorted class names, which for the names of CIFAR-10 is
@@ -66,7 +77,7 @@ pub struct ImportSummary {
 ///
 /// Archives need not be trusted: nothing is unpacked to the disk, and the size
 /// of an image file, the number of images and the unpacked size are limited.
-/// `progress` is called on the calling thread, about every 500 images.
+/// `progress` is called on the calling thread, about every 500 images, or every 64 of any size.
 ///
 /// # Errors
 ///
@@ -75,25 +86,35 @@ pub struct ImportSummary {
 pub fn import(
     src: impl AsRef<Path>,
     dst: impl AsRef<Path>,
+    sizes: PictureSize,
     progress: &dyn Fn(ImportProgress),
 ) -> Result<ImportSummary, DataError> {
-    import_within(&Limits::default(), src.as_ref(), dst.as_ref(), progress)
+    import_within(&Limits::of(sizes), src.as_ref(), dst.as_ref(), progress)
 }
 
 /// Bounds on what an untrusted source may cost.
 #[derive(Debug, Clone)]
-struct Limits {
+pub(super) struct Limits {
+    /// Width and height of an image.
+    pub(super) sizes: PictureSize,
     /// Bytes of an image file.
-    file_bytes: u64,
+    pub(super) file_bytes: u64,
     /// Images of a split.
-    images: u64,
+    pub(super) images: u64,
+    /// Classes.
+    pub(super) classes: usize,
     /// Bytes an archive unpacks to.
-    archive_bytes: u64,
+    pub(super) archive_bytes: u64,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { file_bytes: 4 << 20, images: MAX_IMAGES, archive_bytes: 16 << 30 }
+impl Limits {
+    /// Those for what is to be written in the binary layout.
+    pub(super) fn of(sizes: PictureSize) -> Self {
+        let file_bytes = match sizes {
+            PictureSize::Exact => 4 << 20,
+            PictureSize::Any => MAX_FILE_BYTES,
+        };
+        Self { sizes, file_bytes, images: MAX_IMAGES, classes: MAX_CLASSES, archive_bytes: 16 << 30 }
     }
 }
 

@@ -1,9 +1,10 @@
-//! Image sets: the CIFAR binary layout, its import, and a built-in practice set.
+//! Image sets: folders of images, the CIFAR binary layout, its import, and a built-in practice set.
 //!
 //! An image is [`IMAGE_BYTES`] bytes: the planes red, green, blue in this
 //! order, each of [`IMAGE_SIDE`] rows of [`IMAGE_SIDE`] bytes from the top left.
 
 mod cifar;
+mod class_folders;
 mod error;
 mod import;
 mod picture;
@@ -11,9 +12,10 @@ mod rng;
 pub mod synthetic;
 
 pub use cifar::{load_folder, write_folder};
+pub use class_folders::{Loaded, Note, load};
 pub use error::DataError;
-pub use import::{ImportPhase, ImportProgress, ImportSummary, import};
-pub use picture::load_picture;
+pub use import::{ImportPhase, ImportProgress, ImportSummary, PictureSize, import};
+pub use picture::{load_picture, pictures_below, read_picture};
 
 use std::fmt;
 
@@ -22,6 +24,9 @@ pub const IMAGE_SIDE: usize = 32;
 
 /// Bytes of an image: three planes of one byte a pixel.
 pub const IMAGE_BYTES: usize = 3 * IMAGE_SIDE * IMAGE_SIDE;
+
+/// The most classes that a network is made for.
+pub(crate) const MOST_CLASSES: usize = 1000;
 
 /// The class names of CIFAR-10, in label order.
 pub const CIFAR10_CLASSES: [&str; 10] =

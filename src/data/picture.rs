@@ -3,15 +3,15 @@
 use super::{DataError, IMAGE_BYTES, IMAGE_SIDE};
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageReader, Limits, RgbImage};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Cursor, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a decoder may allocate: enough for a photograph of 60 megapixels.
 const MAX_DECODER_BYTES: u64 = 256 << 20;
 
-/// What is read of a file; what comes after would be no picture that the decoder may hold.
-const MAX_FILE_BYTES: u64 = 64 << 20;
+/// Bytes of a picture's file at most; larger ones would be no picture that the decoder may hold.
+pub(super) const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// Reads a JPEG or PNG of any size and brings it to 32×32 pixels.
 ///
@@ -20,14 +20,38 @@ const MAX_FILE_BYTES: u64 = 64 << 20;
 ///
 /// # Errors
 ///
-/// [`DataError::Io`] for a file that cannot be read, [`DataError::Undecodable`]
-/// for one that is no such picture.
+/// [`DataError::Io`] for a file that cannot be read, [`DataError::FileTooLarge`]
+/// for one of over 64 MiB, [`DataError::Undecodable`] for one that is no such
+/// picture.
 pub fn load_picture(path: &Path) -> Result<[u8; IMAGE_BYTES], DataError> {
+    let file = File::open(path).map_err(DataError::io("open", path))?;
+    read_picture(&path.display().to_string(), file)
+}
+
+/// Reads a picture, as [`load_picture`] does, from anything that can be read;
+/// errors call it `name`.
+///
+/// # Errors
+///
+/// As [`load_picture`].
+pub fn read_picture(name: &str, source: impl Read) -> Result<[u8; IMAGE_BYTES], DataError> {
+    decode_picture(name, &read_within(name, source, MAX_FILE_BYTES)?)
+}
+
+/// All bytes of `source`, which are `limit` at most.
+pub(super) fn read_within(name: &str, source: impl Read, limit: u64) -> Result<Vec<u8>, DataError> {
     let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE_BYTES).read_to_end(&mut bytes))
-        .map_err(DataError::io("read", path))?;
-    let undecodable = |source| DataError::Undecodable { file: path.display().to_string(), source };
+    // One byte past the limit shows that there is more.
+    source.take(limit + 1).read_to_end(&mut bytes).map_err(DataError::io("read", name))?;
+    if bytes.len() as u64 > limit {
+        return Err(DataError::FileTooLarge { file: name.to_owned(), size: bytes.len() as u64, limit });
+    }
+    Ok(bytes)
+}
+
+/// Decodes a picture of any size and brings it to 32×32 pixels.
+pub(super) fn decode_picture(name: &str, bytes: &[u8]) -> Result<[u8; IMAGE_BYTES], DataError> {
+    let undecodable = |source| DataError::Undecodable { file: name.to_owned(), source };
     let mut reader =
         ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| undecodable(error.into()))?;
     let mut limits = Limits::default();
@@ -40,6 +64,45 @@ pub fn load_picture(path: &Path) -> Result<[u8; IMAGE_BYTES], DataError> {
         _ => DynamicImage::from(picture.into_rgb8()).resize_exact(side, side, FilterType::Triangle),
     };
     Ok(planes(&picture.into_rgb8()))
+}
+
+/// Whether a file's name ends as those of JPEG and PNG files do.
+pub(super) fn has_image_ending(name: &str) -> bool {
+    name.rsplit_once('.')
+        .is_some_and(|(_, ending)| ["jpg", "jpeg", "png"].iter().any(|known| ending.eq_ignore_ascii_case(known)))
+}
+
+/// The files of pictures in `folder` and in the folders below, sorted; what is hidden is left out.
+///
+/// Links to folders are not followed, so that no circle of them has no end.
+///
+/// # Errors
+///
+/// [`DataError::Io`] for a folder that cannot be listed, [`DataError::NoPictures`]
+/// if there are none.
+pub fn pictures_below(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let mut pictures = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).map_err(DataError::io("list", &folder))? {
+            let entry = entry.map_err(DataError::io("list", &folder))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with('.') {
+                continue;
+            }
+            let kind = entry.file_type().map_err(DataError::io("look at", entry.path()))?;
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if has_image_ending(&name) && (kind.is_file() || entry.path().is_file()) {
+                pictures.push(entry.path());
+            }
+        }
+    }
+    if pictures.is_empty() {
+        return Err(DataError::NoPictures { path: folder.to_path_buf() });
+    }
+    pictures.sort();
+    Ok(pictures)
 }
 
 /// The planes R, G, B of a picture of 32×32 pixels.
@@ -76,7 +139,7 @@ mod tests {
     fn what_is_no_picture_is_an_error_that_names_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("no.jpg");
-        std::fs::write(&path, b"no picture").unwrap();
+        fs::write(&path, b"no picture").unwrap();
         assert!(load_picture(&path).unwrap_err().to_string().contains("no.jpg"));
     }
 }

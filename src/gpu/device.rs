@@ -73,6 +73,7 @@ impl GpuDevice {
     /// If no adapter fits the request, or the driver refuses to open it.
     pub fn open(options: GpuOptions) -> Result<Self, GpuError> {
         let (adapter, reason) = adapter::choose(options.request, options.backend)?;
+        log::debug!("adapter: {} ({reason})", adapter::describe(&adapter.get_info()));
         let pool = if options.guarded { PoolKind::Guarded } else { PoolKind::Usual };
         let software = adapter::is_software(&adapter.get_info());
         GpuDevice::open_adapter(&adapter, reason, options.timeout, pool, software)

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -67,10 +68,12 @@ impl Pipelines {
         if let Some(pipeline) = self.made.lock().get(variant) {
             return Ok(pipeline.clone());
         }
+        let start = Instant::now();
         let shader = shaders::build(variant)?;
         self.check_limits(variant, &shader)?;
         let pipeline = Arc::new(self.make(variant, shader));
         check()?;
+        log::debug!("pipeline of {} made in {:.1} ms", variant.name, 1e3 * start.elapsed().as_secs_f64());
         self.made.lock().insert(variant.clone(), pipeline.clone());
         Ok(pipeline)
     }

@@ -138,6 +138,7 @@ impl CheckpointFolder {
         let metadata = std::collections::HashMap::from([(PROGRESS.to_owned(), progress_text)]);
         let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| bad(e.to_string()))?;
         replace(&path, &bytes)?;
+        log::debug!("checkpoint {} written, {} bytes", path.display(), bytes.len());
         for step in self.steps()?.into_iter().skip(keep.max(1)) {
             if progress.best.is_none_or(|best| best.step != step) {
                 let old = self.file(step);

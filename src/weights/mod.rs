@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
+use crate::data::MOST_CLASSES;
 use crate::error::{Error, Result};
 use crate::nn::{Architecture, Network, Preprocessing};
 
 /// Larger files are refused before they are read: no network here comes near.
 const MOST_BYTES: u64 = 1 << 30;
-/// The most classes that a network is made for.
-const MOST_CLASSES: usize = 1000;
 
 /// What a weights file says of itself.
 #[derive(Debug, Clone, PartialEq)]

@@ -34,6 +34,12 @@ pub fn load_folder(path: impl AsRef<Path>) -> Result<Splits, DataError> {
     Ok(Splits { train, test, source: folder.display().to_string() })
 }
 
+/// Whether a folder is in this layout, or was meant to be: also if batches are missing or are the Python version's.
+pub(in crate::data) fn holds_batches(path: &Path) -> Result<bool, DataError> {
+    let meant = [TEST_FILE, OFFICIAL_FOLDER, "data_batch_1"].iter().any(|name| path.join(name).exists());
+    Ok(meant || !train_batches(path)?.is_empty())
+}
+
 /// The folder that holds the batches, and its training batches in order.
 fn find_batches(path: &Path) -> Result<(PathBuf, Vec<PathBuf>), DataError> {
     match fs::metadata(path) {

@@ -13,10 +13,11 @@ impl DataError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Io { source, .. } => return Some(io_hint(source).to_owned()),
-            Self::FolderAbsent { .. } => "check the path; the folder is the one with data_batch_1.bin in it",
+            Self::FolderAbsent { .. } => {
+                "check the path; the folder holds a folder of images for each class, or data_batch_1.bin"
+            }
             Self::NotAFolder { .. } => {
-                "unpack the official binary archive with `tar xf` and name its folder, \
-                 or import an archive of image files first"
+                "unpack the archive with `tar xf` and name its folder, or turn it into one by `cifar-gpu data import`"
             }
             Self::NoTrainBatches { folder } => return Some(no_batches_hint(folder)),
             Self::NoTestBatch { .. } | Self::EmptyFile { .. } => {
@@ -41,7 +42,28 @@ impl DataError {
             Self::ImageBytes { .. } | Self::UnknownLabel { .. } | Self::ClassesDiffer | Self::EmptySplit { .. } => {
                 return None;
             }
-            Self::TooManyClasses { .. } => "merge or leave out classes",
+            Self::TooManyClasses { .. } => {
+                "merge or leave out classes, or name the folder of image files itself with --data: up to 1000 are taken there"
+            }
+            Self::UnknownLayout { .. } => {
+                "put the images into a folder for each class, as in PATH/cat/1.jpg and PATH/dog/1.jpg, or into such folders \
+                 in PATH/train and PATH/test; for CIFAR-10 name the folder that holds data_batch_1.bin"
+            }
+            Self::OneClass { .. } => "add a folder for each other class: there must be something to tell apart",
+            Self::TooManyClassFolders { .. } => "merge or leave out classes; is it the right folder?",
+            Self::EmptyClass { .. } => {
+                "put the class's images into this folder itself, not into folders below it, or remove it"
+            }
+            Self::ClassFolderName { .. } => "rename the folder",
+            Self::NoTestFolder { path } => {
+                let train = path.join(Split::Train.name());
+                return Some(format!(
+                    "add PATH/test/CLASS/IMAGE, or name {}: a tenth of its images is then kept for testing",
+                    train.display()
+                ));
+            }
+            Self::NothingToTest { .. } => "add images: a class with two or more gives one for testing",
+            Self::NoPictures { .. } => "check the path; only JPEG and PNG are read",
             Self::DestinationTaken { .. } => "name another folder, or remove this one first",
             Self::NoImages { .. } => {
                 "images are looked for as train/<class>/<file> and test/<class>/<file>, with \
@@ -55,7 +77,11 @@ impl DataError {
             Self::ArchiveTooLarge { .. } => {
                 "unpack it and import the folder, or repack the train and test folders alone"
             }
-            Self::FileTooLarge { .. } | Self::WrongSize { .. } => "scale the images to 32×32 pixels before the import",
+            Self::FileTooLarge { .. } => "scale the picture down, or remove the file",
+            Self::WrongSize { .. } => "import with --resize, or scale the images to 32×32 pixels before",
+            Self::UnreadablePictures { .. } => {
+                "they are named above: replace or remove them; only JPEG and PNG are read"
+            }
             Self::Undecodable { .. } => "replace or remove this file; only JPEG and PNG are read",
         };
         Some(hint.to_owned())

@@ -2,24 +2,26 @@
 
 use super::decode::decode;
 use super::place::{Met, Place, sort_out};
-use super::{ImportPhase, ImportProgress, Limits, MAX_CLASSES};
+use super::{ImportPhase, ImportProgress, Limits, PictureSize};
+use crate::data::picture::{decode_picture, read_within};
 use crate::data::rng::SplitMix64;
 use crate::data::{DataError, Dataset, IMAGE_BYTES, Split, Splits};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Files decoded together, and the bytes of them held at most before that.
+/// Files decoded together: photographs take longer than images of 32×32 pixels, and progress is told after each group.
 const GROUP_FILES: usize = 512;
+const GROUP_PHOTOGRAPHS: usize = 64;
+/// Bytes of files out of an archive that are held at most before they are decoded.
 const GROUP_BYTES: usize = 32 << 20;
 
 /// Names the order of the imported images; another value is another data set.
 const SHUFFLE_SEED: u64 = 10;
 
 /// Where a file's bytes come from.
-pub(super) enum Content {
+pub(in crate::data) enum Content {
     /// Already read, from an archive.
     Bytes(Vec<u8>),
     /// Still in a file, to be read by the thread that decodes it.
@@ -43,12 +45,12 @@ struct Gathered {
 }
 
 /// Takes in the files of one source, in any order.
-pub(super) struct Collector<'a> {
+pub(in crate::data) struct Collector<'a> {
     source: &'a Path,
     limits: &'a Limits,
     progress: &'a dyn Fn(ImportProgress),
     /// Images the source has in all, once that is known.
-    pub(super) total: Option<u64>,
+    pub(in crate::data) total: Option<u64>,
     top: Option<String>,
     pending: Vec<Pending>,
     pending_bytes: usize,
@@ -59,7 +61,7 @@ pub(super) struct Collector<'a> {
 }
 
 impl<'a> Collector<'a> {
-    pub(super) fn new(source: &'a Path, limits: &'a Limits, progress: &'a dyn Fn(ImportProgress)) -> Self {
+    pub(in crate::data) fn new(source: &'a Path, limits: &'a Limits, progress: &'a dyn Fn(ImportProgress)) -> Self {
         Self {
             source,
             limits,
@@ -93,33 +95,41 @@ impl<'a> Collector<'a> {
     }
 
     /// Counts a file that cannot be an image.
-    pub(super) fn skip(&mut self, path: &str) {
+    pub(in crate::data) fn skip(&mut self, path: &str) {
         self.skipped += 1;
         self.first_skipped.get_or_insert_with(|| path.to_owned());
     }
 
     /// The error for a file of `size` bytes, if that is too large.
     pub(super) fn check_size(&self, file: &str, size: u64) -> Result<(), DataError> {
-        check_size(file, size, self.limits.file_bytes)
+        let limit = self.limits.file_bytes;
+        if size <= limit {
+            return Ok(());
+        }
+        Err(DataError::FileTooLarge { file: file.to_owned(), size, limit })
     }
 
     /// Takes an image, which errors will call `file`.
-    pub(super) fn push(&mut self, file: String, place: Place, content: Content) -> Result<(), DataError> {
+    pub(in crate::data) fn push(&mut self, file: String, place: Place, content: Content) -> Result<(), DataError> {
         if let Content::Bytes(bytes) = &content {
             self.pending_bytes += bytes.len();
         }
         self.pending.push(Pending { file, place, content });
-        if self.pending.len() >= GROUP_FILES || self.pending_bytes >= GROUP_BYTES {
+        let group = match self.limits.sizes {
+            PictureSize::Exact => GROUP_FILES,
+            PictureSize::Any => GROUP_PHOTOGRAPHS,
+        };
+        if self.pending.len() >= group || self.pending_bytes >= GROUP_BYTES {
             self.decode_pending()?;
         }
         Ok(())
     }
 
     fn decode_pending(&mut self) -> Result<(), DataError> {
-        let limit = self.limits.file_bytes;
+        let limits = self.limits;
         let pending = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
-        let decoded: Vec<_> = pending.par_iter().map(|image| load(image, limit)).collect();
+        let decoded: Vec<_> = pending.par_iter().map(|image| load(image, limits)).collect();
         // In order, so that of several errors always the same one is told.
         for (image, pixels) in pending.into_iter().zip(decoded) {
             let split = image.place.split;
@@ -148,7 +158,7 @@ impl<'a> Collector<'a> {
     }
 
     /// The finished set, the number of files skipped, and one of these.
-    pub(super) fn finish(mut self) -> Result<(Splits, u64, Option<String>), DataError> {
+    pub(in crate::data) fn finish(mut self) -> Result<(Splits, u64, Option<String>), DataError> {
         self.decode_pending()?;
         for (split, gathered) in [(Split::Train, &self.train), (Split::Test, &self.test)] {
             if gathered.places.is_empty() {
@@ -159,8 +169,8 @@ impl<'a> Collector<'a> {
         if let Some(&class) = self.test.classes().difference(&classes).next() {
             return Err(DataError::TestOnlyClass { path: self.source.into(), class: class.to_owned() });
         }
-        if classes.len() > MAX_CLASSES {
-            return Err(DataError::TooManyClasses { classes: classes.len(), limit: MAX_CLASSES });
+        if classes.len() > self.limits.classes {
+            return Err(DataError::TooManyClasses { classes: classes.len(), limit: self.limits.classes });
         }
         let classes: Vec<String> = classes.into_iter().map(str::to_owned).collect();
         let splits = Splits {
@@ -195,23 +205,16 @@ impl Gathered {
     }
 }
 
-fn load(image: &Pending, limit: u64) -> Result<[u8; IMAGE_BYTES], DataError> {
+fn load(image: &Pending, limits: &Limits) -> Result<[u8; IMAGE_BYTES], DataError> {
+    let decode = match limits.sizes {
+        PictureSize::Exact => decode,
+        PictureSize::Any => decode_picture,
+    };
     match &image.content {
         Content::Bytes(bytes) => decode(&image.file, bytes),
         Content::File(path) => {
             let file = File::open(path).map_err(DataError::io("open", path))?;
-            let mut bytes = Vec::new();
-            // One byte past the limit shows that there is more.
-            file.take(limit + 1).read_to_end(&mut bytes).map_err(DataError::io("read", path))?;
-            check_size(&image.file, bytes.len() as u64, limit)?;
-            decode(&image.file, &bytes)
+            decode(&image.file, &read_within(&image.file, file, limits.file_bytes)?)
         }
     }
-}
-
-fn check_size(file: &str, size: u64, limit: u64) -> Result<(), DataError> {
-    if size <= limit {
-        return Ok(());
-    }
-    Err(DataError::FileTooLarge { file: file.to_owned(), size, limit })
 }

@@ -1,13 +1,14 @@
 //! Tells from a file's path what it is.
 
 use crate::data::Split;
+use crate::data::picture::has_image_ending;
 
 /// The place of an image in the set.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) split: Split,
-    pub(super) class: String,
-    pub(super) name: String,
+pub(in crate::data) struct Place {
+    pub(in crate::data) split: Split,
+    pub(in crate::data) class: String,
+    pub(in crate::data) name: String,
 }
 
 /// What a path inside a source stands for.
@@ -43,11 +44,6 @@ pub(super) fn sort_out(path: &str) -> Met {
         }
         _ => Met::Other,
     }
-}
-
-fn has_image_ending(name: &str) -> bool {
-    name.rsplit_once('.')
-        .is_some_and(|(_, ending)| ["jpg", "jpeg", "png"].iter().any(|known| ending.eq_ignore_ascii_case(known)))
 }
 
 #[cfg(test)]

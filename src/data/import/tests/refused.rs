@@ -91,11 +91,11 @@ fn limits_hold() {
     let place = Place::new();
     let archive = place.file(&gzip(&tar(&files(""))));
     let with = |limits: Limits| import_within(&limits, &archive, &place.dst(), &|_| {});
-    let error = with(Limits { archive_bytes: 2000, ..Limits::default() });
+    let error = with(Limits { archive_bytes: 2000, ..Limits::of(PictureSize::Exact) });
     assert!(matches!(error, Err(DataError::ArchiveTooLarge { limit: 2000, .. })));
-    let error = with(Limits { images: 5, ..Limits::default() });
+    let error = with(Limits { images: 5, ..Limits::of(PictureSize::Exact) });
     assert!(matches!(error, Err(DataError::TooManyImages { split: Split::Train, images: 6, limit: 5, .. })));
-    let error = with(Limits { file_bytes: 50, ..Limits::default() });
+    let error = with(Limits { file_bytes: 50, ..Limits::of(PictureSize::Exact) });
     assert!(matches!(error, Err(DataError::FileTooLarge { limit: 50, .. })));
 }
 
@@ -165,6 +165,6 @@ fn a_taken_destination_is_told_before_the_work() {
     fs::create_dir(place.dst()).unwrap();
     fs::write(place.dst().join("kept"), "kept").unwrap();
     let src = place.tree(&files(""));
-    let error = import(&src, place.dst(), &|_| panic!("no work was to be done")).unwrap_err();
+    let error = import(&src, place.dst(), PictureSize::Exact, &|_| panic!("no work was to be done")).unwrap_err();
     assert!(matches!(error, DataError::DestinationTaken { .. }));
 }

@@ -1,0 +1,253 @@
+//! Reads data sets of any layout: the binary one, or folders of images, one a class.
+
+#[cfg(test)]
+mod tests;
+
+use super::cifar::holds_batches;
+use super::import::{Collector, Content, ImportProgress, Limits, PictureSize, Place};
+use super::picture::has_image_ending;
+use super::rng::SplitMix64;
+use super::{DataError, MOST_CLASSES, Split, Splits, check_class_names, load_folder};
+use std::fmt;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// The names of a folder of test images; of several, the first is taken.
+const TEST_FOLDERS: [&str; 4] = ["test", "val", "valid", "validation"];
+
+/// One image in so many is kept for testing where the set has no test images of its own.
+const HELD_OUT_OF: usize = 10;
+
+/// A data set as read, and what its user should know of it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The images.
+    pub splits: Splits,
+    /// Remarks.
+    pub notes: Vec<Note>,
+}
+
+/// Something that is not plain from a folder itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// Images were kept for testing, which are not trained on.
+    HeldOut {
+        /// How many.
+        test: usize,
+        /// Of how many.
+        of: usize,
+    },
+    /// Of several folders of test images one was taken.
+    TestFolder {
+        /// That one.
+        taken: String,
+        /// The others.
+        others: Vec<String>,
+    },
+    /// Files were left out that are no images of a class.
+    LeftOut {
+        /// How many.
+        files: u64,
+        /// One of them.
+        example: String,
+    },
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Note::HeldOut { test, of } => write!(
+                f,
+                "split:  {test} of {of} images are kept for testing, about a tenth of each class, chosen by their names"
+            ),
+            Note::TestFolder { taken, others } => {
+                write!(f, "split:  {taken} is tested on; {} is not used", others.join(", "))
+            }
+            Note::LeftOut { files: 1, example } => {
+                write!(f, "left out one file that is no image of a class, {example}")
+            }
+            Note::LeftOut { files, example } => {
+                write!(f, "left out {files} files that are no images of a class, such as {example}")
+            }
+        }
+    }
+}
+
+/// Loads the data set in `folder`, whichever its layout.
+///
+/// That is the binary layout of [`load_folder`]; or a tree of JPEG and PNG files of any size, which are brought to 32×32
+/// pixels: either `<class>/<file>`, or `train/<class>/<file>` and `test/<class>/<file>`, where `test` may also be called
+/// `val`, `valid` or `validation`. Labels follow the sorted names of the class folders. Hidden files are ignored, other
+/// files are left out with a note.
+///
+/// Without test images of its own, a tenth of each class is kept for testing, rounded, but at least one image of a class
+/// with two or more. Which ones is decided by the names of class and file alone, so that the same files give the same
+/// split on any computer and in any order, and adding files moves few others.
+///
+/// `progress` is called on the calling thread, about every 64 images of a tree.
+///
+/// # Errors
+///
+/// A [`DataError`] that names the file or folder.
+pub fn load(folder: impl AsRef<Path>, progress: &dyn Fn(ImportProgress)) -> Result<Loaded, DataError> {
+    let folder = folder.as_ref();
+    match fs::metadata(folder) {
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => return Err(DataError::NotAFolder { path: folder.into() }),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(DataError::FolderAbsent { path: folder.into() });
+        }
+        Err(error) => return Err(DataError::io("read", folder)(error)),
+    }
+    if holds_batches(folder)? {
+        return Ok(Loaded { splits: load_folder(folder)?, notes: Vec::new() });
+    }
+    let limits = Limits { classes: MOST_CLASSES, ..Limits::of(PictureSize::Any) };
+    let mut collector = Collector::new(folder, &limits, progress);
+    let mut notes = Vec::new();
+    let images = match test_folders(folder)? {
+        Some(test) => {
+            let Some((taken, others)) = test.split_first() else {
+                return Err(DataError::NoTestFolder { path: folder.into() });
+            };
+            if !others.is_empty() {
+                notes.push(Note::TestFolder { taken: taken.clone(), others: others.to_vec() });
+            }
+            let mut images = list_classes(&folder.join(Split::Train.name()), Split::Train, &mut collector)?;
+            images.extend(list_classes(&folder.join(taken), Split::Test, &mut collector)?);
+            images
+        }
+        None => {
+            let mut images = list_classes(folder, Split::Train, &mut collector)?;
+            let test = hold_out(&mut images);
+            if test == 0 {
+                return Err(DataError::NothingToTest { path: folder.into() });
+            }
+            notes.push(Note::HeldOut { test, of: images.len() });
+            images
+        }
+    };
+    collector.total = Some(images.len() as u64);
+    for (place, path) in images {
+        collector.push(path.display().to_string(), place, Content::File(path))?;
+    }
+    let (splits, files, example) = collector.finish()?;
+    notes.extend(example.map(|example| Note::LeftOut { files, example }));
+    Ok(Loaded { splits, notes })
+}
+
+/// The folders of test images, if `folder` has one of training images.
+///
+/// A class may be called "train", too: its folder holds images, that of the training images holds folders.
+fn test_folders(folder: &Path) -> Result<Option<Vec<String>>, DataError> {
+    let train = folder.join(Split::Train.name());
+    if !train.is_dir() || list(&train)?.iter().all(|entry| !entry.is_folder) {
+        return Ok(None);
+    }
+    Ok(Some(TEST_FOLDERS.map(str::to_owned).into_iter().filter(|name| folder.join(name).is_dir()).collect()))
+}
+
+/// The images of the class folders in `folder`, sorted by class and name.
+fn list_classes(
+    folder: &Path,
+    split: Split,
+    collector: &mut Collector<'_>,
+) -> Result<Vec<(Place, PathBuf)>, DataError> {
+    let (classes, others): (Vec<_>, Vec<_>) = list(folder)?.into_iter().partition(|entry| entry.is_folder);
+    for other in others {
+        collector.skip(&other.path.display().to_string());
+    }
+    match &classes[..] {
+        [] => return Err(DataError::UnknownLayout { path: folder.into() }),
+        // The test images need not show every class.
+        [only] if split == Split::Train => {
+            return Err(DataError::OneClass { path: folder.into(), class: only.name.clone() });
+        }
+        _ if classes.len() > MOST_CLASSES => {
+            return Err(DataError::TooManyClassFolders {
+                path: folder.into(),
+                classes: classes.len(),
+                limit: MOST_CLASSES,
+            });
+        }
+        _ => {}
+    }
+    let mut images = Vec::new();
+    for class in classes {
+        // A name that is no text would be printed, and might be read, as that of another folder.
+        let sound = class.path.file_name().is_some_and(|name| name.to_str().is_some())
+            && check_class_names(std::slice::from_ref(&class.name)).is_ok();
+        if !sound {
+            return Err(DataError::ClassFolderName { path: class.path });
+        }
+        let before = images.len();
+        for entry in list(&class.path)? {
+            // What is neither file nor folder, such as a pipe, could keep a reader waiting for ever.
+            if has_image_ending(&entry.name) && entry.is_file {
+                images.push((Place { split, class: class.name.clone(), name: entry.name }, entry.path));
+            } else {
+                collector.skip(&entry.path.display().to_string());
+            }
+        }
+        if images.len() == before {
+            return Err(DataError::EmptyClass { path: class.path });
+        }
+    }
+    Ok(images)
+}
+
+/// Something in a folder.
+struct Entry {
+    name: String,
+    path: PathBuf,
+    is_folder: bool,
+    is_file: bool,
+}
+
+/// What is in `folder` and not hidden, sorted by name; links count as what they lead to.
+fn list(folder: &Path) -> Result<Vec<Entry>, DataError> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(folder).map_err(DataError::io("list", folder))? {
+        let path = entry.map_err(DataError::io("list", folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // `__MACOSX` holds the `._*` companions some archivers add.
+        if name.starts_with('.') || name == "__MACOSX" {
+            continue;
+        }
+        let found = fs::metadata(&path).map_err(DataError::io("read", &path))?;
+        entries.push(Entry { name, path, is_folder: found.is_dir(), is_file: found.is_file() });
+    }
+    entries.sort_by(|a, b| (&a.name, &a.path).cmp(&(&b.name, &b.path)));
+    Ok(entries)
+}
+
+/// Makes test images of about a tenth of each class, and says of how many.
+///
+/// `images` are sorted by class.
+fn hold_out(images: &mut [(Place, PathBuf)]) -> usize {
+    let mut held_out = 0;
+    for class in images.chunk_by_mut(|(a, _), (b, _)| a.class == b.class) {
+        let count = match class.len() {
+            1 => 0,
+            images => ((images + HELD_OUT_OF / 2) / HELD_OUT_OF).max(1),
+        };
+        let mut order: Vec<_> = (0..class.len()).collect();
+        order.sort_by_cached_key(|&index| {
+            let Place { class, name, .. } = &class[index].0;
+            (name_hash(class, name), name.clone())
+        });
+        for &index in &order[..count] {
+            class[index].0.split = Split::Test;
+        }
+        held_out += count;
+    }
+    held_out
+}
+
+/// A number that looks random and follows from the names alone: which images are tested on must never change.
+fn name_hash(class: &str, name: &str) -> u64 {
+    // No name holds the separator.
+    let bytes = class.bytes().chain([b'/']).chain(name.bytes());
+    bytes.fold(0, |hash, byte| SplitMix64::new(hash ^ u64::from(byte)).next_u64())
+}

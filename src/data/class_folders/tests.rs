@@ -1,0 +1,97 @@
+use super::*;
+use image::{Rgb, RgbImage};
+use tempfile::{TempDir, tempdir};
+
+/// A folder of PNGs whose red tells the number in their name, made in the order given.
+fn folder(files: &[(&str, u8)]) -> TempDir {
+    let folder = tempdir().unwrap();
+    for &(name, red) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        RgbImage::from_pixel(40, 20, Rgb([red, 0, 0])).save(path).unwrap();
+    }
+    folder
+}
+
+fn reds(set: &crate::data::Dataset) -> Vec<u8> {
+    let mut reds: Vec<_> = (0..set.len()).map(|index| set.image(index).unwrap()[0]).collect();
+    reds.sort_unstable();
+    reds
+}
+
+fn error(folder: &TempDir) -> DataError {
+    let error = load(folder.path(), &|_| {}).unwrap_err();
+    assert!(error.hint().is_some(), "{error}");
+    error
+}
+
+#[test]
+fn the_split_follows_from_the_names() {
+    let names: Vec<_> =
+        (0..45).map(|number| (format!("{}/{number}.png", ["cat", "dog"][number % 2]), number)).collect();
+    let mut files: Vec<_> = names.iter().map(|(name, number)| (name.as_str(), *number as u8)).collect();
+    files.push(("elk/0.png", 200));
+    let one = load(folder(&files).path(), &|_| {}).unwrap();
+    files.reverse();
+    let other = load(folder(&files).path(), &|_| {}).unwrap();
+    assert_eq!((&one.splits.train, &one.splits.test), (&other.splits.train, &other.splits.test));
+    // Of 23 and 22 images two each, and none of the only elk.
+    assert_eq!(one.notes, [Note::HeldOut { test: 4, of: 46 }]);
+    assert_eq!(one.splits.test.labels().iter().filter(|&&label| label == 0).count(), 2);
+    assert_eq!(one.splits.test.class_names(), ["cat", "dog", "elk"]);
+    // Runs are gone on with and weights are measured by this rule: it must never change.
+    assert_eq!(reds(&one.splits.test), PINNED);
+}
+
+/// The numbers of the images that are kept for testing.
+const PINNED: [u8; 4] = [10, 37, 40, 41];
+
+#[test]
+fn small_classes_give_one_image_each() {
+    let folder = folder(&[("a/1.png", 1), ("a/2.png", 2), ("b/3.png", 3), ("b/4.png", 4)]);
+    let splits = load(folder.path(), &|_| {}).unwrap().splits;
+    let mut labels = splits.test.labels().to_vec();
+    labels.sort_unstable();
+    assert_eq!((labels, splits.train.len()), (vec![0, 1], 2));
+}
+
+#[test]
+fn train_and_test_folders_are_taken_as_they_are() {
+    for test in TEST_FOLDERS {
+        let name = format!("{test}/b/9.png");
+        let folder = folder(&[("train/a/1.png", 1), ("train/b/2.png", 2), (&name, 9)]);
+        fs::write(folder.path().join("train/a/notes.txt"), "no image").unwrap();
+        fs::write(folder.path().join("train/a/.hidden.png"), "no image").unwrap();
+        let Loaded { splits, notes } = load(folder.path(), &|_| {}).unwrap();
+        assert_eq!((reds(&splits.train), reds(&splits.test)), (vec![1, 2], vec![9]));
+        assert_eq!(splits.test.labels(), [1]);
+        assert!(matches!(&notes[..], [Note::LeftOut { files: 1, example }] if example.ends_with("notes.txt")));
+    }
+    let folder = folder(&[("train/a/1.png", 1), ("train/b/2.png", 2), ("val/b/8.png", 8), ("test/b/9.png", 9)]);
+    let Loaded { splits, notes } = load(folder.path(), &|_| {}).unwrap();
+    assert_eq!(reds(&splits.test), [9]);
+    assert_eq!(notes, [Note::TestFolder { taken: "test".into(), others: vec!["val".into()] }]);
+}
+
+#[test]
+fn a_class_may_be_called_train() {
+    let folder = folder(&[("bus/1.png", 1), ("bus/2.png", 2), ("train/3.png", 3), ("train/4.png", 4)]);
+    assert_eq!(load(folder.path(), &|_| {}).unwrap().splits.train.class_names(), ["bus", "train"]);
+}
+
+#[test]
+fn what_is_no_set_is_refused() {
+    let only = |files: &[(&str, u8)]| error(&folder(files));
+    assert!(matches!(only(&[]), DataError::UnknownLayout { .. }));
+    assert!(matches!(only(&[("1.png", 1)]), DataError::UnknownLayout { .. }));
+    assert!(matches!(only(&[("a/1.png", 1), ("a/2.png", 2)]), DataError::OneClass { class, .. } if class == "a"));
+    assert!(matches!(only(&[("a/1.png", 1), ("b/2.png", 2)]), DataError::NothingToTest { .. }));
+    assert!(matches!(only(&[("train/a/1.png", 1), ("train/b/1.png", 2)]), DataError::NoTestFolder { .. }));
+    assert!(matches!(only(&[("a/1.png", 1), ("b /2.png", 2)]), DataError::ClassFolderName { .. }));
+    assert!(matches!(only(&[("a/1.png", 1), ("b/c/2.png", 2)]), DataError::EmptyClass { path } if path.ends_with("b")));
+    let odd = [("train/a/1.png", 1), ("train/b/1.png", 2), ("test/c/1.png", 3)];
+    assert!(matches!(only(&odd), DataError::TestOnlyClass { class, .. } if class == "c"));
+    let broken = folder(&[("a/1.png", 1), ("a/2.png", 2), ("b/1.png", 3), ("b/2.png", 4)]);
+    fs::write(broken.path().join("a/2.png"), "no image").unwrap();
+    assert!(matches!(error(&broken), DataError::Undecodable { file, .. } if file.ends_with("2.png")));
+}

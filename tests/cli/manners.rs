@@ -1,0 +1,78 @@
+//! How the program behaves towards shells, terminals and logs.
+
+use predicates::str::contains;
+
+use super::{SMALL, Sandbox};
+
+#[test]
+fn completions_are_scripts_that_the_shells_accept() {
+    let sandbox = Sandbox::new();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = sandbox.ok(&format!("completions {shell}")).stdout;
+        assert!(script.contains("cifar-gpu") && script.contains("predict"), "{shell}: {script}");
+    }
+    sandbox.command("completions cobol").assert().code(2);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn bash_parses_its_completions() {
+    let sandbox = Sandbox::new();
+    sandbox.write("script", sandbox.ok("completions bash").stdout.as_bytes());
+    assert_cmd::Command::new("bash").args(["-n"]).arg(sandbox.path("script")).assert().success().stderr("");
+}
+
+#[test]
+fn quiet_leaves_results_and_errors() {
+    let sandbox = Sandbox::with_data(64, 20);
+    // Debug builds are warned of.
+    let warned = |stderr: &str| stderr.lines().all(|line| line.starts_with("warning: this is a debug build"));
+    let train = format!("train {SMALL} --data data --device cpu --epochs 1");
+    let printed = sandbox.ok(&format!("--quiet {train} --out a"));
+    assert!(warned(&printed.stderr), "{}", printed.stderr);
+    assert!(printed.stdout.starts_with("test accuracy "), "{}", printed.stdout);
+    let printed = sandbox.ok("eval -q --weights a/weights.safetensors --data data --device cpu");
+    assert!(warned(&printed.stderr) && printed.stdout.contains("% right"), "{}", printed.stderr);
+    assert!(!sandbox.ok(&format!("{train} --out b")).stderr.is_empty());
+    sandbox.refuses(&format!("{train} --quiet --out a"), "already exists");
+}
+
+#[test]
+fn software_adapters_and_debug_builds_are_warned_of() {
+    let sandbox = Sandbox::with_data(32, 10);
+    let train = format!("train {SMALL} --data data --max-steps 1");
+    let on_cpu = sandbox.ok(&format!("{train} --device cpu --out a")).stderr;
+    assert_eq!(on_cpu.contains("warning: this is a debug build"), cfg!(debug_assertions), "{on_cpu}");
+    let software = sandbox.json("devices --json")[0]["software"].as_bool().expect("no GPU to test on");
+    let on_gpu = sandbox.ok(&format!("{train} --device gpu --quiet --out b")).stderr;
+    assert_eq!(on_gpu.contains("a CPU that plays a GPU"), software, "{on_gpu}");
+    assert!(!software || on_gpu.contains("--device cpu is faster"), "{on_gpu}");
+}
+
+#[test]
+fn logs_are_there_for_those_who_ask() {
+    let sandbox = Sandbox::with_data(32, 10);
+    let train = format!("train {SMALL} --data data --max-steps 1 --device gpu");
+    let usual = sandbox.ok(&format!("{train} --out a")).stderr;
+    assert!(!usual.contains("wgpu") && !usual.contains("DEBUG"), "{usual}");
+    let mut command = sandbox.command(&format!("{train} --quiet --out b"));
+    let assertion = command.env("RUST_LOG", "debug").assert().success();
+    let assertion = assertion.stderr(contains("DEBUG cifar_gpu::gpu::device] adapter: "));
+    assertion.stderr(contains("] pipeline of conv2d_forward")).stderr(contains("] checkpoint b"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_colour_is_used_where_none_is_wanted() {
+    // `script` runs a command on a terminal of its own.
+    let on_terminal = |no_color: Option<&str>| {
+        let sandbox = Sandbox::new();
+        let mut command = assert_cmd::Command::new("script");
+        command.args(["-qec", &format!("{} train --help", super::BINARY), "/dev/null"]).current_dir(sandbox.path(""));
+        command.env("TERM", "xterm").env_remove("NO_COLOR").envs(no_color.map(|value| ("NO_COLOR", value)));
+        String::from_utf8_lossy(&command.output().expect("no `script` to test with").stdout).into_owned()
+    };
+    assert!(on_terminal(None).contains('\u{1b}'));
+    let plain = on_terminal(Some("1"));
+    assert!(plain.contains("--batch-size") && !plain.contains('\u{1b}'), "{plain}");
+}
