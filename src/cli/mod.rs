@@ -6,6 +6,7 @@ mod completions;
 mod data;
 mod devices;
 mod eval;
+mod live;
 mod predict;
 mod progress;
 mod settings;

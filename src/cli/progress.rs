@@ -1,4 +1,4 @@
-//! How a run shows: a bar on a terminal, plain lines elsewhere.
+//! How a run shows: a live view on a terminal, a bar on a small one, plain lines elsewhere.
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -10,6 +10,7 @@ use cifar_gpu::train::{EpochMetrics, Observer, PeakMemory, Start, StepMetrics, T
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::common::{counted, grouped, is_quiet, say, warn};
+use super::live::LiveView;
 use super::tune::Tally;
 
 /// Time between plain lines within an epoch.
@@ -50,7 +51,7 @@ impl Drop for ImageProgress {
 
 /// Shows a training run on standard error.
 pub struct TrainProgress {
-    bar: Option<ProgressBar>,
+    view: View,
     epochs: u32,
     total_steps: u64,
     started: Instant,
@@ -61,11 +62,33 @@ pub struct TrainProgress {
     tally: Tally,
 }
 
+/// What moves below the lines.
+enum View {
+    Nothing,
+    Bar(ProgressBar),
+    Live(Box<LiveView>),
+}
+
+impl View {
+    /// What suits the terminal, if there is one.
+    fn open(start: &Start<'_>) -> Self {
+        if !std::io::stderr().is_terminal() || is_quiet() {
+            return View::Nothing;
+        }
+        if let Some(live) = LiveView::open(start, &[]) {
+            return View::Live(Box::new(live));
+        }
+        let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg}, {eta} left")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        View::Bar(ProgressBar::new(start.total_steps).with_style(style).with_position(start.first_step))
+    }
+}
+
 impl TrainProgress {
     pub fn new() -> Self {
         let now = Instant::now();
         TrainProgress {
-            bar: None,
+            view: View::Nothing,
             epochs: 0,
             total_steps: 0,
             started: now,
@@ -76,11 +99,12 @@ impl TrainProgress {
         }
     }
 
-    /// Says a line above the bar.
-    fn line(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(text),
-            None => say(text),
+    /// Says a line above what moves.
+    fn line(&mut self, text: &str) {
+        match &mut self.view {
+            View::Live(live) => live.line(text),
+            View::Bar(bar) => bar.println(text),
+            View::Nothing => say(text),
         }
     }
 }
@@ -132,11 +156,7 @@ impl Observer for TrainProgress {
         self.total_steps = start.total_steps;
         self.started = Instant::now();
         self.last_line = self.started;
-        if std::io::stderr().is_terminal() && !is_quiet() {
-            let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg}, {eta} left")
-                .unwrap_or_else(|_| ProgressStyle::default_bar());
-            self.bar = Some(ProgressBar::new(start.total_steps).with_style(style).with_position(start.first_step));
-        }
+        self.view = View::open(start);
     }
 
     fn stepped(&mut self, epoch: u32, steps: &[StepMetrics]) {
@@ -150,19 +170,26 @@ impl Observer for TrainProgress {
         let (Some((loss, accuracy)), Some(last)) = (self.means, steps.last()) else { return };
         let rate = self.images as f64 / self.started.elapsed().as_secs_f64();
         let numbers = format!("loss {loss:.3}, accuracy {:.1} %, {rate:.0} images/s", 100.0 * accuracy);
-        if let Some(bar) = &self.bar {
-            bar.set_position(last.step + 1);
-            bar.set_prefix(format!("epoch {epoch}/{}", self.epochs));
-            bar.set_message(numbers);
-        } else if self.last_line.elapsed() > LINE_INTERVAL {
-            self.last_line = Instant::now();
-            say(format_args!("  step {}/{}: {numbers}", last.step + 1, self.total_steps));
+        match &mut self.view {
+            View::Live(live) => live.stepped(last.step + 1, loss, accuracy, rate),
+            View::Bar(bar) => {
+                bar.set_position(last.step + 1);
+                bar.set_prefix(format!("epoch {epoch}/{}", self.epochs));
+                bar.set_message(numbers);
+            }
+            View::Nothing if self.last_line.elapsed() > LINE_INTERVAL => {
+                self.last_line = Instant::now();
+                say(format_args!("  step {}/{}: {numbers}", last.step + 1, self.total_steps));
+            }
+            View::Nothing => {}
         }
     }
 
     fn tested(&mut self, images: usize, of: usize) {
-        if let Some(bar) = &self.bar {
-            bar.set_message(format!("testing {images}/{of}"));
+        match &mut self.view {
+            View::Live(live) => live.tested(images, of),
+            View::Bar(bar) => bar.set_message(format!("testing {images}/{of}")),
+            View::Nothing => {}
         }
     }
 
@@ -178,12 +205,15 @@ impl Observer for TrainProgress {
             m.images_per_second,
             m.seconds,
         ));
+        if let View::Live(live) = &mut self.view {
+            live.epoch_done(m);
+        }
     }
 }
 
 impl Drop for TrainProgress {
     fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
+        if let View::Bar(bar) = &self.view {
             bar.finish_and_clear();
         }
     }

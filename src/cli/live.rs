@@ -1,0 +1,240 @@
+//! The live view of a training run: curves and figures below the lines already said, on a terminal that is large enough.
+
+use std::io::{Stderr, stderr};
+use std::time::{Duration, Instant};
+
+use cifar_gpu::train::{EpochMetrics, Start};
+use ratatui::backend::CrosstermBackend;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Style};
+use ratatui::symbols::Marker;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Axis, Chart, Dataset, Gauge, GraphType, Paragraph};
+use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
+
+use super::common::grouped;
+
+/// Lines that the view takes.
+const HEIGHT: u16 = 15;
+/// Smaller terminals get a bar.
+const LEAST_SIZE: (u16, u16) = (70, HEIGHT + 8);
+/// Points of the curves within epochs; where more come, every other one goes.
+const MOST_POINTS: usize = 400;
+
+/// Points of a curve: epochs done, and the value there.
+type Points = Vec<(f64, f64)>;
+
+/// The view.
+pub struct LiveView {
+    terminal: Terminal<CrosstermBackend<Stderr>>,
+    state: State,
+}
+
+/// What it shows.
+struct State {
+    title: String,
+    epochs: f64,
+    total_steps: u64,
+    first_step: u64,
+    steps_per_epoch: f64,
+    step: u64,
+    started: Instant,
+    status: String,
+    train_loss: Points,
+    train_accuracy: Points,
+    test_loss: Points,
+    test_accuracy: Points,
+    coloured: bool,
+}
+
+impl LiveView {
+    /// A view for a run; `None` where the terminal is too small or does not answer.
+    pub fn open(start: &Start<'_>, earlier: &[EpochMetrics]) -> Option<Self> {
+        let (width, height) = ratatui::crossterm::terminal::size().ok()?;
+        if width < LEAST_SIZE.0 || height < LEAST_SIZE.1 {
+            return None;
+        }
+        let options = TerminalOptions { viewport: Viewport::Inline(HEIGHT) };
+        let terminal = Terminal::with_options(CrosstermBackend::new(stderr()), options).ok()?;
+        let mut state = State {
+            title: format!("{} on {}", start.config.arch, start.device),
+            epochs: f64::from(start.config.epochs),
+            total_steps: start.total_steps,
+            first_step: start.first_step,
+            steps_per_epoch: start.steps_per_epoch as f64,
+            step: start.first_step,
+            started: Instant::now(),
+            status: "the first step makes what later ones use".into(),
+            train_loss: Vec::new(),
+            train_accuracy: Vec::new(),
+            test_loss: Vec::new(),
+            test_accuracy: Vec::new(),
+            coloured: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        };
+        earlier.iter().for_each(|metrics| state.add_epoch(metrics));
+        let mut view = LiveView { terminal, state };
+        view.draw();
+        Some(view)
+    }
+
+    /// Says a line above the view.
+    pub fn line(&mut self, text: &str) {
+        let paragraph = Paragraph::new(text.to_owned());
+        // What cannot be shown is not worth ending a run for.
+        let _ = self.terminal.insert_before(1, |buffer| {
+            ratatui::widgets::Widget::render(paragraph, buffer.area, buffer);
+        });
+        self.draw();
+    }
+
+    /// Steps were done, up to this one; loss and accuracy are running means.
+    pub fn stepped(&mut self, step: u64, loss: f64, accuracy: f64, images_per_second: f64) {
+        let state = &mut self.state;
+        state.step = step;
+        let epochs = step as f64 / state.steps_per_epoch;
+        push(&mut state.train_loss, (epochs, loss));
+        push(&mut state.train_accuracy, (epochs, 100.0 * accuracy));
+        let here = (step - state.first_step).max(1) as f64;
+        let left = state.started.elapsed().as_secs_f64() / here * (state.total_steps - step) as f64;
+        state.status = format!(
+            "loss {loss:.3}, accuracy {:.1} %, {images_per_second:.0} images/s, {} left",
+            100.0 * accuracy,
+            words(Duration::from_secs_f64(left))
+        );
+        self.draw();
+    }
+
+    /// Some of the test images were looked at.
+    pub fn tested(&mut self, images: usize, of: usize) {
+        self.state.status = format!("testing: {} of {} images", grouped(images as u64), grouped(of as u64));
+        self.draw();
+    }
+
+    /// An epoch is over.
+    pub fn epoch_done(&mut self, metrics: &EpochMetrics) {
+        self.state.add_epoch(metrics);
+        self.draw();
+    }
+
+    fn draw(&mut self) {
+        let state = &self.state;
+        // As above.
+        let _ = self.terminal.draw(|frame| state.draw(frame));
+    }
+}
+
+impl Drop for LiveView {
+    fn drop(&mut self) {
+        // What is said next takes the view's place.
+        let top = self.terminal.get_frame().area().y;
+        let _ = self.terminal.clear();
+        let _ = self.terminal.set_cursor_position((0, top));
+        let _ = self.terminal.show_cursor();
+    }
+}
+
+impl State {
+    fn add_epoch(&mut self, metrics: &EpochMetrics) {
+        let epoch = f64::from(metrics.epoch);
+        self.test_loss.push((epoch, metrics.test_loss));
+        self.test_accuracy.push((epoch, 100.0 * metrics.test_accuracy));
+    }
+
+    fn draw(&self, frame: &mut Frame<'_>) {
+        let [title, gauge, charts] =
+            Layout::vertical([Constraint::Length(1), Constraint::Length(1), Constraint::Min(5)]).areas(frame.area());
+        frame.render_widget(Paragraph::new(format!("{}: {}", self.title, self.status)), title);
+        let done = self.step as f64 / self.total_steps.max(1) as f64;
+        let epoch = (self.step as f64 / self.steps_per_epoch).floor().min(self.epochs - 1.0) + 1.0;
+        let label = format!(
+            "epoch {epoch:.0} of {:.0}, step {} of {}",
+            self.epochs,
+            grouped(self.step),
+            grouped(self.total_steps)
+        );
+        let bar = Gauge::default().gauge_style(self.style(Color::Blue)).label(label).ratio(done.clamp(0.0, 1.0));
+        frame.render_widget(bar, gauge);
+        let [left, right] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).areas(charts);
+        self.chart(frame, left, "loss", &self.train_loss, &self.test_loss, None);
+        self.chart(frame, right, "accuracy, %", &self.train_accuracy, &self.test_accuracy, Some((0.0, 100.0)));
+    }
+
+    fn chart(
+        &self,
+        frame: &mut Frame<'_>,
+        area: Rect,
+        name: &str,
+        train: &Points,
+        test: &Points,
+        range: Option<(f64, f64)>,
+    ) {
+        let values = || train.iter().chain(test).map(|point| point.1).filter(|value| value.is_finite());
+        let (low, high) = range.unwrap_or_else(|| {
+            let highest = values().fold(0.0, f64::max);
+            (0.0, if highest > 0.0 { 1.05 * highest } else { 1.0 })
+        });
+        let curve = |points, marker, colour| {
+            Dataset::default().data(points).marker(marker).graph_type(GraphType::Line).style(self.style(colour))
+        };
+        let datasets = vec![curve(train, Marker::Braille, Color::Cyan), curve(test, Marker::Dot, Color::Yellow)];
+        let labels = [low, 0.5 * (low + high), high]
+            .map(|value| Span::raw(if high > 10.0 { format!("{value:.0}") } else { format!("{value:.2}") }));
+        let title = Line::from(vec![
+            Span::raw(format!("{name}: ")),
+            Span::styled("training", self.style(Color::Cyan)),
+            Span::raw(", "),
+            Span::styled("• test", self.style(Color::Yellow)),
+        ]);
+        let [head, body] = Layout::vertical([Constraint::Length(1), Constraint::Min(3)]).areas(area);
+        frame.render_widget(Paragraph::new(title), head);
+        let x =
+            Axis::default().bounds([0.0, self.epochs]).labels(["0".to_owned(), format!("epoch {:.0}", self.epochs)]);
+        let y = Axis::default().bounds([low, high]).labels(labels);
+        frame.render_widget(Chart::new(datasets).x_axis(x).y_axis(y).legend_position(None), body);
+    }
+
+    fn style(&self, colour: Color) -> Style {
+        if self.coloured { Style::default().fg(colour) } else { Style::default() }
+    }
+}
+
+/// Adds a point; where there are too many, every other one goes.
+fn push(points: &mut Points, point: (f64, f64)) {
+    if points.len() == MOST_POINTS {
+        let mut keep = false;
+        points.retain(|_| {
+            keep = !keep;
+            keep
+        });
+    }
+    points.push(point);
+}
+
+/// A time as a person says it.
+fn words(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_short() {
+        let said = [5, 65, 3600, 7384].map(|seconds| words(Duration::from_secs(seconds)));
+        assert_eq!(said, ["5 s", "1 min 5 s", "1 h 0 min", "2 h 3 min"]);
+    }
+
+    #[test]
+    fn curves_keep_their_ends_when_they_are_thinned() {
+        let mut points = Points::new();
+        (0..10_000).for_each(|i| push(&mut points, (f64::from(i), 0.0)));
+        assert!(points.len() <= MOST_POINTS && points[0].0 == 0.0 && points.last() == Some(&(9_999.0, 0.0)));
+        assert!(points.is_sorted_by(|a, b| a.0 < b.0));
+    }
+}
