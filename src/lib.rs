@@ -39,6 +39,7 @@ pub mod nn;
 pub mod ops;
 pub mod optim;
 mod replay;
+pub mod report;
 pub mod tape;
 pub mod tensor;
 pub mod train;

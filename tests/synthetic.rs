@@ -81,8 +81,7 @@ fn lenet5_passes_90_percent() {
     let config = TrainConfig::practice("lenet5").expect("a known architecture");
     let (device, run) = (Device::cpu(), folder.path().join("run"));
     let sources = Sources { splits: &splits(), init: None, out: &run };
-    let outcome =
-        train(&config, &device, sources, &AtomicBool::new(false), &mut Silent).expect("training on the CPU");
+    let outcome = train(&config, &device, sources, &AtomicBool::new(false), &mut Silent).expect("training on the CPU");
     println!("lenet5: {:.1} %", 100.0 * outcome.last.test_accuracy);
     assert!(outcome.last.test_accuracy > 0.9, "{:?}", outcome.last);
 }

@@ -7,6 +7,7 @@ mod devices;
 mod eval;
 mod predict;
 mod progress;
+mod runs;
 mod settings;
 mod summary;
 mod train;
@@ -40,6 +41,8 @@ enum Command {
     Train(train::Train),
     /// Measure a network's accuracy on a data set
     Eval(eval::Eval),
+    /// List past runs, or compare some
+    Runs(runs::Runs),
     /// Say what is on pictures
     Predict(predict::Predict),
     /// Time training or inference on random images
@@ -59,6 +62,7 @@ pub fn run() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Train(command) => command.run(),
         Command::Eval(command) => command.run(),
+        Command::Runs(command) => command.run(),
         Command::Predict(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Devices(command) => command.run(),

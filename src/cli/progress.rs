@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use cifar_gpu::Result;
 use cifar_gpu::train::{EpochMetrics, Observer, Start, StepMetrics, Tuning};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -60,7 +61,7 @@ impl Observer for TrainProgress {
         self.line(&format!("warning: {} is not used: {why}", file.display()));
     }
 
-    fn started(&mut self, start: &Start<'_>) {
+    fn started(&mut self, start: &Start<'_>) -> Result<()> {
         self.tally.tell();
         let config = start.config;
         self.line(&format!(
@@ -92,6 +93,7 @@ impl Observer for TrainProgress {
                 .unwrap_or_else(|_| ProgressStyle::default_bar());
             self.bar = Some(ProgressBar::new(start.total_steps).with_style(style).with_position(start.first_step));
         }
+        Ok(())
     }
 
     fn stepped(&mut self, epoch: u32, steps: &[StepMetrics]) {
@@ -121,7 +123,7 @@ impl Observer for TrainProgress {
         }
     }
 
-    fn epoch_done(&mut self, m: &EpochMetrics) {
+    fn epoch_done(&mut self, m: &EpochMetrics) -> Result<()> {
         self.last_line = Instant::now();
         self.line(&format!(
             "{:>5}  {:>10.4}  {:>7.2} %  {:>9.4}  {:>6.2} %  {:>8.0}  {:>6.1} s",
@@ -133,6 +135,7 @@ impl Observer for TrainProgress {
             m.images_per_second,
             m.seconds,
         ));
+        Ok(())
     }
 }
 
