@@ -76,7 +76,7 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
-    /// A run cannot be gone on with.
+    /// A run folder cannot be read, or a run cannot be gone on with.
     #[error("run {run}: {message}")]
     Resume {
         /// The run folder.
@@ -85,6 +85,14 @@ pub enum Error {
         message: String,
         /// What mends it.
         hint: String,
+    },
+    /// A report or picture of results cannot be made.
+    #[error("report {path}: {message}")]
+    Report {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        message: String,
     },
     /// A training setting cannot be used.
     #[error("{0}")]
@@ -143,6 +151,7 @@ impl Error {
                     .into(),
             ),
             Error::Resume { hint, .. } => Some(hint.clone()),
+            Error::Report { .. } => Some("weights and metrics are not concerned; an upgrade of the program may help".into()),
             Error::UnknownDevice(_) => {
                 Some("use auto, cpu, gpu or gpu:N; `cifar-gpu devices` lists what is here".into())
             }

@@ -41,6 +41,7 @@ pub mod ops;
 pub mod optim;
 pub mod profile;
 mod replay;
+pub mod report;
 pub mod tape;
 pub mod tensor;
 pub mod train;

@@ -6,7 +6,8 @@ use std::time::Instant;
 use cifar_gpu::data::{Dataset, Split};
 use cifar_gpu::nn::Network;
 use cifar_gpu::ops::conv2d::DeviceKind;
-use cifar_gpu::train::{DeviceDataset, Evaluation, check_memory, evaluate, inference_bytes};
+use cifar_gpu::report::{ClassScore, class_scores, top_5_accuracy, write_confusion_csv, write_confusion_png};
+use cifar_gpu::train::{DeviceDataset, check_memory, evaluate, inference_bytes};
 use cifar_gpu::weights::WeightsFile;
 use cifar_gpu::{Error, Result};
 use clap::ValueEnum;
@@ -47,6 +48,12 @@ pub struct Eval {
     mirror: bool,
     #[command(flatten)]
     plans: PlanArguments,
+    /// Write the confusion matrix as a picture
+    #[arg(long, value_name = "FILE")]
+    confusion_png: Option<PathBuf>,
+    /// Write the confusion matrix as comma-separated values
+    #[arg(long, value_name = "FILE")]
+    confusion_csv: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -56,24 +63,16 @@ pub struct Eval {
 #[derive(serde::Serialize)]
 struct Report {
     accuracy: f64,
+    /// Share of images whose class is among the five likeliest; null where there are no more than five.
+    top5_accuracy: Option<f64>,
     loss: f64,
     images: usize,
     correct: usize,
-    per_class: Vec<ClassReport>,
+    per_class: Vec<ClassScore>,
     confusion: Vec<Vec<usize>>,
     arch: String,
     device: String,
     seconds: f64,
-}
-
-/// How well one class is told from the others.
-#[derive(serde::Serialize)]
-struct ClassReport {
-    class: String,
-    images: usize,
-    correct: usize,
-    /// Share of the class's images that were recognised; null without images.
-    accuracy: Option<f64>,
 }
 
 impl Eval {
@@ -103,15 +102,22 @@ impl Eval {
         let evaluation = evaluate(&network, &images, &dataset, self.batch_size, self.mirror, |_| {})?;
         let report = Report {
             accuracy: evaluation.accuracy(),
+            top5_accuracy: top_5_accuracy(&evaluation),
             loss: evaluation.loss,
             images: evaluation.images,
             correct: evaluation.correct,
-            per_class: per_class(&evaluation, dataset.class_names()),
+            per_class: class_scores(&evaluation, dataset.class_names()),
             confusion: evaluation.confusion,
             arch: network.architecture().name.to_owned(),
             device: device.description(),
             seconds: start.elapsed().as_secs_f64(),
         };
+        if let Some(file) = &self.confusion_png {
+            write_confusion_png(file, &report.confusion, dataset.class_names())?;
+        }
+        if let Some(file) = &self.confusion_csv {
+            write_confusion_csv(file, &report.confusion, dataset.class_names())?;
+        }
         if self.json {
             return print_json(&report);
         }
@@ -141,37 +147,27 @@ impl Eval {
     }
 }
 
-fn per_class(evaluation: &Evaluation, names: &[String]) -> Vec<ClassReport> {
-    names
-        .iter()
-        .zip(&evaluation.confusion)
-        .enumerate()
-        .map(|(class, (name, row))| {
-            let images = row.iter().sum();
-            let accuracy = (images > 0).then(|| row[class] as f64 / images as f64);
-            ClassReport { class: name.clone(), images, correct: row[class], accuracy }
-        })
-        .collect()
-}
-
 impl Report {
     /// The result for a reader.
     fn table(&self, source: &str, split: Split) -> String {
         let mut text = format!(
-            "{} on {split} images of {source}: {:.2} % right ({} of {}), loss {:.4}, {:.1} s\n\n",
+            "{} on {split} images of {source}: {:.2} % right ({} of {}){}, loss {:.4}, {:.1} s\n\n",
             self.arch,
             100.0 * self.accuracy,
             self.correct,
             self.images,
+            self.top5_accuracy.map_or(String::new(), |share| format!(", {:.2} % in the top five", 100.0 * share)),
             self.loss,
             self.seconds
         );
         let width = self.per_class.iter().map(|c| c.class.chars().count()).max().unwrap_or(0).max(5);
-        text += &format!("{:width$}  {:>8}  taken for\n", "class", "accuracy");
+        text += &format!("{:width$}  accuracy  precision   recall  taken for\n", "class");
+        let percent = |share: Option<f64>| share.map_or("-".into(), |share| format!("{:.1} %", 100.0 * share));
         for (class, row) in self.per_class.iter().zip(&self.confusion) {
-            let accuracy = class.accuracy.map_or("-".into(), |a| format!("{:.1} %", 100.0 * a));
+            let [accuracy, precision, recall] = [class.accuracy, class.precision, class.recall].map(percent);
             let counts: Vec<_> = row.iter().map(|n| format!("{n:>5}")).collect();
-            text += &format!("{:width$}  {accuracy:>8} {}\n", class.class, counts.concat());
+            let name = &class.class;
+            text += &format!("{name:width$}  {accuracy:>8}  {precision:>9} {recall:>8} {}\n", counts.concat());
         }
         text.trim_end().to_owned()
     }

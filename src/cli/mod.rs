@@ -9,6 +9,7 @@ mod eval;
 mod live;
 mod predict;
 mod progress;
+mod runs;
 mod settings;
 mod summary;
 mod train;
@@ -48,6 +49,8 @@ enum Command {
     Train(Box<train::Train>),
     /// Measure a network's accuracy on a data set
     Eval(eval::Eval),
+    /// List past runs, or compare some
+    Runs(runs::Runs),
     /// Say what is on pictures
     Predict(predict::Predict),
     /// Time training or inference on random images
@@ -75,6 +78,7 @@ pub fn run() -> ExitCode {
     let result = match arguments.command {
         Command::Train(command) => command.run(),
         Command::Eval(command) => command.run(),
+        Command::Runs(command) => command.run(),
         Command::Predict(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Devices(command) => command.run(),

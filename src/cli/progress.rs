@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use cifar_gpu::Result;
 use cifar_gpu::data::{ImportPhase, ImportProgress};
 use cifar_gpu::profile::Profile;
 use cifar_gpu::train::{EpochMetrics, Observer, PeakMemory, Start, StepMetrics, Tuning};
@@ -129,7 +130,7 @@ impl Observer for TrainProgress {
         self.line(&format!("peak memory {}; trace for ui.perfetto.dev: {}", held.join(", "), trace.display()));
     }
 
-    fn started(&mut self, start: &Start<'_>) {
+    fn started(&mut self, start: &Start<'_>) -> Result<()> {
         self.tally.tell();
         let config = start.config;
         self.line(&format!(
@@ -157,6 +158,7 @@ impl Observer for TrainProgress {
         self.started = Instant::now();
         self.last_line = self.started;
         self.view = View::open(start);
+        Ok(())
     }
 
     fn stepped(&mut self, epoch: u32, steps: &[StepMetrics]) {
@@ -193,7 +195,7 @@ impl Observer for TrainProgress {
         }
     }
 
-    fn epoch_done(&mut self, m: &EpochMetrics) {
+    fn epoch_done(&mut self, m: &EpochMetrics) -> Result<()> {
         self.last_line = Instant::now();
         self.line(&format!(
             "{:>5}  {:>10.4}  {:>7.2} %  {:>9.4}  {:>6.2} %  {:>8.0}  {:>6.1} s",
@@ -208,6 +210,7 @@ impl Observer for TrainProgress {
         if let View::Live(live) = &mut self.view {
             live.epoch_done(m);
         }
+        Ok(())
     }
 }
 

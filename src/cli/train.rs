@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use cifar_gpu::report::Reporter;
 use cifar_gpu::train::{Outcome, RunFolder, SavedRun, Sources, resume, train};
 use cifar_gpu::{Error, Result};
 
@@ -134,7 +135,7 @@ impl Train {
         let device = self.device.open()?;
         let stop = stop_on_interrupt()?;
         let sources = Sources { splits: &splits, init: self.init.as_deref(), out: &out };
-        train(&config, &device, sources, &stop, &mut TrainProgress::new())
+        train(&config, &device, sources, &stop, &mut Reporter::new(&mut TrainProgress::new()))
     }
 
     fn resume(&self, run: &Path) -> Result<Outcome> {
@@ -148,7 +149,7 @@ impl Train {
             say(format_args!("the run was begun on {}: results may differ from it in their last digits", saved.device));
         }
         let stop = stop_on_interrupt()?;
-        resume(&saved, &device, &splits, run, &stop, &mut TrainProgress::new())
+        resume(&saved, &device, &splits, run, &stop, &mut Reporter::new(&mut TrainProgress::new()))
     }
 }
 

@@ -143,6 +143,7 @@ pub struct TrainConfig {
     /// When checkpoints are written and which are kept.
     pub checkpoints: Checkpoints,
     /// Time the kernels of some early steps and write a trace.
+    #[serde(default)]
     pub profile: bool,
     /// How much is tried before kernels are chosen; `None` leaves it to the kind of device.
     pub autotune: Option<Autotune>,

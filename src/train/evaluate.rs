@@ -10,6 +10,18 @@ use crate::tape::Tape;
 use crate::tensor::{DType, HostRead, Tensor};
 use crate::train::dataset::DeviceDataset;
 
+/// Guesses that may hold the right class for an image to count in [`Evaluation::correct_in_top_5`].
+const TOP: usize = 5;
+
+/// What a network takes an image for.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct Guess {
+    /// The class with the largest logit, the first of equals.
+    pub class: u16,
+    /// Its softmax probability.
+    pub probability: f32,
+}
+
 /// How good a network is on a data set.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Evaluation {
@@ -19,8 +31,12 @@ pub struct Evaluation {
     pub images: usize,
     /// Images whose largest logit (the first of equals) is the label's.
     pub correct: usize,
+    /// Images whose label's logit is among the five largest.
+    pub correct_in_top_5: usize,
     /// How often each true class (row) was taken for each class (column).
     pub confusion: Vec<Vec<usize>>,
+    /// What each image was taken for, in the data's order.
+    pub guesses: Vec<Guess>,
 }
 
 impl Evaluation {
@@ -39,6 +55,8 @@ impl Evaluation {
             self.confusion[label][best] += 1;
             self.images += 1;
             self.correct += usize::from(best == label);
+            self.correct_in_top_5 += usize::from(rank(logits, label) < TOP);
+            self.guesses.push(Guess { class: best as u16, probability: (1.0 / total) as f32 });
         }
     }
 }
@@ -46,6 +64,12 @@ impl Evaluation {
 /// Position of the largest element, the first of equals.
 pub(crate) fn argmax(values: &[f32]) -> usize {
     (1..values.len()).fold(0, |best, i| if values[i] > values[best] { i } else { best })
+}
+
+/// How many elements come before the one at `position` when the largest is first, and the first of equals.
+fn rank(values: &[f32], position: usize) -> usize {
+    let value = values[position];
+    values.iter().enumerate().filter(|&(i, &other)| other > value || (other == value && i < position)).count()
 }
 
 /// Runs the network, without dropout, on all images of a data set in order; with `mirror` on each of them and its mirror image,
@@ -65,7 +89,14 @@ pub fn evaluate(
     if outputs != classes {
         return Err(Error::shape("evaluate", format!("{outputs} logits for data of {classes} classes")));
     }
-    let mut evaluation = Evaluation { loss: 0.0, images: 0, correct: 0, confusion: vec![vec![0; classes]; classes] };
+    let mut evaluation = Evaluation {
+        loss: 0.0,
+        images: 0,
+        correct: 0,
+        correct_in_top_5: 0,
+        confusion: vec![vec![0; classes]; classes],
+        guesses: Vec::with_capacity(dataset.len()),
+    };
     let indices: Vec<u32> = (0..dataset.len() as u32).collect();
     // The device works on a batch while the host counts the one before.
     let mut before: Option<(HostRead, &[u16])> = None;
@@ -140,5 +171,28 @@ impl<'a> Inference<'a> {
         let result = replay.run(device, || self.forward(&self.indices));
         self.replay = replay;
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guesses_and_ranks_of_known_logits() {
+        let confusion = vec![vec![0; 7]; 7];
+        let mut evaluation =
+            Evaluation { loss: 0.0, images: 0, correct: 0, correct_in_top_5: 0, confusion, guesses: Vec::new() };
+        // The label's logit is the largest, the fifth, the sixth, and one of seven equals.
+        let logits = [
+            [9.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+            [5.0, 4.0, 3.0, 2.0, 1.0, 0.0, 0.0],
+            [5.0, 4.0, 3.0, 2.0, 1.0, 0.0, 0.0],
+            [0.0; 7],
+        ];
+        evaluation.add(&logits.concat(), &[0, 4, 5, 6]);
+        assert_eq!((evaluation.images, evaluation.correct, evaluation.correct_in_top_5), (4, 1, 2));
+        assert!(evaluation.guesses.iter().all(|guess| guess.class == 0));
+        assert!((evaluation.guesses[3].probability - 1.0 / 7.0).abs() < 1e-6);
     }
 }

@@ -2,10 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::data::Dataset;
+use crate::error::Result;
+use crate::nn::Network;
 use crate::optim::ScalerState;
 use crate::profile::Profile;
 use crate::train::TrainConfig;
 use crate::train::autotune::Tuning;
+use crate::train::evaluate::Evaluation;
 use crate::train::stepper::StepMetrics;
 
 /// What is known when training starts.
@@ -40,7 +44,12 @@ pub struct EpochMetrics {
     pub epoch: u32,
     /// Steps done since the start of the run.
     pub steps: u64,
-    /// Mean training loss in nats, with dropout, augmentation and label smoothing as set.
+    /// Learning rate of the last of them; runs of early versions do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lr: Option<f64>,
+    /// Mean training loss in nats, with dropout, augmentation and label smoothing as set; not a number where 16 bits were too
+    /// few for a loss.
+    #[serde(deserialize_with = "number_or_nan")]
     pub train_loss: f64,
     /// Share of training images that were right, likewise.
     pub train_accuracy: f64,
@@ -66,6 +75,42 @@ pub struct PeakMemory {
     pub process_bytes: Option<u64>,
 }
 
+/// A number; JSON knows none that is not finite, and says `null` for it.
+fn number_or_nan<'de, D, T>(deserializer: D) -> std::result::Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: serde::Deserialize<'de> + From<f32>,
+{
+    <Option<T> as serde::Deserialize>::deserialize(deserializer).map(|number| number.unwrap_or(T::from(f32::NAN)))
+}
+
+/// A line of `metrics.jsonl` for a step.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct StepLine {
+    /// Number of the step from 0.
+    pub step: u64,
+    /// Number of the epoch from 1.
+    pub epoch: u32,
+    /// Mean loss of its images; not a number where 16 bits were too few for it.
+    #[serde(deserialize_with = "number_or_nan")]
+    pub loss: f32,
+    /// Learning rate.
+    pub lr: f64,
+}
+
+/// What is known of a run that has come to its end, with its weights saved.
+#[derive(Debug)]
+pub struct Finish<'a> {
+    /// The run folder.
+    pub run: &'a Path,
+    /// The network as saved.
+    pub network: &'a Network,
+    /// The images that it was tested on.
+    pub test_set: &'a Dataset,
+    /// How it did on them.
+    pub evaluation: &'a Evaluation,
+}
+
 /// Hears how the run goes. `stepped` and `tested` are called often: they must be quick.
 pub trait Observer {
     /// The kernels of a convolution were chosen.
@@ -74,14 +119,26 @@ pub trait Observer {
     fn checkpoint_refused(&mut self, _file: &Path, _why: &str) {}
     /// The kernels of `steps` steps were timed; the trace is in a file.
     fn profiled(&mut self, _profile: &Profile, _steps: u64, _memory: PeakMemory, _trace: &Path) {}
-    /// Training begins.
-    fn started(&mut self, _start: &Start<'_>) {}
+    /// Training begins. An error ends the run.
+    fn started(&mut self, _start: &Start<'_>) -> Result<()> {
+        Ok(())
+    }
     /// Steps were done.
     fn stepped(&mut self, _epoch: u32, _steps: &[StepMetrics]) {}
     /// Some of the test images were evaluated.
     fn tested(&mut self, _images: usize, _of: usize) {}
-    /// An epoch is over.
-    fn epoch_done(&mut self, _metrics: &EpochMetrics) {}
+    /// An epoch is over: its metrics, weights and checkpoint are saved. An error ends the run, which can be gone on with.
+    fn epoch_done(&mut self, _metrics: &EpochMetrics) -> Result<()> {
+        Ok(())
+    }
+    /// The run has come to its end, and everything that it needs is saved. An error becomes the run's.
+    fn finished(&mut self, _finish: &Finish<'_>) -> Result<()> {
+        Ok(())
+    }
+    /// Whether `finished` did all it had to in this folder, so that a complete run is not tested again for it.
+    fn has_finished(&self, _run: &Path) -> bool {
+        true
+    }
 }
 
 /// What a run has come to.

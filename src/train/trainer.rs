@@ -19,9 +19,10 @@ use crate::train::TrainConfig;
 use crate::train::autotune::{Autotune, autotune, default_cache, problem_name, problems};
 use crate::train::checkpoint::{Best, CheckpointFolder, Progress};
 use crate::train::dataset::DeviceDataset;
-use crate::train::evaluate::evaluate;
+use crate::train::evaluate::{Evaluation, evaluate};
 use crate::train::memory::{check_memory, training_bytes};
-use crate::train::observer::{EpochMetrics, Observer, Outcome, PeakMemory, Start};
+use crate::train::metrics::Metrics;
+use crate::train::observer::{EpochMetrics, Finish, Observer, Outcome, PeakMemory, Start, StepLine};
 use crate::train::run_folder::RunFolder;
 use crate::train::stepper::{StepMetrics, Stepper};
 use crate::weights::WeightsFile;
@@ -38,15 +39,6 @@ const UNPROFILED_STEPS: u64 = 3;
 const PROFILED_STEPS: u64 = 10;
 /// Largest `config.json` that is read, in bytes.
 const MOST_CONFIG_BYTES: u64 = 16 << 20;
-
-/// A line of `metrics.jsonl` for a step.
-#[derive(serde::Serialize)]
-struct StepLine {
-    step: u64,
-    epoch: u32,
-    loss: f32,
-    lr: f64,
-}
 
 /// `config.json`: the settings of a run and what else one needs to tell runs apart and to go on with them.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -197,7 +189,10 @@ pub fn resume(
     let mut stepper = setup.stepper(config)?;
     let checkpoint = CheckpointFolder::of(run).newest(observer)?;
     let progress = checkpoint.as_ref().map_or_else(Progress::start, |(progress, _)| progress.clone());
-    if progress.epoch > config.epochs || config.max_steps.is_some_and(|most| progress.step >= most) {
+    let is_complete = progress.epoch > config.epochs;
+    // A run that ended right after its last checkpoint may lack what comes of its end.
+    let lacks_end = is_complete && !observer.has_finished(run);
+    if !lacks_end && (is_complete || config.max_steps.is_some_and(|most| progress.step >= most)) {
         let message = format!("it is complete: {} steps in {} epochs are done", progress.step, progress.epoch - 1);
         return Err(fail(message, "ask for more with --epochs or --max-steps, or begin a new run with --init"));
     }
@@ -209,7 +204,8 @@ pub fn resume(
     }
     let run = RunFolder::reopen(run, progress.metrics_bytes)?;
     let profiling = Profiling::new(config, progress.step);
-    Session { config, setup: &setup, stepper, run, progress, stop, observer, profiling }.run(&splits.source)
+    let session = Session { config, setup: &setup, stepper, run, progress, stop, observer, profiling };
+    if lacks_end { session.end(&splits.source) } else { session.run(&splits.source) }
 }
 
 /// The images that are trained and tested on.
@@ -339,18 +335,7 @@ impl Session<'_> {
     fn run(mut self, source: &str) -> Result<Outcome> {
         let start = Instant::now();
         let seconds_before = self.progress.seconds;
-        self.observer.started(&Start {
-            config: self.config,
-            device: self.setup.network.device().description(),
-            source,
-            train_images: self.setup.train_set.len(),
-            test_images: self.setup.test_set.len(),
-            parameters: self.setup.network.parameters().iter().map(|p| p.tensor.len()).sum(),
-            total_steps: self.total_steps(),
-            steps_per_epoch: self.steps_per_epoch(),
-            first_step: self.progress.step,
-            run: self.run.path(),
-        });
+        self.start(source)?;
         loop {
             let ended = self.train_epoch(seconds_before, start)?;
             self.progress.seconds = seconds_before + start.elapsed().as_secs_f64();
@@ -362,7 +347,7 @@ impl Session<'_> {
                 self.save_weights()?;
                 return Err(self.interrupted());
             }
-            let metrics = self.test_epoch(seconds_before, start)?;
+            let (metrics, evaluation) = self.test_epoch(seconds_before, start)?;
             self.run.log(&metrics)?;
             self.run.flush()?;
             self.save_weights()?;
@@ -374,8 +359,9 @@ impl Session<'_> {
                 self.progress.seconds = metrics.seconds;
                 self.save_checkpoint()?;
             }
-            self.observer.epoch_done(&metrics);
+            self.observer.epoch_done(&metrics)?;
             if self.progress.epoch > self.config.epochs || self.progress.step >= self.total_steps() {
+                self.finish(&evaluation)?;
                 let weights = self.run.weights_path();
                 return Ok(Outcome { last: metrics, run: self.run.path().to_owned(), weights });
             }
@@ -383,6 +369,21 @@ impl Session<'_> {
                 return Err(self.interrupted());
             }
         }
+    }
+
+    fn start(&mut self, source: &str) -> Result<()> {
+        self.observer.started(&Start {
+            config: self.config,
+            device: self.setup.network.device().description(),
+            source,
+            train_images: self.setup.train_set.len(),
+            test_images: self.setup.test_set.len(),
+            parameters: self.setup.network.parameters().iter().map(|p| p.tensor.len()).sum(),
+            total_steps: self.total_steps(),
+            steps_per_epoch: self.steps_per_epoch(),
+            first_step: self.progress.step,
+            run: self.run.path(),
+        })
     }
 
     fn steps_per_epoch(&self) -> u64 {
@@ -483,7 +484,26 @@ impl Session<'_> {
         (by_steps || by_time) && self.progress.steps_in_epoch < self.steps_per_epoch()
     }
 
-    fn test_epoch(&mut self, seconds_before: f64, start: Instant) -> Result<EpochMetrics> {
+    fn test_epoch(&mut self, seconds_before: f64, start: Instant) -> Result<(EpochMetrics, Evaluation)> {
+        let test = self.test()?;
+        let totals = self.progress.totals;
+        let metrics = EpochMetrics {
+            epoch: self.progress.epoch,
+            steps: self.progress.step,
+            lr: Some(self.config.rate(self.progress.step - 1, self.whole_run(), self.steps_per_epoch())),
+            train_loss: totals.loss / totals.images as f64,
+            train_accuracy: totals.correct as f64 / totals.images as f64,
+            test_loss: test.loss,
+            test_accuracy: test.accuracy(),
+            images_per_second: totals.images as f64 / self.progress.epoch_seconds,
+            seconds: seconds_before + start.elapsed().as_secs_f64(),
+            loss_scaling: self.stepper.scaler_state()?,
+        };
+        Ok((metrics, test))
+    }
+
+    /// Evaluates the network on the test images.
+    fn test(&mut self) -> Result<Evaluation> {
         let (config, setup) = (self.config, self.setup);
         let batch_size = EVALUATION_BATCH.max(config.batch_size.min(setup.train_set.len()));
         let network = self.stepper.result();
@@ -495,18 +515,28 @@ impl Session<'_> {
         if !test.loss.is_finite() {
             return Err(Error::Diverged { step: self.progress.step, loss: test.loss as f32 });
         }
-        let totals = self.progress.totals;
-        Ok(EpochMetrics {
-            epoch: self.progress.epoch,
-            steps: self.progress.step,
-            train_loss: totals.loss / totals.images as f64,
-            train_accuracy: totals.correct as f64 / totals.images as f64,
-            test_loss: test.loss,
-            test_accuracy: test.accuracy(),
-            images_per_second: totals.images as f64 / self.progress.epoch_seconds,
-            seconds: seconds_before + start.elapsed().as_secs_f64(),
-            loss_scaling: self.stepper.scaler_state()?,
-        })
+        Ok(test)
+    }
+
+    /// Does what is left of a run whose steps are all done.
+    fn end(mut self, source: &str) -> Result<Outcome> {
+        self.start(source)?;
+        let last = Metrics::read(self.run.path())?.epochs.pop().ok_or_else(|| Error::Resume {
+            run: self.run.path().to_owned(),
+            message: "all its steps are done, but metrics.jsonl has no epoch".into(),
+            hint: "take another copy of the run folder".into(),
+        })?;
+        self.save_weights()?;
+        self.observer.epoch_done(&last)?;
+        let evaluation = self.test()?;
+        self.finish(&evaluation)?;
+        let weights = self.run.weights_path();
+        Ok(Outcome { last, run: self.run.path().to_owned(), weights })
+    }
+
+    fn finish(&mut self, evaluation: &Evaluation) -> Result<()> {
+        let (run, network) = (self.run.path(), self.stepper.result());
+        self.observer.finished(&Finish { run, network, test_set: &self.setup.test_set, evaluation })
     }
 
     /// Takes the metrics of steps that are done.

@@ -1,0 +1,225 @@
+//! `cifar-gpu runs`
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use cifar_gpu::report::duration;
+use cifar_gpu::train::{Metrics, SavedRun};
+use cifar_gpu::{Error, Result};
+use serde_json::Value;
+
+use super::common::{print, print_json, say};
+
+/// What tells runs apart without being a setting.
+const NO_SETTINGS: [&str; 3] = ["class_names", "preprocessing", "plans"];
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  cifar-gpu runs
+  cifar-gpu runs runs/ygnet-1 runs/ygnet-2")]
+pub struct Runs {
+    /// A folder of runs to list, or runs to compare
+    #[arg(default_value = "runs", value_name = "FOLDER")]
+    folders: Vec<PathBuf>,
+    /// Print JSON: an array with an object a run, or one object with the comparison
+    #[arg(long)]
+    json: bool,
+}
+
+/// A run as it was read.
+struct Run {
+    path: PathBuf,
+    saved: SavedRun,
+    metrics: Metrics,
+}
+
+/// What `runs --json` prints for a run.
+#[derive(serde::Serialize)]
+struct Row {
+    run: PathBuf,
+    arch: String,
+    epochs_done: u32,
+    epochs: u32,
+    batch_size: usize,
+    optimizer: String,
+    lr: f64,
+    best_test_accuracy: Option<f64>,
+    last_test_accuracy: Option<f64>,
+    seconds: f64,
+    device: String,
+    finished: bool,
+}
+
+/// What `runs RUN_A RUN_B --json` prints.
+#[derive(serde::Serialize)]
+struct Comparison {
+    runs: Vec<PathBuf>,
+    /// The settings that differ, each with a value a run.
+    settings: BTreeMap<String, Vec<Value>>,
+    epochs: Vec<EpochRow>,
+}
+
+#[derive(serde::Serialize)]
+struct EpochRow {
+    epoch: u32,
+    /// Of each run; null where it did not come so far.
+    test_accuracy: Vec<Option<f64>>,
+}
+
+impl Runs {
+    pub fn run(self) -> Result<()> {
+        match self.folders.as_slice() {
+            [folder] if !folder.join("config.json").exists() => self.list(folder),
+            runs => self.compare(runs),
+        }
+    }
+
+    fn list(&self, folder: &Path) -> Result<()> {
+        let mut paths = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(Error::io("reading", folder))? {
+            let path = entry.map_err(Error::io("reading", folder))?.path();
+            if path.is_dir() {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        let rows: Vec<_> = readable(&paths).iter().map(Run::row).collect();
+        if self.json {
+            return print_json(&rows);
+        }
+        if rows.is_empty() {
+            return print(format_args!("there are no runs in {}", folder.display()));
+        }
+        print(table(&rows))
+    }
+
+    fn compare(&self, paths: &[PathBuf]) -> Result<()> {
+        let runs = readable(paths);
+        if runs.is_empty() {
+            return Err(Error::Setting("none of these is a run folder that can be read".into()));
+        }
+        let comparison = Comparison::of(&runs)?;
+        if self.json { print_json(&comparison) } else { print(comparison.text()) }
+    }
+}
+
+/// The runs that can be read; of the others it says why not.
+fn readable(paths: &[PathBuf]) -> Vec<Run> {
+    let read = |path: &PathBuf| -> Result<Run> {
+        Ok(Run { path: path.clone(), saved: SavedRun::read(path)?, metrics: Metrics::read(path)? })
+    };
+    let mut runs = Vec::new();
+    for path in paths {
+        match read(path) {
+            Ok(run) => runs.push(run),
+            Err(error) => say(format_args!("skipped: {error}")),
+        }
+    }
+    runs
+}
+
+impl Run {
+    fn row(&self) -> Row {
+        let (config, epochs) = (&self.saved.config, &self.metrics.epochs);
+        let steps = self.saved.train_images.div_ceil(config.batch_size.max(1)) as u64 * u64::from(config.epochs);
+        let wanted = config.max_steps.map_or(steps, |most| most.min(steps));
+        let last = epochs.last();
+        Row {
+            run: self.path.clone(),
+            arch: config.arch.clone(),
+            epochs_done: last.map_or(0, |epoch| epoch.epoch),
+            epochs: config.epochs,
+            batch_size: config.batch_size,
+            optimizer: config.optimizer.to_string(),
+            lr: config.lr,
+            best_test_accuracy: epochs.iter().map(|epoch| epoch.test_accuracy).max_by(f64::total_cmp),
+            last_test_accuracy: last.map(|epoch| epoch.test_accuracy),
+            seconds: last.map_or(0.0, |epoch| epoch.seconds),
+            device: self.saved.device.clone(),
+            finished: last.is_some_and(|epoch| epoch.steps >= wanted),
+        }
+    }
+}
+
+/// A share for a reader.
+fn percent(share: Option<f64>) -> String {
+    share.map_or("-".into(), |share| format!("{:.2} %", 100.0 * share))
+}
+
+fn table(rows: &[Row]) -> String {
+    let head = ["run", "arch", "epochs", "batch", "optimiser", "best", "last", "time", "finished", "device"];
+    let mut lines = vec![head.map(String::from)];
+    lines.extend(rows.iter().map(|row| {
+        [
+            row.run.display().to_string(),
+            row.arch.clone(),
+            format!("{}/{}", row.epochs_done, row.epochs),
+            row.batch_size.to_string(),
+            format!("{} {}", row.optimizer, row.lr),
+            percent(row.best_test_accuracy),
+            percent(row.last_test_accuracy),
+            duration(row.seconds),
+            if row.finished { "yes" } else { "no" }.into(),
+            row.device.clone(),
+        ]
+    }));
+    aligned(&lines)
+}
+
+/// Lines of fields, each column as wide as its widest.
+fn aligned<T: AsRef<[String]>>(lines: &[T]) -> String {
+    let columns = lines.first().map_or(0, |line| line.as_ref().len());
+    let width = |column: usize| lines.iter().map(|line| line.as_ref()[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    let line = |fields: &T| {
+        let fields = fields.as_ref().iter().zip(&widths).map(|(field, &width)| format!("{field:width$}"));
+        fields.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    lines.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+impl Comparison {
+    fn of(runs: &[Run]) -> Result<Self> {
+        let mut all: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        for (number, run) in runs.iter().enumerate() {
+            let settings = serde_json::to_value(&run.saved).map_err(|e| Error::Setting(e.to_string()))?;
+            for (name, value) in settings.as_object().into_iter().flatten() {
+                let values = all.entry(name.clone()).or_default();
+                values.resize(number, Value::Null);
+                values.push(value.clone());
+            }
+        }
+        all.retain(|name, values| {
+            values.resize(runs.len(), Value::Null);
+            !NO_SETTINGS.contains(&name.as_str()) && values.iter().any(|value| *value != values[0])
+        });
+        let most = runs.iter().flat_map(|run| run.metrics.epochs.last()).map(|epoch| epoch.epoch).max().unwrap_or(0);
+        let accuracy = |run: &Run, number| {
+            run.metrics.epochs.iter().find(|epoch| epoch.epoch == number).map(|epoch| epoch.test_accuracy)
+        };
+        let row = |epoch| EpochRow { epoch, test_accuracy: runs.iter().map(|run| accuracy(run, epoch)).collect() };
+        let epochs = (1..=most).map(row).collect();
+        Ok(Comparison { runs: runs.iter().map(|run| run.path.clone()).collect(), settings: all, epochs })
+    }
+
+    /// For a reader.
+    fn text(&self) -> String {
+        let head = |first: &str| {
+            std::iter::once(first.to_owned()).chain(self.runs.iter().map(|run| run.display().to_string())).collect()
+        };
+        let mut settings: Vec<Vec<String>> = vec![head("setting")];
+        settings.extend(self.settings.iter().map(|(name, values)| {
+            let value = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            std::iter::once(name.clone()).chain(values.iter().map(value)).collect()
+        }));
+        let mut epochs: Vec<Vec<String>> = vec![head("epoch")];
+        epochs.extend(self.epochs.iter().map(|row| {
+            std::iter::once(row.epoch.to_string())
+                .chain(row.test_accuracy.iter().map(|&share| percent(share)))
+                .collect()
+        }));
+        let settings = if self.settings.is_empty() { "all settings are equal".to_owned() } else { aligned(&settings) };
+        format!("{settings}\n\ntest accuracy\n{}", aligned(&epochs))
+    }
+}

@@ -1,0 +1,111 @@
+//! What a person looks at after a run, or during one: curves, event files for TensorBoard, a page about the result, and the
+//! confusion matrix.
+//!
+//! [`Reporter`] writes them into the run folder as training goes on. Everything comes from the folder's `config.json` and
+//! `metrics.jsonl`, so that the curves of a resumed run are those of the whole run.
+
+mod canvas;
+mod confusion;
+mod curves;
+mod page;
+mod pictures;
+mod raster;
+mod recipe;
+mod scores;
+mod tensorboard;
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::files::replace;
+use crate::train::{EpochMetrics, Finish, Metrics, Observer, SavedRun, Start, StepMetrics, Tuning};
+
+pub use confusion::{write_confusion_csv, write_confusion_png};
+pub use page::duration;
+pub use recipe::augmentation;
+pub use scores::{ClassScore, class_scores, top_5_accuracy};
+
+/// Name of the page in the run folder.
+const PAGE: &str = "report.html";
+
+/// Writes a run's `curves.svg`, `curves.png` and `tensorboard/` from what its folder says so far.
+///
+/// # Errors
+/// If the folder is no run's, or a file cannot be written; each file that was there is then as it was.
+pub fn write(run: &Path) -> Result<()> {
+    let (saved, metrics) = (SavedRun::read(run)?, Metrics::read(run)?);
+    let drawing = curves::curves(&saved, &metrics.epochs)?;
+    replace(&run.join("curves.svg"), drawing.svg().as_bytes())?;
+    let png = run.join("curves.png");
+    replace(&png, &drawing.png(&png)?)?;
+    tensorboard::write(run, &metrics)
+}
+
+/// Writes `report.html`, a page about a finished run.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_page(finish: &Finish<'_>) -> Result<()> {
+    let (saved, metrics) = (SavedRun::read(finish.run)?, Metrics::read(finish.run)?);
+    let path = finish.run.join(PAGE);
+    replace(&path, page::page(finish, &saved, &metrics, &path)?.as_bytes())
+}
+
+/// Writes reports into the run folder: curves and event files after each epoch, the page at the end. Whatever it hears, it
+/// passes on to another observer first.
+///
+/// Training calls it when weights and checkpoint are saved, so that a report that cannot be written costs nothing else.
+pub struct Reporter<'a> {
+    inner: &'a mut dyn Observer,
+    run: PathBuf,
+}
+
+impl<'a> Reporter<'a> {
+    /// One that passes on what it hears to `inner`.
+    pub fn new(inner: &'a mut dyn Observer) -> Self {
+        Reporter { inner, run: PathBuf::new() }
+    }
+}
+
+impl Observer for Reporter<'_> {
+    fn tuned(&mut self, tuning: &Tuning) {
+        self.inner.tuned(tuning);
+    }
+
+    fn checkpoint_refused(&mut self, file: &Path, why: &str) {
+        self.inner.checkpoint_refused(file, why);
+    }
+
+    fn started(&mut self, start: &Start<'_>) -> Result<()> {
+        self.inner.started(start)?;
+        self.run = start.run.to_owned();
+        // The page of a run that goes on for more epochs is of weights that are about to be replaced.
+        let page = start.run.join(PAGE);
+        match std::fs::remove_file(&page) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("removing", page)(e)),
+            _ => Ok(()),
+        }
+    }
+
+    fn stepped(&mut self, epoch: u32, steps: &[StepMetrics]) {
+        self.inner.stepped(epoch, steps);
+    }
+
+    fn tested(&mut self, images: usize, of: usize) {
+        self.inner.tested(images, of);
+    }
+
+    fn epoch_done(&mut self, metrics: &EpochMetrics) -> Result<()> {
+        self.inner.epoch_done(metrics)?;
+        write(&self.run)
+    }
+
+    fn finished(&mut self, finish: &Finish<'_>) -> Result<()> {
+        self.inner.finished(finish)?;
+        write_page(finish)
+    }
+
+    fn has_finished(&self, run: &Path) -> bool {
+        self.inner.has_finished(run) && run.join(PAGE).exists()
+    }
+}

@@ -1,0 +1,103 @@
+//! A run's settings in words.
+
+use crate::ops::batch_assembly::{Augmentation, Flip};
+use crate::train::{SavedRun, TrainConfig};
+
+/// What is changed about the training images: "mirrored, cropped by 4".
+pub fn augmentation(augmentation: &Augmentation) -> String {
+    let Augmentation { flip, crop_padding, shift, rotation_degrees, cutout } = *augmentation;
+    let mut parts = Vec::new();
+    match flip {
+        Flip::Never => {}
+        Flip::Random => parts.push("mirrored by chance".to_owned()),
+        Flip::Alternating => parts.push("mirrored in turns".to_owned()),
+        Flip::Always => parts.push("mirrored".to_owned()),
+    }
+    if crop_padding > 0 {
+        parts.push(format!("cropped by {crop_padding}"));
+    }
+    if shift > 0.0 {
+        parts.push(format!("shifted by {:.0} %", 100.0 * shift));
+    }
+    if rotation_degrees > 0.0 {
+        parts.push(format!("rotated by {rotation_degrees}°"));
+    }
+    if cutout > 0 {
+        parts.push(format!("cutout {cutout}"));
+    }
+    if parts.is_empty() { "no augmentation".to_owned() } else { parts.join(", ") }
+}
+
+/// The settings that matter most, each in a few words.
+pub(super) fn recipe(config: &TrainConfig) -> Vec<String> {
+    let epochs = if config.epochs == 1 { "1 epoch".into() } else { format!("{} epochs", config.epochs) };
+    let mut parts = vec![
+        format!("{epochs}, batch {}", config.batch_size),
+        format!("{} at {} ({})", config.optimizer, config.lr, config.schedule),
+    ];
+    if config.weight_decay > 0.0 {
+        parts.push(format!("weight decay {}", config.weight_decay));
+    }
+    if config.label_smoothing > 0.0 {
+        parts.push(format!("label smoothing {}", config.label_smoothing));
+    }
+    if config.average_decay > 0.0 {
+        parts.push(format!("weights averaged at {}", config.average_decay));
+    }
+    parts.push(augmentation(&config.augmentation));
+    parts.push(format!("seed {}", config.seed));
+    parts
+}
+
+/// All settings and what they were used on, by name.
+pub(super) fn configuration(run: &SavedRun) -> Vec<(&'static str, String)> {
+    let config = &run.config;
+    let or_none = |value: f64| if value > 0.0 { value.to_string() } else { "none".to_owned() };
+    let dropout = match config.dropout.iter().any(|&rate| rate > 0.0) {
+        true => config.dropout.iter().map(f32::to_string).collect::<Vec<_>>().join(", "),
+        false => "none".into(),
+    };
+    let mut optimizer = format!("{} at {}", config.optimizer, config.lr);
+    if config.optimizer == crate::train::Optimization::Sgd {
+        let nesterov = if config.nesterov { "Nesterov " } else { "" };
+        optimizer += &format!(", {nesterov}momentum {}", config.momentum);
+    }
+    let warmup = match config.warmup_epochs > 0.0 {
+        true => format!(" after {} epochs of warm-up", config.warmup_epochs),
+        false => String::new(),
+    };
+    let mut rows = vec![
+        ("Network", config.arch.clone()),
+        ("Data", run.source.clone()),
+        ("Images", format!("{} for training, {} for testing", run.train_images, run.test_images)),
+        ("Epochs", config.epochs.to_string()),
+        ("Batch", config.batch_size.to_string()),
+        ("Optimiser", optimizer),
+        ("Schedule", format!("{}{warmup}", config.schedule)),
+        ("Weight decay", or_none(config.weight_decay)),
+        ("Dropout", dropout),
+        ("Augmentation", augmentation(&config.augmentation)),
+        ("Label smoothing", or_none(config.label_smoothing)),
+        ("Largest gradient norm", or_none(config.clip_norm)),
+        ("Average of weights", or_none(config.average_decay)),
+        ("Mirrored when testing", if config.mirror_test { "yes" } else { "no" }.into()),
+        (
+            "Activations",
+            match config.precision {
+                crate::train::Precision::F32 => "32 bits",
+                crate::train::Precision::F16 => "16 bits",
+            }
+            .into(),
+        ),
+        ("Seed", config.seed.to_string()),
+    ];
+    if let Some(steps) = config.max_steps {
+        rows.push(("Steps at most", steps.to_string()));
+    }
+    if let Some(init) = &run.init {
+        rows.push(("Weights it started from", init.display().to_string()));
+    }
+    rows.push(("Device", run.device.clone()));
+    rows.push(("Program", format!("cifar-gpu {}", run.version)));
+    rows
+}
