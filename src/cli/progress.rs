@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use cifar_gpu::Result;
 use cifar_gpu::data::{ImportPhase, ImportProgress};
 use cifar_gpu::profile::Profile;
-use cifar_gpu::train::{EpochMetrics, Observer, PeakMemory, Start, StepMetrics, Tuning};
+use cifar_gpu::train::{EpochMetrics, Metrics, Observer, PeakMemory, Start, StepMetrics, Tuning};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::common::{counted, grouped, is_quiet, say, warn};
@@ -76,7 +76,12 @@ impl View {
         if !std::io::stderr().is_terminal() || is_quiet() {
             return View::Nothing;
         }
-        if let Some(live) = LiveView::open(start, &[]) {
+        let earlier = match start.first_step {
+            0 => Vec::new(),
+            // Only a picture: curves begin here if the file cannot be read.
+            _ => Metrics::read(start.run).map(|metrics| metrics.epochs).unwrap_or_default(),
+        };
+        if let Some(live) = LiveView::open(start, &earlier) {
             return View::Live(Box::new(live));
         }
         let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg}, {eta} left")

@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::files::replace;
-use crate::train::{EpochMetrics, Finish, Metrics, Observer, SavedRun, Start, StepMetrics, Tuning};
+use crate::profile::Profile;
+use crate::train::{EpochMetrics, Finish, Metrics, Observer, PeakMemory, SavedRun, Start, StepMetrics, Tuning};
 
 pub use confusion::{write_confusion_csv, write_confusion_png};
 pub use page::duration;
@@ -74,6 +75,10 @@ impl Observer for Reporter<'_> {
 
     fn checkpoint_refused(&mut self, file: &Path, why: &str) {
         self.inner.checkpoint_refused(file, why);
+    }
+
+    fn profiled(&mut self, profile: &Profile, steps: u64, memory: PeakMemory, trace: &Path) {
+        self.inner.profiled(profile, steps, memory, trace);
     }
 
     fn started(&mut self, start: &Start<'_>) -> Result<()> {

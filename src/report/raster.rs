@@ -215,7 +215,8 @@ mod tests {
         };
         // The letter stands on its baseline, and the turned one to the left of it.
         let (upright, turned) = (count(20..36, 14..30), count(92..110, 34..50));
-        assert!(upright > 40 && turned > 40, "{upright} {turned}");
+        // Pixels at its edges are mixed.
+        assert!(upright > 20 && turned > 20, "{upright} {turned}");
         assert_eq!(count(20..36, 31..38) + count(111..120, 0..60), 0);
     }
 

@@ -90,7 +90,18 @@ fn eval_reports_what_training_printed() {
     let report = sandbox.json(&format!("{EVAL} --device cpu --json"));
     assert_eq!(
         fields(&report),
-        ["accuracy", "arch", "confusion", "correct", "device", "images", "loss", "per_class", "seconds"]
+        [
+            "accuracy",
+            "arch",
+            "confusion",
+            "correct",
+            "device",
+            "images",
+            "loss",
+            "per_class",
+            "seconds",
+            "top5_accuracy"
+        ]
     );
     assert_eq!(report["accuracy"], epochs[1]["test_accuracy"]);
     assert!((report["loss"].as_f64().unwrap() - epochs[1]["test_loss"].as_f64().unwrap()).abs() < 1e-6);
@@ -100,7 +111,7 @@ fn eval_reports_what_training_printed() {
     assert_eq!((0..10).map(|i| report["confusion"][i][i].as_u64().unwrap()).sum::<u64>(), correct);
     assert_eq!(report["accuracy"].as_f64().unwrap(), correct as f64 / 40.0);
     for (class, row) in report["per_class"].as_array().unwrap().iter().zip(report["confusion"].as_array().unwrap()) {
-        assert_eq!(fields(class), ["accuracy", "class", "correct", "images"]);
+        assert_eq!(fields(class), ["accuracy", "class", "correct", "images", "precision", "recall"]);
         assert_eq!(class["images"].as_u64().unwrap(), total(row));
     }
 

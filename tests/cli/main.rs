@@ -8,6 +8,7 @@ mod endings;
 mod manners;
 mod own_data;
 mod predict;
+mod report;
 mod resume;
 mod training;
 mod trajectories;

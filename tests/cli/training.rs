@@ -16,7 +16,18 @@ fn leaves_a_run_folder(device: &str) {
     let mut files: Vec<_> =
         fs::read_dir(sandbox.path("deep/run")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     files.sort();
-    assert_eq!(files, ["checkpoints", "config.json", "config.toml", "metrics.jsonl", "weights.safetensors"]);
+    let expected = [
+        "checkpoints",
+        "config.json",
+        "config.toml",
+        "curves.png",
+        "curves.svg",
+        "metrics.jsonl",
+        "report.html",
+        "tensorboard",
+        "weights.safetensors",
+    ];
+    assert_eq!(files, expected);
     let config: Value = serde_json::from_slice(&sandbox.read("deep/run/config.json")).unwrap();
     assert_eq!((&config["arch"], &config["batch_size"], &config["lr"]), (&json!("lenet5"), &json!(16), &json!(0.01)));
     assert_eq!((&config["train_images"], &config["test_images"]), (&json!(40), &json!(20)));
@@ -37,6 +48,7 @@ fn leaves_a_run_folder(device: &str) {
             [
                 "epoch",
                 "images_per_second",
+                "lr",
                 "seconds",
                 "steps",
                 "test_accuracy",
