@@ -131,6 +131,93 @@ fn augmentation(device: &Device) -> Outcome {
     Ok(())
 }
 
+/// Over many images and steps: each place and side as often as any other, and nothing out of range.
+fn augmentation_statistics(device: &Device) -> Outcome {
+    const SIDE: usize = 8;
+    const IMAGES: usize = 256;
+    const STEPS: u32 = 16;
+    // The one bright pixel tells where everything went.
+    let (x, y) = (2, 4);
+    let mut bytes = vec![0; IMAGES * 3 * SIDE * SIDE];
+    bytes.chunks_exact_mut(SIDE * SIDE).for_each(|plane| plane[y * SIDE + x] = 255);
+    let images = device.tensor_u8(&[IMAGES, 3, SIDE * SIDE], &bytes)?;
+    let chunks = [ImageChunk { start: 0, images }];
+    let indices = device.tensor_u32(&[IMAGES], &(0..).take(IMAGES).collect::<Vec<u32>>())?;
+    let output = device.empty(&[IMAGES, SIDE, SIDE, 3])?;
+    let labels = device.allocate(&[IMAGES], DType::U32)?;
+    // Where the bright pixel's weight lies in each image: sums over its rows and columns.
+    let places = |augmentation: &Augmentation, step, epoch| -> cifar_gpu::Result<Vec<[f64; 3]>> {
+        let state = StepState { epoch, ..StepState::new(11, step, 0.0) }.tensor(device)?;
+        let plain = Normalisation::from_mean_std([0.0; 3], [1.0; 3]);
+        batch_assembly(&plain, Some((augmentation, &state)), &chunks, &indices, &indices, &output, &labels)?;
+        let values = output.to_vec()?;
+        Ok(values
+            .chunks_exact(SIDE * SIDE * 3)
+            .map(|image| {
+                let mut sums = [0.0; 3];
+                for (i, pixel) in image.chunks_exact(3).enumerate() {
+                    let weight = f64::from(pixel[0]);
+                    sums[0] += weight;
+                    sums[1] += weight * (i % SIDE) as f64;
+                    sums[2] += weight * (i / SIDE) as f64;
+                }
+                [sums[0], sums[1] / sums[0], sums[2] / sums[0]]
+            })
+            .collect())
+    };
+    let expect = |what: &str, count: f64, expected: f64| {
+        // Five deviations of a count that is so often expected.
+        let bound = 5.0 * expected.sqrt();
+        if (count - expected).abs() <= bound { Ok(()) } else { Err(format!("{what}: {count}, {expected} expected")) }
+    };
+    let draws = IMAGES as f64 * f64::from(STEPS);
+    let mut mirrored = 0.0;
+    let mut offsets = [[0.0; 5]; 2];
+    let mut angles = [0.0; 4];
+    for step in 0..STEPS {
+        for [_, column, _] in places(&Augmentation { flip: Flip::Random, ..Augmentation::NONE }, step, 0)? {
+            mirrored += f64::from(u8::from(column == (SIDE - 1 - x) as f64));
+        }
+        for [_, column, row] in places(&Augmentation { crop_padding: 2, ..Augmentation::NONE }, step, 0)? {
+            offsets[0][(column - x as f64 + 2.0) as usize] += 1.0;
+            offsets[1][(row - y as f64 + 2.0) as usize] += 1.0;
+        }
+        // Seen from the centre, the bright pixel is to the left and a little below; turned, it stays as far away.
+        let centre = 0.5 * (SIDE - 1) as f64;
+        let start = (y as f64 - centre).atan2(x as f64 - centre);
+        for [_, column, row] in places(&Augmentation { rotation_degrees: 40.0, ..Augmentation::NONE }, step, 0)? {
+            let turned = (row - centre).atan2(column - centre) - start;
+            let degrees = turned.sin().atan2(turned.cos()).to_degrees();
+            // Interpolation blurs the place.
+            if degrees.abs() > 50.0 {
+                return Err(format!("turned by {degrees}°").into());
+            }
+            angles[((degrees + 40.0) / 20.0).clamp(0.0, 3.0) as usize] += 1.0;
+        }
+    }
+    expect("mirrored", mirrored, draws / 2.0)?;
+    for (axis, counts) in offsets.iter().enumerate() {
+        for (offset, &count) in counts.iter().enumerate() {
+            expect(&format!("crops along axis {axis} by {offset}"), count, draws / 5.0)?;
+        }
+    }
+    // To either side as often; blurred, quarters of the range are only nearly so.
+    expect("turned to the left", angles[0] + angles[1], draws / 2.0)?;
+    for (quarter, &count) in angles.iter().enumerate() {
+        if !(0.15 * draws..0.35 * draws).contains(&count) {
+            return Err(format!("quarter {quarter} of the angles: {count} of {draws}").into());
+        }
+    }
+    // In two epochs each image is seen from both sides.
+    let alternating = Augmentation { flip: Flip::Alternating, ..Augmentation::NONE };
+    let (first, second) = (places(&alternating, 3, 0)?, places(&alternating, 9, 1)?);
+    if first.iter().zip(&second).any(|(a, b)| a[1] == b[1]) {
+        return Err("an image was seen from the same side in two epochs".into());
+    }
+    let sides = first.iter().filter(|place| place[1] == x as f64).count();
+    Ok(expect("sides of the first epoch", sides as f64, IMAGES as f64 / 2.0)?)
+}
+
 /// ygnet with batch normalisation and the weights and images of the other fixtures.
 fn fixture_network(device: &Device, folder: &std::path::Path) -> Result<(Network, Dataset), libtest_mimic::Failed> {
     // Its own layers' weights, in a file together with those of the convolutions.
@@ -221,10 +308,11 @@ fn average(device: &Device) -> Outcome {
 fn main() {
     let mut trials = vec![Trial::test("schedules", schedules)];
     type Case = (&'static str, fn(&Device) -> Outcome);
-    let cases: [Case; 5] = [
+    let cases: [Case; 6] = [
         ("label_smoothing", label_smoothing),
         ("batch_norm", normalisation),
         ("augmentation", augmentation),
+        ("augmentation_statistics", augmentation_statistics),
         ("whole_recipe", whole_recipe),
         ("average", average),
     ];

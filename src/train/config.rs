@@ -229,7 +229,15 @@ impl TrainConfig {
             _ => {
                 let mut dropout = vec![0.1; common.dropout.len()];
                 dropout[0] = 0.0;
-                TrainConfig { epochs: 30, lr: 0.05, label_smoothing: 0.1, dropout, ..common }
+                TrainConfig {
+                    epochs: 40,
+                    batch_size: 64,
+                    lr: 0.05,
+                    label_smoothing: 0.1,
+                    average_decay: 0.999,
+                    dropout,
+                    ..common
+                }
             }
         })
     }

@@ -81,6 +81,39 @@ fn a_run_killed_at_random_moments_goes_on_bit_for_bit_on_the_gpu() {
     killed_runs_come_out_the_same("gpu", "sgd", 20, Duration::from_secs(4));
 }
 
+/// Ctrl-C at random moments of the real process.
+#[cfg(unix)]
+#[test]
+fn a_run_that_is_interrupted_goes_on_bit_for_bit() {
+    let sandbox = Sandbox::with_data(400, 20);
+    let recipe = format!("{} --device cpu", RECIPE.replace("--epochs 3", "--epochs 20"));
+    sandbox.ok(&format!("train {recipe} --out whole"));
+    let mut random = RandomStream::new(10, 0);
+    let mut interrupted = 0;
+    let mut arguments = format!("{recipe} --out run");
+    loop {
+        let mut child = start(&sandbox, &format!("train {arguments}")).spawn().unwrap();
+        // Before it catches the signal, which it does before it makes its folder, the signal would kill it.
+        let written = || std::fs::metadata(sandbox.path("run/metrics.jsonl")).map_or(0, |file| file.len());
+        let before = written();
+        while written() <= before && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_millis(400).mul_f32(random.next_f32()));
+        Command::new("kill").args(["-INT", &child.id().to_string()]).stderr(Stdio::null()).status().unwrap();
+        match child.wait().unwrap().code() {
+            Some(130) => interrupted += 1,
+            code => {
+                assert_eq!(code, Some(0));
+                break;
+            }
+        }
+        arguments = "--resume run --device cpu".into();
+    }
+    assert!(interrupted >= 2, "it was interrupted {interrupted} times: the test would show little");
+    assert!(results(&sandbox, "run") == results(&sandbox, "whole"), "after {interrupted} interruptions");
+}
+
 #[test]
 fn an_interrupted_run_says_how_to_go_on_and_does_so() {
     let sandbox = Sandbox::with_data(400, 20);
