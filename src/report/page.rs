@@ -77,7 +77,8 @@ pub(super) fn page(finish: &Finish<'_>, run: &SavedRun, metrics: &Metrics, path:
 impl Page {
     fn new(finish: &Finish<'_>, run: &SavedRun, metrics: &Metrics, path: &Path) -> Result<Self> {
         let (evaluation, names) = (finish.evaluation, finish.test_set.class_names());
-        let percent = |share: Option<f64>| share.map_or("–".to_owned(), |share| format!("{:.2} %", 100.0 * share));
+        let percent =
+            |share: Option<f64>| share.map_or("–".to_owned(), |share| format!("{:.2}\u{a0}%", 100.0 * share));
         let mut figures = vec![
             ("test accuracy", percent(Some(evaluation.accuracy()))),
             ("test loss", format!("{:.4}", evaluation.loss)),
@@ -140,7 +141,7 @@ fn mistakes(finish: &Finish<'_>, path: &Path) -> Result<Vec<Mistake>> {
                 picture: image_uri(set.image(index).unwrap_or_default(), path)?,
                 label: name(label),
                 guess: name(guess.class),
-                probability: format!("{:.1} %", 100.0 * guess.probability),
+                probability: format!("{:.1}\u{a0}%", 100.0 * guess.probability),
             })
         })
         .collect()

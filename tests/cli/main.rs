@@ -5,11 +5,13 @@ mod bad_input;
 mod bench;
 mod commands;
 mod endings;
+mod inside;
 mod manners;
 mod own_data;
 mod predict;
 mod report;
 mod resume;
+mod runs;
 mod training;
 mod trajectories;
 

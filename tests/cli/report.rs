@@ -1,132 +1,142 @@
-//! What a run leaves to look at: curves, event files, a page; and what `eval` and `runs` say.
+//! What a run leaves for people to look at, and what `eval` writes.
 
-use serde_json::Value;
+use serde_json::json;
 
 use super::{SMALL, Sandbox};
 
-fn is_picture(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"\x89PNG\r\n\x1a\n")
+const EVAL: &str = "eval --weights run/weights.safetensors --data data --device cpu";
+
+fn text(sandbox: &Sandbox, name: &str) -> String {
+    String::from_utf8(sandbox.read(name)).unwrap()
+}
+
+/// The picture's width and height.
+fn size(sandbox: &Sandbox, name: &str) -> (u32, u32) {
+    let picture = image::load_from_memory(&sandbox.read(name)).unwrap();
+    (picture.width(), picture.height())
 }
 
 #[test]
-fn a_run_leaves_curves_events_and_a_page() {
-    let sandbox = Sandbox::with_data(64, 40);
-    sandbox.ok(&format!("train {SMALL} --data data --device cpu --epochs 2 --log-every 1 --out run"));
-    assert!(is_picture(&sandbox.read("run/curves.png")));
-    let curves = String::from_utf8(sandbox.read("run/curves.svg")).unwrap();
-    assert!(curves.starts_with("<svg") && curves.contains("lenet5") && curves.contains("seed 1"), "{curves}");
-    let events: Vec<_> = std::fs::read_dir(sandbox.path("run/tensorboard")).unwrap().collect();
-    assert_eq!(events.len(), 1);
-    let page = String::from_utf8(sandbox.read("run/report.html")).unwrap();
-    for part in ["lenet5", "<svg", "data:image", "Configuration", "By class", "triangle"] {
-        assert!(page.contains(part), "the page lacks {part}");
-    }
-    // It needs nothing from anywhere else.
-    for tag in ["<script", "<link", "<iframe", "<object", "url(", "src=\"http"] {
-        assert!(!page.contains(tag), "the page has {tag}");
-    }
-    // Going on, the curves are those of the whole run, and nothing is told twice.
-    let before = sandbox.read("run/tensorboard/events.out.tfevents.1.cifar-gpu").len();
-    sandbox.ok("train --resume run --device cpu --epochs 3");
-    let after = sandbox.read("run/tensorboard/events.out.tfevents.1.cifar-gpu").len();
-    assert!(after > before && after < 2 * before, "{before}, {after}");
-    let curves = String::from_utf8(sandbox.read("run/curves.svg")).unwrap();
-    assert!(curves.contains("3 epochs"), "{curves}");
-}
-
-/// Names of classes come from the user's folders, and into a page that a browser runs.
-#[test]
-fn names_of_classes_are_text_in_the_page() {
-    let sandbox = Sandbox::new();
-    let image = image::RgbImage::from_fn(32, 32, |x, y| image::Rgb([(x * 8) as u8, (y * 8) as u8, 0]));
-    for class in ["<script>alert(1)<:script>", "a&b \"quoted\""] {
-        for number in 0..6 {
-            let path = sandbox.path(&format!("own/{class}/{number}.png"));
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            image.save(path).unwrap();
-        }
-    }
-    sandbox.ok(&format!("train {SMALL} --data own --device cpu --epochs 1 --out run"));
-    let page = String::from_utf8(sandbox.read("run/report.html")).unwrap();
-    assert!(!page.contains("<script") && page.contains("&lt;script&gt;"), "{page}");
-}
-
-#[test]
-fn eval_tells_precision_and_recall_and_draws_the_confusion_matrix() {
+fn a_run_leaves_curves_events_and_a_page_that_needs_nothing_else() {
     let sandbox = Sandbox::with_weights();
-    let eval = "eval --weights run/weights.safetensors --data data --device cpu";
-    let printed = sandbox.ok(&format!("{eval} --confusion-png c.png --confusion-csv c.csv"));
-    assert!(printed.stdout.contains("precision") && printed.stdout.contains("top five"), "{}", printed.stdout);
-    assert!(is_picture(&sandbox.read("c.png")));
-    let report: Value = sandbox.json(&format!("{eval} --json"));
-    let csv = String::from_utf8(sandbox.read("c.csv")).unwrap();
-    let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
-    assert_eq!((rows.len(), rows[0].len()), (11, 11));
-    for (row, counts) in rows[1..].iter().zip(report["confusion"].as_array().unwrap()) {
-        let counts: Vec<String> = counts.as_array().unwrap().iter().map(Value::to_string).collect();
-        assert_eq!(row[1..], counts);
+    let svg = text(&sandbox, "run/curves.svg");
+    for part in ["<svg ", "lenet5: ", "after 2 epochs", "batch 16", "SGD at 0.01", "seed 1", "CPU, ", "Loss, nats"] {
+        assert!(svg.contains(part), "`{part}` is not in {svg}");
     }
-    assert!(report["top5_accuracy"].as_f64().unwrap() >= report["accuracy"].as_f64().unwrap());
-    for (class, counts) in report["per_class"].as_array().unwrap().iter().zip(report["confusion"].as_array().unwrap()) {
-        let images: u64 = counts.as_array().unwrap().iter().map(|count| count.as_u64().unwrap()).sum();
-        let recall = class["recall"].as_f64().unwrap();
-        assert!((recall - class["correct"].as_f64().unwrap() / images as f64).abs() < 1e-12, "{class}");
-        assert!(class.get("precision").is_some());
+    assert_eq!(size(&sandbox, "run/curves.png"), (1920, 940));
+    let events = sandbox.read("run/tensorboard/events.out.tfevents.1.cifar-gpu");
+    for tag in [&b"brain.Event:2"[..], b"loss/test", b"accuracy/train", b"learning_rate", b"by_epoch/images_per_second"]
+    {
+        assert!(events.windows(tag.len()).any(|window| window == tag), "{}", String::from_utf8_lossy(tag));
     }
-    sandbox.refuses(&format!("{eval} --confusion-csv absent/c.csv"), "absent/c.csv");
+    let page = text(&sandbox, "run/report.html");
+    let accuracy = sandbox.metrics("run").1[1]["test_accuracy"].as_f64().unwrap();
+    let figure = format!("{:.2} %", 100.0 * accuracy).replace(' ', "\u{a0}");
+    for part in
+        [figure.as_str(), "<svg ", "Configuration", "Precision", "The surest mistakes", "Filters of the first layer"]
+    {
+        assert!(page.contains(part), "`{part}` is not in the page");
+    }
+    // The template escapes slashes, too.
+    assert!(page.replace("&#x2f;", "/").matches("data:image/png;base64,").count() > 6);
+    // The name of SVG's namespace is no address that is opened.
+    let without_namespace = page.replace("http://www.w3.org/2000/svg", "");
+    for part in ["http:", "https:", "<script", "<link", "src=\"/", "url("] {
+        assert!(!without_namespace.contains(part), "{part} is in the page");
+    }
 }
 
 #[test]
-fn runs_are_listed_and_compared() {
+fn class_names_are_text_in_a_page() {
+    let sandbox = Sandbox::with_data(64, 40);
+    let names = "<script>alert(1)</script>\n\"b\" & 'c'\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n";
+    sandbox.write("data/batches.meta.txt", names.as_bytes());
+    sandbox.ok(&format!("train {SMALL} --data data --device cpu --epochs 1 --out run"));
+    let page = text(&sandbox, "run/report.html");
+    assert!(!page.contains("<script"), "a class name became an element");
+    assert!(page.contains("&lt;script&gt;alert(1)") && page.contains("&quot;b&quot; &amp; "));
+}
+
+#[test]
+fn the_curves_of_a_resumed_run_are_those_of_the_whole_run() {
     let sandbox = Sandbox::with_data(64, 20);
-    for (run, rate) in [("runs/a", 0.01), ("runs/b", 0.02)] {
-        sandbox.ok(&format!(
-            "train --arch lenet5 --batch-size 16 --data data --device cpu --epochs 2 --lr {rate} --out {run}"
-        ));
-    }
-    sandbox.write("runs/broken/config.json", b"{");
-    let listed = sandbox.ok("runs");
-    assert!(listed.stdout.contains("runs/a") && listed.stdout.contains("2/2"), "{}", listed.stdout);
-    assert!(listed.stderr.contains("runs/broken"), "{}", listed.stderr);
-    let rows = sandbox.json("runs --json");
-    assert_eq!(rows.as_array().unwrap().len(), 2);
-    assert_eq!((&rows[1]["lr"], &rows[1]["finished"]), (&0.02.into(), &true.into()));
-    let compared = sandbox.ok("runs runs/a runs/b");
-    assert!(compared.stdout.contains("lr") && !compared.stdout.contains("batch_size"), "{}", compared.stdout);
-    sandbox.refuses("runs absent", "absent");
+    let recipe = format!("train {SMALL} --data data --device cpu --epochs 3 --log-every 1");
+    sandbox.ok(&format!("{recipe} --out whole"));
+    sandbox.ok(&format!("{recipe} --out parts --max-steps 6"));
+    sandbox.ok("train --resume parts --device cpu");
+    let circles = |run: &str| text(&sandbox, &format!("{run}/curves.svg")).matches("<circle").count();
+    assert_eq!((circles("whole"), circles("parts")), (12, 12));
+    let events = |run: &str| sandbox.read(&format!("{run}/tensorboard/events.out.tfevents.1.cifar-gpu")).len();
+    assert_eq!(events("whole"), events("parts"));
 }
 
 #[test]
-fn a_profile_is_printed_and_traced() {
-    let sandbox = Sandbox::with_data(400, 20);
-    for device in ["cpu", "gpu"] {
-        let printed =
-            sandbox.ok(&format!("train {SMALL} --data data --device {device} --epochs 1 --profile --out {device}"));
-        assert!(
-            printed.stderr.contains("profile of 10 steps") && printed.stderr.contains("sgd_step"),
-            "{}",
-            printed.stderr
-        );
-        let trace: Value = serde_json::from_slice(&sandbox.read(&format!("{device}/trace.json"))).unwrap();
-        let events = trace["traceEvents"].as_array().unwrap();
-        let updates = events.iter().filter(|event| event["name"] == "sgd_step").count();
-        assert_eq!(updates, 10, "{device}");
-        assert!(events.iter().skip(1).all(|event| event["ts"].as_f64().unwrap() >= 0.0));
-    }
+fn a_complete_run_that_lacks_its_page_gets_it() {
+    let sandbox = Sandbox::with_weights();
+    let weights = sandbox.read("run/weights.safetensors");
+    let page = sandbox.read("run/report.html");
+    std::fs::remove_file(sandbox.path("run/report.html")).unwrap();
+    sandbox.ok("train --resume run --device cpu");
+    assert!(sandbox.read("run/report.html") == page);
+    assert!(sandbox.read("run/weights.safetensors") == weights);
+    sandbox.refuses("train --resume run --device cpu", "it is complete");
 }
 
+#[cfg(unix)]
 #[test]
-fn one_batch_is_learnt_by_heart() {
+fn a_report_that_cannot_be_written_costs_no_weights() {
     let sandbox = Sandbox::with_data(64, 20);
-    let printed = sandbox
-        .ok("train --arch lenet5 --batch-size 16 --lr 0.02 --data data --device cpu --overfit-one-batch --out run");
-    assert!(printed.stdout.starts_with("one batch was learnt by heart: loss 0.0"), "{}", printed.stdout);
+    sandbox.ok(&format!("train {SMALL} --data data --device cpu --epochs 2 --max-steps 2 --out run"));
+    // A folder in the place of a file stands in for a full disk.
+    std::fs::remove_file(sandbox.path("run/curves.png")).unwrap();
+    sandbox.write("run/curves.png/taken", b"");
+    let output = sandbox.command("train --resume run --device cpu").output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("\nerror: writing run/curves.png") && stderr.contains("\nhint: "), "{stderr}");
+    std::fs::remove_dir_all(sandbox.path("run/curves.png")).unwrap();
+    sandbox.ok("train --resume run --device cpu");
+    sandbox.ok(EVAL);
+    assert_eq!(sandbox.metrics("run").1.len(), 2);
 }
 
 #[test]
-fn an_adapter_is_checked_against_the_cpu() {
-    let sandbox = Sandbox::new();
-    let printed = sandbox.ok("devices --check");
-    assert!(printed.stdout.lines().filter(|line| line.starts_with("PASS")).count() > 15, "{}", printed.stdout);
-    assert!(!printed.stdout.contains("FAIL"), "{}", printed.stdout);
+fn eval_gives_precision_recall_and_the_top_five() {
+    let sandbox = Sandbox::with_weights();
+    let report = sandbox.json(&format!("{EVAL} --json"));
+    let top_5 = report["top5_accuracy"].as_f64().unwrap();
+    assert!(top_5 >= report["accuracy"].as_f64().unwrap() && top_5 <= 1.0, "{report}");
+    for (class, score) in report["per_class"].as_array().unwrap().iter().enumerate() {
+        let taken: u64 = (0..10).map(|row| report["confusion"][row][class].as_u64().unwrap()).sum();
+        let correct = report["confusion"][class][class].as_u64().unwrap() as f64;
+        let precision = if taken == 0 { json!(null) } else { json!(correct / taken as f64) };
+        assert_eq!((&score["precision"], &score["recall"]), (&precision, &score["accuracy"]));
+    }
+    let table = sandbox.ok(EVAL).stdout;
+    for part in ["in the top five", "loss", "precision", "recall"] {
+        assert!(table.contains(part), "{table}");
+    }
+}
+
+#[test]
+fn eval_writes_the_confusion_matrix() {
+    let sandbox = Sandbox::with_weights();
+    let report = sandbox.json(&format!("{EVAL} --json --confusion-png c.png --confusion-csv c.csv"));
+    let (width, height) = size(&sandbox, "c.png");
+    assert!(width > 1200 && height > 1200, "{width} {height}");
+    let csv = text(&sandbox, "c.csv");
+    let lines: Vec<_> = csv.lines().collect();
+    assert_eq!(lines.len(), 11);
+    assert!(lines[0].starts_with("true class,"), "{csv}");
+    for (line, row) in lines[1..].iter().zip(report["confusion"].as_array().unwrap()) {
+        let counts: Vec<u64> = line.split(',').skip(1).map(|field| field.parse().unwrap()).collect();
+        assert_eq!(json!(counts), *row);
+    }
+    for flag in ["png", "csv"] {
+        let output = sandbox.command(&format!("{EVAL} --confusion-{flag} absent/file")).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("error: writing absent/file") && stderr.contains("\nhint: "), "{stderr}");
+    }
+    assert!(!sandbox.contents().keys().any(|path| path.to_string_lossy().contains("partial")));
 }

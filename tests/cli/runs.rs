@@ -1,0 +1,74 @@
+//! `runs`.
+
+use serde_json::json;
+
+use super::{SMALL, Sandbox, fields};
+
+/// Two runs, one of them stopped after its first epoch, and two folders that are none.
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::with_data(64, 20);
+    let train = format!("train {SMALL} --data data --device cpu --epochs 2");
+    sandbox.ok(&format!("{train} --out runs/a"));
+    sandbox.ok(&format!("{train} --seed 2 --out runs/b"));
+    // As if it had been killed in its second epoch, while it wrote a line.
+    let metrics = sandbox.read("runs/b/metrics.jsonl");
+    let end = metrics.iter().position(|&byte| byte == b'\n').unwrap();
+    sandbox.write("runs/b/metrics.jsonl", &metrics[..end + 20]);
+    sandbox.write("runs/damaged/config.json", b"{");
+    sandbox.write("runs/empty/notes.txt", b"");
+    sandbox
+}
+
+#[test]
+fn runs_are_listed_and_damaged_folders_named() {
+    let sandbox = sandbox();
+    let printed = sandbox.ok("runs");
+    let lines: Vec<_> = printed.stdout.lines().collect();
+    assert_eq!(lines.len(), 3, "{}", printed.stdout);
+    assert!(lines[0].starts_with("run ") && lines[0].ends_with("device"), "{}", lines[0]);
+    assert!(lines[1].starts_with("runs/a") && lines[1].contains(" 2/2 ") && lines[1].contains(" yes "), "{}", lines[1]);
+    assert!(lines[2].starts_with("runs/b") && lines[2].contains(" 1/2 ") && lines[2].contains(" no "), "{}", lines[2]);
+    // Fields of a column start below each other.
+    let starts = [lines[0].find("finished"), lines[1].find("yes"), lines[2].find("no ")];
+    assert!(starts.iter().all(|start| *start == starts[0]), "{}", printed.stdout);
+    for folder in ["runs/damaged", "runs/empty"] {
+        assert!(printed.stderr.contains(&format!("skipped: run {folder}: ")), "{}", printed.stderr);
+    }
+    let rows = sandbox.json("runs runs --json");
+    assert_eq!(rows.as_array().unwrap().len(), 2);
+    let names = ["arch", "batch_size", "best_test_accuracy", "device", "epochs", "epochs_done", "finished"];
+    let more = ["last_test_accuracy", "lr", "optimizer", "run", "seconds"];
+    assert_eq!(fields(&rows[0]), [&names[..], &more].concat());
+    let epochs = sandbox.metrics("runs/a").1;
+    assert_eq!(
+        (&rows[0]["last_test_accuracy"], &rows[0]["seconds"]),
+        (&epochs[1]["test_accuracy"], &epochs[1]["seconds"])
+    );
+    assert_eq!((&rows[0]["finished"], &rows[1]["finished"]), (&json!(true), &json!(false)));
+}
+
+#[test]
+fn runs_are_compared() {
+    let sandbox = sandbox();
+    let comparison = sandbox.json("runs runs/a runs/b runs/damaged --json");
+    assert_eq!(comparison["runs"], json!(["runs/a", "runs/b"]));
+    assert_eq!(comparison["settings"], json!({"seed": [1, 2]}));
+    let accuracy = |run: &str, epoch: usize| sandbox.metrics(run).1[epoch]["test_accuracy"].clone();
+    let rows = comparison["epochs"].as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    assert_eq!(rows[1]["test_accuracy"], json!([accuracy("runs/a", 1), null]));
+    let printed = sandbox.ok("runs runs/a runs/b").stdout;
+    for part in ["setting  runs/a  runs/b\nseed     1       2\n", "\n\ntest accuracy\nepoch  runs/a"] {
+        assert!(printed.contains(part), "`{part}` is not in: {printed}");
+    }
+    assert!(sandbox.ok("runs runs/a").stdout.starts_with("all settings are equal\n"));
+}
+
+#[test]
+fn folders_that_are_no_runs_are_refused() {
+    let sandbox = sandbox();
+    sandbox.refuses("runs absent", "reading absent");
+    sandbox.refuses("runs runs/damaged runs/empty", "none of these is a run folder");
+    assert_eq!(sandbox.ok("runs runs/empty").stdout, "there are no runs in runs/empty\n");
+    assert_eq!(sandbox.json("runs runs/empty --json"), json!([]));
+}
