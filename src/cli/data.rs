@@ -4,10 +4,13 @@ use std::path::PathBuf;
 
 use cifar_gpu::Result;
 use cifar_gpu::data::{PictureSize, import, synthetic, write_folder};
+use cifar_gpu::ops::batch_assembly::Augmentation;
+use cifar_gpu::report::write_preview;
 use clap::Subcommand;
 
-use super::common::{print, print_json, say};
+use super::common::{DataChoice, print, print_json, say};
 use super::progress::ImageProgress;
+use super::settings::AugmentArguments;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -39,6 +42,24 @@ Examples:
         /// Print the result as JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Draw what an augmentation makes of training images
+    #[command(after_help = "\
+A row an image: as it is, then as training would see it in eleven epochs.
+
+Example:
+  cifar-gpu data preview sheet.png --augment strong --cutout 12")]
+    Preview {
+        /// PNG file to write
+        png: PathBuf,
+        /// Data folder, or `synthetic`
+        #[arg(long, value_name = "PATH")]
+        data: Option<String>,
+        #[command(flatten)]
+        augmentation: AugmentArguments,
+        /// Seed
+        #[arg(long, default_value_t = 1, value_name = "N")]
+        seed: u64,
     },
     /// Write the built-in synthetic set: ten shapes
     #[command(after_help = "\
@@ -87,6 +108,13 @@ impl Data {
                     summary.classes.len(),
                     summary.classes.join(", ")
                 ))
+            }
+            Command::Preview { png, data, augmentation, seed } => {
+                let splits = DataChoice::new(data.as_deref()).load()?;
+                let mut changes = Augmentation::NONE;
+                augmentation.apply(&mut changes);
+                write_preview(&splits.train, &changes, seed, &png)?;
+                print(png.display())
             }
             Command::Synthesize { dst, train, test, seed } => {
                 write_folder(&dst, &synthetic::generate(train as usize, test as usize, seed))?;

@@ -93,6 +93,48 @@ enum NormalizeName {
     Standard,
 }
 
+/// What is changed at random about training images.
+#[derive(clap::Args)]
+pub struct AugmentArguments {
+    /// Random changes made to training images
+    #[arg(long, value_enum, help_heading = "Recipe")]
+    augment: Option<AugmentName>,
+    /// Mirror training images
+    #[arg(long, value_enum, help_heading = "Recipe")]
+    flip: Option<FlipName>,
+    /// Crop training images out of themselves with a black border of N pixels
+    #[arg(long, value_name = "N", help_heading = "Recipe")]
+    crop_padding: Option<u32>,
+    /// Shift training images by up to this share of their side
+    #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
+    shift: Option<f32>,
+    /// Rotate training images by up to so many degrees
+    #[arg(long, value_name = "DEGREES", allow_negative_numbers = true, help_heading = "Recipe")]
+    rotation: Option<f32>,
+    /// Cut a square of N pixels out of training images
+    #[arg(long, value_name = "N", help_heading = "Recipe")]
+    cutout: Option<u32>,
+}
+
+impl AugmentArguments {
+    /// Puts flags into an augmentation.
+    pub fn apply(&self, augmentation: &mut Augmentation) {
+        if let Some(preset) = self.augment {
+            *augmentation = preset.augmentation();
+        }
+        let flip = self.flip.map(|flip| match flip {
+            FlipName::Never => Flip::Never,
+            FlipName::Random => Flip::Random,
+            FlipName::Alternating => Flip::Alternating,
+        });
+        augmentation.flip = flip.unwrap_or(augmentation.flip);
+        augmentation.crop_padding = self.crop_padding.unwrap_or(augmentation.crop_padding);
+        augmentation.shift = self.shift.unwrap_or(augmentation.shift);
+        augmentation.rotation_degrees = self.rotation.unwrap_or(augmentation.rotation_degrees);
+        augmentation.cutout = self.cutout.unwrap_or(augmentation.cutout);
+    }
+}
+
 /// The settings that decide how a run goes.
 #[derive(clap::Args)]
 pub struct Settings {
@@ -163,24 +205,8 @@ pub struct Settings {
     /// Switch dropout off
     #[arg(long, conflicts_with = "dropout", help_heading = "Recipe")]
     no_dropout: bool,
-    /// Random changes made to training images
-    #[arg(long, value_enum, help_heading = "Recipe")]
-    augment: Option<AugmentName>,
-    /// Mirror training images
-    #[arg(long, value_enum, help_heading = "Recipe")]
-    flip: Option<FlipName>,
-    /// Crop training images out of themselves with a black border of N pixels
-    #[arg(long, value_name = "N", help_heading = "Recipe")]
-    crop_padding: Option<u32>,
-    /// Shift training images by up to this share of their side
-    #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
-    shift: Option<f32>,
-    /// Rotate training images by up to so many degrees
-    #[arg(long, value_name = "DEGREES", allow_negative_numbers = true, help_heading = "Recipe")]
-    rotation: Option<f32>,
-    /// Cut a square of N pixels out of training images
-    #[arg(long, value_name = "N", help_heading = "Recipe")]
-    cutout: Option<u32>,
+    #[command(flatten)]
+    augmentation: AugmentArguments,
     /// How initial weights are drawn
     #[arg(long, value_enum, help_heading = "Recipe")]
     initializer: Option<InitializerName>,
@@ -309,24 +335,8 @@ impl Settings {
             None if self.no_dropout => config.dropout = vec![0.0; layers],
             None => {}
         }
-        self.apply_augmentation(&mut config.augmentation);
+        self.augmentation.apply(&mut config.augmentation);
         self.apply_schedule(&mut config.schedule)
-    }
-
-    fn apply_augmentation(&self, augmentation: &mut Augmentation) {
-        if let Some(preset) = self.augment {
-            *augmentation = preset.augmentation();
-        }
-        let flip = self.flip.map(|flip| match flip {
-            FlipName::Never => Flip::Never,
-            FlipName::Random => Flip::Random,
-            FlipName::Alternating => Flip::Alternating,
-        });
-        augmentation.flip = flip.unwrap_or(augmentation.flip);
-        augmentation.crop_padding = self.crop_padding.unwrap_or(augmentation.crop_padding);
-        augmentation.shift = self.shift.unwrap_or(augmentation.shift);
-        augmentation.rotation_degrees = self.rotation.unwrap_or(augmentation.rotation_degrees);
-        augmentation.cutout = self.cutout.unwrap_or(augmentation.cutout);
     }
 
     fn apply_schedule(&self, schedule: &mut Schedule) -> Result<()> {

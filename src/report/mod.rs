@@ -9,6 +9,7 @@ mod confusion;
 mod curves;
 mod page;
 mod pictures;
+mod preview;
 mod raster;
 mod recipe;
 mod scores;
@@ -23,6 +24,7 @@ use crate::train::{EpochMetrics, Finish, Metrics, Observer, PeakMemory, SavedRun
 
 pub use confusion::{write_confusion_csv, write_confusion_png};
 pub use page::duration;
+pub use preview::write_preview;
 pub use recipe::augmentation;
 pub use scores::{ClassScore, class_scores, top_5_accuracy};
 

@@ -38,3 +38,21 @@ fn an_adapter_is_checked_against_the_cpu() {
     assert!(printed.stdout.lines().filter(|line| line.starts_with("PASS")).count() > 15, "{}", printed.stdout);
     assert!(!printed.stdout.contains("FAIL"), "{}", printed.stdout);
 }
+
+#[test]
+fn augmentation_can_be_looked_at() {
+    let sandbox = Sandbox::with_data(3, 3);
+    let preview = |arguments: &str, name: &str| {
+        sandbox.ok(&format!("data preview {name} --data data {arguments}"));
+        image::load_from_memory(&sandbox.read(name)).unwrap().into_rgb8()
+    };
+    let (plain, strong) = (preview("", "plain.png"), preview("--augment strong --shift 0.1", "strong.png"));
+    assert_eq!(plain.dimensions(), strong.dimensions());
+    // A column is 100 pixels wide: without augmentation all are the first, with it only the first is.
+    let column =
+        |sheet: &image::RgbImage, number: u32| image::imageops::crop_imm(sheet, 100 * number, 0, 100, 300).to_image();
+    assert!((1..12).all(|number| column(&plain, number) == column(&plain, 0)));
+    assert!(column(&strong, 0) == column(&plain, 0) && (1..12).all(|n| column(&strong, n) != column(&plain, 0)));
+    sandbox.refuses("data preview a.png --data data --rotation 200", "--rotation 200");
+    sandbox.refuses("data preview absent/a.png --data data", "absent/a.png");
+}
