@@ -25,7 +25,6 @@ use crate::train::{EpochMetrics, Finish, Metrics, Observer, PeakMemory, SavedRun
 pub use confusion::{write_confusion_csv, write_confusion_png};
 pub use page::duration;
 pub use preview::write_preview;
-pub use recipe::augmentation;
 pub use scores::{ClassScore, class_scores, top_5_accuracy};
 
 /// Name of the page in the run folder.

@@ -4,7 +4,7 @@ use crate::ops::batch_assembly::{Augmentation, Flip};
 use crate::train::{SavedRun, TrainConfig};
 
 /// What is changed about the training images: "mirrored, cropped by 4".
-pub fn augmentation(augmentation: &Augmentation) -> String {
+fn augmentation(augmentation: &Augmentation) -> String {
     let Augmentation { flip, crop_padding, shift, rotation_degrees, cutout } = *augmentation;
     let mut parts = Vec::new();
     match flip {
