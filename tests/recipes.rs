@@ -16,7 +16,7 @@ use cifar_gpu::ops::softmax_cross_entropy;
 use cifar_gpu::optim::{Optimizer, OptimizerConfig, Schedule};
 use cifar_gpu::tape::Tape;
 use cifar_gpu::tensor::DType;
-use cifar_gpu::train::{DeviceDataset, StepSettings, Stepper, TrainConfig};
+use cifar_gpu::train::{DeviceDataset, StepSettings, Stepper, TrainConfig, evaluate};
 use cifar_gpu::weights::WeightsFile;
 use cifar_gpu::{Device, Tensor};
 use common::{Outcome, on_both_devices, relative_distance, relative_maximum, within};
@@ -273,6 +273,26 @@ fn whole_recipe(device: &Device) -> Outcome {
     within("logits with running statistics", relative_distance(&logits.tensor().to_vec()?, &expected), 2e-3)
 }
 
+/// With mirrored tests a data set and its mirror image are the same to a network; without, they are not.
+fn mirrored_tests(device: &Device) -> Outcome {
+    let network = common::network("lenet5", device, 3)?;
+    let bytes: Vec<u8> = (0..20 * 3072_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let mirrored: Vec<u8> = bytes.chunks_exact(32).flat_map(|row| row.iter().rev().copied()).collect();
+    let names: Vec<String> = (0..10).map(|class| format!("class {class}")).collect();
+    let loss = |bytes: &[u8], mirror| -> cifar_gpu::Result<f64> {
+        let dataset = Dataset::new(bytes.to_vec(), (0..20).map(|i| i % 10).collect(), names.clone())?;
+        let images = DeviceDataset::new(device, &dataset, network.architecture().preprocessing.normalisation())?;
+        // A whole batch and a part of one, which go different ways.
+        Ok(evaluate(&network, &images, &dataset, 16, mirror, |_| {})?.loss)
+    };
+    let (one, other) = (loss(&bytes, true)?, loss(&mirrored, true)?);
+    within("mirrored", (one - other).abs() / one, 1e-6)?;
+    if (loss(&bytes, false)? - loss(&mirrored, false)?).abs() < 1e-4 * one {
+        return Err("mirror images look the same to this network: the test would show nothing".into());
+    }
+    Ok(())
+}
+
 /// The average of the weights is what its formula says of the weights of every step.
 fn average(device: &Device) -> Outcome {
     let network = common::network("lenet5", device, 3)?;
@@ -308,13 +328,14 @@ fn average(device: &Device) -> Outcome {
 fn main() {
     let mut trials = vec![Trial::test("schedules", schedules)];
     type Case = (&'static str, fn(&Device) -> Outcome);
-    let cases: [Case; 6] = [
+    let cases: [Case; 7] = [
         ("label_smoothing", label_smoothing),
         ("batch_norm", normalisation),
         ("augmentation", augmentation),
         ("augmentation_statistics", augmentation_statistics),
         ("whole_recipe", whole_recipe),
         ("average", average),
+        ("mirrored_tests", mirrored_tests),
     ];
     trials.extend(cases.into_iter().flat_map(|(name, run)| on_both_devices(name, run)));
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
