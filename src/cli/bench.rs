@@ -26,7 +26,7 @@ Examples:
   cifar-gpu bench --arch lenet5 --mode infer --batch-size 256 --steps 100
   cifar-gpu bench --device gpu --steps 64 --steps-per-wait 16 --json")]
 pub struct Bench {
-    /// Network: ygnet, ygnet-final-relu, lenet5 or all-cnn-c
+    /// Network: ygnet, ygnet-final-relu, ygnet-bn, lenet5 or all-cnn-c
     #[arg(long, default_value = "ygnet")]
     arch: String,
     /// What to time

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use cifar_gpu::ops::batch_assembly::{Augmentation, Flip};
 use cifar_gpu::optim::Schedule;
-use cifar_gpu::train::{Initializer, Normalize, Optimization, SYNTHETIC, TrainConfig};
+use cifar_gpu::train::{Initializer, Normalize, Optimization, TrainConfig};
 use cifar_gpu::{Error, Result};
 use clap::ValueEnum;
 
@@ -138,7 +138,7 @@ impl AugmentArguments {
 /// The settings that decide how a run goes.
 #[derive(clap::Args)]
 pub struct Settings {
-    /// Network: ygnet, ygnet-final-relu, lenet5 or all-cnn-c
+    /// Network: ygnet, ygnet-final-relu, ygnet-bn, lenet5 or all-cnn-c
     #[arg(long, required_unless_present_any = ["resume", "config"])]
     arch: Option<String>,
     /// Folder of CLASS/IMAGE, of train/CLASS/IMAGE and test/CLASS/IMAGE, or in CIFAR-10's binary layout; or `synthetic`, as
@@ -268,10 +268,7 @@ impl Settings {
             config = config.with_toml(file)?;
         }
         config.arch = arch;
-        config.data = match data {
-            DataChoice::Synthetic => SYNTHETIC.to_owned(),
-            DataChoice::Folder(_) => data.name(),
-        };
+        config.data = data.name();
         self.apply(&mut config)?;
         config.max_steps = max_steps.or(config.max_steps);
         plans.apply(&mut config);
@@ -391,8 +388,5 @@ fn read(path: &Path) -> Result<toml::Table> {
     std::fs::File::open(path)
         .and_then(|file| file.take(MOST_BYTES).read_to_string(&mut text))
         .map_err(Error::io("reading", path))?;
-    text.parse().map_err(|e: toml::de::Error| {
-        let message: Vec<_> = e.to_string().lines().map(str::to_owned).collect();
-        Error::Setting(format!("{}: {}", path.display(), message.join(" ")))
-    })
+    text.parse().map_err(|e: toml::de::Error| Error::Setting(format!("{}: {e}", path.display())))
 }

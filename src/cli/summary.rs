@@ -14,7 +14,7 @@ Examples:
   cifar-gpu summary --arch ygnet
   cifar-gpu summary --arch lenet5 --classes 100 --batch-size 256 --json")]
 pub struct Summary {
-    /// Network: ygnet, ygnet-final-relu, lenet5 or all-cnn-c
+    /// Network: ygnet, ygnet-final-relu, ygnet-bn, lenet5 or all-cnn-c
     #[arg(long)]
     arch: String,
     /// Number of classes

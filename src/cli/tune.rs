@@ -151,7 +151,7 @@ fn warn(tuning: &Tuning) {
 Example:
   cifar-gpu tune --arch ygnet --batch-size 64 --device gpu")]
 pub struct Tune {
-    /// Network: ygnet, ygnet-final-relu, lenet5 or all-cnn-c
+    /// Network: ygnet, ygnet-final-relu, ygnet-bn, lenet5 or all-cnn-c
     #[arg(long, default_value = "ygnet")]
     arch: String,
     /// Images of a step

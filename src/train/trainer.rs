@@ -147,8 +147,8 @@ pub fn train(
         .run(&splits.source)
 }
 
-/// Goes on with a run in the folder `run` from its newest checkpoint, or its beginning if it has none, as if nothing had happened: on the same device the same
-/// bits come out.
+/// Goes on with a run in the folder `run` from its newest checkpoint, or its beginning if it has none, as if nothing had
+/// happened: on the same device the same bits come out.
 ///
 /// `saved` is [`SavedRun::read`] from there; more epochs or steps may be asked for, but then the learning rate follows another
 /// schedule from here on.
