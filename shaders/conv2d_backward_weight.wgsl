@@ -79,4 +79,4 @@ fn tap_of(row: u32) -> Tap {
     return Tap(i32(tap / {{ KERNEL_W }}u), i32(tap % {{ KERNEL_W }}u), i32(row % {{ IN_C }}u), row < K);
 }
 
-{% include ["shared/contraction_direct.wgsl", "shared/contraction_staged.wgsl", "shared/contraction_cooperative.wgsl"][TILING] %}
+{% include ["shared/contraction_direct.wgsl", "shared/contraction_broadcast.wgsl", "shared/contraction_staged.wgsl", "shared/contraction_cooperative.wgsl"][TILING] %}

@@ -3,17 +3,21 @@
 //     output[n, y, x, c] = max over (ky, kx) of input[n, y·STRIDE + ky, x·STRIDE + kx, c];  of equals the first is chosen
 //
 // input [N, IN_H, IN_W, CHANNELS], output and choice [N, OUT_H, OUT_W, CHANNELS]; choice = ky · KERNEL_W + kx.
-// One invocation an element of the output; ⌈count / 256⌉ workgroups.
+// One invocation an element of the output, or four neighbouring channels where they are always there; ⌈count / 256⌉
+// workgroups for so many invocations. The window is unrolled, without branches.
 {% include "shared/real.wgsl" %}
+{% set wide = CHANNELS % 4 == 0 %}
+{% set values, choices = ("real4", "vec4<u32>") if wide else ("real", "u32") %}
+{% set vectors = CHANNELS // 4 if wide else CHANNELS %}
 
 struct Params {
     count: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<real>;
-@group(0) @binding(2) var<storage, read_write> output: array<real>;
-@group(0) @binding(3) var<storage, read_write> choice: array<u32>;
+@group(0) @binding(1) var<storage, read> input: array<{{ values }}>;
+@group(0) @binding(2) var<storage, read_write> output: array<{{ values }}>;
+@group(0) @binding(3) var<storage, read_write> choice: array<{{ choices }}>;
 
 {% include "shared/workgroup.wgsl" %}
 
@@ -27,22 +31,18 @@ fn main(
     if i >= params.count {
         return;
     }
-    let c = i % {{ CHANNELS }}u;
-    let x = (i / {{ CHANNELS }}u) % {{ OUT_W }}u;
-    let y = (i / {{ CHANNELS * OUT_W }}u) % {{ OUT_H }}u;
-    let n = i / {{ CHANNELS * OUT_W * OUT_H }}u;
-    let corner = ((n * {{ IN_H }}u + y * {{ STRIDE }}u) * {{ IN_W }}u + x * {{ STRIDE }}u) * {{ CHANNELS }}u + c;
+    let c = i % {{ vectors }}u;
+    let x = (i / {{ vectors }}u) % {{ OUT_W }}u;
+    let y = (i / {{ vectors * OUT_W }}u) % {{ OUT_H }}u;
+    let n = i / {{ vectors * OUT_W * OUT_H }}u;
+    let corner = ((n * {{ IN_H }}u + y * {{ STRIDE }}u) * {{ IN_W }}u + x * {{ STRIDE }}u) * {{ vectors }}u + c;
     var best = input[corner];
-    var best_at = 0u;
-    for (var ky = 0u; ky < {{ KERNEL_H }}u; ky++) {
-        for (var kx = 0u; kx < {{ KERNEL_W }}u; kx++) {
-            let value = input[corner + (ky * {{ IN_W }}u + kx) * {{ CHANNELS }}u];
-            if value > best {
-                best = value;
-                best_at = ky * {{ KERNEL_W }}u + kx;
-            }
-        }
-    }
+    var best_at = {{ choices }}();
+{% for at in range(1, KERNEL_H * KERNEL_W) %}
+    let value_{{ at }} = input[corner + {{ (at // KERNEL_W * IN_W + at % KERNEL_W) * vectors }}u];
+    best_at = select(best_at, {{ choices }}({{ at }}u), value_{{ at }} > best);
+    best = select(best, value_{{ at }}, value_{{ at }} > best);
+{% endfor %}
     output[i] = best;
     choice[i] = best_at;
 }

@@ -153,6 +153,7 @@ fn cases(device: &Device) -> Result<Vec<(String, f64, Work)>> {
         ("conv2d, 5×5 windows", [2, 10, 10, 8, 12], 5, None),
         ("conv2d, 1×1 windows", [2, 6, 6, 20, 10], 1, None),
         ("conv2d, direct-8x8", [2, 9, 7, 8, 12], 3, Some("direct-8x8")),
+        ("conv2d, broadcast-2x16", [2, 9, 7, 8, 12], 3, Some("broadcast-2x16")),
         ("conv2d, staged-64x64", [2, 9, 7, 8, 12], 3, Some("staged-64x64")),
         ("conv2d, winograd-2", [2, 9, 7, 16, 12], 3, Some("winograd-2 direct-8x8")),
         ("conv2d, winograd-4", [2, 9, 7, 16, 12], 3, Some("winograd-4 direct-8x8")),

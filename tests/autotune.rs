@@ -66,19 +66,21 @@ fn off_tries_nothing() {
 fn plans_are_known_by_their_names() {
     let g = Architecture::by_name("ygnet", 10).unwrap().convolutions(2).unwrap()[1].1;
     let tensor_cores = Some(CooperativeMatrix { side: 16, subgroup: 32 });
-    for (kind, cooperative) in [
-        (DeviceKind::Cpu, None),
-        (DeviceKind::SoftwareGpu, None),
-        (DeviceKind::Gpu, None),
-        (DeviceKind::Gpu, tensor_cores),
+    for (kind, cooperative, subgroup) in [
+        (DeviceKind::Cpu, None, None),
+        (DeviceKind::SoftwareGpu, None, None),
+        (DeviceKind::SoftwareGpu, None, Some(8)),
+        (DeviceKind::Gpu, None, Some(32)),
+        (DeviceKind::Gpu, tensor_cores, Some(32)),
     ] {
         for (direction, dtype) in Direction::ALL.into_iter().flat_map(|d| [(d, DType::F32), (d, DType::F16)]) {
-            let plans = Plan::candidates(Target { kind, dtype, cooperative }, direction, &g, false);
+            let plans = Plan::candidates(Target { kind, dtype, cooperative, subgroup }, direction, &g, false);
             for plan in &plans {
                 assert_eq!(plan.to_string().parse().as_ref(), Ok(plan));
             }
             let with = |name: &str| plans.iter().any(|plan| plan.to_string().contains(name));
             assert_eq!(with("winograd"), dtype == DType::F32, "{plans:?}");
+            assert_eq!(with("broadcast"), subgroup == Some(8), "{plans:?}");
             assert_eq!(with("cooperative"), dtype == DType::F16 && cooperative.is_some(), "{plans:?}");
         }
     }

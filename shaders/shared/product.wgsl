@@ -16,4 +16,4 @@ const K = {{ KERNEL_H * KERNEL_W * CHANNELS }}u;
 
 {% include "shared/product_memory.wgsl" %}
 
-{% include ["shared/product_direct.wgsl", "shared/product_staged.wgsl", "shared/product_cooperative.wgsl"][TILING] %}
+{% include ["shared/product_direct.wgsl", "shared/product_broadcast.wgsl", "shared/product_staged.wgsl", "shared/product_cooperative.wgsl"][TILING] %}

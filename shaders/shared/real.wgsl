@@ -3,7 +3,7 @@
 {% if HALF %}
 enable f16;
 {% endif %}
-{% if TILING is defined and TILING == 2 %}
+{% if TILING is defined and TILING == 3 %}
 enable wgpu_cooperative_matrix;
 {% endif %}
 alias real = {{ "f16" if HALF else "f32" }};

@@ -91,6 +91,8 @@ pub struct CooperativeMatrix {
 pub(super) struct Abilities {
     pub(super) features: wgpu::Features,
     pub(super) cooperative: Option<CooperativeMatrix>,
+    /// Invocations of a subgroup, where kernels may rely on it.
+    pub(super) subgroup: Option<u32>,
 }
 
 impl Abilities {
@@ -100,7 +102,8 @@ impl Abilities {
             .union(wgpu::Features::SHADER_F16);
         let (available, info) = (adapter.features(), adapter.get_info());
         // Kernels must know the size of a subgroup before they are compiled.
-        let subgroup = Some(info.subgroup_min_size).filter(|&size| size == info.subgroup_max_size);
+        let subgroup = Some(info.subgroup_min_size)
+            .filter(|&size| size == info.subgroup_max_size && available.contains(wgpu::Features::SUBGROUP));
         let matrices = adapter.cooperative_matrix_properties();
         let side = [16, 8].into_iter().find(|&side| {
             matrices.iter().any(|m| {
@@ -114,9 +117,9 @@ impl Abilities {
             .filter(|_| available.contains(NEEDED))
             .map(|(side, subgroup)| CooperativeMatrix { side, subgroup });
         let used = if cooperative.is_some() { NEEDED } else { wgpu::Features::SHADER_F16 };
-        // For profiles.
-        let used = used | wgpu::Features::TIMESTAMP_QUERY;
-        Abilities { features: available & used, cooperative }
+        // Timestamps are for profiles.
+        let used = used | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+        Abilities { features: available & used, cooperative, subgroup }
     }
 }
 

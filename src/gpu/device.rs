@@ -184,6 +184,11 @@ impl GpuDevice {
         self.shared.abilities.cooperative
     }
 
+    /// Invocations of a subgroup, if subgroups can exchange values and always have this many.
+    pub fn subgroup(&self) -> Option<u32> {
+        self.shared.abilities.subgroup
+    }
+
     /// What the adapter allows.
     pub fn limits(&self) -> &wgpu::Limits {
         &self.shared.limits

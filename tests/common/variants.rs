@@ -29,16 +29,8 @@ const YGNET: [(&str, u32); 9] = [
 ];
 /// Input and output channels, with and without vectors of four.
 const CHANNEL_PAIRS: [(u32, u32); 4] = [(4, 8), (3, 8), (4, 10), (3, 10)];
-const POOL: [(&str, u32); 8] = [
-    ("KERNEL_H", 3),
-    ("KERNEL_W", 2),
-    ("STRIDE", 2),
-    ("IN_H", 9),
-    ("IN_W", 7),
-    ("OUT_H", 4),
-    ("OUT_W", 3),
-    ("CHANNELS", 5),
-];
+const POOL: [(&str, u32); 7] =
+    [("KERNEL_H", 3), ("KERNEL_W", 2), ("STRIDE", 2), ("IN_H", 9), ("IN_W", 7), ("OUT_H", 4), ("OUT_W", 3)];
 
 /// Variants of a kernel that take every branch of its template.
 pub struct Variants {
@@ -63,7 +55,7 @@ pub fn variants(name: &'static str) -> Option<Variants> {
         } else {
             Vec::new()
         },
-        software: of(|tiling| matches!(tiling, Tiling::Direct { .. }))?,
+        software: of(|tiling| matches!(tiling, Tiling::Direct { .. } | Tiling::Broadcast { .. }))?,
     })
 }
 
@@ -75,11 +67,14 @@ fn variants_with(name: &'static str, tiles: &[Tiling]) -> Option<Vec<ShaderVaria
             Tiling::Direct { rows, columns } => {
                 &[("TILING", 0), ("LANES", 8), ("ROWS", rows), ("COLUMNS_PER_LANE", columns)]
             }
+            Tiling::Broadcast { rows, columns } => {
+                &[("TILING", 1), ("LANES", 8), ("ROWS", rows), ("COLUMNS_PER_LANE", columns)]
+            }
             Tiling::Staged { rows, columns } => {
-                &[("TILING", 1), ("LANES", rows * columns / 64), ("TILE_ROWS", rows), ("TILE_COLUMNS", columns)]
+                &[("TILING", 2), ("LANES", rows * columns / 64), ("TILE_ROWS", rows), ("TILE_COLUMNS", columns)]
             }
             Tiling::Cooperative { rows, columns } => &[
-                ("TILING", 2),
+                ("TILING", 3),
                 ("LANES", 128),
                 ("SUBGROUPS", 4),
                 ("SIDE", 16),
@@ -133,7 +128,9 @@ fn variants_with(name: &'static str, tiles: &[Tiling]) -> Option<Vec<ShaderVaria
             .collect(),
         "winograd_transform_weight" => [0, 1].iter().flat_map(|&turn| winograd(&[("TURN", turn)])).collect(),
         "conv2d_transpose_weight" => real(&[("IN_C", 3), ("OUT_C", 5)]),
-        "max_pool2d_forward" | "max_pool2d_backward" => real(&POOL),
+        "max_pool2d_forward" | "max_pool2d_backward" => {
+            [5, 8].iter().flat_map(|&channels| real(&[&POOL[..], &[("CHANNELS", channels)]].concat())).collect()
+        }
         "global_avg_pool_forward" | "global_avg_pool_backward" => real(&[("PIXELS", 36), ("CHANNELS", 10)]),
         "batch_assembly" => [(0, 0), (1, 0), (1, 1)]
             .iter()

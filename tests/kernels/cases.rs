@@ -107,12 +107,20 @@ pub fn all() -> Vec<(String, Run)> {
     let (odd, wide) = (([2, 7, 5, 3], 10, 1, same), ([3, 9, 11, 20], 100, 2, same));
     for (plan, (input, out_c, stride, padding)) in [
         ("direct-4x16", odd),
+        ("direct-8x8", wide),
         ("direct-8x32", odd),
+        ("broadcast-2x16", odd),
+        ("broadcast-4x8", wide),
+        ("broadcast-8x16", ([3, 9, 15, 12], 18, 1, valid)),
+        ("broadcast-4x8", ([2, 6, 11, 8], 12, 3, Padding::Explicit(2))),
+        ("broadcast-2x12", ([3, 5, 4, 10], 9, 1, same)),
         ("staged-64x64", odd),
         ("staged-128x96", wide),
         ("winograd-2 direct-8x8", ([1, 1, 1, 1], 1, 1, same)),
         ("winograd-2 direct-8x8", ([3, 9, 12, 33], 18, 1, valid)),
         ("winograd-4 direct-4x16", ([3, 9, 12, 33], 18, 1, valid)),
+        ("winograd-2 broadcast-8x16", ([3, 9, 12, 33], 18, 1, valid)),
+        ("winograd-4 broadcast-2x16", ([5, 8, 6, 40], 36, 1, Padding::Explicit(2))),
         ("winograd-4 direct-8x8", ([5, 8, 6, 40], 36, 1, Padding::Explicit(2))),
         ("winograd-2 staged-64x64", ([5, 8, 6, 40], 36, 1, Padding::Explicit(2))),
     ] {

@@ -29,16 +29,15 @@ impl Tiles {
     /// If the device has no such tiles.
     pub(super) fn new(gpu: &GpuDevice, tiling: Tiling) -> Result<Self> {
         let matrix = gpu.cooperative_matrix();
+        let missing = |feature: &str| GpuError::MissingFeature { adapter: gpu.description(), feature: feature.into() };
         let lanes = match tiling {
             Tiling::Direct { .. } => DIRECT_LANES,
+            // A workgroup is a subgroup.
+            Tiling::Broadcast { .. } => gpu.subgroup().ok_or_else(|| missing("SUBGROUP"))? as usize,
             Tiling::Staged { rows, columns } => rows * columns / STAGED_SUMS,
             Tiling::Cooperative { .. } => {
-                let subgroup =
-                    matrix.map(|matrix| matrix.subgroup as usize).ok_or_else(|| GpuError::MissingFeature {
-                        adapter: gpu.description(),
-                        feature: "EXPERIMENTAL_COOPERATIVE_MATRIX".into(),
-                    })?;
-                SUBGROUPS * subgroup
+                let matrix = matrix.ok_or_else(|| missing("EXPERIMENTAL_COOPERATIVE_MATRIX"))?;
+                SUBGROUPS * matrix.subgroup as usize
             }
         };
         Ok(Tiles { tiling, lanes, side: matrix.map_or(0, |matrix| matrix.side) })
@@ -51,11 +50,14 @@ impl Tiles {
             Tiling::Direct { rows, columns } => {
                 vec![("TILING", 0), lanes, ("ROWS", rows as u32), ("COLUMNS_PER_LANE", columns as u32)]
             }
+            Tiling::Broadcast { rows, columns } => {
+                vec![("TILING", 1), lanes, ("ROWS", rows as u32), ("COLUMNS_PER_LANE", columns as u32)]
+            }
             Tiling::Staged { rows, columns } => {
-                vec![("TILING", 1), lanes, ("TILE_ROWS", rows as u32), ("TILE_COLUMNS", columns as u32)]
+                vec![("TILING", 2), lanes, ("TILE_ROWS", rows as u32), ("TILE_COLUMNS", columns as u32)]
             }
             Tiling::Cooperative { rows, columns } => vec![
-                ("TILING", 2),
+                ("TILING", 3),
                 lanes,
                 ("SUBGROUPS", SUBGROUPS as u32),
                 ("SIDE", self.side),
@@ -65,10 +67,24 @@ impl Tiles {
         }
     }
 
+    /// How many cover the product of one split that the gradients of a weight and bias are.
+    fn contraction_count(&self, g: &Conv2dGeometry) -> u64 {
+        match self.tiling {
+            // Groups of rows are those of one line of the window that read the same vector of channels, or the bias's.
+            Tiling::Broadcast { rows, columns } => {
+                let vectors = if g.in_c.is_multiple_of(4) { g.in_c / 4 } else { g.in_c };
+                let groups = g.kernel_h * vectors + 1;
+                groups.div_ceil(self.lanes * rows.div_ceil(4)) as u64 * g.out_c.div_ceil(columns) as u64
+            }
+            // One row more than there are weights: the bias.
+            _ => self.count(g.products() + 1, g.out_c),
+        }
+    }
+
     /// How many cover a product.
     pub(super) fn count(&self, rows: usize, columns: usize) -> u64 {
         let (tile_rows, tile_columns) = match self.tiling {
-            Tiling::Direct { rows, columns } => (self.lanes * rows, columns),
+            Tiling::Direct { rows, columns } | Tiling::Broadcast { rows, columns } => (self.lanes * rows, columns),
             Tiling::Staged { rows, columns } | Tiling::Cooperative { rows, columns } => (rows, columns),
         };
         rows.div_ceil(tile_rows) as u64 * columns.div_ceil(tile_columns) as u64
@@ -191,15 +207,13 @@ pub(super) fn contraction_launch(
     partial: &GpuBuffer,
 ) -> Result<()> {
     const OP: &str = "conv2d_backward_weight";
-    // One row more than there are weights: the bias.
-    let rows = g.products() + 1;
     let tiles = Tiles::new(gpu, tiling)?;
     let own = [("IN_C", g.in_c), ("OUT_C", g.out_c), ("MATRICES", matrices)];
     Ok(gpu.record(&Launch {
         variant: ShaderVariant::new(OP, &constants(dtype, g, &tiles, &own)),
         uniform: bytemuck::cast_slice(&[as_u32(OP, splits.lines)?, as_u32(OP, splits.lines_per_split)?]),
         buffers: &[input, d_output, partial],
-        workgroups: (splits.count * matrices) as u64 * tiles.count(rows, g.out_c),
+        workgroups: (splits.count * matrices) as u64 * tiles.contraction_count(g),
         flops: g.flops(),
     })?)
 }

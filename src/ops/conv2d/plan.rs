@@ -57,6 +57,14 @@ pub enum Tiling {
         /// Columns of an invocation, a multiple of 4.
         columns: usize,
     },
+    /// As [`Tiling::Direct`], but each invocation of a subgroup reads another row of the right operand, and they hand them
+    /// round: for drivers that run on a CPU and pay for every load of every invocation.
+    Broadcast {
+        /// Rows of an invocation; where pixels are contracted, those of one column of the window, a multiple of 4.
+        rows: usize,
+        /// Columns of an invocation, a multiple of 4.
+        columns: usize,
+    },
     /// A workgroup stages slabs of both operands in its memory and owns `rows` × `columns` sums, of which each invocation
     /// keeps 8 × 8 in registers: for GPUs.
     Staged {
@@ -91,6 +99,7 @@ impl fmt::Display for Plan {
         }
         match self.tiling {
             Tiling::Direct { rows, columns } => write!(f, "direct-{rows}x{columns}"),
+            Tiling::Broadcast { rows, columns } => write!(f, "broadcast-{rows}x{columns}"),
             Tiling::Staged { rows, columns } => write!(f, "staged-{rows}x{columns}"),
             Tiling::Cooperative { rows, columns } => write!(f, "cooperative-{rows}x{columns}"),
         }
@@ -122,6 +131,7 @@ impl FromStr for Plan {
             let (rows, columns) = (rows.parse().ok()?, columns.parse().ok()?);
             let tiling = match family {
                 "direct" => Tiling::Direct { rows, columns },
+                "broadcast" => Tiling::Broadcast { rows, columns },
                 "staged" => Tiling::Staged { rows, columns },
                 "cooperative" => Tiling::Cooperative { rows, columns },
                 _ => return None,
@@ -135,6 +145,9 @@ impl FromStr for Plan {
 
 /// Tiles worth trying where no barrier is wanted, the likeliest first.
 const DIRECT: [Tiling; 5] = [direct(8, 8), direct(4, 16), direct(4, 32), direct(8, 16), direct(4, 8)];
+/// The same where the invocations of a subgroup can hand values round.
+const BROADCAST: [Tiling; 6] =
+    [broadcast(2, 16), broadcast(4, 16), broadcast(4, 8), broadcast(3, 16), broadcast(8, 16), broadcast(4, 32)];
 /// Tiles worth trying on GPUs, the likeliest first.
 const STAGED: [Tiling; 9] = [
     staged(128, 96),
@@ -154,6 +167,10 @@ const fn direct(rows: usize, columns: usize) -> Tiling {
     Tiling::Direct { rows, columns }
 }
 
+const fn broadcast(rows: usize, columns: usize) -> Tiling {
+    Tiling::Broadcast { rows, columns }
+}
+
 const fn staged(rows: usize, columns: usize) -> Tiling {
     Tiling::Staged { rows, columns }
 }
@@ -165,13 +182,13 @@ const fn cooperative(rows: usize, columns: usize) -> Tiling {
 impl Tiling {
     /// All tiles that are ever tried.
     pub fn all() -> impl Iterator<Item = Tiling> {
-        DIRECT.into_iter().chain(STAGED).chain(COOPERATIVE)
+        DIRECT.into_iter().chain(BROADCAST).chain(STAGED).chain(COOPERATIVE)
     }
 
     /// Whether the shaders can be made for it.
     fn is_valid(self) -> bool {
         match self {
-            Tiling::Direct { rows, columns } => {
+            Tiling::Direct { rows, columns } | Tiling::Broadcast { rows, columns } => {
                 (1..=16).contains(&rows) && columns.is_multiple_of(4) && (4..=32).contains(&columns)
             }
             Tiling::Staged { rows, columns } => {
@@ -219,16 +236,23 @@ pub struct Target {
     pub dtype: DType,
     /// The device's cooperative matrices, if it has some.
     pub cooperative: Option<CooperativeMatrix>,
+    /// Invocations of the device's subgroups, if kernels may rely on it.
+    pub subgroup: Option<u32>,
 }
 
 impl Target {
     /// A device with operands of this type.
     pub fn new(device: &Device, dtype: DType) -> Self {
-        let cooperative = match device {
-            Device::Cpu(_) => None,
-            Device::Gpu(gpu) => gpu.cooperative_matrix(),
+        let (cooperative, subgroup) = match device {
+            Device::Cpu(_) => (None, None),
+            Device::Gpu(gpu) => (gpu.cooperative_matrix(), gpu.subgroup()),
         };
-        Target { kind: DeviceKind::of(device), dtype, cooperative }
+        Target { kind: DeviceKind::of(device), dtype, cooperative, subgroup }
+    }
+
+    /// Whether subgroups can hand round slabs that are unrolled: those of CPUs' vectors, not of GPUs.
+    fn can_broadcast(self) -> bool {
+        matches!(self.subgroup, Some(4 | 8 | 16))
     }
 
     /// The device and type of an operand.
@@ -247,14 +271,9 @@ impl Plan {
     pub fn usual(target: Target, direction: Direction, g: &Conv2dGeometry) -> Plan {
         let kind = target.kind;
         let enough = kind != DeviceKind::Gpu && g.in_c.min(g.out_c) >= WINOGRAD_CHANNELS;
-        // Forward, the rounding of F(2×2, 5×5) leads networks too far from PyTorch's trajectories; on software drivers it
-        // loses to the direct product for the weight's gradient.
-        let saves = match direction {
-            _ if g.kernel_h == 3 => true,
-            Direction::Forward => false,
-            Direction::BackwardInput => true,
-            Direction::BackwardWeight => kind == DeviceKind::Cpu,
-        };
+        // Forward, the rounding of F(2×2, 5×5) leads networks too far from PyTorch's trajectories; on software drivers its
+        // transforms cost what it saves.
+        let saves = g.kernel_h == 3 || kind == DeviceKind::Cpu && direction != Direction::Forward;
         let winograd = [2, 4]
             .into_iter()
             .filter(|&outputs| enough && saves && winograd::fits(g, outputs, kind))
@@ -271,6 +290,10 @@ impl Plan {
             Direction::BackwardInput => g.in_c,
         };
         let tiling = match kind {
+            DeviceKind::SoftwareGpu if target.can_broadcast() => match direction {
+                Direction::Forward | Direction::BackwardInput => broadcast(2, 16),
+                Direction::BackwardWeight => broadcast(4, 16),
+            },
             DeviceKind::Cpu | DeviceKind::SoftwareGpu => direct(8, 8),
             // Tiles that divide the columns waste nothing.
             DeviceKind::Gpu if columns.is_multiple_of(96) => staged(128, 96),
@@ -285,6 +308,7 @@ impl Plan {
     pub fn candidates(target: Target, direction: Direction, g: &Conv2dGeometry, quick: bool) -> Vec<Plan> {
         let tilings = match target.kind {
             DeviceKind::Cpu => &DIRECT[..1],
+            DeviceKind::SoftwareGpu if target.can_broadcast() => &BROADCAST[..if quick { 3 } else { BROADCAST.len() }],
             DeviceKind::SoftwareGpu => &DIRECT[..if quick { 2 } else { DIRECT.len() }],
             DeviceKind::Gpu => &STAGED[..if quick { 5 } else { STAGED.len() }],
         };
@@ -294,7 +318,10 @@ impl Plan {
         for algorithm in algorithms {
             for &tiling in COOPERATIVE.iter().chain(tilings) {
                 let plan = Plan { algorithm, tiling };
-                if plan.suits(target, g) && !plans.contains(&plan) {
+                // Where pixels are contracted, four rows are the least that an invocation owns.
+                let same = matches!(tiling, Tiling::Broadcast { rows, .. } if !rows.is_multiple_of(4))
+                    && direction == Direction::BackwardWeight;
+                if plan.suits(target, g) && !same && !plans.contains(&plan) {
                     plans.push(plan);
                 }
             }
@@ -311,6 +338,7 @@ impl Plan {
         };
         let tiling = match self.tiling {
             Tiling::Direct { .. } | Tiling::Staged { .. } => true,
+            Tiling::Broadcast { .. } => target.can_broadcast(),
             Tiling::Cooperative { .. } => {
                 target.dtype == DType::F16
                     && target.cooperative.is_some()
@@ -375,7 +403,7 @@ mod tests {
         let mut plans = Plans::default();
         plans.choose(Direction::Forward, &g(64), winograd);
         for kind in [DeviceKind::SoftwareGpu, DeviceKind::Gpu] {
-            let target = |dtype| Target { kind, dtype, cooperative: None };
+            let target = |dtype| Target { kind, dtype, cooperative: None, subgroup: None };
             let algorithm = |dtype, batch| plans.get(target(dtype), Direction::Forward, &g(batch)).algorithm;
             assert_eq!(plans.get(target(DType::F32), Direction::Forward, &g(32)), winograd);
             assert_eq!(algorithm(DType::F32, 256), Algorithm::ImplicitGemm);

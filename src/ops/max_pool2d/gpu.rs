@@ -48,6 +48,7 @@ fn launch(
     ];
     let constants: Vec<_> =
         constants.into_iter().map(|(name, value)| (name, value as u32)).chain([half(dtype)]).collect();
-    let count = shape.iter().product();
+    // Invocations handle four channels where every pixel has so many.
+    let count = shape.iter().product::<usize>() / if g.channels.is_multiple_of(4) { 4 } else { 1 };
     launch_elementwise(gpu, name, &constants, bytemuck::bytes_of(&as_u32(name, count)?), buffers, count)
 }
