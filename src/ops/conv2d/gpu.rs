@@ -70,10 +70,10 @@ impl Tiles {
     /// How many cover the product of one split that the gradients of a weight and bias are.
     fn contraction_count(&self, g: &Conv2dGeometry) -> u64 {
         match self.tiling {
-            // Groups of rows are those of one line of the window that read the same vector of channels, or the bias's.
+            // Groups of rows are those of one line of the window that read the same vector of channels.
             Tiling::Broadcast { rows, columns } => {
                 let vectors = if g.in_c.is_multiple_of(4) { g.in_c / 4 } else { g.in_c };
-                let groups = g.kernel_h * vectors + 1;
+                let groups = g.kernel_h * vectors;
                 groups.div_ceil(self.lanes * rows.div_ceil(4)) as u64 * g.out_c.div_ceil(columns) as u64
             }
             // One row more than there are weights: the bias.
