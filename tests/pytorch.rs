@@ -5,9 +5,10 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a fixture that cannot be read fails the test")]
 
 mod common;
+#[path = "common/fixtures.rs"]
+mod fixtures;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use cifar_gpu::Device;
@@ -20,6 +21,7 @@ use cifar_gpu::tape::Tape;
 use common::{
     Batch, Outcome, forward, norm, on_both_devices, relative, relative_distance, relative_maximum, value, within,
 };
+use fixtures::fixture;
 use libtest_mimic::{Arguments, Failed};
 use safetensors::SafeTensors;
 
@@ -75,11 +77,6 @@ fn main() {
         }
     }
     libtest_mimic::run(&arguments, trials).exit();
-}
-
-fn fixture(name: &str) -> Vec<u8> {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "fixtures", name].iter().collect();
-    std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 /// The floats of a tensor in a file.

@@ -3,6 +3,8 @@
 
 #[allow(dead_code, reason = "not all tests use all of it")]
 mod common;
+#[path = "common/fixtures.rs"]
+mod fixtures;
 
 use std::sync::LazyLock;
 
@@ -20,6 +22,7 @@ use cifar_gpu::train::{DeviceDataset, StepSettings, Stepper, TrainConfig, evalua
 use cifar_gpu::weights::WeightsFile;
 use cifar_gpu::{Device, Tensor};
 use common::{Outcome, on_both_devices, relative_distance, relative_maximum, within};
+use fixtures::fixture;
 use libtest_mimic::{Arguments, Trial};
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -225,14 +228,13 @@ fn fixture_network(device: &Device, folder: &std::path::Path) -> Result<(Network
     let own = folder.join("own.safetensors");
     let names: Vec<String> = (0..10).map(|class| format!("class {class}")).collect();
     cifar_gpu::weights::save(&own, &network, &names)?;
-    let path = |name: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
-    let (own, init) = (std::fs::read(own)?, std::fs::read(path("ygnet_init.safetensors"))?);
+    let (own, init) = (std::fs::read(own)?, fixture("ygnet_init.safetensors"));
     let (own, init) = (SafeTensors::deserialize(&own)?, SafeTensors::deserialize(&init)?);
     let both = own.tensors().into_iter().filter(|(name, _)| name.starts_with("bn")).chain(init.tensors());
     let merged = folder.join("merged.safetensors");
     std::fs::write(&merged, safetensors::serialize(both, None)?)?;
     WeightsFile::read(&merged)?.load_into(&network)?;
-    let batch = std::fs::read(path("ygnet_batch.safetensors"))?;
+    let batch = fixture("ygnet_batch.safetensors");
     let batch = SafeTensors::deserialize(&batch)?;
     let labels = batch.tensor("labels")?.data().chunks_exact(4).map(|label| u16::from(label[0])).collect();
     Ok((network, Dataset::new(batch.tensor("images")?.data().to_vec(), labels, names)?))

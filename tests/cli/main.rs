@@ -5,6 +5,8 @@ mod bad_input;
 mod bench;
 mod commands;
 mod endings;
+#[path = "../common/fixtures.rs"]
+mod fixtures;
 mod inside;
 mod manners;
 mod own_data;
@@ -17,10 +19,11 @@ mod trajectories;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use assert_cmd::Command;
+use fixtures::fixture;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -160,12 +163,6 @@ impl Sandbox {
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         lines.partition(|line| line.get("step").is_some())
     }
-}
-
-/// A file of `tests/fixtures`.
-fn fixture(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
-    fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 /// The names of a JSON object's fields, sorted.
