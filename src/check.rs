@@ -84,6 +84,7 @@ pub fn check(device: &Device, hear: &mut dyn FnMut(&CheckResult)) -> Result<()> 
     if let Device::Gpu(gpu) = device {
         for (name, has, need) in [
             ("16-bit floats", gpu.has_f16(), "--precision f16"),
+            ("subgroups of one size", gpu.subgroup().is_some(), "broadcast tiles, for software drivers"),
             ("cooperative matrices", gpu.cooperative_matrix().is_some(), "tensor cores with --precision f16"),
             ("timestamps", gpu.has_timestamps(), "--profile"),
         ] {

@@ -1,7 +1,7 @@
 //! `cifar-gpu devices`
 
 use cifar_gpu::check::{Verdict, check};
-use cifar_gpu::gpu::{Backend, GpuError, list_adapters};
+use cifar_gpu::gpu::{AdapterSummary, Backend, GpuError, list_adapters};
 use cifar_gpu::{Device, DeviceChoice, Error, Result};
 
 use super::common::{print, print_json};
@@ -51,7 +51,7 @@ impl Devices {
         let backend = if self.opengl { Backend::OpenGl } else { Backend::Primary };
         let adapters = list_adapters(backend);
         if self.check {
-            return self.check(backend, adapters.len());
+            return self.check(backend, &adapters);
         }
         if self.json {
             let reports: Vec<_> = adapters
@@ -73,12 +73,7 @@ impl Devices {
         print(format_args!("cpu    {}", Device::cpu().description()))?;
         for adapter in &adapters {
             print(format_args!("gpu:{}  {adapter}", adapter.index))?;
-            print(format_args!(
-                "       largest binding {} MiB, workgroup memory {} KiB, {} invocations a workgroup",
-                adapter.limits.max_storage_buffer_binding_size >> 20,
-                adapter.limits.max_compute_workgroup_storage_size >> 10,
-                adapter.limits.max_compute_invocations_per_workgroup,
-            ))?;
+            print_limits(adapter)?;
         }
         let choice = match adapters.first() {
             Some(adapter) if !adapter.is_software() => "gpu:0",
@@ -89,15 +84,17 @@ impl Devices {
     }
 
     /// Checks every adapter, a line a check.
-    fn check(&self, backend: Backend, adapters: usize) -> Result<()> {
-        if adapters == 0 {
+    fn check(&self, backend: Backend, adapters: &[AdapterSummary]) -> Result<()> {
+        if adapters.is_empty() {
             return Err(Error::Gpu(GpuError::NoAdapter("there is nothing to check".into())));
         }
         let (mut reports, mut failed) = (Vec::new(), 0);
-        for index in 0..adapters {
+        for adapter in adapters {
+            let index = adapter.index;
             let (device, _) = Device::open(DeviceChoice::GpuIndex(index), backend)?;
             if !self.json {
                 print(format_args!("gpu:{index}  {}", device.description()))?;
+                print_limits(adapter)?;
             }
             let mut printed = Ok(());
             check(&device, &mut |result| {
@@ -119,6 +116,15 @@ impl Devices {
             _ => Err(Error::Gpu(GpuError::FailedCheck { failed, checks: reports.len() })),
         }
     }
+}
+
+fn print_limits(adapter: &AdapterSummary) -> Result<()> {
+    print(format_args!(
+        "       largest binding {} MiB, workgroup memory {} KiB, {} invocations a workgroup",
+        adapter.limits.max_storage_buffer_binding_size >> 20,
+        adapter.limits.max_compute_workgroup_storage_size >> 10,
+        adapter.limits.max_compute_invocations_per_workgroup,
+    ))
 }
 
 /// A verdict in a word, and what there is to say about it.

@@ -2,7 +2,8 @@
 
 use super::{DataError, IMAGE_BYTES, IMAGE_SIDE};
 use image::imageops::FilterType;
-use image::{DynamicImage, ImageReader, Limits, RgbImage};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
 use std::fs::{self, File};
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
@@ -15,7 +16,8 @@ pub(super) const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// Reads a JPEG or PNG of any size and brings it to 32×32 pixels.
 ///
-/// The sides are scaled apart where they differ. Grey becomes equal planes,
+/// The sides are scaled apart where they differ, and a picture that says how it
+/// is to be turned (EXIF) is turned. Grey becomes equal planes,
 /// 16 bits a channel become 8, and transparency is dropped.
 ///
 /// # Errors
@@ -56,13 +58,17 @@ pub(super) fn decode_picture(name: &str, bytes: &[u8]) -> Result<[u8; IMAGE_BYTE
         ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| undecodable(error.into()))?;
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_DECODER_BYTES);
-    reader.limits(limits);
-    let picture = reader.decode().map_err(undecodable)?;
+    reader.limits(limits.clone());
+    let mut decoder = reader.into_decoder().map_err(undecodable)?;
+    limits.reserve(decoder.total_bytes()).map_err(undecodable)?;
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let picture = DynamicImage::from_decoder(decoder).map_err(undecodable)?;
     let side = IMAGE_SIDE as u32;
-    let picture = match (picture.width(), picture.height()) {
+    let mut picture = match (picture.width(), picture.height()) {
         (width, height) if (width, height) == (side, side) => picture,
         _ => DynamicImage::from(picture.into_rgb8()).resize_exact(side, side, FilterType::Triangle),
     };
+    picture.apply_orientation(orientation);
     Ok(planes(&picture.into_rgb8()))
 }
 
@@ -133,6 +139,23 @@ mod tests {
         let at = |channel: usize, x: usize, y: usize| planes[channel * 1024 + y * 32 + x];
         assert_eq!([at(0, 3, 9), at(1, 3, 9), at(2, 3, 9)], [200, 10, 0]);
         assert_eq!([at(0, 28, 9), at(1, 28, 9), at(2, 28, 9)], [0, 10, 100]);
+    }
+
+    #[test]
+    fn a_photograph_is_turned_as_its_metadata_say() {
+        // Left half red, right half blue, taken with the camera turned: to be turned clockwise by a quarter.
+        let taken = RgbImage::from_fn(64, 64, |x, _| image::Rgb(if x < 32 { [200, 10, 0] } else { [0, 10, 100] }));
+        let mut jpeg = Vec::new();
+        taken.write_to(&mut Cursor::new(&mut jpeg), image::ImageFormat::Jpeg).unwrap();
+        // A TIFF directory with one entry: tag 0x0112 (orientation), one 16-bit number, 6.
+        let exif = *b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+        let marker = [0xff, 0xe1, 0, exif.len() as u8 + 2];
+        let turned = [&jpeg[..2], &marker, &exif, &jpeg[2..]].concat();
+        for (bytes, [first_red, last_red]) in [(jpeg, [true, true]), (turned, [true, false])] {
+            let planes = decode_picture("p.jpg", &bytes).unwrap();
+            let is_red = |x: usize, y: usize| planes[y * 32 + x] > 150;
+            assert_eq!([is_red(3, 3), is_red(3, 28)], [first_red, last_red]);
+        }
     }
 
     #[test]
