@@ -9,6 +9,8 @@ mod memory;
 mod metrics;
 mod observer;
 mod run_folder;
+mod saved_run;
+mod session;
 mod stepper;
 mod trainer;
 
@@ -22,5 +24,6 @@ pub use memory::{check_memory, inference_bytes, training_bytes};
 pub use metrics::Metrics;
 pub use observer::{EpochMetrics, Finish, Observer, Outcome, PeakMemory, Start, StepLine};
 pub use run_folder::RunFolder;
+pub use saved_run::SavedRun;
 pub use stepper::{HostTime, StepMetrics, StepSettings, Stepper, StepperState};
-pub use trainer::{SavedRun, Sources, resume, train};
+pub use trainer::{Sources, resume, train};

@@ -10,7 +10,8 @@ use cifar_gpu::tape::{Tape, Var};
 use cifar_gpu::{Device, Tensor};
 
 use crate::Outcome;
-use crate::cases::{Run, numbers};
+use crate::cases::Run;
+use crate::operands::numbers;
 
 /// Step of the central difference; piecewise linear operations have no other error than rounding within it.
 const EPSILON: f32 = 1e-3;

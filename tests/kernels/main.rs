@@ -6,7 +6,10 @@
 
 mod cases;
 mod compare;
+mod elements;
 mod gradients;
+mod layers;
+mod operands;
 mod oracle;
 mod shaders;
 #[path = "../common/variants.rs"]

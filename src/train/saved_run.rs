@@ -1,0 +1,72 @@
+//! What a run folder remembers of how its run was begun.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::files::read_at_most;
+use crate::nn::{Architecture, Preprocessing};
+use crate::ops::conv2d::{Plan, Plans};
+use crate::train::TrainConfig;
+use crate::train::autotune::{problem_name, problems};
+
+/// Largest `config.json` that is read, in bytes.
+const MOST_CONFIG_BYTES: u64 = 16 << 20;
+
+/// `config.json`: the settings of a run and what else one needs to tell runs apart and to go on with them.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct SavedRun {
+    /// Version of the program that began it.
+    pub version: String,
+    /// The settings.
+    #[serde(flatten)]
+    pub config: TrainConfig,
+    /// The device in one line.
+    pub device: String,
+    /// Where the data come from, in words.
+    pub source: String,
+    /// Weights that it started from.
+    pub init: Option<PathBuf>,
+    /// Training images.
+    pub train_images: usize,
+    /// Test images.
+    pub test_images: usize,
+    /// The classes.
+    pub class_names: Vec<String>,
+    /// How pixels become the network's input.
+    pub preprocessing: Preprocessing,
+    /// Plans that autotuning chose, by layer and product; the usual ones compute the others.
+    pub plans: BTreeMap<String, String>,
+}
+
+impl SavedRun {
+    /// Reads a run folder's `config.json`.
+    ///
+    /// # Errors
+    /// If there is none, or it is none of this version's.
+    pub fn read(run: &Path) -> Result<Self> {
+        let path = run.join("config.json");
+        let bad = |message: String| Error::Resume {
+            run: run.to_owned(),
+            message,
+            hint: "name the folder of a run that this version of the program began; `cifar-gpu runs` lists them".into(),
+        };
+        if !path.is_file() {
+            return Err(bad("it has no config.json".into()));
+        }
+        let bytes = read_at_most(&path, MOST_CONFIG_BYTES)?.ok_or_else(|| bad("config.json is too large".into()))?;
+        serde_json::from_slice(&bytes).map_err(|e| bad(format!("config.json: {e}")))
+    }
+
+    /// The plans that it was begun with; an error is a sentence.
+    pub(super) fn plans(&self, architecture: &Architecture, batch: usize) -> std::result::Result<Plans, String> {
+        let mut plans = Plans::new(self.config.precision.dtype());
+        for (layer, direction, geometry) in problems(architecture, batch, true).map_err(|e| e.to_string())? {
+            if let Some(name) = self.plans.get(&problem_name(layer, direction)) {
+                let plan: Plan = name.parse().map_err(|_| format!("there is no plan `{name}`"))?;
+                plans.choose(direction, &geometry, plan);
+            }
+        }
+        Ok(plans)
+    }
+}

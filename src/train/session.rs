@@ -1,0 +1,351 @@
+//! A training run under way: its epochs, tests, checkpoints, profile and end.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::cpu::peak_process_bytes;
+use crate::data::Dataset;
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::files::replace;
+use crate::nn::{Architecture, Network};
+use crate::ops::conv2d::Plans;
+use crate::ops::random::RandomStream;
+use crate::optim::Optimizer;
+use crate::profile;
+use crate::train::TrainConfig;
+use crate::train::checkpoint::{Best, CheckpointFolder, Progress};
+use crate::train::dataset::DeviceDataset;
+use crate::train::evaluate::{Evaluation, evaluate};
+use crate::train::metrics::Metrics;
+use crate::train::observer::{EpochMetrics, Finish, Observer, Outcome, PeakMemory, Start, StepLine};
+use crate::train::run_folder::RunFolder;
+use crate::train::stepper::{StepMetrics, Stepper};
+
+/// How often metrics are read back, at least: what a person at a progress bar would not call slow.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(250);
+/// Images of an evaluation's batch, unless the training batch is larger.
+const EVALUATION_BATCH: usize = 64;
+/// Number of the generator's stream that orders the images; those below initialise the weights.
+const ORDER_STREAM: u32 = 1 << 16;
+/// Steps before those that a profile times, which make pipelines and memory.
+const UNPROFILED_STEPS: u64 = 3;
+/// Steps that a profile times.
+const PROFILED_STEPS: u64 = 10;
+/// What training works on.
+pub(super) struct Setup {
+    pub(super) train_set: Dataset,
+    pub(super) test_set: Dataset,
+    pub(super) network: Network,
+    train_images: DeviceDataset,
+    test_images: DeviceDataset,
+}
+
+impl Setup {
+    pub(super) fn new(
+        config: &TrainConfig,
+        device: &Device,
+        architecture: Architecture,
+        plans: Plans,
+        train_set: Dataset,
+        test_set: Dataset,
+    ) -> Result<Self> {
+        let normalisation = architecture.preprocessing.normalisation();
+        let mut network = Network::new(architecture, device, config.seed)?;
+        network.set_plans(plans)?;
+        let train_images = DeviceDataset::new(device, &train_set, normalisation)?;
+        let test_images = DeviceDataset::new(device, &test_set, normalisation)?;
+        Ok(Setup { train_set, test_set, network, train_images, test_images })
+    }
+
+    pub(super) fn stepper(&self, config: &TrainConfig) -> Result<Stepper<'_>> {
+        let optimizer = Optimizer::new(config.optimizer_config(), self.network.device(), self.network.parameters())?;
+        Stepper::new(&self.network, &self.train_images, optimizer, config.step_settings())
+    }
+}
+
+/// Why the steps of an epoch ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// All are done.
+    Complete,
+    /// The run has done as many steps as it should.
+    Enough,
+    /// Somebody asked for it.
+    Interrupted,
+}
+
+/// A run under way.
+pub(super) struct Session<'a> {
+    pub(super) config: &'a TrainConfig,
+    pub(super) setup: &'a Setup,
+    pub(super) stepper: Stepper<'a>,
+    pub(super) run: RunFolder,
+    pub(super) progress: Progress,
+    pub(super) stop: &'a AtomicBool,
+    pub(super) observer: &'a mut dyn Observer,
+    /// What is left to do of a profile.
+    pub(super) profiling: Profiling,
+}
+
+/// How far a profile has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Profiling {
+    /// Nobody asked, or it is done.
+    Off,
+    /// It starts with this step.
+    From(u64),
+    /// It started with this step.
+    Since(u64),
+}
+
+impl Profiling {
+    pub(super) fn new(config: &TrainConfig, first_step: u64) -> Self {
+        if config.profile { Profiling::From(first_step + UNPROFILED_STEPS) } else { Profiling::Off }
+    }
+}
+
+impl Session<'_> {
+    /// Trains to the end of the run, or until it is stopped.
+    pub(super) fn run(mut self, source: &str) -> Result<Outcome> {
+        let start = Instant::now();
+        let seconds_before = self.progress.seconds;
+        self.start(source)?;
+        loop {
+            let ended = self.train_epoch(seconds_before, start)?;
+            self.progress.seconds = seconds_before + start.elapsed().as_secs_f64();
+            if ended != Ended::Complete {
+                // Before the line of an epoch that is not over: going on, the run writes a better one.
+                self.save_checkpoint()?;
+            }
+            if ended == Ended::Interrupted {
+                self.save_weights()?;
+                return Err(self.interrupted());
+            }
+            let (metrics, evaluation) = self.test_epoch(seconds_before, start)?;
+            self.run.log(&metrics)?;
+            self.run.flush()?;
+            self.save_weights()?;
+            if ended == Ended::Complete {
+                if self.progress.best.is_none_or(|best| metrics.test_accuracy > best.accuracy) {
+                    self.progress.best = Some(Best { accuracy: metrics.test_accuracy, step: self.progress.step });
+                }
+                self.progress.next_epoch();
+                self.progress.seconds = metrics.seconds;
+                self.save_checkpoint()?;
+            }
+            self.observer.epoch_done(&metrics)?;
+            if self.progress.epoch > self.config.epochs || self.progress.step >= self.total_steps() {
+                self.finish(&evaluation)?;
+                let weights = self.run.weights_path();
+                return Ok(Outcome { last: metrics, run: self.run.path().to_owned(), weights });
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(self.interrupted());
+            }
+        }
+    }
+
+    fn start(&mut self, source: &str) -> Result<()> {
+        self.observer.started(&Start {
+            config: self.config,
+            device: self.setup.network.device().description(),
+            source,
+            train_images: self.setup.train_set.len(),
+            test_images: self.setup.test_set.len(),
+            parameters: self.setup.network.parameters().iter().map(|p| p.tensor.len()).sum(),
+            total_steps: self.total_steps(),
+            steps_per_epoch: self.steps_per_epoch(),
+            first_step: self.progress.step,
+            run: self.run.path(),
+        })
+    }
+
+    fn steps_per_epoch(&self) -> u64 {
+        self.setup.train_set.len().div_ceil(self.config.batch_size) as u64
+    }
+
+    /// Steps of all epochs: what the schedule goes by.
+    fn whole_run(&self) -> u64 {
+        self.steps_per_epoch() * u64::from(self.config.epochs)
+    }
+
+    fn total_steps(&self) -> u64 {
+        self.config.max_steps.map_or(self.whole_run(), |most| most.min(self.whole_run()))
+    }
+
+    fn interrupted(&self) -> Error {
+        Error::Interrupted { step: self.progress.step, run: self.run.path().to_owned() }
+    }
+
+    /// The steps of the epoch under way that are not done yet.
+    fn train_epoch(&mut self, seconds_before: f64, start: Instant) -> Result<Ended> {
+        let (config, setup) = (self.config, self.setup);
+        let epoch = self.progress.epoch;
+        let order = epoch_order(config, setup.train_set.len(), epoch);
+        let (epoch_start, epoch_seconds) = (Instant::now(), self.progress.epoch_seconds);
+        let (mut last_drain, mut last_checkpoint) = (Instant::now(), Instant::now());
+        let mut ended = Ended::Complete;
+        for indices in order.chunks(config.batch_size).skip(self.progress.steps_in_epoch as usize) {
+            let step = self.stepper.next_step();
+            if self.stop.load(Ordering::Relaxed) || step == self.total_steps() {
+                ended = if step == self.total_steps() { Ended::Enough } else { Ended::Interrupted };
+                break;
+            }
+            self.advance_profile()?;
+            self.stepper.step(indices, epoch - 1, config.rate(step, self.whole_run(), self.steps_per_epoch()))?;
+            self.progress.step = step + 1;
+            self.progress.steps_in_epoch += 1;
+            if self.stepper.is_full() || last_drain.elapsed() > DRAIN_INTERVAL {
+                let steps = self.stepper.drain()?;
+                self.count(&steps)?;
+                last_drain = Instant::now();
+            }
+            if self.is_checkpoint_due(last_checkpoint) {
+                let steps = self.stepper.drain()?;
+                self.count(&steps)?;
+                self.progress.epoch_seconds = epoch_seconds + epoch_start.elapsed().as_secs_f64();
+                self.progress.seconds = seconds_before + start.elapsed().as_secs_f64();
+                self.save_checkpoint()?;
+                last_checkpoint = Instant::now();
+            }
+        }
+        let steps = self.stepper.drain()?;
+        self.count(&steps)?;
+        self.progress.epoch_seconds = epoch_seconds + epoch_start.elapsed().as_secs_f64();
+        // What comes now is no training step.
+        self.finish_profile()?;
+        Ok(ended)
+    }
+
+    /// Starts or ends the profile, if it is time.
+    fn advance_profile(&mut self) -> Result<()> {
+        match self.profiling {
+            Profiling::From(step) if self.progress.step == step => {
+                self.setup.network.device().synchronize()?;
+                profile::start();
+                self.profiling = Profiling::Since(step);
+                Ok(())
+            }
+            Profiling::Since(step) if self.progress.step == step + PROFILED_STEPS => self.finish_profile(),
+            _ => Ok(()),
+        }
+    }
+
+    fn finish_profile(&mut self) -> Result<()> {
+        let Profiling::Since(first) = self.profiling else { return Ok(()) };
+        self.profiling = Profiling::Off;
+        let device = self.setup.network.device();
+        device.synchronize()?;
+        let profile = profile::stop();
+        let trace = self.run.path().join("trace.json");
+        replace(&trace, profile.trace(&device.description()).as_bytes())?;
+        let memory = PeakMemory {
+            device_bytes: match device {
+                Device::Cpu(_) => None,
+                Device::Gpu(gpu) => Some(gpu.memory().peak_bytes),
+            },
+            process_bytes: peak_process_bytes(),
+        };
+        self.observer.profiled(&profile, self.progress.step - first, memory, &trace);
+        Ok(())
+    }
+
+    fn is_checkpoint_due(&self, last: Instant) -> bool {
+        let rule = &self.config.checkpoints;
+        let by_steps = rule.every_steps > 0 && self.progress.step.is_multiple_of(rule.every_steps);
+        let by_time = rule.every_minutes > 0.0 && last.elapsed().as_secs_f64() > 60.0 * rule.every_minutes;
+        // The end of an epoch has one anyway.
+        (by_steps || by_time) && self.progress.steps_in_epoch < self.steps_per_epoch()
+    }
+
+    fn test_epoch(&mut self, seconds_before: f64, start: Instant) -> Result<(EpochMetrics, Evaluation)> {
+        let test = self.test()?;
+        let totals = self.progress.totals;
+        let metrics = EpochMetrics {
+            epoch: self.progress.epoch,
+            steps: self.progress.step,
+            lr: Some(self.config.rate(self.progress.step - 1, self.whole_run(), self.steps_per_epoch())),
+            train_loss: totals.loss / totals.images as f64,
+            train_accuracy: totals.correct as f64 / totals.images as f64,
+            test_loss: test.loss,
+            test_accuracy: test.accuracy(),
+            images_per_second: totals.images as f64 / self.progress.epoch_seconds,
+            seconds: seconds_before + start.elapsed().as_secs_f64(),
+            loss_scaling: self.stepper.scaler_state()?,
+        };
+        Ok((metrics, test))
+    }
+
+    /// Evaluates the network on the test images.
+    fn test(&mut self) -> Result<Evaluation> {
+        let (config, setup) = (self.config, self.setup);
+        let batch_size = EVALUATION_BATCH.max(config.batch_size.min(setup.train_set.len()));
+        let network = self.stepper.result();
+        let test_set = &setup.test_set;
+        let observer = &mut self.observer;
+        let test = evaluate(network, &setup.test_images, test_set, batch_size, config.mirror_test, |done| {
+            observer.tested(done, test_set.len());
+        })?;
+        if !test.loss.is_finite() {
+            return Err(Error::Diverged { step: self.progress.step, loss: test.loss as f32 });
+        }
+        Ok(test)
+    }
+
+    /// Does what is left of a run whose steps are all done.
+    pub(super) fn end(mut self, source: &str) -> Result<Outcome> {
+        self.start(source)?;
+        let last = Metrics::read(self.run.path())?.epochs.pop().ok_or_else(|| Error::Resume {
+            run: self.run.path().to_owned(),
+            message: "all its steps are done, but metrics.jsonl has no epoch".into(),
+            hint: "take another copy of the run folder".into(),
+        })?;
+        self.save_weights()?;
+        self.observer.epoch_done(&last)?;
+        let evaluation = self.test()?;
+        self.finish(&evaluation)?;
+        let weights = self.run.weights_path();
+        Ok(Outcome { last, run: self.run.path().to_owned(), weights })
+    }
+
+    fn finish(&mut self, evaluation: &Evaluation) -> Result<()> {
+        let (run, network) = (self.run.path(), self.stepper.result());
+        self.observer.finished(&Finish { run, network, test_set: &self.setup.test_set, evaluation })
+    }
+
+    /// Takes the metrics of steps that are done.
+    fn count(&mut self, steps: &[StepMetrics]) -> Result<()> {
+        let epoch = self.progress.epoch;
+        for step in steps {
+            self.progress.totals.add(step);
+            let every = self.config.log_every;
+            if every > 0 && step.step.is_multiple_of(every) {
+                self.run.log(&StepLine { step: step.step, epoch, loss: step.loss, lr: step.lr })?;
+            }
+        }
+        self.run.flush()?;
+        self.observer.stepped(epoch, steps);
+        Ok(())
+    }
+
+    fn save_weights(&mut self) -> Result<()> {
+        self.run.save_weights(self.stepper.result(), self.setup.train_set.class_names())
+    }
+
+    fn save_checkpoint(&mut self) -> Result<()> {
+        self.progress.metrics_bytes = self.run.metrics_bytes()?;
+        let state = self.stepper.state()?;
+        CheckpointFolder::of(self.run.path()).save(&self.progress, &state, self.config.checkpoints.keep)?;
+        Ok(())
+    }
+}
+
+/// The order of an epoch's images, a function of seed and epoch alone.
+fn epoch_order(config: &TrainConfig, images: usize, epoch: u32) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..images as u32).collect();
+    if config.shuffle {
+        RandomStream::new(config.seed, ORDER_STREAM + epoch).shuffle(&mut order);
+    }
+    order
+}
