@@ -1,6 +1,6 @@
 //! Writing files so that nothing the user had is lost, and reading files that need not be trusted.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::Path;
 
@@ -16,7 +16,14 @@ pub(crate) fn read_at_most(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
 }
 
 /// Writes a file as a whole: beside it first, then renamed over it. A failure leaves the old file as it was.
+///
+/// A link stays and what it points to is replaced; pipes and devices are written to.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+        let written = OpenOptions::new().write(true).open(path).and_then(|mut target| target.write_all(bytes));
+        return written.map_err(Error::io("writing", path));
+    }
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".partial-{}", std::process::id()));
     let partial = path.with_file_name(name);
@@ -29,4 +36,24 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
         let _ = fs::remove_file(&partial);
         Error::io("writing", path)(source)
     })
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_stay_and_devices_are_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, link) = (folder.path().join("target"), folder.path().join("link"));
+        fs::write(&target, "before").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        replace(&link, b"after").unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read(&target).unwrap(), b"after");
+        let device = folder.path().join("device");
+        std::os::unix::fs::symlink("/dev/null", &device).unwrap();
+        replace(&device, b"nothing").unwrap();
+        assert!(fs::symlink_metadata(&device).unwrap().is_symlink());
+    }
 }

@@ -17,9 +17,10 @@ const DATA_FOLDERS: [&str; 3] = ["data/cifar10", "data/cifar-10-batches-bin", "c
 /// Which device to use.
 #[derive(clap::Args)]
 pub struct DeviceArguments {
-    /// Device: auto (a real GPU, else the CPU), cpu, gpu (a software adapter if need be), or gpu:N
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
-    device: String,
+    /// Device: auto (a real GPU, else the CPU), cpu, gpu (a software adapter if need be), or gpu:N [default: auto; that of a
+    /// run that is gone on with]
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
     /// Reach the GPU through OpenGL instead of Vulkan, Metal or DX12
     #[arg(long)]
     opengl: bool,
@@ -32,7 +33,16 @@ impl DeviceArguments {
 
     /// Opens the device and says on standard error which and why; warns of what makes it slow.
     pub fn open(&self) -> Result<Device> {
-        let choice: DeviceChoice = self.device.parse()?;
+        self.open_or("auto")
+    }
+
+    /// Opens the device that was asked for, or else one of the kind of a run that was begun on `description`.
+    pub fn open_like(&self, description: &str) -> Result<Device> {
+        self.open_or(if description.starts_with("CPU") { "cpu" } else { "gpu" })
+    }
+
+    fn open_or(&self, usual: &str) -> Result<Device> {
+        let choice: DeviceChoice = self.device.as_deref().unwrap_or(usual).parse()?;
         let (device, reason) = Device::open(choice, self.backend())?;
         say(format_args!("device: {} ({reason})", device.description()));
         if let Device::Gpu(gpu) = &device

@@ -23,6 +23,12 @@ impl Completions {
         // Into memory first: the generator panics where a reader has gone away.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Arguments::command(), "cifar-gpu", &mut script);
-        print(String::from_utf8_lossy(&script).trim_end())
+        let script = String::from_utf8_lossy(&script);
+        // clap_complete writes the hyphen of the program's name in two ways into Bash's script, so that no option is found.
+        let script = match self.shell {
+            Shell::Bash => script.replace("cifar__subcmd__gpu", "cifar__gpu"),
+            _ => script.into_owned(),
+        };
+        print(script.trim_end())
     }
 }

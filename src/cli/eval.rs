@@ -112,20 +112,23 @@ impl Eval {
             device: device.description(),
             seconds: start.elapsed().as_secs_f64(),
         };
+        if self.json {
+            print_json(&report)?;
+        } else {
+            let split = match self.split {
+                SplitName::Test => Split::Test,
+                SplitName::Train => Split::Train,
+            };
+            print(report.table(&splits.source, split))?;
+        }
+        // Last, so that a full disk does not hide what was found.
         if let Some(file) = &self.confusion_png {
             write_confusion_png(file, &report.confusion, dataset.class_names())?;
         }
         if let Some(file) = &self.confusion_csv {
             write_confusion_csv(file, &report.confusion, dataset.class_names())?;
         }
-        if self.json {
-            return print_json(&report);
-        }
-        let split = match self.split {
-            SplitName::Test => Split::Test,
-            SplitName::Train => Split::Train,
-        };
-        print(report.table(&splits.source, split))
+        Ok(())
     }
 
     /// The network must know the data's classes, in their order if it names them.

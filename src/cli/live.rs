@@ -123,6 +123,18 @@ impl LiveView {
     }
 }
 
+/// Gives the terminal back its cursor, if a view may have hidden it, before the program ends without dropping the view.
+pub fn leave() {
+    if std::io::IsTerminal::is_terminal(&stderr()) {
+        // The program ends, whether this can be shown or not.
+        let _ = ratatui::crossterm::execute!(
+            stderr(),
+            ratatui::crossterm::cursor::Show,
+            ratatui::crossterm::style::Print("\n")
+        );
+    }
+}
+
 impl Drop for LiveView {
     fn drop(&mut self) {
         // What is said next takes the view's place.
@@ -141,9 +153,12 @@ impl State {
     }
 
     fn draw(&self, frame: &mut Frame<'_>) {
-        let [title, gauge, charts] =
-            Layout::vertical([Constraint::Length(1), Constraint::Length(1), Constraint::Min(5)]).areas(frame.area());
-        frame.render_widget(Paragraph::new(format!("{}: {}", self.title, self.status)), title);
+        let [title, status, gauge, charts] =
+            Layout::vertical([Constraint::Length(1), Constraint::Length(1), Constraint::Length(1), Constraint::Min(5)])
+                .areas(frame.area());
+        // A line of its own, so that the name of a device cannot push it out of sight.
+        frame.render_widget(Paragraph::new(self.title.as_str()), title);
+        frame.render_widget(Paragraph::new(self.status.as_str()), status);
         let done = self.step as f64 / self.total_steps.max(1) as f64;
         let epoch = (self.step as f64 / self.steps_per_epoch).floor().min(self.epochs - 1.0) + 1.0;
         let label = format!(

@@ -103,7 +103,7 @@ pub struct AugmentArguments {
     #[arg(long, value_enum, help_heading = "Recipe")]
     flip: Option<FlipName>,
     /// Crop training images out of themselves with a black border of N pixels
-    #[arg(long, value_name = "N", help_heading = "Recipe")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Recipe")]
     crop_padding: Option<u32>,
     /// Shift training images by up to this share of their side
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
@@ -112,7 +112,7 @@ pub struct AugmentArguments {
     #[arg(long, value_name = "DEGREES", allow_negative_numbers = true, help_heading = "Recipe")]
     rotation: Option<f32>,
     /// Cut a square of N pixels out of training images
-    #[arg(long, value_name = "N", help_heading = "Recipe")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Recipe")]
     cutout: Option<u32>,
 }
 
@@ -152,10 +152,10 @@ pub struct Settings {
     #[arg(long, value_enum)]
     recipe: Option<RecipeName>,
     /// Passes over the training images
-    #[arg(long, value_name = "N", help_heading = "Recipe")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Recipe")]
     epochs: Option<u32>,
     /// Images of a step
-    #[arg(long, value_name = "N", help_heading = "Recipe")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Recipe")]
     batch_size: Option<usize>,
     /// Optimiser
     #[arg(long, value_enum, help_heading = "Recipe")]
@@ -217,31 +217,31 @@ pub struct Settings {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Recipe")]
     mirror_test: Option<bool>,
     /// Seed of weights, order, dropout and augmentation [default: 1]
-    #[arg(long, value_name = "N", help_heading = "Recipe")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Recipe")]
     seed: Option<u64>,
     /// Take the training images in order
     #[arg(long, help_heading = "Recipe")]
     no_shuffle: bool,
     /// Test on the last N training images, which are not trained on, instead of the test images
-    #[arg(long, value_name = "N")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
     validation: Option<usize>,
     /// Train on the first N images only
-    #[arg(long, value_name = "N")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
     limit_train: Option<usize>,
     /// Test on the first N images only
-    #[arg(long, value_name = "N")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
     limit_test: Option<usize>,
     /// Write loss and learning rate of every Nth step into metrics.jsonl; 0 for none
-    #[arg(long, value_name = "N")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
     log_every: Option<u64>,
     /// Write a checkpoint every N steps, besides that at the end of each epoch; 0 for none
-    #[arg(long, value_name = "N")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
     checkpoint_steps: Option<u64>,
     /// Write a checkpoint every so many minutes; 0 for none [default: 5]
     #[arg(long, value_name = "MINUTES", allow_negative_numbers = true)]
     checkpoint_minutes: Option<f64>,
     /// Keep the newest N checkpoints, besides that of the best epoch [default: 2]
-    #[arg(long, value_name = "N")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
     keep_checkpoints: Option<usize>,
 }
 

@@ -9,6 +9,7 @@ use cifar_gpu::train::{Outcome, RunFolder, SavedRun, Sources, resume, train};
 use cifar_gpu::{Error, Result};
 
 use super::common::{DataChoice, DeviceArguments, counted, print, print_json, say};
+use super::live;
 use super::progress::TrainProgress;
 use super::settings::Settings;
 use super::tune::PlanArguments;
@@ -140,16 +141,15 @@ impl Train {
 
     fn resume(&self, run: &Path) -> Result<Outcome> {
         let mut saved = SavedRun::read(run)?;
-        saved.config.max_steps = self.max_steps;
         saved.config.profile = self.profile;
         self.settings.apply_to_resumed(&mut saved.config);
         let splits = DataChoice::new(Some(self.settings.data.as_ref().unwrap_or(&saved.config.data))).load()?;
-        let device = self.device.open()?;
+        let device = self.device.open_like(&saved.device)?;
         if device.description() != saved.device {
             say(format_args!("the run was begun on {}: results may differ from it in their last digits", saved.device));
         }
         let stop = stop_on_interrupt()?;
-        resume(&saved, &device, &splits, run, &stop, &mut Reporter::new(&mut TrainProgress::new()))
+        resume(&saved, self.max_steps, &device, &splits, run, &stop, &mut Reporter::new(&mut TrainProgress::new()))
     }
 }
 
@@ -159,6 +159,7 @@ fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
     let flag = stop.clone();
     ctrlc::set_handler(move || {
         if flag.swap(true, Ordering::Relaxed) {
+            live::leave();
             std::process::exit(130);
         }
         say("stopping soon; once more to stop at once, without saving");

@@ -351,6 +351,9 @@ impl TrainConfig {
         if !(self.checkpoints.every_minutes.is_finite() && self.checkpoints.every_minutes >= 0.0) {
             return fail(format!("--checkpoint-minutes {} must not be negative", self.checkpoints.every_minutes));
         }
+        if self.checkpoints.keep == 0 {
+            return fail("--keep-checkpoints must be at least 1: a run goes on from the newest".into());
+        }
         self.augmentation.validate(IMAGE_SIDE, IMAGE_SIDE)?;
         self.schedule.validate()?;
         if self.validation == Some(0) {

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::nn::Network;
 
-/// A run's folder: `config.json`, `config.toml`, `metrics.jsonl`, `weights.safetensors`, `checkpoints/`. One process at a time writes into it.
+/// A run's folder: `config.json`, `config.toml`, `metrics.jsonl`, `weights.safetensors`, `best.safetensors`,
+/// `checkpoints/`. One process at a time writes into it.
 ///
 /// If neither metrics nor weights come into it, it goes when this is dropped.
 #[derive(Debug)]
@@ -64,9 +65,7 @@ impl RunFolder {
     /// [`Error::RunFolderExists`] if something of that name is there; it is left as it is.
     pub fn create(path: &Path, config: &impl serde::Serialize, settings: &str) -> Result<Self> {
         let claim = Claim::make(path)?;
-        let config = serde_json::to_vec_pretty(config).map_err(|e| Error::Setting(e.to_string()))?;
-        crate::files::replace(&path.join("config.json"), &config)?;
-        crate::files::replace(&path.join("config.toml"), settings.as_bytes())?;
+        write_settings(path, config, settings)?;
         let metrics = path.join("metrics.jsonl");
         let file =
             OpenOptions::new().append(true).create_new(true).open(&metrics).map_err(Error::io("making", metrics))?;
@@ -74,11 +73,12 @@ impl RunFolder {
         Ok(RunFolder { metrics: BufWriter::new(file), claim })
     }
 
-    /// Opens the folder of an earlier run, to go on after the first `metrics_bytes` bytes of its metrics.
+    /// Opens the folder of an earlier run, to go on after the first `metrics_bytes` bytes of its metrics; its `config.json` and
+    /// `config.toml` become these.
     ///
     /// # Errors
     /// [`Error::Resume`] if another process writes into it, or there are fewer metrics.
-    pub fn reopen(path: &Path, metrics_bytes: u64) -> Result<Self> {
+    pub fn reopen(path: &Path, metrics_bytes: u64, config: &impl serde::Serialize, settings: &str) -> Result<Self> {
         let metrics = path.join("metrics.jsonl");
         let open = || OpenOptions::new().append(true).create(true).open(&metrics);
         let mut file = open().map_err(Error::io("opening", &metrics))?;
@@ -91,9 +91,15 @@ impl RunFolder {
                 hint: "take another copy of the run folder, or begin a new run from its weights with --init".into(),
             });
         }
+        write_settings(path, config, settings)?;
         file.set_len(metrics_bytes).map_err(Error::io("writing", &metrics))?;
         let claim = Claim { path: path.to_owned(), parents: Vec::new(), has_results: true };
         Ok(RunFolder { metrics: BufWriter::new(file), claim })
+    }
+
+    /// Whether a run got as far as to write metrics into a folder.
+    pub fn has_metrics(path: &Path) -> bool {
+        fs::metadata(path.join("metrics.jsonl")).is_ok_and(|file| file.len() > 0)
     }
 
     /// Length of the metrics so far, in bytes.
@@ -136,11 +142,22 @@ impl RunFolder {
         self.claim.path.join("weights.safetensors")
     }
 
+    /// Writes the weights as they are now, as those of the best epoch so far.
+    pub fn save_best(&self, network: &Network, class_names: &[String]) -> Result<()> {
+        crate::weights::save(&self.claim.path.join("best.safetensors"), network, class_names)
+    }
+
     /// Writes the weights as they are now.
     pub fn save_weights(&mut self, network: &Network, class_names: &[String]) -> Result<()> {
         self.claim.has_results = true;
         crate::weights::save(&self.weights_path(), network, class_names)
     }
+}
+
+fn write_settings(run: &Path, config: &impl serde::Serialize, settings: &str) -> Result<()> {
+    let config = serde_json::to_vec_pretty(config).map_err(|e| Error::Setting(e.to_string()))?;
+    crate::files::replace(&run.join("config.json"), &config)?;
+    crate::files::replace(&run.join("config.toml"), settings.as_bytes())
 }
 
 /// Keeps other processes from writing into the same folder.

@@ -27,6 +27,9 @@ pub struct SavedRun {
     pub source: String,
     /// Weights that it started from.
     pub init: Option<PathBuf>,
+    /// CRC-32 of the images and labels.
+    #[serde(default)]
+    pub checksum: Option<u32>,
     /// Training images.
     pub train_images: usize,
     /// Test images.

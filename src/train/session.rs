@@ -128,6 +128,7 @@ impl Session<'_> {
             self.save_weights()?;
             if ended == Ended::Complete {
                 if self.progress.best.is_none_or(|best| metrics.test_accuracy > best.accuracy) {
+                    self.run.save_best(self.stepper.result(), self.setup.train_set.class_names())?;
                     self.progress.best = Some(Best { accuracy: metrics.test_accuracy, step: self.progress.step });
                 }
                 self.progress.next_epoch();

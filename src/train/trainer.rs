@@ -46,7 +46,7 @@ pub fn train(
 ) -> Result<Outcome> {
     config.validate()?;
     let Sources { splits, init, out } = sources;
-    let (train_set, test_set) = sets(config, splits);
+    let (train_set, test_set) = sets(config, splits)?;
     let mut architecture = config.architecture(&train_set)?;
     let weights = init.map(WeightsFile::read).transpose()?;
     if let Some(weights) = &weights {
@@ -68,6 +68,7 @@ pub fn train(
         device: device.description(),
         source: splits.source.clone(),
         init: init.map(Path::to_owned),
+        checksum: Some(checksum([&setup.train_set, &setup.test_set])),
         train_images: setup.train_set.len(),
         test_images: setup.test_set.len(),
         class_names: setup.train_set.class_names().to_vec(),
@@ -83,23 +84,24 @@ pub fn train(
 /// Goes on with a run in the folder `run` from its newest checkpoint, or its beginning if it has none, as if nothing had
 /// happened: on the same device the same bits come out.
 ///
-/// `saved` is [`SavedRun::read`] from there; more epochs or steps may be asked for, but then the learning rate follows another
-/// schedule from here on.
+/// `saved` is [`SavedRun::read`] from there; more epochs may be asked for, but then the learning rate follows another schedule
+/// from here on. It stops after `max_steps`; without it, at the limit that the run was begun with, unless that has been
+/// reached. What is changed is remembered in the run folder.
 ///
 /// # Errors
 /// If the folder or the data are not those of the run, and as for [`train`].
 pub fn resume(
     saved: &SavedRun,
+    max_steps: Option<u64>,
     device: &Device,
     splits: &Splits,
     run: &Path,
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
-    let config = &saved.config;
-    config.validate()?;
+    saved.config.validate()?;
     let fail = |message: String, hint: &str| Error::Resume { run: run.to_owned(), message, hint: hint.to_owned() };
-    let (train_set, test_set) = sets(config, splits);
+    let (train_set, test_set) = sets(&saved.config, splits)?;
     let found = (train_set.len(), test_set.len(), train_set.class_names());
     if found != (saved.train_images, saved.test_images, saved.class_names.as_slice()) {
         let message = format!(
@@ -113,6 +115,16 @@ pub fn resume(
         );
         return Err(fail(message, "name the data it was begun with: --data FOLDER"));
     }
+    if saved.checksum.is_some_and(|expected| expected != checksum([&train_set, &test_set])) {
+        let message = "the images or their labels are not those that it was begun with".into();
+        return Err(fail(message, "name the data it was begun with, unchanged: --data FOLDER"));
+    }
+    let checkpoint = CheckpointFolder::of(run).newest(observer)?;
+    let progress = checkpoint.as_ref().map_or_else(Progress::start, |(progress, _)| progress.clone());
+    let mut saved = saved.clone();
+    let reached = |most: &u64| progress.step >= *most;
+    saved.config.max_steps = max_steps.or(saved.config.max_steps.filter(|most| !reached(most)));
+    let config = &saved.config;
     let mut architecture = config.architecture(&train_set)?;
     architecture.preprocessing = saved.preprocessing;
     check_room(config, device, &architecture, &train_set)?;
@@ -121,14 +133,16 @@ pub fn resume(
         .map_err(|message| fail(message, "config.json may be damaged: take another copy of the run folder"))?;
     let setup = Setup::new(config, device, architecture, plans, train_set, test_set)?;
     let mut stepper = setup.stepper(config)?;
-    let checkpoint = CheckpointFolder::of(run).newest(observer)?;
-    let progress = checkpoint.as_ref().map_or_else(Progress::start, |(progress, _)| progress.clone());
     let is_complete = progress.epoch > config.epochs;
     // A run that ended right after its last checkpoint may lack what comes of its end.
     let lacks_end = is_complete && !observer.has_finished(run);
-    if !lacks_end && (is_complete || config.max_steps.is_some_and(|most| progress.step >= most)) {
+    if !lacks_end && (is_complete || config.max_steps.as_ref().is_some_and(reached)) {
         let message = format!("it is complete: {} steps in {} epochs are done", progress.step, progress.epoch - 1);
         return Err(fail(message, "ask for more with --epochs or --max-steps, or begin a new run with --init"));
+    }
+    if checkpoint.is_none() && RunFolder::has_metrics(run) {
+        let hint = "take another copy of the run folder, or begin a new run from its weights with --init";
+        return Err(fail("it has metrics, but no checkpoint to go on from".into(), hint));
     }
     match (&checkpoint, &saved.init) {
         (Some((_, state)), _) => stepper.restore(state)?,
@@ -136,21 +150,37 @@ pub fn resume(
         (None, Some(init)) => WeightsFile::read(init)?.load_into(&setup.network)?,
         (None, None) => {}
     }
-    let run = RunFolder::reopen(run, progress.metrics_bytes)?;
+    let run = RunFolder::reopen(run, progress.metrics_bytes, &saved, &config.to_toml()?)?;
     let profiling = Profiling::new(config, progress.step);
     let session = Session { config, setup: &setup, stepper, run, progress, stop, observer, profiling };
     if lacks_end { session.end(&splits.source) } else { session.run(&splits.source) }
 }
 
 /// The images that are trained and tested on.
-fn sets(config: &TrainConfig, splits: &Splits) -> (Dataset, Dataset) {
+fn sets(config: &TrainConfig, splits: &Splits) -> Result<(Dataset, Dataset)> {
     let mut train_set = splits.train.clone();
     let test_set = match config.validation {
+        Some(count) if count >= train_set.len() => {
+            return Err(Error::Setting(format!(
+                "--validation {count} would leave none of the {} training images to train on",
+                train_set.len()
+            )));
+        }
         Some(count) => train_set.split_off(count),
         None => splits.test.clone(),
     };
     let limited = |set: Dataset, limit: Option<usize>| set.truncated(limit.unwrap_or(usize::MAX));
-    (limited(train_set, config.limit_train), limited(test_set, config.limit_test))
+    Ok((limited(train_set, config.limit_train), limited(test_set, config.limit_test)))
+}
+
+/// CRC-32 of all images and labels, by which a run knows its data again.
+fn checksum(sets: [&Dataset; 2]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    for set in sets {
+        hasher.update(set.images());
+        set.labels().iter().for_each(|label| hasher.update(&label.to_le_bytes()));
+    }
+    hasher.finalize()
 }
 
 fn check_room(config: &TrainConfig, device: &Device, architecture: &Architecture, train_set: &Dataset) -> Result<()> {

@@ -126,6 +126,8 @@ fn settings_out_of_range() {
         "--weight-decay NaN",
         "--limit-train 0",
         "--max-steps 0",
+        "--validation 32",
+        "--keep-checkpoints 0",
     ] {
         let name = setting.split(' ').next().unwrap();
         sandbox.refuses(&format!("train --arch lenet5 --data data {setting}"), name);

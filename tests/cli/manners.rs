@@ -16,10 +16,19 @@ fn completions_are_scripts_that_the_shells_accept() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn bash_parses_its_completions() {
+fn bash_completes_options_and_their_values() {
     let sandbox = Sandbox::new();
-    sandbox.write("script", sandbox.ok("completions bash").stdout.as_bytes());
-    assert_cmd::Command::new("bash").args(["-n"]).arg(sandbox.path("script")).assert().success().stderr("");
+    let script = sandbox.ok("completions bash").stdout;
+    for (words, expected) in [("tr", "train"), ("train --ep", "--epochs"), ("train --augment ker", "keras")] {
+        let all: Vec<_> = words.split(' ').collect();
+        let (last, before) = (all[all.len() - 1], if all.len() > 1 { all[all.len() - 2] } else { "cifar-gpu" });
+        let call = format!(
+            "{script}\nCOMP_WORDS=(cifar-gpu {words}); COMP_CWORD={}; _cifar__gpu cifar-gpu {last} {before}; echo ${{COMPREPLY[@]}}",
+            all.len()
+        );
+        let output = assert_cmd::Command::new("bash").args(["-c", &call]).assert().success().stderr("");
+        assert_eq!(String::from_utf8_lossy(&output.get_output().stdout).trim(), expected, "{words}");
+    }
 }
 
 #[test]

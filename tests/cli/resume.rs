@@ -126,10 +126,15 @@ fn an_interrupted_run_says_how_to_go_on_and_does_so() {
         assert!(results(&sandbox, &run) == results(&sandbox, "whole"), "{run}");
     }
     sandbox.refuses("train --resume whole --device cpu", "it is complete: 39 steps in 3 epochs are done");
-    // More is another run from there on.
-    let longer = sandbox.ok("train --resume whole --device cpu --epochs 4");
-    assert!(longer.stderr.contains("from step 39"), "{}", longer.stderr);
-    assert_eq!(sandbox.metrics("whole").1.len(), 4);
+    // More is another run from there on, and stays so when it is stopped again.
+    let longer = sandbox.ok("train --resume whole --epochs 5 --max-steps 45");
+    assert!(longer.stderr.contains("from step 39") && longer.stderr.contains("device: CPU"), "{}", longer.stderr);
+    sandbox.ok("train --resume whole --max-steps 60");
+    sandbox.ok("train --resume whole");
+    assert_eq!(sandbox.metrics("whole").1.len(), 5);
+    sandbox.refuses("train --resume whole", "it is complete: 65 steps in 5 epochs are done");
+    // The best epoch's weights are there, too.
+    sandbox.ok("eval --weights whole/best.safetensors --data data --device cpu");
 }
 
 #[test]
@@ -139,6 +144,8 @@ fn what_cannot_be_gone_on_with_is_refused() {
     sandbox.refuses("train --resume absent", "absent: it has no config.json");
     sandbox.ok("data synthesize other --train 65 --test 20");
     sandbox.refuses("train --resume run --device cpu --data other", "65 and 20");
+    sandbox.ok("data synthesize changed --train 64 --test 20 --seed 9");
+    sandbox.refuses("train --resume run --device cpu --data changed", "are not those that it was begun with");
     let output = sandbox.command("train --resume run --lr 0.1").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let config = sandbox.read("run/config.json");
@@ -149,6 +156,9 @@ fn what_cannot_be_gone_on_with_is_refused() {
         std::fs::write(checkpoint.unwrap().path(), b"damaged").unwrap();
     }
     sandbox.refuses("train --resume run --device cpu", "none of them can be used");
+    std::fs::remove_dir_all(sandbox.path("run/checkpoints")).unwrap();
+    sandbox.refuses("train --resume run --device cpu", "no checkpoint to go on from");
+    assert!(!sandbox.read("run/metrics.jsonl").is_empty());
 }
 
 #[test]
