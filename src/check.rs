@@ -148,23 +148,32 @@ fn random(device: &Device, shape: &[usize], stream: u32) -> Result<Tensor> {
 fn cases(device: &Device) -> Result<Vec<(String, f64, Work)>> {
     let mut cases: Vec<(String, f64, Work)> = Vec::new();
     let mut add = |name: &str, tolerance, work: Work| cases.push((name.to_owned(), tolerance, work));
-    for (name, size, kernel, plan) in [
-        ("conv2d, 3 to 10 channels", [2, 9, 7, 3, 10], 3, None),
-        ("conv2d, 96 to 96 channels", [1, 8, 8, 96, 96], 3, None),
-        ("conv2d, 5×5 windows", [2, 10, 10, 8, 12], 5, None),
-        ("conv2d, 1×1 windows", [2, 6, 6, 20, 10], 1, None),
-        ("conv2d, direct-8x8", [2, 9, 7, 8, 12], 3, Some("direct-8x8")),
-        ("conv2d, broadcast-2x16", [2, 9, 7, 8, 12], 3, Some("broadcast-2x16")),
-        ("conv2d, staged-64x64", [2, 9, 7, 8, 12], 3, Some("staged-64x64")),
-        ("conv2d, winograd-2", [2, 9, 7, 16, 12], 3, Some("winograd-2 direct-8x8")),
-        ("conv2d, winograd-4", [2, 9, 7, 16, 12], 3, Some("winograd-4 direct-8x8")),
+    let has_f16 = match device {
+        Device::Cpu(_) => true,
+        Device::Gpu(gpu) => gpu.has_f16(),
+    };
+    let (full, half) = (DType::F32, DType::F16);
+    for (name, dtype, size, kernel, stride, plan) in [
+        ("conv2d, 3 to 10 channels", full, [2, 9, 7, 3, 10], 3, 1, None),
+        ("conv2d, 96 to 96 channels", full, [1, 8, 8, 96, 96], 3, 1, None),
+        ("conv2d, 5×5 windows", full, [2, 10, 10, 8, 12], 5, 1, None),
+        ("conv2d, 1×1 windows", full, [2, 6, 6, 20, 10], 1, 1, None),
+        ("conv2d, stride 2", full, [2, 9, 7, 8, 12], 3, 2, None),
+        ("conv2d, 16-bit floats", half, [2, 9, 7, 8, 12], 3, 1, None),
+        ("conv2d, direct-8x8", full, [2, 9, 7, 8, 12], 3, 1, Some("direct-8x8")),
+        ("conv2d, broadcast-2x16", full, [2, 9, 7, 8, 12], 3, 1, Some("broadcast-2x16")),
+        ("conv2d, staged-64x64", full, [2, 9, 7, 8, 12], 3, 1, Some("staged-64x64")),
+        ("conv2d, cooperative-64x32", half, [2, 9, 7, 8, 12], 3, 1, Some("cooperative-64x32")),
+        ("conv2d, winograd-2", full, [2, 9, 7, 16, 12], 3, 1, Some("winograd-2 direct-8x8")),
+        ("conv2d, winograd-4", full, [2, 9, 7, 16, 12], 3, 1, Some("winograd-4 direct-8x8")),
     ] {
         let [n, h, w, c, o] = size;
-        let g = Conv2dGeometry::new(&[n, h, w, c], &[kernel, kernel, c, o], 1, Padding::Same)?;
+        let g = Conv2dGeometry::new(&[n, h, w, c], &[kernel, kernel, c, o], stride, Padding::Same)?;
         let plan: Option<Plan> = plan.and_then(|plan| plan.parse().ok());
-        if plan.is_none_or(|plan| plan.suits(Target::new(device, DType::F32), &g)) {
-            let tolerance = if name.ends_with('4') { ROUGH_TOLERANCE } else { TOLERANCE };
-            add(name, tolerance, Box::new(move |device| convolution(device, &g, plan)));
+        let suits = plan.is_none_or(|plan| plan.suits(Target::new(device, dtype), &g));
+        if suits && (dtype == full || has_f16) {
+            let tolerance = if dtype == half || name.ends_with('4') { ROUGH_TOLERANCE } else { TOLERANCE };
+            add(name, tolerance, Box::new(move |device| convolution(device, dtype, &g, plan)));
         }
     }
     let pool = MaxPool2dGeometry::new(&[2, 9, 7, 5], [3, 3], 2)?;
@@ -219,10 +228,6 @@ fn cases(device: &Device) -> Result<Vec<(String, f64, Work)>> {
     );
     add("sgd_step, adam_step", TOLERANCE, Box::new(updates));
     add("gradient_clipping, loss_scaling", TOLERANCE, Box::new(scaling));
-    let has_f16 = match device {
-        Device::Cpu(_) => true,
-        Device::Gpu(gpu) => gpu.has_f16(),
-    };
     if has_f16 {
         add("convert", TOLERANCE, Box::new(|device| Ok(vec![convert(&random(device, &[1009], 1)?, DType::F16)?])));
     }
@@ -232,10 +237,15 @@ fn cases(device: &Device) -> Result<Vec<(String, f64, Work)>> {
     Ok(cases)
 }
 
-fn convolution(device: &Device, g: &Conv2dGeometry, plan: Option<Plan>) -> Result<Vec<Tensor>> {
-    let plan = |direction| plan.unwrap_or_else(|| Plan::usual(Target::new(device, DType::F32), direction, g));
-    let (input, weight) = (random(device, &g.input_shape(), 1)?, random(device, &g.weight_shape(), 2)?);
-    let (bias, d_output) = (random(device, &[g.out_c], 3)?, random(device, &g.output_shape(), 4)?);
+fn convolution(device: &Device, dtype: DType, g: &Conv2dGeometry, plan: Option<Plan>) -> Result<Vec<Tensor>> {
+    let plan = |direction| plan.unwrap_or_else(|| Plan::usual(Target::new(device, dtype), direction, g));
+    let operand = |shape: &[usize], stream| {
+        let tensor = device.allocate(shape, dtype)?;
+        tensor.write(&numbers(shape.iter().product(), stream))?;
+        Ok::<_, crate::error::Error>(tensor)
+    };
+    let (input, weight) = (operand(&g.input_shape(), 1)?, operand(&g.weight_shape(), 2)?);
+    let (bias, d_output) = (random(device, &[g.out_c], 3)?, operand(&g.output_shape(), 4)?);
     let output = conv2d::forward_by(plan(conv2d::Direction::Forward), g, true, &input, &weight, &bias)?;
     let backward_input = plan(conv2d::Direction::BackwardInput);
     let d_input = conv2d::backward_input_by(backward_input, g, &d_output, &weight, Some(&input))?;

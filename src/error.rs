@@ -97,6 +97,12 @@ pub enum Error {
     /// A training setting cannot be used.
     #[error("{0}")]
     Setting(String),
+    /// A check of sanity ended without its images learnt by heart.
+    #[error("one batch was NOT learnt by heart: loss {loss:.4}")]
+    NotLearnt {
+        /// The mean loss at the end.
+        loss: f64,
+    },
     /// The loss is no longer a finite number.
     #[error("the loss became {loss} at step {step}")]
     Diverged {
@@ -162,6 +168,9 @@ impl Error {
             Error::Diverged { .. } => Some("lower --lr".into()),
             Error::RunFolderExists(_) => Some(
                 "go on with it by --resume, name another with --out, or remove it if it is no longer wanted".into(),
+            ),
+            Error::NotLearnt { .. } => Some(
+                "a higher --lr or more --epochs may do; if not, something is wrong with the network or the images".into(),
             ),
             Error::Setting(_) => Some("--help after the command tells what each setting takes".into()),
             Error::Io { source, .. } => Some(io_hint(source).into()),

@@ -265,7 +265,11 @@ impl Settings {
             RecipeName::Practice => TrainConfig::practice(&arch)?,
         };
         if let Some(file) = file {
-            config = config.with_toml(file)?;
+            let named = |e: Error| match (e, &self.config) {
+                (Error::Setting(message), Some(path)) => Error::Setting(format!("{}: {message}", path.display())),
+                (other, _) => other,
+            };
+            config = config.with_toml(file).map_err(named)?;
         }
         config.arch = arch;
         config.data = data.name();
@@ -340,10 +344,10 @@ impl Settings {
         if let Some(name) = self.schedule {
             *schedule = match name {
                 ScheduleName::Constant => Schedule::Constant,
-                ScheduleName::TimeDecay => Schedule::TimeDecay { decay: 5e-5 },
-                ScheduleName::Step => Schedule::Step { milestones: vec![4.0 / 7.0, 5.0 / 7.0, 6.0 / 7.0], factor: 0.1 },
+                ScheduleName::TimeDecay => Schedule::usual_time_decay(),
+                ScheduleName::Step => Schedule::usual_step(),
                 ScheduleName::Cosine => Schedule::Cosine,
-                ScheduleName::OneCycle => Schedule::OneCycle { peak_at: 0.25 },
+                ScheduleName::OneCycle => Schedule::usual_one_cycle(),
             };
         }
         let foreign = |flag: &str, kind: &str| {

@@ -108,8 +108,10 @@ impl Train {
             return print_json(&outcome);
         }
         if self.overfit_one_batch {
-            let verdict = if outcome.last.test_accuracy == 1.0 { "learnt by heart" } else { "NOT learnt by heart" };
-            return print(format_args!("one batch was {verdict}: loss {:.4}", outcome.last.test_loss));
+            if outcome.last.test_accuracy < 1.0 {
+                return Err(Error::NotLearnt { loss: outcome.last.test_loss });
+            }
+            return print(format_args!("one batch was learnt by heart: loss {:.4}", outcome.last.test_loss));
         }
         print(format_args!(
             "test accuracy {:.2} % after {}; weights, metrics and configuration are in {}",

@@ -11,13 +11,16 @@ pub enum Schedule {
     /// `base / (1 + decay · step)`, as Keras has it.
     TimeDecay {
         /// Decay per step.
+        #[serde(default = "usual_decay")]
         decay: f64,
     },
     /// Times `factor` at each of these shares of the run.
     Step {
         /// Shares of the run in (0, 1), in order.
+        #[serde(default = "usual_milestones")]
         milestones: Vec<f64>,
         /// What the rate is multiplied by.
+        #[serde(default = "usual_factor")]
         factor: f64,
     },
     /// Half a cosine from the base rate to zero (Loshchilov and Hutter, 2017).
@@ -25,8 +28,25 @@ pub enum Schedule {
     /// Linear from base/10 up to the base rate, then linear down to base/10,000: the cycle of Smith and Topin (2019).
     OneCycle {
         /// Share of the run, in (0, 1), at which the rate is highest.
+        #[serde(default = "usual_peak")]
         peak_at: f64,
     },
+}
+
+fn usual_decay() -> f64 {
+    5e-5
+}
+
+fn usual_milestones() -> Vec<f64> {
+    vec![4.0 / 7.0, 5.0 / 7.0, 6.0 / 7.0]
+}
+
+fn usual_factor() -> f64 {
+    0.1
+}
+
+fn usual_peak() -> f64 {
+    0.25
 }
 
 impl std::fmt::Display for Schedule {
@@ -42,6 +62,21 @@ impl std::fmt::Display for Schedule {
 }
 
 impl Schedule {
+    /// Keras's decay as the networks were published with it.
+    pub fn usual_time_decay() -> Self {
+        Schedule::TimeDecay { decay: usual_decay() }
+    }
+
+    /// A tenth of the rate after four, five and six sevenths of the run.
+    pub fn usual_step() -> Self {
+        Schedule::Step { milestones: usual_milestones(), factor: usual_factor() }
+    }
+
+    /// One cycle with its peak at a quarter of the run.
+    pub fn usual_one_cycle() -> Self {
+        Schedule::OneCycle { peak_at: usual_peak() }
+    }
+
     /// Checks what no type can.
     ///
     /// # Errors

@@ -277,14 +277,26 @@ impl TrainConfig {
         })
     }
 
-    /// The settings that a TOML file gives, and these for the others. Its keys are the fields' names.
+    /// The settings that a TOML file gives, and these for the others. Its keys are the fields' names; a schedule and an
+    /// augmentation may be given by name.
     ///
     /// # Errors
     /// [`Error::Setting`] that names the key.
     pub fn with_toml(&self, file: toml::Table) -> Result<Self> {
-        let bad = |message: String| Error::Setting(format!("settings file: {}", message.trim()));
+        let bad = |message: String| Error::Setting(message.trim().to_owned());
         let mut table = toml::Table::try_from(self).map_err(|e| bad(e.to_string()))?;
         for (key, value) in file {
+            let value = match (key.as_str(), value) {
+                ("schedule", toml::Value::String(kind)) => {
+                    toml::Table::from_iter([("kind".into(), kind.into())]).into()
+                }
+                ("augmentation", toml::Value::String(name)) => {
+                    let known = Augmentation::named(&name)
+                        .ok_or_else(|| bad(format!("augmentation = \"{name}\": none, flip-crop, keras or strong")))?;
+                    toml::Value::try_from(known).map_err(|e| bad(e.to_string()))?
+                }
+                (_, value) => value,
+            };
             match (table.get_mut(&key), value) {
                 // Another kind of schedule has other settings.
                 (Some(toml::Value::Table(old)), toml::Value::Table(new)) if !new.contains_key("kind") => {

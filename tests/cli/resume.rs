@@ -174,6 +174,14 @@ fn settings_can_be_fed_back() {
     assert_eq!((&config["seed"], &config["label_smoothing"]), (&json!(2), &json!(0.1)));
     sandbox.write("typo.toml", b"arch = \"lenet5\"\nlearning_rate = 0.1\n");
     sandbox.refuses("train --config typo.toml --data data", "there is no setting learning_rate");
+    sandbox
+        .write("names.toml", b"arch = \"lenet5\"\nschedule = \"one-cycle\"\naugmentation = \"keras\"\nmax_steps = 1\n");
+    sandbox.ok("train --config names.toml --data data --device cpu --out names");
+    let config: Value = serde_json::from_slice(&sandbox.read("names/config.json")).unwrap();
+    assert_eq!(config["schedule"], json!({"kind": "one-cycle", "peak_at": 0.25}));
+    assert_eq!(config["augmentation"]["rotation_degrees"], json!(10.0));
+    sandbox.write("foreign.toml", b"arch = \"lenet5\"\naugmentation = \"much\"\n");
+    sandbox.refuses("train --config foreign.toml --data data", "foreign.toml: augmentation = \"much\"");
     sandbox.write("broken.toml", b"arch = ");
     sandbox.refuses("train --config broken.toml --data data", "broken.toml: ");
     sandbox.refuses("train --config absent.toml --data data", "reading absent.toml");

@@ -71,6 +71,17 @@ impl Augmentation {
     pub const STRONG: Augmentation =
         Augmentation { flip: Flip::Alternating, crop_padding: 4, shift: 0.0, rotation_degrees: 10.0, cutout: 8 };
 
+    /// The presets by the names that `--augment` gives them.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "none" => Some(Augmentation::NONE),
+            "flip-crop" => Some(Augmentation::FLIP_CROP),
+            "keras" => Some(Augmentation::KERAS),
+            "strong" => Some(Augmentation::STRONG),
+            _ => None,
+        }
+    }
+
     /// Checks what no type can, for images of these sides.
     ///
     /// # Errors
