@@ -19,10 +19,11 @@ pub(crate) fn read_at_most(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
 ///
 /// A link stays and what it points to is replaced; pipes and devices are written to.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let failed = Error::io("writing", path);
+    let path = &fs::read_link(path).and_then(|_| fs::canonicalize(path)).unwrap_or_else(|_| path.to_owned());
     if fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
         let written = OpenOptions::new().write(true).open(path).and_then(|mut target| target.write_all(bytes));
-        return written.map_err(Error::io("writing", path));
+        return written.map_err(failed);
     }
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".partial-{}", std::process::id()));
@@ -34,7 +35,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     written.and_then(|()| fs::rename(&partial, path)).map_err(|source| {
         // What is left of the attempt is of no use; that it cannot be removed changes nothing about the error.
         let _ = fs::remove_file(&partial);
-        Error::io("writing", path)(source)
+        failed(source)
     })
 }
 

@@ -17,6 +17,7 @@ fn leaves_a_run_folder(device: &str) {
         fs::read_dir(sandbox.path("deep/run")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     files.sort();
     let expected = [
+        "best.safetensors",
         "checkpoints",
         "config.json",
         "config.toml",
