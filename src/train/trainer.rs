@@ -12,7 +12,9 @@ use crate::ops::conv2d::{DeviceKind, Plans};
 use crate::train::TrainConfig;
 use crate::train::autotune::{Autotune, autotune, default_cache, problem_name};
 use crate::train::checkpoint::{CheckpointFolder, Progress};
+
 use crate::train::memory::{check_memory, training_bytes};
+use crate::train::metrics::Metrics;
 use crate::train::observer::{Observer, Outcome};
 use crate::train::run_folder::RunFolder;
 use crate::train::saved_run::SavedRun;
@@ -140,9 +142,10 @@ pub fn resume(
         let message = format!("it is complete: {} steps in {} epochs are done", progress.step, progress.epoch - 1);
         return Err(fail(message, "ask for more with --epochs or --max-steps, or begin a new run with --init"));
     }
-    if checkpoint.is_none() && RunFolder::has_metrics(run) {
+    // One that was killed in its first epoch, or right after it, has none yet and begins again.
+    if checkpoint.is_none() && RunFolder::has_metrics(run) && Metrics::read(run)?.epochs.len() > 1 {
         let hint = "take another copy of the run folder, or begin a new run from its weights with --init";
-        return Err(fail("it has metrics, but no checkpoint to go on from".into(), hint));
+        return Err(fail("it has metrics of several epochs, but no checkpoint to go on from".into(), hint));
     }
     match (&checkpoint, &saved.init) {
         (Some((_, state)), _) => stepper.restore(state)?,

@@ -156,6 +156,10 @@ fn what_cannot_be_gone_on_with_is_refused() {
         std::fs::write(checkpoint.unwrap().path(), b"damaged").unwrap();
     }
     sandbox.refuses("train --resume run --device cpu", "none of them can be used");
+    // In its first epoch a run has none yet and begins again; later it must not.
+    sandbox.ok(&format!("train {RECIPE} --device cpu --out short --max-steps 1"));
+    std::fs::remove_dir_all(sandbox.path("short/checkpoints")).unwrap();
+    sandbox.ok("train --resume short --device cpu --max-steps 1");
     std::fs::remove_dir_all(sandbox.path("run/checkpoints")).unwrap();
     sandbox.refuses("train --resume run --device cpu", "no checkpoint to go on from");
     assert!(!sandbox.read("run/metrics.jsonl").is_empty());
