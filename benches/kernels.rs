@@ -31,7 +31,7 @@ use cifar_gpu::nn::{Architecture, IMAGE_SHAPE, Layer};
 use cifar_gpu::ops::adam::{Adam, adam_step};
 use cifar_gpu::ops::batch_assembly::{Augmentation, ImageChunk, Normalisation, batch_assembly};
 use cifar_gpu::ops::batch_norm::{self, Running, Statistics};
-use cifar_gpu::ops::conv2d::{self, Conv2dGeometry, Padding};
+use cifar_gpu::ops::conv2d::{self, Conv2dGeometry, Epilogue, Padding};
 use cifar_gpu::ops::count_iterations::count_iterations;
 use cifar_gpu::ops::dropout::{self, Dropout};
 use cifar_gpu::ops::loss_scaling::sum_of_squares;
@@ -39,7 +39,7 @@ use cifar_gpu::ops::max_pool2d::{self, MaxPool2dGeometry};
 use cifar_gpu::ops::record_metrics::record_metrics;
 use cifar_gpu::ops::sgd::{Sgd, sgd_step};
 use cifar_gpu::ops::weight_average::weight_average;
-use cifar_gpu::ops::{StepState, elementwise, global_avg_pool, linear, relu, softmax_cross_entropy};
+use cifar_gpu::ops::{Gate, StepState, elementwise, global_avg_pool, linear, relu, softmax_cross_entropy};
 use cifar_gpu::tensor::DType;
 use cifar_gpu::{Device, Tensor, gpu};
 use criterion::Throughput;
@@ -183,7 +183,7 @@ fn convolutions(kernels: &mut Kernels<'_>) -> Result<()> {
             let input = random(device, &g.input_shape())?;
             let weight = random(device, &g.weight_shape())?;
             let bias = random(device, &[g.out_c])?;
-            Ok(move || conv2d::forward(&g, true, &input, &weight, &bias))
+            Ok(move || conv2d::forward(&g, Epilogue::RELU, &input, &weight, &bias))
         });
         kernels.bench("conv2d_backward_input", &layer, work, |device| {
             let d_output = random(device, &g.output_shape())?;
@@ -298,7 +298,7 @@ fn activations(kernels: &mut Kernels<'_>) -> Result<()> {
         });
         kernels.bench("relu_backward", &layer, words(3 * count), |device| {
             let (output, d_output) = (random(device, &[count])?, random(device, &[count])?);
-            Ok(move || relu::backward(&output, &d_output))
+            Ok(move || relu::backward(Gate { output: &output, factor: 1.0 }, &d_output))
         });
         kernels.bench("fill", &layer, words(count), |device| {
             let output = device.empty(&[count])?;

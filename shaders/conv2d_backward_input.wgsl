@@ -5,11 +5,13 @@
 // over the taps for which both divisions leave no remainder. weight comes with its last two axes exchanged
 // (`conv2d_transpose_weight`), so here CHANNELS counts the convolution's output channels and COLUMNS its input channels:
 // d_output [N, OUT_H, OUT_W, CHANNELS], weight [KERNEL_H, KERNEL_W, CHANNELS, COLUMNS],
-// d_input [N, IN_H, IN_W, COLUMNS]; rows = N · IN_H · IN_W. If MASK, d_input is zero where mask, of its shape, is not positive.
+// d_input [N, IN_H, IN_W, COLUMNS]; rows = N · IN_H · IN_W. If GATE, d_input is then
+// multiplied by factor where gate, of its shape, is positive, and zero elsewhere.
 {% include "shared/real.wgsl" %}
 
 struct Params {
     rows: u32,
+    factor: f32,
 }
 
 {% set source = "real4" if CHANNELS % 4 == 0 else "real" %}
@@ -18,8 +20,8 @@ struct Params {
 @group(0) @binding(1) var<storage, read> source_pixels: array<{{ source }}>;
 @group(0) @binding(2) var<storage, read> weight: array<{{ target }}>;
 @group(0) @binding(3) var<storage, read_write> target_pixels: array<{{ target }}>;
-{% if MASK %}
-@group(0) @binding(4) var<storage, read> mask: array<{{ target }}>;
+{% if GATE %}
+@group(0) @binding(4) var<storage, read> gate: array<{{ target }}>;
 {% endif %}
 
 {% include "shared/workgroup.wgsl" %}
@@ -53,14 +55,14 @@ fn first_sum(column: u32) -> vec4<f32> {
     return vec4<f32>();
 }
 
-{% if not MASK %}
+{% if not GATE %}
 fn finish(row: u32, column: u32, sum: vec4<f32>) -> vec4<f32> {
     return sum;
 }
 {% elif COLUMNS % 4 == 0 %}
 fn finish(row: u32, column: u32, sum: vec4<f32>) -> vec4<f32> {
     // Columns past the last are computed and not stored; their loads must stay inside.
-    return select(vec4<f32>(), sum, mask[(row * COLUMNS + min(column, COLUMNS - 4u)) / 4u] > real4());
+    return select(vec4<f32>(), sum * params.factor, gate[(row * COLUMNS + min(column, COLUMNS - 4u)) / 4u] > real4());
 }
 {% else %}
 fn finish(row: u32, column: u32, sum: vec4<f32>) -> vec4<f32> {
@@ -68,7 +70,7 @@ fn finish(row: u32, column: u32, sum: vec4<f32>) -> vec4<f32> {
     let last = COLUMNS - 1u;
     return vec4<f32>(
 {% for i in range(4) %}
-        select(0.0, sum[{{ i }}], mask[start + min(column + {{ i }}u, last)] > real()),
+        select(0.0, sum[{{ i }}] * params.factor, gate[start + min(column + {{ i }}u, last)] > real()),
 {% endfor %}
     );
 }

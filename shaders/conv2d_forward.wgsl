@@ -1,4 +1,4 @@
-// conv2d_forward: convolution of channels-last images with bias and, if RELU, max(·, 0).
+// conv2d_forward: convolution of channels-last images with bias and, if RELU, max(·, 0), and, if DROPOUT, dropout behind it.
 //
 //     output[n, y, x, o] = bias[o] + Σ_{ky, kx, c} input[n, y·STRIDE + ky − PAD_TOP, x·STRIDE + kx − PAD_LEFT, c] · weight[ky, kx, c, o]
 //
@@ -8,6 +8,11 @@
 
 struct Params {
     rows: u32,
+{% if DROPOUT %}
+    stream: u32,
+    threshold: u32,
+    scale: f32,
+{% endif %}
 }
 
 {% set source = "real4" if CHANNELS % 4 == 0 else "real" %}
@@ -17,6 +22,12 @@ struct Params {
 @group(0) @binding(2) var<storage, read> weight: array<{{ target }}>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> target_pixels: array<{{ target }}>;
+{% if DROPOUT %}
+{% include "shared/step_state.wgsl" %}
+@group(0) @binding(5) var<storage, read> state: StepState;
+
+{% include "shared/dropout.wgsl" %}
+{% endif %}
 
 {% include "shared/workgroup.wgsl" %}
 
@@ -53,7 +64,15 @@ fn first_sum(column: u32) -> vec4<f32> {
 }
 
 fn finish(row: u32, column: u32, sum: vec4<f32>) -> vec4<f32> {
-    return {% if RELU %}select(sum, vec4<f32>(), sum < vec4<f32>()){% else %}sum{% endif %};
+    let value = {% if RELU %}select(sum, vec4<f32>(), sum < vec4<f32>()){% else %}sum{% endif %};
+{% if not DROPOUT %}
+    return value;
+{% elif COLUMNS % 2 == 0 %}
+    return drop_out_4(row * COLUMNS + column, value);
+{% else %}
+    let first = row * COLUMNS + column;
+    return vec4<f32>(drop_out(first, value.x), drop_out(first + 1u, value.y), drop_out(first + 2u, value.z), drop_out(first + 3u, value.w));
+{% endif %}
 }
 
 // Activations near zero decide about ReLU and its gradient: long sums should round little.

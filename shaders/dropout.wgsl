@@ -2,8 +2,7 @@
 //
 //     output[i] = input[i] · scale   if random(i) ≥ threshold, else 0
 //
-// random(i) is word i mod 2 of Threefry at key (seed, stream) and counter (⌊i / 2⌋, step), so no mask is stored.
-// One invocation two elements; ⌈count / 512⌉ workgroups.
+// See shared/dropout.wgsl for the random numbers. One invocation two elements; ⌈count / 512⌉ workgroups.
 {% include "shared/real.wgsl" %}
 
 struct Params {
@@ -20,7 +19,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> output: array<real>;
 
 {% include "shared/workgroup.wgsl" %}
-{% include "shared/threefry.wgsl" %}
+{% include "shared/dropout.wgsl" %}
 
 @compute @workgroup_size(256)
 fn main(
@@ -33,8 +32,7 @@ fn main(
     if i >= params.count {
         return;
     }
-    let key = vec2<u32>(state.seed.x, state.seed.y + params.stream);
-    let random = threefry(key, vec2<u32>(pair, state.step));
+    let random = random_pair(pair);
     output[i] = real(select(0.0, f32(input[i]) * params.scale, random.x >= params.threshold));
     if i + 1u < params.count {
         output[i + 1u] = real(select(0.0, f32(input[i + 1u]) * params.scale, random.y >= params.threshold));

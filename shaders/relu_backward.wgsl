@@ -1,9 +1,11 @@
-// relu_backward: d_input[i] = d_output[i] where output[i] > 0, else 0: the derivative at 0 is 0, as in PyTorch.
+// relu_backward: d_input[i] = d_output[i] · factor where output[i] > 0, else 0: the derivative at 0 is 0, as in PyTorch. The factor is
+// what dropout behind the ReLU scaled the output up by, else 1.
 // One invocation an element; ⌈count / 256⌉ workgroups.
 {% include "shared/real.wgsl" %}
 
 struct Params {
     count: u32,
+    factor: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -23,5 +25,5 @@ fn main(
     if i >= params.count {
         return;
     }
-    d_input[i] = select(real(), d_output[i], output[i] > real());
+    d_input[i] = select(real(), real(f32(d_output[i]) * params.factor), output[i] > real());
 }

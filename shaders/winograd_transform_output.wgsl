@@ -1,5 +1,6 @@
-// winograd_transform_output: outputs Aᵀ · m · A of every tile m of products, for Winograd's F(OUTPUTS², KERNEL²), with bias
-// and ReLU if BIAS and RELU say so, or zero where mask, of the output's shape, is not positive, if MASK.
+// winograd_transform_output: outputs Aᵀ · m · A of every tile m of products, for Winograd's F(OUTPUTS², KERNEL²), with bias,
+// ReLU and dropout if BIAS, RELU and DROPOUT say so; or, if GATE, multiplied by factor where gate, of the output's shape, is
+// positive, and zero elsewhere.
 //
 // products [(OUTPUTS + KERNEL − 1)², tiles, channels], bias [channels], output [N, height, width, channels].
 // One invocation a tile and channel; ⌈tiles · channels / 256⌉ workgroups. Sizes are uniforms, so that layers share a
@@ -14,6 +15,13 @@ struct Params {
     channels: u32,
     height: u32,
     width: u32,
+{% if DROPOUT %}
+    stream: u32,
+    threshold: u32,
+    scale: f32,
+{% elif GATE %}
+    factor: f32,
+{% endif %}
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -21,8 +29,14 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> output: array<f32>;
 {% if BIAS %}
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
-{% elif MASK %}
-@group(0) @binding(3) var<storage, read> mask: array<f32>;
+{% elif GATE %}
+@group(0) @binding(3) var<storage, read> gate: array<f32>;
+{% endif %}
+{% if DROPOUT %}
+{% include "shared/step_state.wgsl" %}
+@group(0) @binding(4) var<storage, read> state: StepState;
+
+{% include "shared/dropout.wgsl" %}
 {% endif %}
 
 {% include "shared/workgroup.wgsl" %}
@@ -31,7 +45,8 @@ struct Params {
 fn store(image: u32, y: u32, x: u32, channel: u32, value: f32) {
     if y < params.height && x < params.width {
         let at = ((image * params.height + y) * params.width + x) * params.channels + channel;
-        output[at] = {% if RELU %}select(value, 0.0, value < 0.0){% elif MASK %}select(0.0, value, mask[at] > 0.0){% else %}value{% endif %};
+        let finished = {% if RELU %}select(value, 0.0, value < 0.0){% elif GATE %}select(0.0, value * params.factor, gate[at] > 0.0){% else %}value{% endif %};
+        output[at] = {% if DROPOUT %}drop_out(at, finished){% else %}finished{% endif %};
     }
 }
 

@@ -8,7 +8,7 @@ use crate::nn::{Architecture, Network};
 use crate::ops::adam::{Adam, adam_step};
 use crate::ops::batch_assembly::{Augmentation, ImageChunk, Normalisation, batch_assembly};
 use crate::ops::batch_norm::{self, Running, Statistics};
-use crate::ops::conv2d::{self, Conv2dGeometry, Padding, Plan, Target};
+use crate::ops::conv2d::{self, Conv2dGeometry, Epilogue, Padding, Plan, Target};
 use crate::ops::convert::convert;
 use crate::ops::count_iterations::count_iterations;
 use crate::ops::dropout::{self, Dropout};
@@ -19,7 +19,7 @@ use crate::ops::random::RandomStream;
 use crate::ops::record_metrics::record_metrics;
 use crate::ops::sgd::{Sgd, sgd_step};
 use crate::ops::weight_average::weight_average;
-use crate::ops::{StepState, elementwise, global_avg_pool, relu, softmax_cross_entropy};
+use crate::ops::{Gate, StepState, elementwise, global_avg_pool, relu, softmax_cross_entropy};
 use crate::tape::Tape;
 use crate::tensor::{DType, Tensor};
 
@@ -204,7 +204,13 @@ fn cases(device: &Device) -> Result<Vec<(String, f64, Work)>> {
             let filled = device.empty(&[1009])?;
             elementwise::fill(0.5, &filled)?;
             let scaled = elementwise::scale(&a, &device.tensor(&[1], &[3.25])?)?;
-            Ok(vec![relu::backward(&output, &b)?, elementwise::add(&a, &b)?, scaled, filled, output])
+            Ok(vec![
+                relu::backward(Gate { output: &output, factor: 1.0 }, &b)?,
+                elementwise::add(&a, &b)?,
+                scaled,
+                filled,
+                output,
+            ])
         }),
     );
     add(
@@ -246,9 +252,13 @@ fn convolution(device: &Device, dtype: DType, g: &Conv2dGeometry, plan: Option<P
     };
     let (input, weight) = (operand(&g.input_shape(), 1)?, operand(&g.weight_shape(), 2)?);
     let (bias, d_output) = (random(device, &[g.out_c], 3)?, operand(&g.output_shape(), 4)?);
-    let output = conv2d::forward_by(plan(conv2d::Direction::Forward), g, true, &input, &weight, &bias)?;
+    let state = StepState::new(7, 8, 0.0).tensor(device)?;
+    let dropout = Dropout { probability: 0.4, stream: 2 };
+    let epilogue = Epilogue { relu: true, dropout: Some((dropout, &state)) };
+    let gate = Gate { output: &input, factor: dropout.scale() };
+    let output = conv2d::forward_by(plan(conv2d::Direction::Forward), g, epilogue, &input, &weight, &bias)?;
     let backward_input = plan(conv2d::Direction::BackwardInput);
-    let d_input = conv2d::backward_input_by(backward_input, g, &d_output, &weight, Some(&input))?;
+    let d_input = conv2d::backward_input_by(backward_input, g, &d_output, &weight, Some(gate))?;
     let (d_weight, d_bias) = (device.empty(&g.weight_shape())?, device.empty(&[g.out_c])?);
     let backward_weight = plan(conv2d::Direction::BackwardWeight);
     conv2d::backward_weight_by(backward_weight, g, &input, &d_output, &d_weight, &d_bias)?;

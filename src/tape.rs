@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::error::{Error, Result};
 use crate::ops::batch_norm::{self, BatchNormBackward, Running, Statistics};
-use crate::ops::conv2d::{self, Conv2dBackward, Conv2dGeometry, Direction, Padding, Plans, Target};
+use crate::ops::conv2d::{self, Conv2dBackward, Conv2dGeometry, Direction, Epilogue, Padding, Plans, Target};
 use crate::ops::convert::{self, ConvertBackward};
 use crate::ops::dropout::{self, Dropout, DropoutBackward};
 use crate::ops::global_avg_pool::{self, GlobalAvgPoolBackward};
@@ -14,7 +14,7 @@ use crate::ops::linear::{self, LinearBackward};
 use crate::ops::max_pool2d::{self, MaxPool2dBackward, MaxPool2dGeometry};
 use crate::ops::relu::{self, ReluBackward};
 use crate::ops::softmax_cross_entropy::{self, SoftmaxCrossEntropyBackward};
-use crate::ops::{Backward, Wanted, elementwise};
+use crate::ops::{Backward, Gate, Wanted, elementwise};
 use crate::tensor::{DType, Tensor};
 
 /// Records operations so that [`Var::backward`] can go through them in reverse. Clones share the record.
@@ -59,8 +59,24 @@ pub struct Var {
     tape: Tape,
     tensor: Tensor,
     node: Option<usize>,
-    /// Whether it comes from a ReLU, by ways on which what is not positive stays so.
-    rectified: bool,
+    /// The factor of its gate, if it comes from a ReLU by ways on which what is not positive stays so.
+    gate: Option<f32>,
+}
+
+/// What follows a layer's sums and bias, computed with them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Activation {
+    /// Nothing.
+    Identity,
+    /// `max(·, 0)`.
+    Relu,
+    /// ReLU, and when training dropout with this probability: the same as [`Tape::dropout`] behind it.
+    ReluDropout(f32),
+}
+
+/// The factor of the gate of an output.
+fn gate_of(epilogue: Epilogue<'_>) -> Option<f32> {
+    epilogue.relu.then(|| epilogue.dropout.map_or(1.0, |(dropout, _)| dropout.scale()))
 }
 
 /// A batch's mean loss, and how many of it were right.
@@ -110,13 +126,13 @@ impl Tape {
 
     /// A value that wants no gradient.
     pub fn constant(&self, tensor: &Tensor) -> Var {
-        Var { tape: self.clone(), tensor: tensor.clone(), node: None, rectified: false }
+        Var { tape: self.clone(), tensor: tensor.clone(), node: None, gate: None }
     }
 
     /// A value that wants a gradient and has no name.
     pub fn variable(&self, tensor: &Tensor) -> Var {
         let node = self.shared.recording.then(|| self.push(Node { parents: Vec::new(), rule: None }));
-        Var { tape: self.clone(), tensor: tensor.clone(), node, rectified: false }
+        Var { tape: self.clone(), tensor: tensor.clone(), node, gate: None }
     }
 
     /// A value that wants a gradient, which [`Gradients::parameter`] finds by its name.
@@ -125,7 +141,7 @@ impl Tape {
     pub fn parameter(&self, name: &str, tensor: &Tensor) -> Var {
         let known = self.shared.parameters.borrow().get(name).copied();
         if let Some(node) = known {
-            return Var { tape: self.clone(), tensor: tensor.clone(), node: Some(node), rectified: false };
+            return Var { tape: self.clone(), tensor: tensor.clone(), node: Some(node), gate: None };
         }
         let var = self.variable(tensor);
         if let Some(node) = var.node {
@@ -180,10 +196,10 @@ impl Tape {
         } else {
             None
         };
-        Ok(Var { tape: self.clone(), tensor: output, node, rectified: false })
+        Ok(Var { tape: self.clone(), tensor: output, node, gate: None })
     }
 
-    /// Convolution with bias, then ReLU if `relu`; see [`conv2d::forward`] for the shapes.
+    /// Convolution with bias and activation; see [`conv2d::forward`] for the shapes.
     pub fn conv2d(
         &self,
         input: &Var,
@@ -191,40 +207,44 @@ impl Tape {
         bias: &Var,
         stride: usize,
         padding: Padding,
-        relu: bool,
+        activation: Activation,
     ) -> Result<Var> {
         let geometry = Conv2dGeometry::new(input.shape(), weight.shape(), stride, padding)?;
         let plan = self.plans.get(Target::of(&input.tensor), Direction::Forward, &geometry);
-        let output = conv2d::forward_by(plan, &geometry, relu, &input.tensor, &weight.tensor, &bias.tensor)?;
+        let epilogue = self.epilogue(activation);
+        let output = conv2d::forward_by(plan, &geometry, epilogue, &input.tensor, &weight.tensor, &bias.tensor)?;
+        let gate = gate_of(epilogue);
         let output = self.record(&[input, weight, bias], output, |wanted, output| {
-            let input_is_needed = wanted[1] || wanted[2] || wanted[0] && input.rectified;
+            let input_is_needed = wanted[1] || wanted[2] || wanted[0] && input.gate.is_some();
             Ok(Conv2dBackward {
                 geometry,
                 plans: self.plans.clone(),
                 input: input_is_needed.then(|| input.tensor.clone()),
-                input_is_rectified: input.rectified,
+                input_gate: input.gate,
                 weight: wanted[0].then(|| weight.tensor.clone()),
-                relu_output: relu.then(|| output.clone()),
+                output_gate: gate.map(|factor| Gate { output: output.clone(), factor }),
             })
         })?;
-        Ok(Var { rectified: relu, ..output })
+        Ok(Var { gate, ..output })
     }
 
-    /// Fully connected layer with bias, then ReLU if `relu`: `[batch, in]` times `[in, out]`.
-    pub fn linear(&self, input: &Var, weight: &Var, bias: &Var, relu: bool) -> Result<Var> {
-        let output = linear::forward(&self.plans, relu, &input.tensor, &weight.tensor, &bias.tensor)?;
+    /// Fully connected layer with bias and activation: `[batch, in]` times `[in, out]`.
+    pub fn linear(&self, input: &Var, weight: &Var, bias: &Var, activation: Activation) -> Result<Var> {
+        let epilogue = self.epilogue(activation);
+        let output = linear::forward(&self.plans, epilogue, &input.tensor, &weight.tensor, &bias.tensor)?;
+        let gate = gate_of(epilogue);
         let output = self.record(&[input, weight, bias], output, |wanted, output| {
-            let input_is_needed = wanted[1] || wanted[2] || wanted[0] && input.rectified;
+            let input_is_needed = wanted[1] || wanted[2] || wanted[0] && input.gate.is_some();
             LinearBackward::new(
                 linear::geometry(input.shape(), weight.shape())?,
                 self.plans.clone(),
                 input_is_needed.then_some(&input.tensor),
+                input.gate,
                 wanted[0].then_some(&weight.tensor),
-                relu.then_some(output),
-                input.rectified,
+                gate.map(|factor| Gate { output, factor }),
             )
         })?;
-        Ok(Var { rectified: relu, ..output })
+        Ok(Var { gate, ..output })
     }
 
     /// Batch normalisation, then ReLU if `relu`: on a recording tape with the batch's statistics, towards which the running
@@ -241,22 +261,23 @@ impl Tape {
                 relu_output: relu.then(|| output.clone()),
             })
         })?;
-        Ok(Var { rectified: relu, ..output })
+        Ok(Var { gate: relu.then_some(1.0), ..output })
     }
 
     /// `max(input, 0)`.
     pub fn relu(&self, input: &Var) -> Result<Var> {
         let output = relu::forward(&input.tensor)?;
-        let output = self.record(&[input], output, |_, output| Ok(ReluBackward { output: output.clone() }))?;
-        Ok(Var { rectified: true, ..output })
+        let rule = |_: &[bool], output: &Tensor| Ok(ReluBackward { output: output.clone(), gated: false });
+        let output = self.record(&[input], output, rule)?;
+        Ok(Var { gate: Some(1.0), ..output })
     }
 
     /// Largest element of each window; see [`max_pool2d::forward`].
     pub fn max_pool2d(&self, input: &Var, kernel: usize, stride: usize) -> Result<Var> {
         let geometry = MaxPool2dGeometry::new(input.shape(), [kernel, kernel], stride)?;
         let (output, choice) = max_pool2d::forward(&geometry, &input.tensor)?;
-        let output = self.record(&[input], output, |_, _| Ok(MaxPool2dBackward { geometry, choice, masked: false }))?;
-        Ok(Var { rectified: input.rectified, ..output })
+        let output = self.record(&[input], output, |_, _| Ok(MaxPool2dBackward { geometry, choice, gated: false }))?;
+        Ok(Var { gate: input.gate, ..output })
     }
 
     /// Mean over all pixels: `[batch, channels]`.
@@ -280,16 +301,29 @@ impl Tape {
 
     /// Zeroes elements at random when training; does nothing otherwise.
     pub fn dropout(&self, input: &Var, probability: f32) -> Result<Var> {
-        let Some(state) = &self.shared.step_state else {
+        let Some((dropout, state)) = self.next_dropout(probability) else {
             return Ok(input.clone());
         };
+        let output = dropout::apply(dropout, state, &input.tensor)?;
+        let rule = DropoutBackward { dropout, state: state.clone(), gated: false };
+        let output = self.record(&[input], output, |_, _| Ok(rule))?;
+        Ok(Var { gate: input.gate.map(|factor| factor * dropout.scale()), ..output })
+    }
+
+    /// The next use of dropout with the step's state, if this is training with it.
+    fn next_dropout(&self, probability: f32) -> Option<(Dropout, &Tensor)> {
+        let state = self.shared.step_state.as_ref()?;
         let stream = self.shared.dropouts.get();
         self.shared.dropouts.set(stream + 1);
-        let dropout = Dropout { probability, stream };
-        let output = dropout::apply(dropout, state, &input.tensor)?;
-        let rule = DropoutBackward { dropout, state: state.clone(), masked: false };
-        let output = self.record(&[input], output, |_, _| Ok(rule))?;
-        Ok(Var { rectified: input.rectified, ..output })
+        Some((Dropout { probability, stream }, state))
+    }
+
+    fn epilogue(&self, activation: Activation) -> Epilogue<'_> {
+        match activation {
+            Activation::Identity => Epilogue::default(),
+            Activation::Relu => Epilogue::RELU,
+            Activation::ReluDropout(probability) => Epilogue { relu: true, dropout: self.next_dropout(probability) },
+        }
     }
 
     /// All of an image in one row: `[batch, elements]`, in the order in which they lie in memory.
@@ -299,9 +333,9 @@ impl Tape {
             return Err(Error::shape("flatten", "the input has no axes"));
         };
         let output = input.tensor.reshape(&[*batch, rest.iter().product()])?;
-        let rule = ReshapeBackward { input_shape: shape.to_vec(), masked: false };
+        let rule = ReshapeBackward { input_shape: shape.to_vec(), gated: false };
         let output = self.record(&[input], output, |_, _| Ok(rule))?;
-        Ok(Var { rectified: input.rectified, ..output })
+        Ok(Var { gate: input.gate, ..output })
     }
 
     /// `a + b`, of one shape.
@@ -326,7 +360,7 @@ impl Tape {
 
 struct ReshapeBackward {
     input_shape: Vec<usize>,
-    masked: bool,
+    gated: bool,
 }
 
 impl Backward for ReshapeBackward {
@@ -334,12 +368,16 @@ impl Backward for ReshapeBackward {
         Ok(vec![Some(cotangent.reshape(&self.input_shape)?)])
     }
 
-    fn cotangent_is_masked(&mut self) {
-        self.masked = true;
+    fn cotangent_is_gated(&mut self) {
+        self.gated = true;
     }
 
-    fn masks_input(&self) -> bool {
-        self.masked
+    fn gates_input(&self) -> bool {
+        self.gated
+    }
+
+    fn passes_gate(&self) -> bool {
+        true
     }
 }
 
@@ -410,17 +448,23 @@ impl Var {
         nodes.iter().flat_map(|node| node.parents.iter().flatten()).for_each(|&parent| uses[parent] += 1);
         let mut cotangents: Vec<Option<Tensor>> = vec![None; nodes.len()];
         cotangents[last] = Some(cotangent.clone());
-        // Whether all that was added up to a node's cotangent has zeros wherever the node's value is not positive.
-        let mut masked = vec![true; nodes.len()];
-        masked[last] = false;
+        let unshared = unshared(&nodes, &uses);
+        // Whether a node's cotangent has gone through the gate of the node's value.
+        let mut gated = vec![false; nodes.len()];
         // A node's rule is dropped right after its use, which frees the activations it kept.
         while let Some(Node { parents, rule }) = nodes.pop() {
             let (Some(mut rule), Some(cotangent)) = (rule, cotangents[nodes.len()].clone()) else {
                 continue;
             };
             cotangents[nodes.len()] = None;
-            if masked[nodes.len()] {
-                rule.cotangent_is_masked();
+            if gated[nodes.len()] {
+                rule.cotangent_is_gated();
+            }
+            if let Some(&Some(input)) = parents.first() {
+                if !unshared[input] {
+                    rule.input_is_shared();
+                }
+                gated[input] = rule.gates_input();
             }
             let wanted: Vec<_> = parents
                 .iter()
@@ -432,9 +476,8 @@ impl Var {
                 })
                 .collect();
             let results = rule.backward(&cotangent, &wanted)?;
-            for (place, (parent, result)) in parents.into_iter().zip(results).enumerate() {
+            for (parent, result) in parents.into_iter().zip(results) {
                 if let (Some(parent), Some(result)) = (parent, result) {
-                    masked[parent] &= place == 0 && rule.masks_input();
                     cotangents[parent] = Some(match cotangents[parent].take() {
                         Some(earlier) => elementwise::add(&earlier, &result)?,
                         None => result,
@@ -452,6 +495,19 @@ impl Var {
         }
         Ok(Gradients { cotangents, parameters: self.tape.shared.parameters.borrow().clone(), flats })
     }
+}
+
+/// For each node whether one operation alone uses its value and all that it came from since its ReLU.
+fn unshared(nodes: &[Node], uses: &[usize]) -> Vec<bool> {
+    let mut unshared: Vec<bool> = Vec::with_capacity(nodes.len());
+    for (node, &uses) in nodes.iter().zip(uses) {
+        let source = match (&node.rule, node.parents.first()) {
+            (Some(rule), Some(&Some(input))) if rule.passes_gate() => unshared[input],
+            _ => true,
+        };
+        unshared.push(uses == 1 && source);
+    }
+    unshared
 }
 
 /// Tensors that hold several parameters, each with the one that shall hold their gradients.

@@ -8,7 +8,7 @@ use cifar_gpu::ops::StepState;
 use cifar_gpu::ops::adam::Adam;
 use cifar_gpu::ops::batch_assembly::Normalisation;
 use cifar_gpu::optim::{Optimizer, OptimizerConfig};
-use cifar_gpu::tape::{Tape, Var};
+use cifar_gpu::tape::{Activation, Tape, Var};
 use cifar_gpu::train::{DeviceDataset, Observer, Sources, TrainConfig, train};
 use cifar_gpu::{Device, Result};
 
@@ -22,7 +22,7 @@ fn splits() -> Splits {
 /// Logits of a linear classifier on the pixels.
 fn linear(tape: &Tape, parameters: &Parameters, images: &Var) -> Result<Var> {
     let parameters = parameters.on(tape, cifar_gpu::tensor::DType::F32)?.collect::<Result<Vec<_>>>()?;
-    tape.linear(&tape.flatten(images)?, &parameters[0], &parameters[1], false)
+    tape.linear(&tape.flatten(images)?, &parameters[0], &parameters[1], Activation::Identity)
 }
 
 /// Share of the images that a linear classifier gets right after so many epochs of Adam on the training images.

@@ -1,5 +1,6 @@
 //! A network: an architecture with parameters on a device.
 
+use std::iter::Peekable;
 use std::rc::Rc;
 
 use crate::device::Device;
@@ -11,7 +12,7 @@ use crate::ops::conv2d::{Conv2dGeometry, Plans};
 use crate::ops::linear;
 use crate::ops::max_pool2d::MaxPool2dGeometry;
 use crate::ops::random::RandomStream;
-use crate::tape::{Tape, Var};
+use crate::tape::{Activation, Tape, Var};
 use crate::tensor::DType;
 
 /// A network with parameters on a device.
@@ -137,13 +138,9 @@ impl Network {
         while let Some(layer) = layers.next() {
             value = match *layer {
                 Layer::Conv2d { stride, padding, .. } => {
-                    let relu = layers.next_if_eq(&&Layer::Relu).is_some();
-                    tape.conv2d(&value, &next()?, &next()?, stride, padding, relu)?
+                    tape.conv2d(&value, &next()?, &next()?, stride, padding, activation(&mut layers))?
                 }
-                Layer::Linear { .. } => {
-                    let relu = layers.next_if_eq(&&Layer::Relu).is_some();
-                    tape.linear(&value, &next()?, &next()?, relu)?
-                }
+                Layer::Linear { .. } => tape.linear(&value, &next()?, &next()?, activation(&mut layers))?,
                 Layer::BatchNorm { .. } => {
                     let relu = layers.next_if_eq(&&Layer::Relu).is_some();
                     let missing = || Error::Tape("the network lacks running statistics".into());
@@ -160,6 +157,17 @@ impl Network {
             };
         }
         tape.convert(&value, DType::F32)
+    }
+}
+
+/// The activation that comes next, with the dropout behind it.
+fn activation<'a>(layers: &mut Peekable<impl Iterator<Item = &'a Layer>>) -> Activation {
+    if layers.next_if_eq(&&Layer::Relu).is_none() {
+        return Activation::Identity;
+    }
+    match layers.next_if(|layer| matches!(layer, Layer::Dropout(_))) {
+        Some(&Layer::Dropout(probability)) if probability > 0.0 => Activation::ReluDropout(probability),
+        _ => Activation::Relu,
     }
 }
 

@@ -36,13 +36,41 @@ pub trait Backward {
     /// `wanted` says what is wanted of each input's; those of which nothing is may be `None`.
     fn backward(&self, cotangent: &Tensor, wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>>;
 
-    /// Told before [`Backward::backward`] if the cotangent comes with zeros wherever the output is not positive: ReLU need
-    /// not put them there.
-    fn cotangent_is_masked(&mut self) {}
+    /// Told before [`Backward::backward`] if the cotangent has gone through the [`Gate`] of the output already.
+    fn cotangent_is_gated(&mut self) {}
 
-    /// Whether the cotangent of the first input comes with zeros wherever that input is not positive.
-    fn masks_input(&self) -> bool {
+    /// Told before [`Backward::backward`] if something else, too, uses the first input or what it came from since its ReLU:
+    /// then the rule must leave that input's cotangent to the input's own gate.
+    fn input_is_shared(&mut self) {}
+
+    /// Whether the cotangent of the first input has gone through the gate of that input.
+    fn gates_input(&self) -> bool {
         false
+    }
+
+    /// Whether the output has the gate of the first input, with another factor perhaps.
+    fn passes_gate(&self) -> bool {
+        false
+    }
+}
+
+/// What a ReLU, and the dropout behind it, do to the cotangent of their output on its way to their input: it becomes zero
+/// where the output is not positive, and is multiplied elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub struct Gate<T = Tensor> {
+    /// That output.
+    pub output: T,
+    /// What dropout scaled up by, else 1.
+    pub factor: f32,
+}
+
+impl<T> Gate<T> {
+    fn as_ref(&self) -> Gate<&T> {
+        Gate { output: &self.output, factor: self.factor }
+    }
+
+    fn try_map<U>(self, f: impl FnOnce(T) -> Result<U>) -> Result<Gate<U>> {
+        Ok(Gate { output: f(self.output)?, factor: self.factor })
     }
 }
 

@@ -70,6 +70,11 @@ impl StepState {
         super::expect(op, "the step state", tensor, &[StepState::WORDS], DType::U32)
     }
 
+    /// The state in such a tensor on the CPU, for the twin of operation `op`.
+    pub(super) fn read(op: &'static str, tensor: &Tensor) -> Result<Self> {
+        Ok(StepState::from_words(&tensor.cpu(op)?.read()))
+    }
+
     /// The state in a host copy of such a tensor.
     pub(super) fn from_words(words: &[u32]) -> Self {
         bytemuck::pod_read_unaligned(bytemuck::cast_slice(words))

@@ -110,10 +110,14 @@ fn variants_with(name: &'static str, tiles: &[Tiling]) -> Option<Vec<ShaderVaria
     };
     Some(match name {
         "conv2d_forward" => {
-            conv2d(&[(3, 96), (96, 96)], &|a, b| vec![("CHANNELS", a), ("COLUMNS", b), ("RELU", u32::from(b != 8))])
+            // Dropout after the first layer and, of odd channels, after others.
+            conv2d(&[(3, 96), (96, 96)], &|a, b| {
+                let dropout = ("DROPOUT", u32::from(a == 3 || b % 2 == 1));
+                vec![("CHANNELS", a), ("COLUMNS", b), ("RELU", u32::from(b != 8)), dropout]
+            })
         }
         "conv2d_backward_input" => {
-            conv2d(&[(96, 96)], &|a, b| vec![("CHANNELS", a), ("COLUMNS", b), ("MASK", u32::from(a != 3))])
+            conv2d(&[(96, 96)], &|a, b| vec![("CHANNELS", a), ("COLUMNS", b), ("GATE", u32::from(a != 3))])
         }
         "conv2d_backward_weight" => {
             conv2d(&[(3, 96), (96, 96)], &|a, b| vec![("IN_C", a), ("OUT_C", b), ("MATRICES", 1)])
@@ -122,9 +126,11 @@ fn variants_with(name: &'static str, tiles: &[Tiling]) -> Option<Vec<ShaderVaria
             tiles.iter().map(|&t| with(&[("CHANNELS", 96), ("COLUMNS", 96), ("MATRICES", 16)], &tile(t))).collect()
         }
         "winograd_transform_input" | "winograd_transform_cotangent" | "winograd_reduce_weight" => winograd(&[]),
-        "winograd_transform_output" => [[0, 0, 0], [0, 0, 1], [1, 1, 0]]
+        "winograd_transform_output" => [[0, 0, 0, 0], [0, 0, 0, 1], [1, 1, 0, 0], [1, 1, 1, 0]]
             .iter()
-            .flat_map(|&[bias, relu, mask]| winograd(&[("BIAS", bias), ("RELU", relu), ("MASK", mask)]))
+            .flat_map(|kinds| {
+                winograd(&["BIAS", "RELU", "DROPOUT", "GATE"].iter().copied().zip(*kinds).collect::<Vec<_>>())
+            })
             .collect(),
         "winograd_transform_weight" => [0, 1].iter().flat_map(|&turn| winograd(&[("TURN", turn)])).collect(),
         "conv2d_transpose_weight" => real(&[("IN_C", 3), ("OUT_C", 5)]),

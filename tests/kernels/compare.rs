@@ -23,6 +23,11 @@ impl Conditioned {
         self.value += product;
         self.magnitude += product.abs();
     }
+
+    /// It times `factor`.
+    pub fn scaled(self, factor: f64) -> Self {
+        Conditioned { value: self.value * factor, magnitude: self.magnitude * factor.abs() }
+    }
 }
 
 /// Largest error of a 32-bit sum, relative to the sum of its terms' magnitudes.

@@ -5,17 +5,16 @@ use cifar_gpu::ops::convert::convert;
 use cifar_gpu::ops::dropout::{self, Dropout};
 use cifar_gpu::ops::gradient_clipping::gradient_clipping;
 use cifar_gpu::ops::loss_scaling::{loss_scaling, sum_of_squares};
-use cifar_gpu::ops::random::threefry;
 use cifar_gpu::ops::record_metrics::record_metrics;
 use cifar_gpu::ops::sgd::{Sgd, sgd_step};
 use cifar_gpu::ops::weight_average::weight_average;
-use cifar_gpu::ops::{StepState, elementwise, relu};
+use cifar_gpu::ops::{Gate, StepState, elementwise, relu};
 use cifar_gpu::tensor::DType;
 use cifar_gpu::{Device, Tensor};
 
-use crate::Outcome;
 use crate::compare::{Conditioned, Exactness, compare, compare_exact, compare_within};
 use crate::operands::{exact, numbers, random, random_as};
+use crate::{Outcome, oracle};
 
 pub fn elementwise_operations(device: &Device, dtype: DType, count: usize) -> Outcome {
     let (a, ta) = random_as(device, dtype, &[count], 1)?;
@@ -34,8 +33,9 @@ pub fn elementwise_operations(device: &Device, dtype: DType, count: usize) -> Ou
     let output = relu::forward(&ta)?;
     let positive: Vec<f32> = a.iter().map(|&a| if a > 0.0 { a } else { 0.0 }).collect();
     compare_exact("relu_forward", &output.to_vec()?, &positive)?;
-    let passed: Vec<f32> = a.iter().zip(&b).map(|(&a, &b)| if a > 0.0 { b } else { 0.0 }).collect();
-    compare_exact("relu_backward", &relu::backward(&output, &tb)?.to_vec()?, &passed)
+    let passed: Vec<f32> = a.iter().zip(&b).map(|(&a, &b)| if a > 0.0 { 2.0 * b } else { 0.0 }).collect();
+    let gate = Gate { output: &output, factor: 2.0 };
+    compare_exact("relu_backward", &relu::backward(gate, &tb)?.to_vec()?, &passed)
 }
 
 pub fn dropping(device: &Device, dtype: DType, count: usize) -> Outcome {
@@ -43,15 +43,9 @@ pub fn dropping(device: &Device, dtype: DType, count: usize) -> Outcome {
     let state = StepState::new(0x1234_5678_9abc, 77, 0.0).tensor(device)?;
     for (probability, stream) in [(0.25, 0), (0.5, 3)] {
         let output = dropout::apply(Dropout { probability, stream }, &state, &input)?.to_vec()?;
-        let expected = x.iter().enumerate().map(|(i, &x)| {
-            let random = threefry([0x5678_9abc, 0x1234 + stream], [i as u32 / 2, 77])[i % 2];
-            if f64::from(random) / 2_f64.powi(32) < f64::from(probability) {
-                0.0
-            } else {
-                f64::from(x) / (1.0 - f64::from(probability))
-            }
-        });
-        compare_within(Exactness::of(dtype), "dropout", &output, &exact(expected))?;
+        let mut expected = exact(x.iter().map(|&x| f64::from(x)));
+        oracle::dropout(f64::from(probability), [0x5678_9abc, 0x1234 + stream], 77, &mut expected);
+        compare_within(Exactness::of(dtype), "dropout", &output, &expected)?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cifar_gpu::ops::StepState;
 use cifar_gpu::ops::batch_norm::Running;
 use cifar_gpu::ops::conv2d::Padding;
-use cifar_gpu::tape::{Tape, Var};
+use cifar_gpu::tape::{Activation, Tape, Var};
 use cifar_gpu::{Device, Tensor};
 
 use crate::Outcome;
@@ -22,7 +22,7 @@ const TOLERANCE: f64 = 2e-3;
 type Operation = fn(&Tape, &Var, &Device) -> cifar_gpu::Result<Var>;
 
 pub fn all() -> Vec<(String, Run)> {
-    let operations: [(&str, Operation); 14] = [
+    let operations: [(&str, Operation); 18] = [
         ("conv2d", |tape, x, device| {
             tape.conv2d(
                 x,
@@ -30,7 +30,7 @@ pub fn all() -> Vec<(String, Run)> {
                 &parameter(tape, device, "b", &[5])?,
                 2,
                 Padding::Same,
-                false,
+                Activation::Identity,
             )
         }),
         ("conv2d_relu", |tape, x, device| {
@@ -40,15 +40,22 @@ pub fn all() -> Vec<(String, Run)> {
                 &parameter(tape, device, "b", &[5])?,
                 1,
                 Padding::Valid,
-                true,
+                Activation::Relu,
             )
         }),
         ("linear", |tape, x, device| {
             let flat = tape.flatten(x)?;
-            tape.linear(&flat, &parameter(tape, device, "w", &[144, 7])?, &parameter(tape, device, "b", &[7])?, false)
+            tape.linear(
+                &flat,
+                &parameter(tape, device, "w", &[144, 7])?,
+                &parameter(tape, device, "b", &[7])?,
+                Activation::Identity,
+            )
         }),
         ("batch_norm", |tape, x, device| normalised(tape, x, device, false)),
-        ("batch_norm_relu", |tape, x, device| pointwise(tape, &normalised(tape, x, device, true)?, device, true)),
+        ("batch_norm_relu", |tape, x, device| {
+            pointwise(tape, &normalised(tape, x, device, true)?, device, Activation::Relu)
+        }),
         ("relu", |tape, x, _| tape.relu(x)),
         ("max_pool2d", |tape, x, _| tape.max_pool2d(x, 3, 2)),
         ("global_avg_pool", |tape, x, _| tape.global_avg_pool(x)),
@@ -56,20 +63,38 @@ pub fn all() -> Vec<(String, Run)> {
         ("add_of_a_value_to_itself", |tape, x, _| tape.add(x, &tape.relu(x)?)),
         ("parameter_used_twice", |tape, x, device| {
             let (w, b) = (parameter(tape, device, "w", &[1, 1, 4, 4])?, parameter(tape, device, "b", &[4])?);
-            let once = tape.conv2d(x, &w, &b, 1, Padding::Same, false)?;
+            let once = tape.conv2d(x, &w, &b, 1, Padding::Same, Activation::Identity)?;
             let (w, b) = (parameter(tape, device, "w", &[1, 1, 4, 4])?, parameter(tape, device, "b", &[4])?);
-            tape.conv2d(&once, &w, &b, 1, Padding::Same, false)
+            tape.conv2d(&once, &w, &b, 1, Padding::Same, Activation::Identity)
         }),
-        // What comes after a ReLU masks the ReLU's cotangent, unless something else uses the value, too.
-        ("rectified_input", |tape, x, device| pointwise(tape, &pointwise(tape, x, device, true)?, device, true)),
+        // What comes after a ReLU does its and the dropout's part in the backward half, unless something else uses the value.
+        ("rectified_input", |tape, x, device| {
+            pointwise(tape, &pointwise(tape, x, device, Activation::Relu)?, device, Activation::Relu)
+        }),
         ("rectified_input_through_dropout_and_pooling", |tape, x, device| {
-            let rectified = pointwise(tape, x, device, true)?;
+            let rectified = pointwise(tape, x, device, Activation::Relu)?;
             let pooled = tape.max_pool2d(&tape.dropout(&rectified, 0.4)?, 3, 2)?;
-            pointwise(tape, &pooled, device, false)
+            pointwise(tape, &pooled, device, Activation::Identity)
         }),
         ("rectified_input_used_twice", |tape, x, device| {
-            let rectified = pointwise(tape, x, device, true)?;
-            tape.add(&pointwise(tape, &rectified, device, false)?, &rectified)
+            let rectified = pointwise(tape, x, device, Activation::Relu)?;
+            tape.add(&pointwise(tape, &rectified, device, Activation::Identity)?, &rectified)
+        }),
+        ("dropout_in_the_layer", |tape, x, device| pointwise(tape, x, device, Activation::ReluDropout(0.4))),
+        ("input_from_a_layer_with_dropout", |tape, x, device| {
+            let dropped = pointwise(tape, x, device, Activation::ReluDropout(0.4))?;
+            let pooled = tape.dropout(&tape.max_pool2d(&dropped, 3, 2)?, 0.25)?;
+            pointwise(tape, &pooled, device, Activation::Identity)
+        }),
+        ("dropped_out_input_used_twice", |tape, x, device| {
+            let pooled = tape.max_pool2d(&pointwise(tape, x, device, Activation::ReluDropout(0.4))?, 3, 2)?;
+            let dropped = tape.dropout(&pooled, 0.25)?;
+            tape.add(&pointwise(tape, &dropped, device, Activation::Identity)?, &dropped)
+        }),
+        ("input_used_before_its_dropout", |tape, x, device| {
+            let rectified = pointwise(tape, x, device, Activation::ReluDropout(0.4))?;
+            let dropped = tape.dropout(&rectified, 0.25)?;
+            tape.add(&pointwise(tape, &dropped, device, Activation::Identity)?, &rectified)
         }),
     ];
     let mut all: Vec<(String, Run)> = operations
@@ -85,10 +110,10 @@ pub fn all() -> Vec<(String, Run)> {
 }
 
 /// A 1×1 convolution that keeps the shape.
-fn pointwise(tape: &Tape, x: &Var, device: &Device, relu: bool) -> cifar_gpu::Result<Var> {
+fn pointwise(tape: &Tape, x: &Var, device: &Device, activation: Activation) -> cifar_gpu::Result<Var> {
     let weight = tape.constant(&device.tensor(&[1, 1, 4, 4], &numbers(16, 31))?);
     let bias = tape.constant(&device.tensor(&[4], &numbers(4, 32))?);
-    tape.conv2d(x, &weight, &bias, 1, Padding::Same, relu)
+    tape.conv2d(x, &weight, &bias, 1, Padding::Same, activation)
 }
 
 fn normalised(tape: &Tape, x: &Var, device: &Device, relu: bool) -> cifar_gpu::Result<Var> {
@@ -123,7 +148,7 @@ fn before(tape: &Tape, x: &Var, device: &Device) -> cifar_gpu::Result<Var> {
     }
     let weight = tape.constant(&device.tensor(&[1, 1, 4, 4], &weight)?);
     let bias = tape.constant(&device.tensor(&[4], &[0.0; 4])?);
-    tape.conv2d(x, &weight, &bias, 1, Padding::Valid, false)
+    tape.conv2d(x, &weight, &bias, 1, Padding::Valid, Activation::Identity)
 }
 
 fn check(device: &Device, operation: Operation) -> Outcome {

@@ -3,10 +3,13 @@
 use cifar_gpu::Device;
 use cifar_gpu::ops::batch_assembly::{Augmentation, ImageChunk, Normalisation, batch_assembly};
 use cifar_gpu::ops::batch_norm::{self, Running, Statistics};
-use cifar_gpu::ops::conv2d::{self, Algorithm, Conv2dGeometry, Direction, Padding, Plan, Plans, Target, Tiling};
+use cifar_gpu::ops::conv2d::{
+    self, Algorithm, Conv2dGeometry, Direction, Epilogue, Padding, Plan, Plans, Target, Tiling,
+};
+use cifar_gpu::ops::dropout::Dropout;
 use cifar_gpu::ops::max_pool2d::{self, MaxPool2dGeometry};
 use cifar_gpu::ops::random::RandomStream;
-use cifar_gpu::ops::{StepState, global_avg_pool, linear, softmax_cross_entropy};
+use cifar_gpu::ops::{Gate, StepState, global_avg_pool, linear, softmax_cross_entropy};
 use cifar_gpu::tensor::DType;
 
 use crate::compare::{
@@ -40,10 +43,17 @@ pub fn convolution(
         };
         Exactness { dtype, tolerance }
     };
-    for relu in [false, true] {
-        let output = conv2d::forward_by(plan(Direction::Forward), &g, relu, &input, &weight, &bias)?.to_vec()?;
-        let what = if relu { "conv2d_forward with ReLU" } else { "conv2d_forward" };
-        let expected = oracle::conv2d_forward(&g, relu, &x, &w, &b);
+    let dropout = Dropout { probability: 0.4, stream: 2 };
+    let state = StepState::new(0x1234_5678_9abc, 77, 0.0).tensor(device)?;
+    for (what, epilogue) in [
+        ("conv2d_forward", Epilogue::default()),
+        ("conv2d_forward with ReLU and dropout", Epilogue { relu: true, dropout: Some((dropout, &state)) }),
+    ] {
+        let output = conv2d::forward_by(plan(Direction::Forward), &g, epilogue, &input, &weight, &bias)?.to_vec()?;
+        let mut expected = oracle::conv2d_forward(&g, epilogue.relu, &x, &w, &b);
+        if epilogue.dropout.is_some() {
+            oracle::dropout(0.4, [0x5678_9abc, 0x1234 + 2], 77, &mut expected);
+        }
         compare_within(exactness(Direction::Forward, dtype), what, &output, &expected)?;
     }
     let transposed = conv2d::transpose_weight(&g, &weight)?.to_vec()?;
@@ -55,11 +65,11 @@ pub fn convolution(
         .collect();
     compare_exact("conv2d_transpose_weight", &transposed, &expected)?;
     let mut expected = oracle::conv2d_backward_input(&g, &d, &w);
-    for mask in [None, Some(&input)] {
+    for gate in [None, Some(Gate { output: &input, factor: 1.25 })] {
         let plan = plan(Direction::BackwardInput);
-        let d_input = conv2d::backward_input_by(plan, &g, &d_output, &weight, mask)?.to_vec()?;
-        if mask.is_some() {
-            expected.iter_mut().zip(&x).filter(|(_, x)| **x <= 0.0).for_each(|(sum, _)| *sum = Conditioned::exact(0.0));
+        let d_input = conv2d::backward_input_by(plan, &g, &d_output, &weight, gate)?.to_vec()?;
+        if gate.is_some() {
+            expected.iter_mut().zip(&x).for_each(|(sum, &x)| *sum = sum.scaled(if x > 0.0 { 1.25 } else { 0.0 }));
         }
         compare_within(exactness(Direction::BackwardInput, dtype), "conv2d_backward_input", &d_input, &expected)?;
     }
@@ -80,7 +90,7 @@ pub fn fully_connected(device: &Device, dtype: DType, batch: usize, inputs: usiz
     let (x, input) = random_as(device, dtype, &[batch, inputs], 1)?;
     let (w, weight) = random_as(device, dtype, &[inputs, outputs], 2)?;
     let (b, bias) = random(device, &[outputs], 3)?;
-    let output = linear::forward(&Plans::default(), true, &input, &weight, &bias)?;
+    let output = linear::forward(&Plans::default(), Epilogue::RELU, &input, &weight, &bias)?;
     let mut expected = Vec::new();
     for row in x.chunks(inputs) {
         for o in 0..outputs {

@@ -52,6 +52,14 @@ pub fn conv2d_forward(g: &Conv2dGeometry, relu: bool, input: &[f32], weight: &[f
     output
 }
 
+pub fn dropout(probability: f64, key: [u32; 2], step: u32, values: &mut [Conditioned]) {
+    for (i, value) in values.iter_mut().enumerate() {
+        let random = threefry(key, [i as u32 / 2, step])[i % 2];
+        let dropped = f64::from(random) / 2_f64.powi(32) < probability;
+        *value = value.scaled(if dropped { 0.0 } else { 1.0 / (1.0 - probability) });
+    }
+}
+
 pub fn conv2d_backward_input(g: &Conv2dGeometry, d_output: &[f32], weight: &[f32]) -> Vec<Conditioned> {
     let mut d_input = zeros(g.input_shape().iter().product());
     products(g, |o, i, w| d_input[i].add(f64::from(d_output[o]) * f64::from(weight[w])));

@@ -54,7 +54,7 @@ pub fn adam_step(
     match device {
         Device::Cpu(_) => cpu::adam_step(
             adam,
-            &StepState::from_words(&state.cpu(OP)?.read()),
+            &StepState::read(OP, state)?,
             &gradient.cpu(OP)?.read(),
             &mut parameter.cpu(OP)?.write(),
             &mut first_moment.cpu(OP)?.write(),

@@ -82,9 +82,7 @@ pub fn batch_assembly(
         as_u32(OP, chunk.start + images)?;
         match device {
             Device::Cpu(_) => {
-                let state = augmentation
-                    .map(|(_, state)| state.cpu(OP).map(|state| StepState::from_words(&state.read())))
-                    .transpose()?;
+                let state = augmentation.map(|(_, state)| StepState::read(OP, state)).transpose()?;
                 cpu::batch_assembly(
                     normalisation,
                     augmentation.map(|(augmentation, _)| augmentation).zip(state.as_ref()),

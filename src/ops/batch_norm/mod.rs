@@ -260,7 +260,7 @@ impl Backward for BatchNormBackward {
         Ok(vec![Some(d_input), Some(d_weight), Some(d_bias)])
     }
 
-    fn cotangent_is_masked(&mut self) {
+    fn cotangent_is_gated(&mut self) {
         self.relu_output = None;
     }
 }

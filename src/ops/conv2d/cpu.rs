@@ -4,6 +4,8 @@ use rayon::prelude::*;
 
 use super::{Conv2dGeometry, Finish, Splits};
 use crate::cpu::vectorized;
+use crate::ops::dropout::{Dropout, drop_out};
+use crate::ops::{Gate, StepState};
 use crate::profile;
 
 /// Rows of patches gathered at a time.
@@ -200,25 +202,29 @@ pub(super) fn add_rows(channels: usize, rows: &[f32], sums: &mut [f32]) {
     );
 }
 
-impl Finish<&[f32]> {
+impl Finish<&[f32], StepState> {
     /// Finishes rows of `channels` sums, of which the first is element `first` of the whole target.
     pub(super) fn apply(self, first: usize, channels: usize, sums: &mut [f32]) {
         vectorized(
             #[inline(always)]
             || match self {
-                Finish::Bias { bias, relu } => {
+                Finish::Bias { bias, relu, .. } => {
                     // Not `max`, which would hide a NaN.
                     let rectified = |v: f32| if relu && v < 0.0 { 0.0 } else { v };
                     for row in sums.chunks_exact_mut(channels) {
                         row.iter_mut().zip(bias).for_each(|(v, b)| *v = rectified(*v + b));
                     }
                 }
-                Finish::Mask(Some(mask)) => {
-                    sums.iter_mut().zip(&mask[first..]).for_each(|(v, &m)| *v = if m > 0.0 { *v } else { 0.0 });
+                Finish::Gate(Some(Gate { output, factor })) => {
+                    let gated = |v: f32, o: f32| if o > 0.0 { v * factor } else { 0.0 };
+                    sums.iter_mut().zip(&output[first..]).for_each(|(v, &o)| *v = gated(*v, o));
                 }
-                Finish::Mask(None) => {}
+                Finish::Gate(None) => {}
             },
         );
+        if let Finish::Bias { dropout: Some((dropout, state)), .. } = self {
+            drop_out(dropout, &state, first, sums);
+        }
     }
 }
 
@@ -228,7 +234,7 @@ fn implicit_gemm(
     columns: usize,
     source: &[f32],
     weight: &[f32],
-    finish: Finish<&[f32]>,
+    finish: Finish<&[f32], StepState>,
     target: &mut [f32],
 ) {
     target.par_chunks_mut(TILE_ROWS * columns).enumerate().for_each_init(Vec::new, |buffer, (tile, sums)| {
@@ -242,6 +248,7 @@ fn implicit_gemm(
 pub(super) fn conv2d_forward(
     g: &Conv2dGeometry,
     relu: bool,
+    dropout: Option<(Dropout, StepState)>,
     input: &[f32],
     weight: &[f32],
     bias: &[f32],
@@ -252,14 +259,14 @@ pub(super) fn conv2d_forward(
         g.flops(),
         size_of_val(input) + size_of_val(weight) + size_of_val(bias) + size_of_val(output),
     );
-    implicit_gemm(&Window::forward(g), g.out_c, input, weight, Finish::Bias { bias, relu }, output);
+    implicit_gemm(&Window::forward(g), g.out_c, input, weight, Finish::Bias { bias, relu, dropout }, output);
 }
 
 pub(super) fn conv2d_backward_input(
     g: &Conv2dGeometry,
     d_output: &[f32],
     transposed_weight: &[f32],
-    mask: Option<&[f32]>,
+    gate: Option<Gate<&[f32]>>,
     d_input: &mut [f32],
 ) {
     let _timed = profile::twin(
@@ -267,7 +274,7 @@ pub(super) fn conv2d_backward_input(
         g.flops(),
         size_of_val(d_output) + size_of_val(transposed_weight) + size_of_val(d_input),
     );
-    let finish = Finish::Mask(mask);
+    let finish = Finish::Gate(gate);
     match g.turned() {
         Some(turned) => {
             // The taps in reverse make it a convolution, whose patches are copied line by line.

@@ -4,7 +4,8 @@ use super::plan::Tiling;
 use super::{Conv2dGeometry, Splits};
 use crate::error::Result;
 use crate::gpu::{GpuBuffer, GpuDevice, GpuError, Launch, ShaderVariant};
-use crate::ops::{as_u32, half, launch_elementwise};
+use crate::ops::dropout::Dropout;
+use crate::ops::{Gate, as_u32, half, launch_elementwise};
 use crate::tensor::DType;
 
 /// Invocations of a workgroup that stages nothing: what software drivers compute at a time. More would idle at the edges.
@@ -124,6 +125,7 @@ pub(super) fn conv2d_forward(
     g: &Conv2dGeometry,
     tiling: Tiling,
     relu: bool,
+    dropout: Option<(Dropout, &GpuBuffer)>,
     input: &GpuBuffer,
     weight: &GpuBuffer,
     bias: &GpuBuffer,
@@ -131,11 +133,20 @@ pub(super) fn conv2d_forward(
 ) -> Result<()> {
     let rows = g.out_pixels();
     let tiles = Tiles::new(gpu, tiling)?;
-    let own = [("CHANNELS", g.in_c), ("COLUMNS", g.out_c), ("RELU", usize::from(relu))];
+    let (dropping, state) = dropout.unzip();
+    let own = [
+        ("CHANNELS", g.in_c),
+        ("COLUMNS", g.out_c),
+        ("RELU", usize::from(relu)),
+        ("DROPOUT", usize::from(dropping.is_some())),
+    ];
+    let mut uniform = vec![as_u32("conv2d_forward", rows)?];
+    uniform.extend(dropping.iter().flat_map(Dropout::parameters));
+    let buffers: Vec<_> = [input, weight, bias, output].into_iter().chain(state).collect();
     Ok(gpu.record(&Launch {
         variant: ShaderVariant::new("conv2d_forward", &constants(dtype, g, &tiles, &own)),
-        uniform: bytemuck::bytes_of(&as_u32("conv2d_forward", rows)?),
-        buffers: &[input, weight, bias, output],
+        uniform: bytemuck::cast_slice(&uniform),
+        buffers: &buffers,
         workgroups: tiles.count(rows, g.out_c),
         flops: g.flops(),
     })?)
@@ -149,16 +160,18 @@ pub(super) fn conv2d_backward_input(
     tiling: Tiling,
     d_output: &GpuBuffer,
     transposed_weight: &GpuBuffer,
-    mask: Option<&GpuBuffer>,
+    gate: Option<Gate<&GpuBuffer>>,
     d_input: &GpuBuffer,
 ) -> Result<()> {
     let rows = g.batch * g.in_h * g.in_w;
     let tiles = Tiles::new(gpu, tiling)?;
-    let own = [("CHANNELS", g.out_c), ("COLUMNS", g.in_c), ("MASK", usize::from(mask.is_some()))];
-    let buffers: Vec<_> = [d_output, transposed_weight, d_input].into_iter().chain(mask).collect();
+    let own = [("CHANNELS", g.out_c), ("COLUMNS", g.in_c), ("GATE", usize::from(gate.is_some()))];
+    let buffers: Vec<_> =
+        [d_output, transposed_weight, d_input].into_iter().chain(gate.map(|gate| gate.output)).collect();
+    let factor = gate.map_or(1.0, |gate| gate.factor);
     Ok(gpu.record(&Launch {
         variant: ShaderVariant::new("conv2d_backward_input", &constants(dtype, g, &tiles, &own)),
-        uniform: bytemuck::bytes_of(&as_u32("conv2d_backward_input", rows)?),
+        uniform: bytemuck::cast_slice(&[as_u32("conv2d_backward_input", rows)?, factor.to_bits()]),
         buffers: &buffers,
         workgroups: tiles.count(rows, g.in_c),
         flops: g.flops(),

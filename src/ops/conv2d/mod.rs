@@ -1,4 +1,4 @@
-//! Two-dimensional convolution (cross-correlation, as everywhere in this field) with bias and optional ReLU.
+//! Two-dimensional convolution (cross-correlation, as everywhere in this field) with bias and, if wanted, ReLU and dropout.
 
 mod cpu;
 mod gpu;
@@ -12,7 +12,8 @@ use std::rc::Rc;
 
 use winograd::WinogradGeometry;
 
-use super::{Backward, Wanted, common_device, expect, expect_real, relu};
+use super::dropout::Dropout;
+use super::{Backward, Gate, StepState, Wanted, common_device, expect, expect_real, relu};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Tensor};
@@ -188,56 +189,86 @@ struct Splits {
     count: usize,
 }
 
-/// What becomes of sums before they are stored.
-#[derive(Debug, Clone, Copy)]
-enum Finish<T> {
-    /// The bias of their channel is added, then ReLU if `relu`.
-    Bias { bias: T, relu: bool },
-    /// They become zero where the mask, of the same shape, is not positive. Without one they stay.
-    Mask(Option<T>),
+/// What follows the bias before a convolution's output is stored.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Epilogue<'a> {
+    /// Whether ReLU follows.
+    pub relu: bool,
+    /// Dropout behind it, with the step's state; it draws as [`super::dropout::apply`] would for the same output.
+    pub dropout: Option<(Dropout, &'a Tensor)>,
 }
 
-impl<T> Finish<T> {
-    fn as_ref(&self) -> Finish<&T> {
+impl Epilogue<'_> {
+    /// ReLU alone.
+    pub const RELU: Epilogue<'static> = Epilogue { relu: true, dropout: None };
+}
+
+/// What becomes of sums before they are stored; `S` is the step's state.
+#[derive(Debug, Clone, Copy)]
+enum Finish<T, S> {
+    /// The bias of their channel is added, then ReLU if `relu`, then dropout.
+    Bias { bias: T, relu: bool, dropout: Option<(Dropout, S)> },
+    /// They go through the gate, of the same shape. Without one they stay.
+    Gate(Option<Gate<T>>),
+}
+
+impl<T, S: Copy> Finish<T, S> {
+    fn as_ref(&self) -> Finish<&T, S> {
         match self {
-            Finish::Bias { bias, relu } => Finish::Bias { bias, relu: *relu },
-            Finish::Mask(mask) => Finish::Mask(mask.as_ref()),
+            Finish::Bias { bias, relu, dropout } => Finish::Bias { bias, relu: *relu, dropout: *dropout },
+            Finish::Gate(gate) => Finish::Gate(gate.as_ref().map(Gate::as_ref)),
         }
     }
 
-    fn try_map<U>(self, f: impl FnOnce(T) -> Result<U>) -> Result<Finish<U>> {
+    fn try_map<U, V>(
+        self,
+        operand: impl FnOnce(T) -> Result<U>,
+        state: impl FnOnce(S) -> Result<V>,
+    ) -> Result<Finish<U, V>> {
         Ok(match self {
-            Finish::Bias { bias, relu } => Finish::Bias { bias: f(bias)?, relu },
-            Finish::Mask(mask) => Finish::Mask(mask.map(f).transpose()?),
+            Finish::Bias { bias, relu, dropout } => {
+                Finish::Bias { bias: operand(bias)?, relu, dropout: map_state(dropout, state)? }
+            }
+            Finish::Gate(gate) => Finish::Gate(gate.map(|gate| gate.try_map(operand)).transpose()?),
         })
     }
 }
 
-/// `output = conv2d(input, weight) + bias`, then ReLU if `relu`.
+/// The same dropout, with the step's state in another form.
+fn map_state<S, V>(dropout: Option<(Dropout, S)>, state: impl FnOnce(S) -> Result<V>) -> Result<Option<(Dropout, V)>> {
+    dropout.map(|(dropout, words)| Ok((dropout, state(words)?))).transpose()
+}
+
+/// `output = conv2d(input, weight) + bias`, then what `epilogue` says.
 ///
 /// # Errors
 /// If an operand's shape differs from the geometry's, or they are on different devices.
 pub fn forward(
     geometry: &Conv2dGeometry,
-    relu: bool,
+    epilogue: Epilogue<'_>,
     input: &Tensor,
     weight: &Tensor,
     bias: &Tensor,
 ) -> Result<Tensor> {
-    forward_by(Plan::usual(Target::of(input), Direction::Forward, geometry), geometry, relu, input, weight, bias)
+    forward_by(Plan::usual(Target::of(input), Direction::Forward, geometry), geometry, epilogue, input, weight, bias)
 }
 
 /// Like [`forward`], computed as `plan` says.
 pub fn forward_by(
     plan: Plan,
     geometry: &Conv2dGeometry,
-    relu: bool,
+    epilogue: Epilogue<'_>,
     input: &Tensor,
     weight: &Tensor,
     bias: &Tensor,
 ) -> Result<Tensor> {
     const OP: &str = "conv2d_forward";
-    let device = common_device(OP, &[input, weight, bias])?;
+    let Epilogue { relu, dropout } = epilogue;
+    let operands: Vec<_> = [input, weight, bias].into_iter().chain(dropout.map(|(_, state)| state)).collect();
+    let device = common_device(OP, &operands)?;
+    if let Some((dropout, state)) = dropout {
+        dropout.expect(OP, state)?;
+    }
     expect_real(OP, "input", input, &geometry.input_shape())?;
     expect(OP, "weight", weight, &geometry.weight_shape(), input.dtype())?;
     expect(OP, "bias", bias, &[geometry.out_c], DType::F32)?;
@@ -245,13 +276,14 @@ pub fn forward_by(
     if let Algorithm::Winograd { outputs } = plan.algorithm {
         expect(OP, "input", input, &geometry.input_shape(), DType::F32)?;
         let w = WinogradGeometry::new(geometry, outputs)?;
-        winograd::forward(&w, plan.tiling, false, input, weight, Finish::Bias { bias, relu }, &output)?;
+        winograd::forward(&w, plan.tiling, false, input, weight, Finish::Bias { bias, relu, dropout }, &output)?;
         return Ok(output);
     }
     match device {
         Device::Cpu(_) => cpu::conv2d_forward(
             geometry,
             relu,
+            map_state(dropout, |state| StepState::read(OP, state))?,
             &input.floats(OP)?,
             &weight.floats(OP)?,
             &bias.cpu(OP)?.read(),
@@ -259,8 +291,10 @@ pub fn forward_by(
         ),
         Device::Gpu(gpu) => {
             let dtype = input.dtype();
+            let dropout = map_state(dropout, |state| state.gpu(OP))?;
             let (input, weight, bias) = (input.gpu(OP)?, weight.gpu(OP)?, bias.gpu(OP)?);
-            gpu::conv2d_forward(gpu, dtype, geometry, plan.tiling, relu, input, weight, bias, output.gpu(OP)?)?;
+            let output = output.gpu(OP)?;
+            gpu::conv2d_forward(gpu, dtype, geometry, plan.tiling, relu, dropout, input, weight, bias, output)?;
         }
     }
     Ok(output)
@@ -272,20 +306,19 @@ pub fn backward_input(geometry: &Conv2dGeometry, d_output: &Tensor, weight: &Ten
     backward_input_by(plan, geometry, d_output, weight, None)
 }
 
-/// Like [`backward_input`], computed as `plan` says, and zero where `mask`, of the input's shape, is not positive: an input
-/// that is the output of a ReLU masks the cotangent of what came before it.
+/// Like [`backward_input`], computed as `plan` says, and then through the gate of the input, if it comes from a ReLU.
 pub fn backward_input_by(
     plan: Plan,
     geometry: &Conv2dGeometry,
     d_output: &Tensor,
     weight: &Tensor,
-    mask: Option<&Tensor>,
+    gate: Option<Gate<&Tensor>>,
 ) -> Result<Tensor> {
     const OP: &str = "conv2d_backward_input";
-    let operands: Vec<_> = [d_output, weight].into_iter().chain(mask).collect();
+    let operands: Vec<_> = [d_output, weight].into_iter().chain(gate.map(|gate| gate.output)).collect();
     let device = common_device(OP, &operands)?;
-    if let Some(mask) = mask {
-        expect(OP, "mask", mask, &geometry.input_shape(), d_output.dtype())?;
+    if let Some(Gate { output, .. }) = gate {
+        expect(OP, "the input that gates", output, &geometry.input_shape(), d_output.dtype())?;
     }
     expect_real(OP, "d_output", d_output, &geometry.output_shape())?;
     expect(OP, "weight", weight, &geometry.weight_shape(), d_output.dtype())?;
@@ -293,25 +326,28 @@ pub fn backward_input_by(
         expect(OP, "d_output", d_output, &geometry.output_shape(), DType::F32)?;
         let d_input = device.empty(&geometry.input_shape())?;
         let w = WinogradGeometry::turned(geometry, outputs)?;
-        winograd::forward(&w, plan.tiling, true, d_output, weight, Finish::Mask(mask), &d_input)?;
+        winograd::forward(&w, plan.tiling, true, d_output, weight, Finish::Gate(gate), &d_input)?;
         return Ok(d_input);
     }
     let transposed = transpose_weight(geometry, weight)?;
     let d_input = device.allocate(&geometry.input_shape(), d_output.dtype())?;
     match device {
-        Device::Cpu(_) => cpu::conv2d_backward_input(
-            geometry,
-            &d_output.floats(OP)?,
-            &transposed.floats(OP)?,
-            mask.map(|mask| mask.floats(OP)).transpose()?.as_deref(),
-            &mut d_input.floats_mut(OP)?,
-        ),
+        Device::Cpu(_) => {
+            let gate = gate.map(|gate| gate.try_map(|output| output.floats(OP))).transpose()?;
+            cpu::conv2d_backward_input(
+                geometry,
+                &d_output.floats(OP)?,
+                &transposed.floats(OP)?,
+                gate.as_ref().map(|gate| Gate { output: &*gate.output, factor: gate.factor }),
+                &mut d_input.floats_mut(OP)?,
+            );
+        }
         Device::Gpu(gpu) => {
             let (from, transposed) = (d_output.gpu(OP)?, transposed.gpu(OP)?);
             let dtype = d_output.dtype();
-            let mask = mask.map(|mask| mask.gpu(OP)).transpose()?;
+            let gate = gate.map(|gate| gate.try_map(|output| output.gpu(OP))).transpose()?;
             let d_input = d_input.gpu(OP)?;
-            gpu::conv2d_backward_input(gpu, dtype, geometry, plan.tiling, from, transposed, mask, d_input)?;
+            gpu::conv2d_backward_input(gpu, dtype, geometry, plan.tiling, from, transposed, gate, d_input)?;
         }
     }
     Ok(d_input)
@@ -427,14 +463,14 @@ pub struct Conv2dBackward {
     pub geometry: Conv2dGeometry,
     /// How the gradients shall be computed.
     pub plans: Rc<Plans>,
-    /// The input, if weight or bias wants a gradient or it masks its own cotangent.
+    /// The input, if weight or bias wants a gradient or it gates its own cotangent.
     pub input: Option<Tensor>,
-    /// Whether the input is the output of a ReLU, so that it can mask its own cotangent.
-    pub input_is_rectified: bool,
+    /// The factor of the input's gate, if it comes from a ReLU.
+    pub input_gate: Option<f32>,
     /// The weight, if the input wants a cotangent.
     pub weight: Option<Tensor>,
-    /// The output, if it went through ReLU.
-    pub relu_output: Option<Tensor>,
+    /// The gate of the output, if it went through ReLU.
+    pub output_gate: Option<Gate>,
 }
 
 impl Conv2dBackward {
@@ -445,13 +481,13 @@ impl Conv2dBackward {
 
 impl Backward for Conv2dBackward {
     fn backward(&self, cotangent: &Tensor, wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
-        let before_relu = self.relu_output.as_ref().map(|output| relu::backward(output, cotangent)).transpose()?;
-        let cotangent = before_relu.as_ref().unwrap_or(cotangent);
+        let gated = self.output_gate.as_ref().map(|gate| relu::backward(gate.as_ref(), cotangent)).transpose()?;
+        let cotangent = gated.as_ref().unwrap_or(cotangent);
         let d_input = match &self.weight {
             Some(weight) if wanted[0].is_some() => {
                 let plan = self.plan(cotangent, Direction::BackwardInput);
-                let mask = self.input.as_ref().filter(|_| self.input_is_rectified);
-                Some(backward_input_by(plan, &self.geometry, cotangent, weight, mask)?)
+                let gate = self.input.as_ref().zip(self.input_gate).map(|(output, factor)| Gate { output, factor });
+                Some(backward_input_by(plan, &self.geometry, cotangent, weight, gate)?)
             }
             _ => None,
         };
@@ -468,12 +504,16 @@ impl Backward for Conv2dBackward {
         Ok(vec![d_input, d_weight, d_bias])
     }
 
-    fn cotangent_is_masked(&mut self) {
-        self.relu_output = None;
+    fn cotangent_is_gated(&mut self) {
+        self.output_gate = None;
     }
 
-    fn masks_input(&self) -> bool {
-        self.input_is_rectified && self.input.is_some()
+    fn input_is_shared(&mut self) {
+        self.input_gate = None;
+    }
+
+    fn gates_input(&self) -> bool {
+        self.input_gate.is_some() && self.input.is_some()
     }
 }
 

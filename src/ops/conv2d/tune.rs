@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Algorithm, Conv2dGeometry, DeviceKind, Direction, Plan, Tiling};
+use super::{Algorithm, Conv2dGeometry, DeviceKind, Direction, Epilogue, Plan, Tiling};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::ops::Gate;
 use crate::ops::random::RandomStream;
 use crate::tensor::{DType, Tensor};
 
@@ -127,9 +128,12 @@ impl Problem {
     fn run(&self, plan: Plan) -> Result<Vec<Tensor>> {
         let g = &self.g;
         Ok(match self.direction {
-            Direction::Forward => vec![super::forward_by(plan, g, true, &self.input, &self.weight, &self.bias)?],
+            Direction::Forward => {
+                vec![super::forward_by(plan, g, Epilogue::RELU, &self.input, &self.weight, &self.bias)?]
+            }
             Direction::BackwardInput => {
-                vec![super::backward_input_by(plan, g, &self.d_output, &self.weight, Some(&self.input))?]
+                let gate = Gate { output: &self.input, factor: 1.0 };
+                vec![super::backward_input_by(plan, g, &self.d_output, &self.weight, Some(gate))?]
             }
             Direction::BackwardWeight => {
                 let device = self.input.device();

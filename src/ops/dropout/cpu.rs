@@ -15,27 +15,39 @@ const CHUNK: usize = 256 * 2 * PAIRS;
 
 pub(super) fn dropout(dropout: Dropout, state: &StepState, input: &[f32], output: &mut [f32]) {
     let _timed = profile::twin("dropout", 0, size_of_val(input) + size_of_val(output));
+    output.par_chunks_mut(CHUNK).zip(input.par_chunks(CHUNK)).enumerate().for_each(|(chunk, (output, input))| {
+        output.copy_from_slice(input);
+        drop_out(dropout, state, chunk * CHUNK, output);
+    });
+}
+
+/// Drops out of `values`, the first of which is element `first` of all.
+pub(in crate::ops) fn drop_out(dropout: Dropout, state: &StepState, first: usize, values: &mut [f32]) {
     let (threshold, scale) = (dropout.threshold(), dropout.scale());
     let key = [state.seed[0], state.seed[1].wrapping_add(dropout.stream)];
-    output.par_chunks_mut(CHUNK).zip(input.par_chunks(CHUNK)).enumerate().for_each(|(chunk, (output, input))| {
-        vectorized(
-            #[inline(always)]
-            || {
-                let blocks = output.chunks_mut(2 * PAIRS).zip(input.chunks(2 * PAIRS));
-                for (block, (output, input)) in blocks.enumerate() {
-                    let first_pair = chunk * CHUNK / 2 + block * PAIRS;
-                    let [even, odd] = threefry_lanes::<PAIRS>(key, first_pair as u32, state.step);
-                    // All bits for an element that stays and none for one that goes: a branch would often be mispredicted.
-                    let mut masks = [0; 2 * PAIRS];
-                    for (pair, (even, odd)) in masks.chunks_exact_mut(2).zip(even.into_iter().zip(odd)) {
-                        pair[0] = u32::from(even >= threshold).wrapping_neg();
-                        pair[1] = u32::from(odd >= threshold).wrapping_neg();
-                    }
-                    for ((output, input), mask) in output.iter_mut().zip(input).zip(&masks) {
-                        *output = f32::from_bits((input * scale).to_bits() & mask);
-                    }
+    // Elements share a call of the generator by pairs: the second of one may come first.
+    let lone = (first % 2).min(values.len());
+    let (head, values) = values.split_at_mut(lone);
+    for value in head {
+        let [_, [odd]] = threefry_lanes::<1>(key, (first / 2) as u32, state.step);
+        *value = if odd >= threshold { *value * scale } else { 0.0 };
+    }
+    let first_pair = (first + lone) / 2;
+    vectorized(
+        #[inline(always)]
+        || {
+            for (block, values) in values.chunks_mut(2 * PAIRS).enumerate() {
+                let [even, odd] = threefry_lanes::<PAIRS>(key, (first_pair + block * PAIRS) as u32, state.step);
+                // All bits for an element that stays and none for one that goes: a branch would often be mispredicted.
+                let mut masks = [0; 2 * PAIRS];
+                for (pair, (even, odd)) in masks.chunks_exact_mut(2).zip(even.into_iter().zip(odd)) {
+                    pair[0] = u32::from(even >= threshold).wrapping_neg();
+                    pair[1] = u32::from(odd >= threshold).wrapping_neg();
                 }
-            },
-        );
-    });
+                for (value, mask) in values.iter_mut().zip(&masks) {
+                    *value = f32::from_bits((*value * scale).to_bits() & mask);
+                }
+            }
+        },
+    );
 }

@@ -3,6 +3,8 @@
 mod cpu;
 mod gpu;
 
+pub(super) use cpu::drop_out;
+
 use super::{Backward, StepState, Wanted, common_device, expect_real};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -18,12 +20,26 @@ pub struct Dropout {
 }
 
 impl Dropout {
+    /// Checks it, and that `state` is a step's.
+    pub(super) fn expect(&self, op: &'static str, state: &Tensor) -> Result<()> {
+        if !(0.0..1.0).contains(&self.probability) {
+            return Err(Error::shape(op, format!("probability {} of dropout is not in [0, 1)", self.probability)));
+        }
+        StepState::expect(op, state)
+    }
+
     /// An element is dropped if its 32 random bits are below this.
-    fn threshold(&self) -> u32 {
+    pub(super) fn threshold(&self) -> u32 {
         (f64::from(self.probability) * 2_f64.powi(32)) as u32
     }
 
-    fn scale(&self) -> f32 {
+    /// What the kernels must know of it: stream, threshold and, as bits, scale.
+    pub(super) fn parameters(&self) -> [u32; 3] {
+        [self.stream, self.threshold(), self.scale().to_bits()]
+    }
+
+    /// What an element that stays is multiplied by.
+    pub fn scale(&self) -> f32 {
         1.0 / (1.0 - self.probability)
     }
 }
@@ -33,17 +49,13 @@ impl Dropout {
 /// The random numbers depend on seed and step in `state`, the stream, and the element's index: nothing is stored.
 pub fn apply(dropout: Dropout, state: &Tensor, input: &Tensor) -> Result<Tensor> {
     const OP: &str = "dropout";
-    if !(0.0..1.0).contains(&dropout.probability) {
-        return Err(Error::shape(OP, format!("probability {} is not in [0, 1)", dropout.probability)));
-    }
     let device = common_device(OP, &[state, input])?;
-    StepState::expect(OP, state)?;
+    dropout.expect(OP, state)?;
     expect_real(OP, "input", input, input.shape())?;
     let output = device.allocate(input.shape(), input.dtype())?;
     match device {
         Device::Cpu(_) => {
-            let state = StepState::from_words(&state.cpu(OP)?.read());
-            cpu::dropout(dropout, &state, &input.floats(OP)?, &mut output.floats_mut(OP)?);
+            cpu::dropout(dropout, &StepState::read(OP, state)?, &input.floats(OP)?, &mut output.floats_mut(OP)?);
         }
         Device::Gpu(gpu) => {
             gpu::dropout(gpu, input.dtype(), input.len(), dropout, state.gpu(OP)?, input.gpu(OP)?, output.gpu(OP)?)?;
@@ -59,20 +71,25 @@ pub struct DropoutBackward {
     pub dropout: Dropout,
     /// The step's state, unchanged since the forward half.
     pub state: Tensor,
-    /// Whether the cotangent is zero where the output is not positive, which then holds for the input, too.
-    pub masked: bool,
+    /// Whether the cotangent has gone through the output's gate, which does what dropout does.
+    pub gated: bool,
 }
 
 impl Backward for DropoutBackward {
     fn backward(&self, cotangent: &Tensor, _wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
-        Ok(vec![Some(apply(self.dropout, &self.state, cotangent)?)])
+        let d_input = if self.gated { cotangent.clone() } else { apply(self.dropout, &self.state, cotangent)? };
+        Ok(vec![Some(d_input)])
     }
 
-    fn cotangent_is_masked(&mut self) {
-        self.masked = true;
+    fn cotangent_is_gated(&mut self) {
+        self.gated = true;
     }
 
-    fn masks_input(&self) -> bool {
-        self.masked
+    fn gates_input(&self) -> bool {
+        self.gated
+    }
+
+    fn passes_gate(&self) -> bool {
+        true
     }
 }

@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use super::conv2d::{self, Conv2dBackward, Conv2dGeometry, Direction, Padding, Plans, Target};
-use super::{Backward, Wanted};
+use super::conv2d::{self, Conv2dBackward, Conv2dGeometry, Direction, Epilogue, Padding, Plans, Target};
+use super::{Backward, Gate, Wanted};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -20,12 +20,18 @@ pub fn geometry(input: &[usize], weight: &[usize]) -> Result<Conv2dGeometry> {
     }
 }
 
-/// `output = input · weight + bias`, then ReLU if `relu`: `[batch, out]`; computed as `plans` say.
-pub fn forward(plans: &Plans, relu: bool, input: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+/// `output = input · weight + bias`, then what `epilogue` says: `[batch, out]`; computed as `plans` say.
+pub fn forward(
+    plans: &Plans,
+    epilogue: Epilogue<'_>,
+    input: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+) -> Result<Tensor> {
     let g = geometry(input.shape(), weight.shape())?;
     let (input, weight) = (input.reshape(&g.input_shape())?, weight.reshape(&g.weight_shape())?);
     let plan = plans.get(Target::of(&input), Direction::Forward, &g);
-    conv2d::forward_by(plan, &g, relu, &input, &weight, bias)?.reshape(&[g.batch, g.out_c])
+    conv2d::forward_by(plan, &g, epilogue, &input, &weight, bias)?.reshape(&[g.batch, g.out_c])
 }
 
 /// The tape rule of [`forward`]; inputs are input, weight and bias.
@@ -40,9 +46,9 @@ impl LinearBackward {
         geometry: Conv2dGeometry,
         plans: Rc<Plans>,
         input: Option<&Tensor>,
+        input_gate: Option<f32>,
         weight: Option<&Tensor>,
-        relu_output: Option<&Tensor>,
-        input_is_rectified: bool,
+        output_gate: Option<Gate<&Tensor>>,
     ) -> Result<Self> {
         let reshape = |tensor: Option<&Tensor>, shape: [usize; 4]| tensor.map(|t| t.reshape(&shape)).transpose();
         Ok(LinearBackward {
@@ -50,9 +56,11 @@ impl LinearBackward {
                 geometry,
                 plans,
                 input: reshape(input, geometry.input_shape())?,
-                input_is_rectified,
+                input_gate,
                 weight: reshape(weight, geometry.weight_shape())?,
-                relu_output: reshape(relu_output, geometry.output_shape())?,
+                output_gate: output_gate
+                    .map(|gate| gate.try_map(|output| output.reshape(&geometry.output_shape())))
+                    .transpose()?,
             },
         })
     }
@@ -70,11 +78,15 @@ impl Backward for LinearBackward {
         gradients.into_iter().zip(shapes).map(|(g, shape)| g.map(|g| g.reshape(shape)).transpose()).collect()
     }
 
-    fn cotangent_is_masked(&mut self) {
-        self.convolution.cotangent_is_masked();
+    fn cotangent_is_gated(&mut self) {
+        self.convolution.cotangent_is_gated();
     }
 
-    fn masks_input(&self) -> bool {
-        self.convolution.masks_input()
+    fn input_is_shared(&mut self) {
+        self.convolution.input_is_shared();
+    }
+
+    fn gates_input(&self) -> bool {
+        self.convolution.gates_input()
     }
 }

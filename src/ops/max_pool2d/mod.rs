@@ -127,8 +127,8 @@ pub struct MaxPool2dBackward {
     pub geometry: MaxPool2dGeometry,
     /// Which element each window chose.
     pub choice: Tensor,
-    /// Whether the cotangent is zero where the output is not positive, which then holds for the input, too.
-    pub masked: bool,
+    /// Whether the cotangent has gone through the output's gate, and so will that of the input.
+    pub gated: bool,
 }
 
 impl Backward for MaxPool2dBackward {
@@ -136,11 +136,15 @@ impl Backward for MaxPool2dBackward {
         Ok(vec![Some(backward(&self.geometry, &self.choice, cotangent)?)])
     }
 
-    fn cotangent_is_masked(&mut self) {
-        self.masked = true;
+    fn cotangent_is_gated(&mut self) {
+        self.gated = true;
     }
 
-    fn masks_input(&self) -> bool {
-        self.masked
+    fn gates_input(&self) -> bool {
+        self.gated
+    }
+
+    fn passes_gate(&self) -> bool {
+        true
     }
 }

@@ -23,7 +23,7 @@ pub fn record_metrics(state: &Tensor, loss: &Tensor, correct: &Tensor, history: 
     expect(OP, "history", history, &[slots, 2], DType::F32)?;
     match device {
         Device::Cpu(_) => {
-            let state = StepState::from_words(&state.cpu(OP)?.read());
+            let state = StepState::read(OP, state)?;
             if state.slot as usize >= slots {
                 return Err(Error::shape(OP, format!("slot {} of {slots}", state.slot)));
             }

@@ -18,7 +18,7 @@ pub(super) fn relu_forward(input: &[f32], output: &mut [f32]) {
     });
 }
 
-pub(super) fn relu_backward(output: &[f32], d_output: &[f32], d_input: &mut [f32]) {
+pub(super) fn relu_backward(factor: f32, output: &[f32], d_output: &[f32], d_input: &mut [f32]) {
     let _timed = profile::twin("relu_backward", 0, size_of_val(output) + size_of_val(d_output) + size_of_val(d_input));
     d_input.par_chunks_mut(CHUNK).zip(output.par_chunks(CHUNK)).zip(d_output.par_chunks(CHUNK)).for_each(
         |((d_input, output), d_output)| {
@@ -26,7 +26,7 @@ pub(super) fn relu_backward(output: &[f32], d_output: &[f32], d_input: &mut [f32
                 #[inline(always)]
                 || {
                     for ((d_input, &output), &d_output) in d_input.iter_mut().zip(output).zip(d_output) {
-                        *d_input = if output > 0.0 { d_output } else { 0.0 };
+                        *d_input = if output > 0.0 { d_output * factor } else { 0.0 };
                     }
                 },
             );

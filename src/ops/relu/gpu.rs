@@ -20,11 +20,12 @@ pub(super) fn relu_backward(
     gpu: &GpuDevice,
     dtype: DType,
     count: usize,
+    factor: f32,
     output: &GpuBuffer,
     d_output: &GpuBuffer,
     d_input: &GpuBuffer,
 ) -> Result<()> {
-    let uniform = as_u32("relu_backward", count)?;
+    let uniform = [as_u32("relu_backward", count)?, factor.to_bits()];
     let buffers = [output, d_output, d_input];
-    launch_elementwise(gpu, "relu_backward", &[half(dtype)], bytemuck::bytes_of(&uniform), &buffers, count)
+    launch_elementwise(gpu, "relu_backward", &[half(dtype)], bytemuck::cast_slice(&uniform), &buffers, count)
 }

@@ -3,7 +3,7 @@
 mod cpu;
 mod gpu;
 
-use super::{Backward, Wanted, common_device, expect, expect_real};
+use super::{Backward, Gate, Wanted, common_device, expect, expect_real};
 use crate::device::Device;
 use crate::error::Result;
 use crate::tensor::Tensor;
@@ -20,22 +20,24 @@ pub fn forward(input: &Tensor) -> Result<Tensor> {
     Ok(output)
 }
 
-/// Cotangent of the input: `d_output` where `output` is positive, else 0.
-pub fn backward(output: &Tensor, d_output: &Tensor) -> Result<Tensor> {
+/// Cotangent of the input: `d_output` through the output's gate.
+pub fn backward(gate: Gate<&Tensor>, d_output: &Tensor) -> Result<Tensor> {
     const OP: &str = "relu_backward";
+    let Gate { output, factor } = gate;
     let device = common_device(OP, &[output, d_output])?;
     expect_real(OP, "output", output, output.shape())?;
     expect(OP, "d_output", d_output, output.shape(), output.dtype())?;
     let d_input = device.allocate(output.shape(), output.dtype())?;
     match device {
         Device::Cpu(_) => {
-            cpu::relu_backward(&output.floats(OP)?, &d_output.floats(OP)?, &mut d_input.floats_mut(OP)?);
+            cpu::relu_backward(factor, &output.floats(OP)?, &d_output.floats(OP)?, &mut d_input.floats_mut(OP)?);
         }
         Device::Gpu(gpu) => {
             gpu::relu_backward(
                 gpu,
                 output.dtype(),
                 output.len(),
+                factor,
                 output.gpu(OP)?,
                 d_output.gpu(OP)?,
                 d_input.gpu(OP)?,
@@ -50,11 +52,19 @@ pub fn backward(output: &Tensor, d_output: &Tensor) -> Result<Tensor> {
 pub struct ReluBackward {
     /// The output, whose sign says where the input was positive.
     pub output: Tensor,
+    /// Whether the cotangent has gone through the output's gate.
+    pub gated: bool,
 }
 
 impl Backward for ReluBackward {
     fn backward(&self, cotangent: &Tensor, _wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
-        Ok(vec![Some(backward(&self.output, cotangent)?)])
+        let gate = Gate { output: &self.output, factor: 1.0 };
+        let d_input = if self.gated { cotangent.clone() } else { backward(gate, cotangent)? };
+        Ok(vec![Some(d_input)])
+    }
+
+    fn cotangent_is_gated(&mut self) {
+        self.gated = true;
     }
 }
 

@@ -30,7 +30,7 @@ pub fn sgd_step(sgd: Sgd, state: &Tensor, gradient: &Tensor, parameter: &Tensor,
     match device {
         Device::Cpu(_) => cpu::sgd_step(
             sgd,
-            &StepState::from_words(&state.cpu(OP)?.read()),
+            &StepState::read(OP, state)?,
             &gradient.cpu(OP)?.read(),
             &mut parameter.cpu(OP)?.write(),
             &mut velocity.cpu(OP)?.write(),

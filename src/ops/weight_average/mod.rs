@@ -20,11 +20,9 @@ pub fn weight_average(state: &Tensor, parameter: &Tensor, average: &Tensor) -> R
     expect(OP, "average", average, parameter.shape(), DType::F32)?;
     as_u32(OP, parameter.len())?;
     match device {
-        Device::Cpu(_) => cpu::weight_average(
-            &StepState::from_words(&state.cpu(OP)?.read()),
-            &parameter.cpu(OP)?.read(),
-            &mut average.cpu(OP)?.write(),
-        ),
+        Device::Cpu(_) => {
+            cpu::weight_average(&StepState::read(OP, state)?, &parameter.cpu(OP)?.read(), &mut average.cpu(OP)?.write())
+        }
         Device::Gpu(gpu) => {
             gpu::weight_average(gpu, parameter.len(), state.gpu(OP)?, parameter.gpu(OP)?, average.gpu(OP)?)?;
         }

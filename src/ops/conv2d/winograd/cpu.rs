@@ -12,6 +12,7 @@ use super::transforms::{
 };
 use super::{WEIGHT_2, WEIGHT_2_OF_5, WEIGHT_4, WinogradGeometry, sum_element};
 use crate::cpu::vectorized;
+use crate::ops::StepState;
 use crate::profile;
 
 /// Tiles that are transformed, multiplied and transformed back at a time.
@@ -94,12 +95,26 @@ struct Size {
     channels: usize,
 }
 
-/// First element of a pixel, if it lies in the image.
+/// First element of each pixel of a square that lies in the image.
+///
+/// Loops, because `array::from_fn` is inlined in some builds and not in others, which takes a tenth of the time.
 #[inline(always)]
-fn pixel(size: Size, square: &Square, i: usize, j: usize) -> Option<usize> {
-    let (y, x) = (square.y + i as isize, square.x + j as isize);
-    let inside = y >= 0 && (y as usize) < size.h && x >= 0 && (x as usize) < size.w;
-    inside.then(|| ((square.image * size.h + y as usize) * size.w + x as usize) * size.channels)
+fn pixels<const SIDE: usize>(size: Size, square: &Square) -> [[Option<usize>; SIDE]; SIDE] {
+    let mut starts = [[None; SIDE]; SIDE];
+    for (i, row) in starts.iter_mut().enumerate() {
+        let y = square.y + i as isize;
+        if y < 0 || y as usize >= size.h {
+            continue;
+        }
+        let line = (square.image * size.h + y as usize) * size.w;
+        for (j, start) in row.iter_mut().enumerate() {
+            let x = square.x + j as isize;
+            if x >= 0 && (x as usize) < size.w {
+                *start = Some((line + x as usize) * size.channels);
+            }
+        }
+    }
+    starts
 }
 
 /// Squares of `IN`² pixels of `source`, each transformed: element (i, j) of tile t goes to row t of matrix `i · OUT + j` of
@@ -124,9 +139,7 @@ impl<T: Transform<IN, OUT>, P: Fn(usize) -> Square, const IN: usize, const OUT: 
         let channels = size.channels;
         let stride = tiles * channels + GAP;
         for t in 0..tiles {
-            let square = square(t);
-            let starts: [[Option<usize>; IN]; IN] =
-                std::array::from_fn(|i| std::array::from_fn(|j| pixel(size, &square, i, j)));
+            let starts = pixels::<IN>(size, &square(t));
             for c in (0..channels).step_by(S::F32_LANES) {
                 let end = channels.min(c + S::F32_LANES);
                 transform_tile(
@@ -168,9 +181,7 @@ impl<T: Transform<IN, OUT>, const IN: usize, const OUT: usize> WithSimd for Outp
         let channels = size.channels;
         let stride = tiles * channels + GAP;
         for t in 0..tiles {
-            let square = w.output_square(first + t);
-            let starts: [[Option<usize>; OUT]; OUT] =
-                std::array::from_fn(|i| std::array::from_fn(|j| Some(pixel(size, &square, i, j)? - origin)));
+            let starts = pixels::<OUT>(size, &w.output_square(first + t));
             for c in (0..channels).step_by(S::F32_LANES) {
                 let end = channels.min(c + S::F32_LANES);
                 transform_tile(
@@ -182,7 +193,7 @@ impl<T: Transform<IN, OUT>, const IN: usize, const OUT: usize> WithSimd for Outp
                     },
                     |i, j, sum| {
                         if let Some(start) = starts[i][j] {
-                            store(simd, &mut lines[start + c..start + end], sum);
+                            store(simd, &mut lines[start - origin + c..start - origin + end], sum);
                         }
                     },
                 );
@@ -253,7 +264,7 @@ fn winograd_transform_cotangent(
 /// Outputs of `tiles` tiles from `first` on, into `lines`, which start with the first tile's.
 fn winograd_transform_output(
     w: &WinogradGeometry,
-    finish: Finish<&[f32]>,
+    finish: Finish<&[f32], StepState>,
     first: usize,
     tiles: usize,
     products: &[f32],
@@ -335,7 +346,7 @@ pub(super) fn winograd_forward(
     w: &WinogradGeometry,
     input: &[f32],
     weight: &[f32],
-    finish: Finish<&[f32]>,
+    finish: Finish<&[f32], StepState>,
     output: &mut [f32],
 ) {
     let _timed = profile::twin(
@@ -459,7 +470,10 @@ fn reduce_taps<const ROWS: usize, const COLUMNS: usize>(
                     for o in (0..out_c).step_by(LANES) {
                         let width = LANES.min(out_c - o);
                         let element = |m| total(w, splits, partial, m, c * out_c + o, width);
-                        let tile = std::array::from_fn(|i| std::array::from_fn(|j| element(COLUMNS * i + j)));
+                        let mut tile = [[[0.0; LANES]; COLUMNS]; COLUMNS];
+                        for (m, lanes) in tile.iter_mut().flatten().enumerate() {
+                            *lanes = element(m);
+                        }
                         for (tap, lanes) in transform_weights(matrix, &tile).iter().flatten().enumerate() {
                             taps[tap * out_c + o..tap * out_c + o + width].copy_from_slice(&lanes[..width]);
                         }

@@ -94,18 +94,27 @@ pub(super) fn winograd_transform_output(
     gpu: &GpuDevice,
     w: &WinogradGeometry,
     products: &GpuBuffer,
-    finish: Finish<&GpuBuffer>,
+    finish: Finish<&GpuBuffer, &GpuBuffer>,
     output: &GpuBuffer,
 ) -> Result<()> {
     const OP: &str = "winograd_transform_output";
     let c = &w.conv;
-    let (kinds, operand) = match finish {
-        Finish::Bias { bias, relu } => ([1, usize::from(relu), 0], Some(bias)),
-        Finish::Mask(mask) => ([0, 0, usize::from(mask.is_some())], mask),
-    };
-    let variant = w.variant(&[("BIAS", kinds[0]), ("RELU", kinds[1]), ("MASK", kinds[2])]);
-    let uniform = w.sizes(OP, c.out_c, c.out_h, c.out_w)?;
-    let buffers: Vec<_> = [products, output].into_iter().chain(operand).collect();
+    let mut uniform = w.sizes(OP, c.out_c, c.out_h, c.out_w)?.to_vec();
+    let (mut buffers, mut kinds) = (vec![products, output], ["BIAS", "RELU", "DROPOUT", "GATE"].map(|kind| (kind, 0)));
+    match finish {
+        Finish::Bias { bias, relu, dropout } => {
+            (kinds[0].1, kinds[1].1, kinds[2].1) = (1, usize::from(relu), usize::from(dropout.is_some()));
+            buffers.push(bias);
+            buffers.extend(dropout.map(|(_, state)| state));
+            uniform.extend(dropout.iter().flat_map(|(dropout, _)| dropout.parameters()));
+        }
+        Finish::Gate(gate) => {
+            kinds[3].1 = usize::from(gate.is_some());
+            buffers.extend(gate.map(|gate| gate.output));
+            uniform.extend(gate.map(|gate| gate.factor.to_bits()));
+        }
+    }
+    let variant = w.variant(&kinds);
     launch_elementwise(gpu, OP, &variant, bytemuck::cast_slice(&uniform), &buffers, w.tiles() * c.out_c)
 }
 

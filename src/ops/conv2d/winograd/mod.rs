@@ -17,6 +17,7 @@ mod transforms;
 use super::{Conv2dGeometry, DeviceKind, Finish, Splits, Tiling};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::ops::StepState;
 use crate::tensor::Tensor;
 
 /// G of F(2×2, 3×3).
@@ -166,7 +167,7 @@ pub(super) fn forward(
     turn: bool,
     input: &Tensor,
     weight: &Tensor,
-    finish: Finish<&Tensor>,
+    finish: Finish<&Tensor, &Tensor>,
     output: &Tensor,
 ) -> Result<()> {
     const OP: &str = "winograd_forward";
@@ -176,12 +177,12 @@ pub(super) fn forward(
     match device {
         Device::Cpu(_) => {
             cpu::winograd_transform_weight(w, turn, &weight.cpu(OP)?.read(), &mut transformed_weight.cpu(OP)?.write());
-            let finish = finish.try_map(|operand| operand.floats(OP))?;
+            let finish = finish.try_map(|operand| operand.floats(OP), |state| StepState::read(OP, state))?;
             cpu::winograd_forward(
                 w,
                 &input.cpu(OP)?.read(),
                 &transformed_weight.cpu(OP)?.read(),
-                finish.as_ref().try_map(|operand| Ok(&**operand))?,
+                finish.as_ref().try_map(|operand| Ok(&**operand), Ok)?,
                 &mut output.cpu(OP)?.write(),
             );
         }
@@ -192,7 +193,7 @@ pub(super) fn forward(
             gpu::winograd_transform_input(gpu, w, input.gpu(OP)?, patches.gpu(OP)?)?;
             let products = device.empty(&[w.matrices(), w.tiles(), out_c])?;
             gpu::winograd_product(gpu, w, tiling, patches.gpu(OP)?, transformed_weight, products.gpu(OP)?)?;
-            let finish = finish.try_map(|operand| operand.gpu(OP))?;
+            let finish = finish.try_map(|operand| operand.gpu(OP), |state| state.gpu(OP))?;
             gpu::winograd_transform_output(gpu, w, products.gpu(OP)?, finish, output.gpu(OP)?)?;
         }
     }

@@ -165,8 +165,12 @@ pub(super) fn transform_tile<S: Simd, T: Transform<IN, OUT>, const IN: usize, co
 ) {
     let mut halfway = [[simd.splat_f32s(0.0); IN]; OUT];
     for j in 0..IN {
-        let column = transform.apply(simd, std::array::from_fn(|i| load(i, j)));
-        for (row, sum) in halfway.iter_mut().zip(column) {
+        // A loop: `array::from_fn` is not always inlined, and so not compiled for the vectors at hand.
+        let mut column = [simd.splat_f32s(0.0); IN];
+        for (i, element) in column.iter_mut().enumerate() {
+            *element = load(i, j);
+        }
+        for (row, sum) in halfway.iter_mut().zip(transform.apply(simd, column)) {
             row[j] = sum;
         }
     }
