@@ -1,6 +1,6 @@
 //! The library's one error type, with what the user can do about each error.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::gpu::GpuError;
 
@@ -125,7 +125,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Training was stopped from outside, after its results had been saved.
-    #[error("interrupted at step {step}; to go on: cifar-gpu train --resume {run}")]
+    #[error("interrupted at step {step}; to go on: cifar-gpu train --resume {}", for_shell(run))]
     Interrupted {
         /// Steps done.
         step: u64,
@@ -190,5 +190,15 @@ pub(crate) fn io_hint(error: &std::io::Error) -> &'static str {
             "free some space, or choose another disk; files that were complete are as they were"
         }
         _ => "check the path, and that the disk can be read and written",
+    }
+}
+
+/// A path as a shell takes it: quoted if need be.
+fn for_shell(path: &Path) -> String {
+    let text = path.display().to_string();
+    if text.chars().all(|c| c.is_alphanumeric() || "/._-+,:@%\\".contains(c)) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
     }
 }

@@ -15,6 +15,9 @@ use clap::ValueEnum;
 use super::common::{DataChoice, DeviceArguments, print, print_json};
 use super::tune::PlanArguments;
 
+/// Classes whose confusion matrix is printed: more do not fit onto a line.
+const MOST_COUNTED: usize = 20;
+
 #[derive(Clone, Copy, ValueEnum)]
 enum SplitName {
     Test,
@@ -164,13 +167,20 @@ impl Report {
             self.seconds
         );
         let width = self.per_class.iter().map(|c| c.class.chars().count()).max().unwrap_or(0).max(5);
-        text += &format!("{:width$}  accuracy  precision   recall  taken for\n", "class");
+        let has_counts = self.per_class.len() <= MOST_COUNTED;
+        text += &format!("{:width$}  accuracy  precision   recall", "class");
+        text += if has_counts { "  taken for\n" } else { "\n" };
         let percent = |share: Option<f64>| share.map_or("-".into(), |share| format!("{:.1} %", 100.0 * share));
         for (class, row) in self.per_class.iter().zip(&self.confusion) {
             let [accuracy, precision, recall] = [class.accuracy, class.precision, class.recall].map(percent);
-            let counts: Vec<_> = row.iter().map(|n| format!("{n:>5}")).collect();
+            let counts: Vec<_> = row.iter().filter(|_| has_counts).map(|n| format!("{n:>5}")).collect();
             let name = &class.class;
-            text += &format!("{name:width$}  {accuracy:>8}  {precision:>9} {recall:>8} {}\n", counts.concat());
+            let line = format!("{name:width$}  {accuracy:>8}  {precision:>9} {recall:>8} {}", counts.concat());
+            text += line.trim_end();
+            text.push('\n');
+        }
+        if !has_counts {
+            text += "\nWhat each class was taken for: --confusion-png FILE, --confusion-csv FILE";
         }
         text.trim_end().to_owned()
     }

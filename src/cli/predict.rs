@@ -37,7 +37,7 @@ pub struct Predict {
     #[command(flatten)]
     device: DeviceArguments,
     /// How many of the likeliest classes to name
-    #[arg(long, default_value_t = 3, value_name = "K")]
+    #[arg(long, default_value_t = 3, value_name = "K", value_parser = at_least_one)]
     top: usize,
     /// Print a JSON array, one object a picture
     #[arg(long)]
@@ -64,7 +64,8 @@ impl Predict {
         let architecture = file.architecture(self.arch.as_deref())?;
         let classes = architecture.output_shapes()?.last().map_or(0, |shape| shape.iter().product());
         let names = class_names(&file, classes);
-        let images = self.pictures()?;
+        let mut folders_refused = 0;
+        let images = self.pictures(&mut folders_refused)?;
         let of = images.len();
         let device = self.device.open()?;
         let normalisation = architecture.preprocessing.normalisation();
@@ -111,18 +112,27 @@ impl Predict {
             print_json(&predictions)?;
         }
         match refused.pop() {
-            None => Ok(()),
+            None if folders_refused == 0 => Ok(()),
+            None => Err(DataError::UnreadableFolders { count: folders_refused, of: self.images.len() }.into()),
             Some(error) if of == 1 => Err(error.into()),
             Some(_) => Err(DataError::UnreadablePictures { count, of }.into()),
         }
     }
 
-    /// The pictures asked for, with those in folders.
-    fn pictures(&self) -> Result<Vec<PathBuf>> {
+    /// The pictures asked for, with those in folders; counts folders that have none.
+    fn pictures(&self, refused: &mut usize) -> Result<Vec<PathBuf>> {
         let mut pictures = Vec::new();
         for image in &self.images {
             if image.is_dir() {
-                pictures.extend(pictures_below(image)?);
+                match pictures_below(image) {
+                    Ok(found) => pictures.extend(found),
+                    // Others may have some.
+                    Err(error) if self.images.len() > 1 => {
+                        warn(&error);
+                        *refused += 1;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
             } else {
                 pictures.push(image.clone());
             }
@@ -176,6 +186,14 @@ fn bar(share: f64) -> String {
     let eighths = (share.clamp(0.0, 1.0) * (8 * BAR) as f64).round() as usize;
     let rest = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8];
     "█".repeat(eighths / 8) + rest
+}
+
+fn at_least_one(text: &str) -> std::result::Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".to_owned()),
+        Ok(count) => Ok(count),
+        Err(error) => Err(std::num::ParseIntError::to_string(&error)),
+    }
 }
 
 fn is_stdin(image: &Path) -> bool {

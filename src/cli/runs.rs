@@ -55,7 +55,7 @@ struct Row {
 #[derive(serde::Serialize)]
 struct Comparison {
     runs: Vec<PathBuf>,
-    /// The settings that differ, each with a value a run.
+    /// The settings that differ, each with a value a run; of a single run all.
     settings: BTreeMap<String, Vec<Value>>,
     epochs: Vec<EpochRow>,
 }
@@ -83,7 +83,7 @@ impl Runs {
                 paths.push(path);
             }
         }
-        paths.sort();
+        paths.sort_by_cached_key(|path| natural(&path.to_string_lossy()));
         let rows: Vec<_> = readable(&paths).iter().map(Run::row).collect();
         if self.json {
             return print_json(&rows);
@@ -95,23 +95,32 @@ impl Runs {
     }
 
     fn compare(&self, paths: &[PathBuf]) -> Result<()> {
-        let runs = readable(paths);
-        if runs.is_empty() {
-            return Err(Error::Setting("none of these is a run folder that can be read".into()));
-        }
+        let runs = paths.iter().map(|path| Run::read(path)).collect::<Result<Vec<_>>>()?;
         let comparison = Comparison::of(&runs)?;
         if self.json { print_json(&comparison) } else { print(comparison.text()) }
     }
 }
 
+/// A name in parts by which run-2 comes before run-10: what is no number, and numbers.
+fn natural(name: &str) -> Vec<(String, u64)> {
+    let mut parts = Vec::new();
+    let mut rest = name;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let (text, after) = rest.split_at(digits);
+        let end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+        let (number, after) = after.split_at(end);
+        parts.push((text.to_owned(), number.parse().unwrap_or(u64::MAX)));
+        rest = after;
+    }
+    parts
+}
+
 /// The runs that can be read; of the others it says why not.
 fn readable(paths: &[PathBuf]) -> Vec<Run> {
-    let read = |path: &PathBuf| -> Result<Run> {
-        Ok(Run { path: path.clone(), saved: SavedRun::read(path)?, metrics: Metrics::read(path)? })
-    };
     let mut runs = Vec::new();
     for path in paths {
-        match read(path) {
+        match Run::read(path) {
             Ok(run) => runs.push(run),
             Err(error) => say(format_args!("skipped: {error}")),
         }
@@ -120,6 +129,10 @@ fn readable(paths: &[PathBuf]) -> Vec<Run> {
 }
 
 impl Run {
+    fn read(path: &Path) -> Result<Self> {
+        Ok(Run { path: path.to_owned(), saved: SavedRun::read(path)?, metrics: Metrics::read(path)? })
+    }
+
     fn row(&self) -> Row {
         let (config, epochs) = (&self.saved.config, &self.metrics.epochs);
         let steps = self.saved.train_images.div_ceil(config.batch_size.max(1)) as u64 * u64::from(config.epochs);
@@ -192,7 +205,8 @@ impl Comparison {
         }
         all.retain(|name, values| {
             values.resize(runs.len(), Value::Null);
-            !NO_SETTINGS.contains(&name.as_str()) && values.iter().any(|value| *value != values[0])
+            let differ = runs.len() == 1 || values.iter().any(|value| *value != values[0]);
+            !NO_SETTINGS.contains(&name.as_str()) && differ
         });
         let most = runs.iter().flat_map(|run| run.metrics.epochs.last()).map(|epoch| epoch.epoch).max().unwrap_or(0);
         let accuracy = |run: &Run, number| {
@@ -210,7 +224,17 @@ impl Comparison {
         };
         let mut settings: Vec<Vec<String>> = vec![head("setting")];
         settings.extend(self.settings.iter().map(|(name, values)| {
-            let value = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let value = |value: &Value| match value {
+                Value::Null => "-".to_owned(),
+                Value::String(text) => text.clone(),
+                Value::Array(list) => list.iter().map(Value::to_string).collect::<Vec<_>>().join(", "),
+                Value::Object(fields) => {
+                    let field =
+                        |(name, value): (&String, &Value)| format!("{name} {}", value.to_string().trim_matches('"'));
+                    fields.iter().map(field).collect::<Vec<_>>().join(", ")
+                }
+                other => other.to_string(),
+            };
             std::iter::once(name.clone()).chain(values.iter().map(value)).collect()
         }));
         let mut epochs: Vec<Vec<String>> = vec![head("epoch")];
@@ -221,5 +245,17 @@ impl Comparison {
         }));
         let settings = if self.settings.is_empty() { "all settings are equal".to_owned() } else { aligned(&settings) };
         format!("{settings}\n\ntest accuracy\n{}", aligned(&epochs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_in_the_order_of_their_numbers() {
+        let mut names = ["ygnet-10", "ygnet-2", "lenet5-1", "ygnet", "lenet5-1-again"];
+        names.sort_by_cached_key(|name| natural(name));
+        assert_eq!(names, ["lenet5-1", "lenet5-1-again", "ygnet", "ygnet-2", "ygnet-10"]);
     }
 }

@@ -8,7 +8,7 @@ use cifar_gpu::train::{Initializer, Normalize, Optimization, TrainConfig};
 use cifar_gpu::{Error, Result};
 use clap::ValueEnum;
 
-use super::common::DataChoice;
+use super::common::{DataChoice, say};
 use super::tune::PlanArguments;
 
 /// Largest settings file that is read, in bytes.
@@ -210,8 +210,8 @@ pub struct Settings {
     /// How initial weights are drawn
     #[arg(long, value_enum, help_heading = "Recipe")]
     initializer: Option<InitializerName>,
-    /// How pixels become the network's input
-    #[arg(long, value_enum, help_heading = "Recipe")]
+    /// How pixels become the network's input; weights of --init bring theirs
+    #[arg(long, value_enum, conflicts_with = "init", help_heading = "Recipe")]
     normalize: Option<NormalizeName>,
     /// Look at mirrored test images, too, and take the mean of both answers
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Recipe")]
@@ -246,14 +246,29 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The settings of a new run, and the data it asks for.
-    pub fn config(&self, plans: &PlanArguments, max_steps: Option<u64>) -> Result<(TrainConfig, DataChoice)> {
-        let file = self.config.as_deref().map(read).transpose()?;
-        let in_file = |key: &str| Some(file.as_ref()?.get(key)?.as_str()?.to_owned());
-        let arch = self.arch.clone().or_else(|| in_file("arch"));
+    /// The settings of a new run, the data it asks for, and the weights that the settings file lets it start from.
+    pub fn config(
+        &self,
+        plans: &PlanArguments,
+        max_steps: Option<u64>,
+    ) -> Result<(TrainConfig, DataChoice, Option<PathBuf>)> {
+        let mut file = self.config.as_deref().map(read).transpose()?;
+        let in_file = |file: &Option<toml::Table>, key: &str| Some(file.as_ref()?.get(key)?.as_str()?.to_owned());
+        let arch = self.arch.clone().or_else(|| in_file(&file, "arch"));
+        if let (Some(arch), Some(other)) = (&self.arch, in_file(&file, "arch"))
+            && *arch != other
+            && file.as_mut().is_some_and(|file| file.remove("dropout").is_some())
+        {
+            say(format_args!("the settings file's dropout is that of {other}: {arch} has its own"));
+        }
+        let init = match file.as_mut().and_then(|file| file.remove("init")) {
+            Some(toml::Value::String(path)) => Some(path.into()),
+            Some(other) => return Err(Error::Setting(format!("init = {other} in the settings file must be a path"))),
+            None => None,
+        };
         let arch =
             arch.ok_or_else(|| Error::Setting("the settings file names no arch, and --arch is not given".into()))?;
-        let named = self.data.clone().or_else(|| in_file("data"));
+        let named = self.data.clone().or_else(|| in_file(&file, "data"));
         let data = DataChoice::new(named.as_deref());
         let recipe = self.recipe.unwrap_or(match data {
             DataChoice::Synthetic => RecipeName::Practice,
@@ -276,8 +291,16 @@ impl Settings {
         self.apply(&mut config)?;
         config.max_steps = max_steps.or(config.max_steps);
         plans.apply(&mut config);
+        if self.momentum.is_some() && config.optimizer != Optimization::Sgd {
+            return Err(Error::Setting(format!("--momentum belongs to SGD; this run has {}", config.optimizer)));
+        }
         config.validate()?;
-        Ok((config, data))
+        Ok((config, data, init))
+    }
+
+    /// Whether the optimiser or its rate was asked for.
+    pub fn chooses_optimizer(&self) -> bool {
+        self.optimizer.is_some() || self.lr.is_some() || self.config.is_some()
     }
 
     /// Puts those flags into a configuration that may change in the middle of a run.

@@ -85,7 +85,7 @@ pub struct Train {
     /// Time every kernel of some early steps: prints a table and writes a trace that Perfetto opens
     #[arg(long)]
     profile: bool,
-    /// Check of sanity: learn the first batch by heart
+    /// Check of sanity: learn the first batch by heart, by Adam at 1e-3 unless --optimizer or --lr say otherwise
     #[arg(long, conflicts_with = "resume")]
     overfit_one_batch: bool,
     /// Folder for the results, which must not exist [default: runs/ARCH-N]
@@ -122,10 +122,10 @@ impl Train {
     }
 
     fn begin(&self) -> Result<Outcome> {
-        let (mut config, data) = self.settings.config(&self.plans, self.max_steps)?;
+        let (mut config, data, init) = self.settings.config(&self.plans, self.max_steps)?;
         config.profile |= self.profile;
         if self.overfit_one_batch {
-            config.overfit_one_batch();
+            config.overfit_one_batch(self.settings.chooses_optimizer());
         }
         let out = self.out.clone().unwrap_or_else(|| RunFolder::unused_path(&config.arch));
         if out.exists() {
@@ -137,7 +137,7 @@ impl Train {
         }
         let device = self.device.open()?;
         let stop = stop_on_interrupt()?;
-        let sources = Sources { splits: &splits, init: self.init.as_deref(), out: &out };
+        let sources = Sources { splits: &splits, init: self.init.as_deref().or(init.as_deref()), out: &out };
         train(&config, &device, sources, &stop, &mut Reporter::new(&mut TrainProgress::new()))
     }
 

@@ -5,12 +5,12 @@ use std::time::Instant;
 use cifar_gpu::data::CIFAR10_CLASSES;
 use cifar_gpu::nn::Architecture;
 use cifar_gpu::ops::conv2d::tune::Verdict;
-use cifar_gpu::ops::conv2d::{Direction, Plans};
+use cifar_gpu::ops::conv2d::{Direction, Plan, Plans};
 use cifar_gpu::train::{Autotune, Precision, TrainConfig, Tuning, autotune, default_cache};
 use cifar_gpu::{Device, Result};
 use clap::ValueEnum;
 
-use super::common::{self, DeviceArguments, counted, print, say};
+use super::common::{self, DeviceArguments, counted, print, print_json, say};
 
 /// How much is tried before kernels are chosen.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -168,6 +168,49 @@ pub struct Tune {
     again: bool,
     #[command(flatten)]
     device: DeviceArguments,
+    /// Print JSON: an array with an object a product
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `tune --json` prints for a product.
+#[derive(serde::Serialize)]
+struct Product {
+    layer: String,
+    kernel: &'static str,
+    gflop: f64,
+    chosen: String,
+    /// Empty if the choice was remembered.
+    trials: Vec<Trial>,
+}
+
+#[derive(serde::Serialize)]
+struct Trial {
+    plan: String,
+    /// Null if it was not timed.
+    gflops: Option<f64>,
+    /// Why it was not timed.
+    note: Option<String>,
+}
+
+impl Product {
+    fn of(tuning: &Tuning) -> Self {
+        let gflop = gflop(tuning);
+        let trial = |(plan, verdict): &(Plan, Verdict)| {
+            let (gflops, note) = match verdict {
+                Verdict::Timed(time) => (Some(gflop / time.as_secs_f64()), None),
+                other => (None, Some(figure(gflop, other))),
+            };
+            Trial { plan: plan.to_string(), gflops, note }
+        };
+        Product {
+            layer: tuning.layer.to_string(),
+            kernel: tuning.direction.kernel(),
+            gflop,
+            chosen: tuning.chosen.to_string(),
+            trials: tuning.trials.iter().map(trial).collect(),
+        }
+    }
 }
 
 impl Tune {
@@ -175,8 +218,10 @@ impl Tune {
         let architecture = Architecture::by_name(&self.arch, CIFAR10_CLASSES.len())?;
         let device = self.device.open()?;
         let cache = default_cache().filter(|_| !self.again);
-        print(format_args!("| layer | product | GFLOP | chosen | GFLOP/s | others |\n|---|---|---|---|---|---|"))?;
-        let mut printed = Ok(());
+        let (mut printed, mut products) = (Ok(()), Vec::new());
+        if !self.json {
+            print(format_args!("| layer | product | GFLOP | chosen | GFLOP/s | others |\n|---|---|---|---|---|---|"))?;
+        }
         autotune(
             &device,
             self.precision.precision().dtype(),
@@ -187,30 +232,41 @@ impl Tune {
             cache.as_deref(),
             &mut |tuning| {
                 warn(tuning);
-                if printed.is_ok() {
+                if self.json {
+                    products.push(Product::of(tuning));
+                } else if printed.is_ok() {
                     printed = print(row(tuning));
                 }
             },
         )?;
-        printed
+        if self.json { print_json(&products) } else { printed }
+    }
+}
+
+/// Floating-point operations of a product, in 10⁹.
+fn gflop(tuning: &Tuning) -> f64 {
+    1e-9 * tuning.geometry.flops() as f64
+}
+
+/// What came of a plan, its speed in GFLOP/s.
+fn figure(gflop: f64, verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Timed(time) => format!("{:.1}", gflop / time.as_secs_f64()),
+        Verdict::Wrong(error) => format!("wrong by {error:e}"),
+        Verdict::Failed(reason) => format!("failed: {reason}"),
+        Verdict::Untried => "no time left".to_owned(),
     }
 }
 
 /// A line of the table.
 fn row(tuning: &Tuning) -> String {
-    let g = &tuning.geometry;
-    let gflop = 2e-9 * (g.products() * g.out_pixels() * g.out_c) as f64;
+    let gflop = gflop(tuning);
     let direction = match tuning.direction {
         Direction::Forward => "forward",
         Direction::BackwardInput => "backward to input",
         Direction::BackwardWeight => "backward to weight",
     };
-    let figure = |verdict: &Verdict| match verdict {
-        Verdict::Timed(time) => format!("{:.1}", gflop / time.as_secs_f64()),
-        Verdict::Wrong(error) => format!("wrong by {error:e}"),
-        Verdict::Failed(reason) => format!("failed: {reason}"),
-        Verdict::Untried => "no time left".to_owned(),
-    };
+    let figure = |verdict| figure(gflop, verdict);
     let (chosen, others): (Vec<_>, Vec<_>) = tuning.trials.iter().partition(|(plan, _)| *plan == tuning.chosen);
     format!(
         "| {} | {direction} | {gflop:.2} | {} | {} | {} |",

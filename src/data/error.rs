@@ -307,6 +307,15 @@ pub enum DataError {
         path: PathBuf,
     },
 
+    /// Some folders of what was asked for have no pictures.
+    #[error("{count} of {of} things to look at have no pictures")]
+    UnreadableFolders {
+        /// How many.
+        count: usize,
+        /// Of how many.
+        of: usize,
+    },
+
     /// Some pictures of many could not be read.
     #[error("{count} of {of} pictures could not be read")]
     UnreadablePictures {

@@ -79,9 +79,10 @@ impl Page {
         let (evaluation, names) = (finish.evaluation, finish.test_set.class_names());
         let percent =
             |share: Option<f64>| share.map_or("–".to_owned(), |share| format!("{:.2}\u{a0}%", 100.0 * share));
+        let validated = run.config.validation.is_some();
         let mut figures = vec![
-            ("test accuracy", percent(Some(evaluation.accuracy()))),
-            ("test loss", format!("{:.4}", evaluation.loss)),
+            (if validated { "validation accuracy" } else { "test accuracy" }, percent(Some(evaluation.accuracy()))),
+            (if validated { "validation loss" } else { "test loss" }, format!("{:.4}", evaluation.loss)),
         ];
         if let Some(share) = top_5_accuracy(evaluation) {
             figures.insert(1, ("in the top five", percent(Some(share))));
@@ -109,7 +110,12 @@ impl Page {
             (name.clone(), cells.collect())
         });
         Ok(Page {
-            title: format!("{}: {:.2} % of test images right", run.config.arch, 100.0 * evaluation.accuracy()),
+            title: format!(
+                "{}: {:.2} % of {} images right",
+                run.config.arch,
+                100.0 * evaluation.accuracy(),
+                if validated { "validation" } else { "test" }
+            ),
             source: run.source.clone(),
             run: finish.run.display().to_string(),
             figures,

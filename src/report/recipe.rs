@@ -1,7 +1,9 @@
 //! A run's settings in words.
 
+use crate::nn::Preprocessing;
 use crate::ops::batch_assembly::{Augmentation, Flip};
-use crate::train::{SavedRun, TrainConfig};
+use crate::optim::Schedule;
+use crate::train::{Initializer, SavedRun, TrainConfig};
 
 /// What is changed about the training images: "mirrored, cropped by 4".
 fn augmentation(augmentation: &Augmentation) -> String {
@@ -49,6 +51,25 @@ pub(super) fn recipe(config: &TrainConfig) -> Vec<String> {
     parts
 }
 
+/// What a schedule's name leaves open.
+fn schedule_details(schedule: &Schedule) -> String {
+    let percent = |share: &f64| format!("{:.0} %", 100.0 * share);
+    match schedule {
+        Schedule::Constant | Schedule::Cosine => String::new(),
+        Schedule::TimeDecay { decay } => format!(" of {decay}"),
+        Schedule::Step { milestones, factor } => {
+            let milestones: Vec<_> = milestones.iter().map(percent).collect();
+            format!(" to {factor} of it after {} of the run", milestones.join(", "))
+        }
+        Schedule::OneCycle { peak_at } => format!(", highest at {}", percent(peak_at)),
+    }
+}
+
+/// What the images are for that a run is held against.
+pub(super) fn tested(config: &TrainConfig) -> &'static str {
+    if config.validation.is_some() { "validation" } else { "testing" }
+}
+
 /// All settings and what they were used on, by name.
 pub(super) fn configuration(run: &SavedRun) -> Vec<(&'static str, String)> {
     let config = &run.config;
@@ -69,11 +90,11 @@ pub(super) fn configuration(run: &SavedRun) -> Vec<(&'static str, String)> {
     let mut rows = vec![
         ("Network", config.arch.clone()),
         ("Data", run.source.clone()),
-        ("Images", format!("{} for training, {} for testing", run.train_images, run.test_images)),
+        ("Images", format!("{} for training, {} for {}", run.train_images, run.test_images, tested(config))),
         ("Epochs", config.epochs.to_string()),
         ("Batch", config.batch_size.to_string()),
         ("Optimiser", optimizer),
-        ("Schedule", format!("{}{warmup}", config.schedule)),
+        ("Schedule", format!("{}{}{warmup}", config.schedule, schedule_details(&config.schedule))),
         ("Weight decay", or_none(config.weight_decay)),
         ("Dropout", dropout),
         ("Augmentation", augmentation(&config.augmentation)),
@@ -91,6 +112,19 @@ pub(super) fn configuration(run: &SavedRun) -> Vec<(&'static str, String)> {
         ),
         ("Seed", config.seed.to_string()),
     ];
+    if run.init.is_none() {
+        let initializer = match config.initializer {
+            Initializer::Published => "as published",
+            Initializer::He => "He's",
+        };
+        rows.push(("Initial weights", initializer.into()));
+    }
+    let numbers = |values: [f64; 3]| values.map(|value| format!("{value:.4}")).join(", ");
+    let Preprocessing { mean, std } = run.preprocessing;
+    rows.push(("Input", format!("(pixel / 255 − mean {}) / deviation {}", numbers(mean), numbers(std))));
+    if !config.shuffle {
+        rows.push(("Order of images", "as they lie".into()));
+    }
     if let Some(steps) = config.max_steps {
         rows.push(("Steps at most", steps.to_string()));
     }

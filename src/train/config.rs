@@ -14,6 +14,8 @@ use crate::train::stepper::StepSettings;
 
 /// Steps after which a batch should be known by heart.
 const OVERFITTING_STEPS: u32 = 200;
+/// Adam's rate for that.
+const OVERFITTING_RATE: f64 = 1e-3;
 
 /// What [`TrainConfig::data`] says of the built-in set.
 pub const SYNTHETIC: &str = "synthetic";
@@ -242,8 +244,12 @@ impl TrainConfig {
         })
     }
 
-    /// Makes it a check of sanity: to learn the first batch by heart, with nothing that hinders it.
-    pub fn overfit_one_batch(&mut self) {
+    /// Makes it a check of sanity: to learn the first batch by heart, with nothing that hinders it; by Adam, which needs no
+    /// rate to be found first, unless the optimiser and its rate are to stay.
+    pub fn overfit_one_batch(&mut self, keep_optimizer: bool) {
+        if !keep_optimizer {
+            (self.optimizer, self.lr) = (Optimization::Adam, OVERFITTING_RATE);
+        }
         self.limit_train = Some(self.batch_size);
         self.limit_test = Some(self.batch_size);
         self.validation = None;
@@ -359,6 +365,12 @@ impl TrainConfig {
         }
         if !(self.warmup_epochs.is_finite() && self.warmup_epochs >= 0.0) {
             return fail(format!("--warmup-epochs {} must not be negative", self.warmup_epochs));
+        }
+        if self.warmup_epochs >= f64::from(self.epochs) && self.warmup_epochs > 0.0 {
+            return fail(format!(
+                "--warmup-epochs {} would take the whole run of {} (--epochs)",
+                self.warmup_epochs, self.epochs
+            ));
         }
         if !(self.checkpoints.every_minutes.is_finite() && self.checkpoints.every_minutes >= 0.0) {
             return fail(format!("--checkpoint-minutes {} must not be negative", self.checkpoints.every_minutes));

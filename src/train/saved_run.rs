@@ -61,6 +61,18 @@ impl SavedRun {
         serde_json::from_slice(&bytes).map_err(|e| bad(format!("config.json: {e}")))
     }
 
+    /// The settings as a TOML file that a run may be begun with again, with the weights that it started from.
+    ///
+    /// # Errors
+    /// [`Error::Setting`], for what TOML cannot hold.
+    pub(super) fn settings(&self) -> Result<String> {
+        let settings = self.config.to_toml()?;
+        let Some(init) = &self.init else { return Ok(settings) };
+        let absolute = std::path::absolute(init).unwrap_or_else(|_| init.clone());
+        let Some(path) = absolute.to_str() else { return Ok(settings) };
+        Ok(format!("init = {}\n{settings}", toml::Value::from(path)))
+    }
+
     /// The plans that it was begun with; an error is a sentence.
     pub(super) fn plans(&self, architecture: &Architecture, batch: usize) -> std::result::Result<Plans, String> {
         let mut plans = Plans::new(self.config.precision.dtype());

@@ -148,6 +148,11 @@ impl Session<'_> {
     }
 
     fn start(&mut self, source: &str) -> Result<()> {
+        if let Profiling::From(step) = self.profiling {
+            // A short run's last step at the latest.
+            let last = self.total_steps().saturating_sub(1).max(self.progress.step);
+            self.profiling = Profiling::From(step.min(last));
+        }
         self.observer.started(&Start {
             config: self.config,
             device: self.setup.network.device().description(),

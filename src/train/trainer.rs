@@ -77,7 +77,7 @@ pub fn train(
         preprocessing: setup.network.architecture().preprocessing,
         plans: chosen,
     };
-    let run = RunFolder::create(out, &saved, &config.to_toml()?)?;
+    let run = RunFolder::create(out, &saved, &saved.settings()?)?;
     let profiling = Profiling::new(config, 0);
     Session { config, setup: &setup, stepper, run, progress: Progress::start(), stop, observer, profiling }
         .run(&splits.source)
@@ -153,7 +153,7 @@ pub fn resume(
         (None, Some(init)) => WeightsFile::read(init)?.load_into(&setup.network)?,
         (None, None) => {}
     }
-    let run = RunFolder::reopen(run, progress.metrics_bytes, &saved, &config.to_toml()?)?;
+    let run = RunFolder::reopen(run, progress.metrics_bytes, &saved, &saved.settings()?)?;
     let profiling = Profiling::new(config, progress.step);
     let session = Session { config, setup: &setup, stepper, run, progress, stop, observer, profiling };
     if lacks_end { session.end(&splits.source) } else { session.run(&splits.source) }

@@ -128,10 +128,14 @@ fn settings_out_of_range() {
         "--max-steps 0",
         "--validation 32",
         "--keep-checkpoints 0",
+        "--momentum 0.5 --optimizer adam",
+        "--warmup-epochs 15",
     ] {
         let name = setting.split(' ').next().unwrap();
         sandbox.refuses(&format!("train --arch lenet5 --data data {setting}"), name);
     }
+    // Weights bring the normalisation that they were trained with.
+    sandbox.command("train --arch lenet5 --init a.safetensors --normalize standard").assert().code(2).stdout("");
     sandbox.refuses("eval --weights absent.safetensors --batch-size 0", "--batch-size");
     for batch in [30_000_u32, u32::MAX] {
         let summary = format!("summary --arch ygnet --batch-size {batch}");

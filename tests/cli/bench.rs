@@ -1,4 +1,4 @@
-//! `bench`.
+//! `bench` and `tune`.
 
 use serde_json::json;
 
@@ -90,4 +90,21 @@ fn bench_refuses_what_cannot_be_timed() {
     for wrong in ["--steps 0", "--batch-size 0", "--steps-per-wait 0", "--mode both", "--batch-size 99999999"] {
         sandbox.command(&format!("bench {wrong}")).assert().code(2).stdout("");
     }
+}
+
+#[test]
+fn tune_prints_what_it_tried() {
+    let sandbox = Sandbox::new();
+    let tune = "tune --arch lenet5 --batch-size 2 --device cpu";
+    let products = sandbox.json(&format!("{tune} --again --json"));
+    let conv2 = products.as_array().unwrap().iter().find(|product| product["layer"] == "conv2").unwrap();
+    assert_eq!(fields(conv2), ["chosen", "gflop", "kernel", "layer", "trials"]);
+    let trials = conv2["trials"].as_array().unwrap();
+    assert!(trials.len() > 1 && trials.iter().all(|trial| trial["gflops"].as_f64().unwrap() > 0.0), "{conv2}");
+    assert!(trials.iter().any(|trial| trial["plan"] == conv2["chosen"]));
+    let table = sandbox.ok(tune).stdout;
+    assert!(
+        table.starts_with("| layer | product |") && table.lines().count() == 2 + products.as_array().unwrap().len()
+    );
+    sandbox.refuses("tune --arch vgg", "unknown architecture `vgg`");
 }

@@ -21,14 +21,21 @@ fn a_profile_is_printed_and_traced() {
         assert_eq!(updates, 10, "{device}");
         assert!(events.iter().skip(1).all(|event| event["ts"].as_f64().unwrap() >= 0.0));
     }
+    // However short the run is.
+    let printed = sandbox.ok(&format!("train {SMALL} --data data --device cpu --max-steps 2 --profile --out short"));
+    assert!(printed.stderr.contains("profile of 1 step:"), "{}", printed.stderr);
 }
 
 #[test]
 fn one_batch_is_learnt_by_heart() {
     let sandbox = Sandbox::with_data(64, 20);
-    let printed = sandbox
-        .ok("train --arch lenet5 --batch-size 16 --lr 0.02 --data data --device cpu --overfit-one-batch --out run");
-    assert!(printed.stdout.starts_with("one batch was learnt by heart: loss 0.0"), "{}", printed.stdout);
+    // The published rate alone would take far longer.
+    for rate in ["", "--lr 0.02"] {
+        let train =
+            format!("train --arch lenet5 --batch-size 16 {rate} --data data --device cpu --out run{}", rate.len());
+        let printed = sandbox.ok(&format!("{train} --overfit-one-batch"));
+        assert!(printed.stdout.starts_with("one batch was learnt by heart: loss 0.0"), "{}", printed.stdout);
+    }
 }
 
 #[test]

@@ -31,6 +31,12 @@ fn folders_are_taken_with_all_pictures_below() {
     assert_eq!(predictions[1]["class"], single[0]["class"]);
     std::fs::create_dir(sandbox.path("empty")).unwrap();
     sandbox.refuses(&format!("{PREDICT} empty"), "there is no .jpg, .jpeg or .png file in empty");
+    // Beside something to look at it stops nothing.
+    let output = sandbox.command(&format!("{PREDICT} --json empty pictures/b.png")).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), images(&serde_json::from_slice(&output.stdout).unwrap()).len()), (Some(1), 1));
+    assert!(stderr.contains("warning: ") && stderr.contains("error: 1 of 2 things to look at"), "{stderr}");
+    sandbox.command(&format!("{PREDICT} --top 0 pictures/b.png")).assert().code(2).stdout("");
 }
 
 #[test]

@@ -46,6 +46,20 @@ fn a_run_leaves_curves_events_and_a_page_that_needs_nothing_else() {
 }
 
 #[test]
+fn a_page_says_what_was_tested_and_how_the_run_began() {
+    let sandbox = Sandbox::with_data(64, 20);
+    sandbox
+        .ok(&format!("train {SMALL} --data data --device cpu --epochs 1 --validation 16 --initializer he --out run"));
+    let page = text(&sandbox, "run/report.html");
+    for part in
+        ["% of validation images right", "validation accuracy", "48 for training, 16 for validation", "He&#x27;s"]
+    {
+        assert!(page.contains(part), "`{part}` is not in the page");
+    }
+    assert!(page.contains("deviation 0.5000, 0.5000, 0.5000") && !page.contains("test accuracy<"));
+}
+
+#[test]
 fn class_names_are_text_in_a_page() {
     let sandbox = Sandbox::with_data(64, 40);
     let names = "<script>alert(1)</script>\n\"b\" & 'c'\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n";

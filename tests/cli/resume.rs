@@ -176,6 +176,16 @@ fn settings_can_be_fed_back() {
     sandbox.ok("train --config first/config.toml --seed 2 --device cpu --out third");
     let config: Value = serde_json::from_slice(&sandbox.read("third/config.json")).unwrap();
     assert_eq!((&config["seed"], &config["label_smoothing"]), (&json!(2), &json!(0.1)));
+    // So are the weights that a run started from, and dropout only to a network of the same layers.
+    sandbox.ok(&format!("train {RECIPE} --device cpu --init third/weights.safetensors --out fourth --max-steps 1"));
+    sandbox.ok("train --config fourth/config.toml --device cpu --out fifth");
+    assert!(results(&sandbox, "fourth") == results(&sandbox, "fifth"));
+    let other = sandbox.ok("train --config first/config.toml --arch ygnet --max-steps 1 --device cpu --out other");
+    assert!(other.stderr.contains("dropout is that of lenet5: ygnet has its own"), "{}", other.stderr);
+    let config: Value = serde_json::from_slice(&sandbox.read("other/config.json")).unwrap();
+    assert_eq!(config["dropout"].as_array().unwrap().len(), 3);
+    sandbox.write("number.toml", b"arch = \"lenet5\"\ninit = 3\n");
+    sandbox.refuses("train --config number.toml --data data", "init = 3 in the settings file must be a path");
     sandbox.write("typo.toml", b"arch = \"lenet5\"\nlearning_rate = 0.1\n");
     sandbox.refuses("train --config typo.toml --data data", "there is no setting learning_rate");
     sandbox

@@ -50,25 +50,37 @@ fn runs_are_listed_and_damaged_folders_named() {
 #[test]
 fn runs_are_compared() {
     let sandbox = sandbox();
-    let comparison = sandbox.json("runs runs/a runs/b runs/damaged --json");
+    let comparison = sandbox.json("runs runs/a runs/b --json");
     assert_eq!(comparison["runs"], json!(["runs/a", "runs/b"]));
     assert_eq!(comparison["settings"], json!({"seed": [1, 2]}));
     let accuracy = |run: &str, epoch: usize| sandbox.metrics(run).1[epoch]["test_accuracy"].clone();
     let rows = comparison["epochs"].as_array().unwrap();
     assert_eq!(rows.len(), 2);
     assert_eq!(rows[1]["test_accuracy"], json!([accuracy("runs/a", 1), null]));
+    // All settings of one run; and whoever names what is no run is told so.
+    assert_eq!(sandbox.json("runs runs/a --json")["settings"]["epochs"], json!([2]));
+    sandbox.refuses("runs runs/a runs/damaged", "run runs/damaged: ");
     let printed = sandbox.ok("runs runs/a runs/b").stdout;
     for part in ["setting  runs/a  runs/b\nseed     1       2\n", "\n\ntest accuracy\nepoch  runs/a"] {
         assert!(printed.contains(part), "`{part}` is not in: {printed}");
     }
-    assert!(sandbox.ok("runs runs/a").stdout.starts_with("all settings are equal\n"));
+    assert!(sandbox.ok("runs runs/a runs/a").stdout.starts_with("all settings are equal\n"));
+    let printed = sandbox.ok("runs runs/a").stdout;
+    for part in [
+        "arch             lenet5\n",
+        "dropout          0.2",
+        "schedule         kind constant\n",
+        "limit_train      -\n",
+    ] {
+        assert!(printed.contains(part), "`{part}` is not in: {printed}");
+    }
 }
 
 #[test]
 fn folders_that_are_no_runs_are_refused() {
     let sandbox = sandbox();
     sandbox.refuses("runs absent", "reading absent");
-    sandbox.refuses("runs runs/damaged runs/empty", "none of these is a run folder");
+    sandbox.refuses("runs runs/damaged runs/empty", "run runs/damaged: ");
     assert_eq!(sandbox.ok("runs runs/empty").stdout, "there are no runs in runs/empty\n");
     assert_eq!(sandbox.json("runs runs/empty --json"), json!([]));
 }

@@ -79,6 +79,7 @@ impl DataError {
             }
             Self::FileTooLarge { .. } => "scale the picture down, or remove the file",
             Self::WrongSize { .. } => "import with --resize, or scale the images to 32×32 pixels before",
+            Self::UnreadableFolders { .. } => "they are named above: name folders with JPEG or PNG pictures",
             Self::UnreadablePictures { .. } => {
                 "they are named above: replace or remove them; only JPEG and PNG are read"
             }
