@@ -1,7 +1,7 @@
 //! Runs that are stopped, killed, and gone on with.
 
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cifar_gpu::ops::random::RandomStream;
 use serde_json::{Value, json};
@@ -83,11 +83,13 @@ fn a_run_killed_at_random_moments_goes_on_bit_for_bit_on_the_gpu() {
 
 /// Ctrl-C at random moments of the real process.
 #[cfg(unix)]
-#[test]
-fn a_run_that_is_interrupted_goes_on_bit_for_bit() {
+fn interrupted_runs_come_out_the_same(device: &str, epochs: u32) {
     let sandbox = Sandbox::with_data(400, 20);
-    let recipe = format!("{} --device cpu", RECIPE.replace("--epochs 3", "--epochs 20"));
+    let recipe = format!("{} --device {device}", RECIPE.replace("--epochs 3", &format!("--epochs {epochs}")));
+    let start_of_whole = Instant::now();
     sandbox.ok(&format!("train {recipe} --out whole"));
+    // Short enough on a fast device, too, to come several times.
+    let longest = start_of_whole.elapsed() / 6;
     let mut random = RandomStream::new(10, 0);
     let mut interrupted = 0;
     let mut arguments = format!("{recipe} --out run");
@@ -99,7 +101,7 @@ fn a_run_that_is_interrupted_goes_on_bit_for_bit() {
         while written() <= before && child.try_wait().unwrap().is_none() {
             std::thread::sleep(Duration::from_millis(5));
         }
-        std::thread::sleep(Duration::from_millis(400).mul_f32(random.next_f32()));
+        std::thread::sleep(longest.mul_f32(random.next_f32()));
         Command::new("kill").args(["-INT", &child.id().to_string()]).stderr(Stdio::null()).status().unwrap();
         match child.wait().unwrap().code() {
             Some(130) => interrupted += 1,
@@ -108,10 +110,22 @@ fn a_run_that_is_interrupted_goes_on_bit_for_bit() {
                 break;
             }
         }
-        arguments = "--resume run --device cpu".into();
+        arguments = format!("--resume run --device {device}");
     }
     assert!(interrupted >= 2, "it was interrupted {interrupted} times: the test would show little");
     assert!(results(&sandbox, "run") == results(&sandbox, "whole"), "after {interrupted} interruptions");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_that_is_interrupted_goes_on_bit_for_bit_on_the_cpu() {
+    interrupted_runs_come_out_the_same("cpu", 20);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_that_is_interrupted_goes_on_bit_for_bit_on_the_gpu() {
+    interrupted_runs_come_out_the_same("gpu", 10);
 }
 
 #[test]
