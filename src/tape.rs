@@ -276,7 +276,7 @@ impl Tape {
     pub fn max_pool2d(&self, input: &Var, kernel: usize, stride: usize) -> Result<Var> {
         let geometry = MaxPool2dGeometry::new(input.shape(), [kernel, kernel], stride)?;
         let (output, choice) = max_pool2d::forward(&geometry, &input.tensor)?;
-        let output = self.record(&[input], output, |_, _| Ok(MaxPool2dBackward { geometry, choice, gated: false }))?;
+        let output = self.record(&[input], output, |_, _| Ok(MaxPool2dBackward { geometry, choice }))?;
         Ok(Var { gate: input.gate, ..output })
     }
 
@@ -333,7 +333,7 @@ impl Tape {
             return Err(Error::shape("flatten", "the input has no axes"));
         };
         let output = input.tensor.reshape(&[*batch, rest.iter().product()])?;
-        let rule = ReshapeBackward { input_shape: shape.to_vec(), gated: false };
+        let rule = ReshapeBackward { input_shape: shape.to_vec() };
         let output = self.record(&[input], output, |_, _| Ok(rule))?;
         Ok(Var { gate: input.gate, ..output })
     }
@@ -360,20 +360,11 @@ impl Tape {
 
 struct ReshapeBackward {
     input_shape: Vec<usize>,
-    gated: bool,
 }
 
 impl Backward for ReshapeBackward {
     fn backward(&self, cotangent: &Tensor, _wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![Some(cotangent.reshape(&self.input_shape)?)])
-    }
-
-    fn cotangent_is_gated(&mut self) {
-        self.gated = true;
-    }
-
-    fn gates_input(&self) -> bool {
-        self.gated
     }
 
     fn passes_gate(&self) -> bool {
@@ -464,7 +455,7 @@ impl Var {
                 if !unshared[input] {
                     rule.input_is_shared();
                 }
-                gated[input] = rule.gates_input();
+                gated[input] = rule.gates_input() || gated[nodes.len()] && rule.passes_gate();
             }
             let wanted: Vec<_> = parents
                 .iter()

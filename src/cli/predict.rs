@@ -64,8 +64,7 @@ impl Predict {
         let architecture = file.architecture(self.arch.as_deref())?;
         let classes = architecture.output_shapes()?.last().map_or(0, |shape| shape.iter().product());
         let names = class_names(&file, classes);
-        let mut folders_refused = 0;
-        let images = self.pictures(&mut folders_refused)?;
+        let (images, folders_refused) = self.pictures()?;
         let of = images.len();
         let device = self.device.open()?;
         let normalisation = architecture.preprocessing.normalisation();
@@ -119,9 +118,9 @@ impl Predict {
         }
     }
 
-    /// The pictures asked for, with those in folders; counts folders that have none.
-    fn pictures(&self, refused: &mut usize) -> Result<Vec<PathBuf>> {
-        let mut pictures = Vec::new();
+    /// The pictures asked for, with those in folders, and the number of folders that have none.
+    fn pictures(&self) -> Result<(Vec<PathBuf>, usize)> {
+        let (mut pictures, mut refused) = (Vec::new(), 0);
         for image in &self.images {
             if image.is_dir() {
                 match pictures_below(image) {
@@ -129,7 +128,7 @@ impl Predict {
                     // Others may have some.
                     Err(error) if self.images.len() > 1 => {
                         warn(&error);
-                        *refused += 1;
+                        refused += 1;
                     }
                     Err(error) => return Err(error.into()),
                 }
@@ -140,7 +139,7 @@ impl Predict {
         if pictures.iter().filter(|picture| is_stdin(picture)).count() > 1 {
             return Err(Error::Setting("standard input holds one picture: give - once".to_owned()));
         }
-        Ok(pictures)
+        Ok((pictures, refused))
     }
 
     fn prediction(&self, image: PathBuf, logits: &[f32], names: &[String]) -> Result<Prediction> {

@@ -48,7 +48,8 @@ pub trait Backward {
         false
     }
 
-    /// Whether the output has the gate of the first input, with another factor perhaps.
+    /// Whether the output has the gate of the first input, with another factor perhaps: if the output's cotangent has gone
+    /// through its gate, so has that of the input.
     fn passes_gate(&self) -> bool {
         false
     }

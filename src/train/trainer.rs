@@ -12,7 +12,6 @@ use crate::ops::conv2d::{DeviceKind, Plans};
 use crate::train::TrainConfig;
 use crate::train::autotune::{Autotune, autotune, default_cache, problem_name};
 use crate::train::checkpoint::{CheckpointFolder, Progress};
-
 use crate::train::memory::{check_memory, training_bytes};
 use crate::train::metrics::Metrics;
 use crate::train::observer::{Observer, Outcome};

@@ -85,10 +85,6 @@ impl Backward for DropoutBackward {
         self.gated = true;
     }
 
-    fn gates_input(&self) -> bool {
-        self.gated
-    }
-
     fn passes_gate(&self) -> bool {
         true
     }

@@ -127,21 +127,11 @@ pub struct MaxPool2dBackward {
     pub geometry: MaxPool2dGeometry,
     /// Which element each window chose.
     pub choice: Tensor,
-    /// Whether the cotangent has gone through the output's gate, and so will that of the input.
-    pub gated: bool,
 }
 
 impl Backward for MaxPool2dBackward {
     fn backward(&self, cotangent: &Tensor, _wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![Some(backward(&self.geometry, &self.choice, cotangent)?)])
-    }
-
-    fn cotangent_is_gated(&mut self) {
-        self.gated = true;
-    }
-
-    fn gates_input(&self) -> bool {
-        self.gated
     }
 
     fn passes_gate(&self) -> bool {
