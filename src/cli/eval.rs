@@ -136,7 +136,7 @@ impl Eval {
 
     /// The network must know the data's classes, in their order if it names them.
     fn check_classes(&self, network: &Network, dataset: &Dataset, names: Option<&[String]>) -> Result<()> {
-        let logits = network.architecture().output_shapes()?.last().map_or(0, |shape| shape.iter().product());
+        let logits = network.architecture().num_classes()?;
         let message = match names {
             _ if logits != dataset.num_classes() => {
                 format!("they tell {logits} classes apart, the data have {}", dataset.num_classes())

@@ -6,6 +6,7 @@ mod completions;
 mod data;
 mod devices;
 mod eval;
+mod fold;
 mod live;
 mod predict;
 mod progress;
@@ -57,6 +58,8 @@ enum Command {
     Bench(bench::Bench),
     /// List the GPUs that can be used
     Devices(devices::Devices),
+    /// Fold batch normalisation into the convolutions before it: a smaller, faster network with the same answers
+    Fold(fold::Fold),
     /// Show a network's layers, parameters, arithmetic and memory
     Summary(summary::Summary),
     /// Try the kernels of a network's convolutions on a device and show the figures
@@ -82,6 +85,7 @@ pub fn run() -> ExitCode {
         Command::Predict(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Devices(command) => command.run(),
+        Command::Fold(command) => command.run(),
         Command::Summary(command) => command.run(),
         Command::Tune(command) => command.run(),
         Command::Data(command) => command.run(),

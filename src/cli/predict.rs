@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cifar_gpu::data::{CIFAR10_CLASSES, DataError, Dataset, IMAGE_BYTES, load_picture, pictures_below, read_picture};
+use cifar_gpu::data::{DataError, Dataset, IMAGE_BYTES, load_picture, pictures_below, read_picture};
 use cifar_gpu::nn::Network;
 use cifar_gpu::tape::Tape;
 use cifar_gpu::train::DeviceDataset;
@@ -62,8 +62,8 @@ impl Predict {
     pub fn run(self) -> Result<()> {
         let file = WeightsFile::read(&self.weights)?;
         let architecture = file.architecture(self.arch.as_deref())?;
-        let classes = architecture.output_shapes()?.last().map_or(0, |shape| shape.iter().product());
-        let names = class_names(&file, classes);
+        let classes = architecture.num_classes()?;
+        let names = file.class_names(classes);
         let (images, folders_refused) = self.pictures()?;
         let of = images.len();
         let device = self.device.open()?;
@@ -202,15 +202,6 @@ fn is_stdin(image: &Path) -> bool {
 /// Reads a picture from its file, or from standard input.
 fn read(image: &Path) -> std::result::Result<[u8; IMAGE_BYTES], DataError> {
     if is_stdin(image) { read_picture("standard input", std::io::stdin()) } else { load_picture(image) }
-}
-
-/// The classes' names as the weights have them, else CIFAR-10's, else numbers.
-fn class_names(file: &WeightsFile, classes: usize) -> Vec<String> {
-    match file.metadata() {
-        Some(metadata) => metadata.class_names.clone(),
-        None if classes == CIFAR10_CLASSES.len() => CIFAR10_CLASSES.map(String::from).to_vec(),
-        None => (0..classes).map(|class| format!("class {class}")).collect(),
-    }
 }
 
 #[cfg(test)]

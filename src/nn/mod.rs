@@ -1,6 +1,7 @@
 //! Networks: their description, their parameters, and running them on a tape.
 
 mod architecture;
+mod fold;
 mod init;
 mod network;
 mod parameter;

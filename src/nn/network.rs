@@ -199,6 +199,14 @@ impl Architecture {
         Ok(shapes)
     }
 
+    /// The number of classes that it tells apart: of logits for an image.
+    ///
+    /// # Errors
+    /// If the layers do not fit together.
+    pub fn num_classes(&self) -> Result<usize> {
+        Ok(self.output_shapes()?.last().map_or(0, |shape| shape.iter().product()))
+    }
+
     /// The layers that are convolutions, or products that are computed as such, for batches of `batch` images: name and
     /// geometry.
     ///

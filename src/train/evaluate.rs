@@ -85,7 +85,7 @@ pub fn evaluate(
     mut progress: impl FnMut(usize),
 ) -> Result<Evaluation> {
     let classes = dataset.num_classes();
-    let outputs = network.architecture().output_shapes()?.last().map_or(0, |shape| shape.iter().product());
+    let outputs = network.architecture().num_classes()?;
     if outputs != classes {
         return Err(Error::shape("evaluate", format!("{outputs} logits for data of {classes} classes")));
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
-use crate::data::MOST_CLASSES;
+use crate::data::{CIFAR10_CLASSES, MOST_CLASSES};
 use crate::error::{Error, Result};
 use crate::nn::{Architecture, Network, Preprocessing};
 
@@ -68,6 +68,15 @@ impl WeightsFile {
         self.metadata.as_ref()
     }
 
+    /// Names of the classes as the file has them, else CIFAR-10's where there are as many, else numbers.
+    pub fn class_names(&self, classes: usize) -> Vec<String> {
+        match &self.metadata {
+            Some(metadata) => metadata.class_names.clone(),
+            None if classes == CIFAR10_CLASSES.len() => CIFAR10_CLASSES.map(String::from).to_vec(),
+            None => (0..classes).map(|class| format!("class {class}")).collect(),
+        }
+    }
+
     /// The network that the weights are for: as the metadata say, or else of the architecture `arch`, whose number of
     /// classes is then read off the last bias.
     ///
@@ -89,7 +98,7 @@ impl WeightsFile {
             (None, Some(arch)) => {
                 let layouts = Architecture::by_name(arch, 2)?.parameter_layouts()?;
                 let last = layouts.last().and_then(|(name, _)| self.tensors.get(name));
-                let classes = last.map_or(crate::data::CIFAR10_CLASSES.len(), |(shape, _)| shape.iter().product());
+                let classes = last.map_or(CIFAR10_CLASSES.len(), |(shape, _)| shape.iter().product());
                 Architecture::by_name(arch, self.classes(classes)?)
             }
             (None, None) => Err(error(
@@ -230,7 +239,7 @@ mod tests {
     }
 
     fn classes() -> Vec<String> {
-        crate::data::CIFAR10_CLASSES.map(String::from).to_vec()
+        CIFAR10_CLASSES.map(String::from).to_vec()
     }
 
     fn saved(network: &Network) -> (tempfile::TempDir, PathBuf) {

@@ -7,6 +7,7 @@ mod commands;
 mod endings;
 #[path = "../common/fixtures.rs"]
 mod fixtures;
+mod fold;
 mod inside;
 mod manners;
 mod own_data;

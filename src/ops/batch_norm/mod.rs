@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::tensor::{DType, Tensor};
 
 /// Added to the variance.
-const EPSILON: f32 = 1e-5;
+pub const EPSILON: f32 = 1e-5;
 /// Share of their way to a batch's that the running statistics go in a step.
 const MOMENTUM: f32 = 0.1;
 /// Rows that one partial sum covers at least.

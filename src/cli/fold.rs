@@ -1,0 +1,47 @@
+//! `cifar-gpu fold`
+
+use std::path::{Path, PathBuf};
+
+use cifar_gpu::nn::{Network, Summary};
+use cifar_gpu::weights::{self, WeightsFile};
+use cifar_gpu::{Device, Error, Result};
+
+use super::common::{grouped, print};
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Example:
+  cifar-gpu fold --weights runs/ygnet-bn-1/weights.safetensors --out ygnet.safetensors")]
+pub struct Fold {
+    /// Weights of a network with batch normalisation, a safetensors file
+    #[arg(long, value_name = "FILE")]
+    weights: PathBuf,
+    /// Architecture, for a file that does not say it
+    #[arg(long)]
+    arch: Option<String>,
+    /// Where to write the weights of the network without it
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+impl Fold {
+    pub fn run(self) -> Result<()> {
+        if is_same_file(&self.weights, &self.out) {
+            let out = self.out.display();
+            return Err(Error::Setting(format!("--out {out} would overwrite the weights, which cannot be unfolded")));
+        }
+        let file = WeightsFile::read(&self.weights)?;
+        let network = Network::new(file.architecture(self.arch.as_deref())?, &Device::cpu(), 0)?;
+        file.load_into(&network)?;
+        let folded = network.fold_batch_norms()?;
+        let architecture = folded.architecture();
+        weights::save(&self.out, &folded, &file.class_names(architecture.num_classes()?))?;
+        let parameters = grouped(Summary::new(architecture)?.parameters as u64);
+        print(format_args!("{}: {} ({parameters} parameters)", self.out.display(), architecture.name))
+    }
+}
+
+/// Whether both paths lead to the same file, which exists.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
