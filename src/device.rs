@@ -2,8 +2,11 @@
 
 use crate::cpu::CpuDevice;
 use crate::error::{Error, Result};
-use crate::gpu::{AdapterRequest, Backend, GpuDevice, GpuOptions};
+use crate::gpu::{AdapterRequest, Backend, GpuDevice, GpuOptions, list_adapters};
 use crate::tensor::{DType, Storage, Tensor, elements};
+
+/// What the CPU's description begins with.
+const CPU: &str = "CPU";
 
 /// A device. Clones share it.
 #[derive(Debug, Clone)]
@@ -25,6 +28,18 @@ pub enum DeviceChoice {
     Gpu,
     /// Adapter number N.
     GpuIndex(usize),
+}
+
+impl DeviceChoice {
+    /// The device of this [`Device::description`] if it is here; else one of its kind.
+    pub fn like(description: &str, backend: Backend) -> Self {
+        if description.starts_with(CPU) {
+            return DeviceChoice::Cpu;
+        }
+        let adapters = list_adapters(backend);
+        let same = adapters.iter().find(|adapter| adapter.to_string() == description);
+        same.map_or(DeviceChoice::Gpu, |adapter| DeviceChoice::GpuIndex(adapter.index))
+    }
 }
 
 impl std::str::FromStr for DeviceChoice {
@@ -74,7 +89,7 @@ impl Device {
     /// The device in one line: for a GPU its name, kind, backend and driver.
     pub fn description(&self) -> String {
         match self {
-            Device::Cpu(_) => format!("CPU, {} threads", rayon::current_num_threads()),
+            Device::Cpu(_) => format!("{CPU}, {} threads", rayon::current_num_threads()),
             Device::Gpu(gpu) => gpu.description(),
         }
     }

@@ -94,39 +94,64 @@ pub struct KernelTotal {
     pub gigabytes: f64,
 }
 
+/// What runs add up to.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sum {
+    calls: usize,
+    nanoseconds: u64,
+    flops: u64,
+    bytes: u64,
+}
+
+impl Sum {
+    fn add(&mut self, event: &Event) {
+        self.calls += 1;
+        self.nanoseconds += event.duration_ns;
+        self.flops += event.flops;
+        self.bytes += event.bytes;
+    }
+
+    /// As a share of `all`.
+    fn total(self, name: &'static str, all: Sum) -> KernelTotal {
+        // A clock may be too coarse for a short kernel.
+        let per_ns = |amount: u64| amount as f64 / self.nanoseconds.max(1) as f64;
+        KernelTotal {
+            name,
+            calls: self.calls,
+            seconds: self.nanoseconds as f64 / 1e9,
+            share: self.nanoseconds as f64 / all.nanoseconds.max(1) as f64,
+            gflops: (self.flops > 0).then(|| per_ns(self.flops)),
+            gigabytes: per_ns(self.bytes),
+        }
+    }
+}
+
 impl Profile {
     /// The kernels, the costliest first.
     pub fn totals(&self) -> Vec<KernelTotal> {
-        let mut sums: BTreeMap<&'static str, (usize, u64, u64, u64)> = BTreeMap::new();
+        let mut sums: BTreeMap<&'static str, Sum> = BTreeMap::new();
         for event in &self.events {
-            let sum = sums.entry(event.name).or_default();
-            *sum = (sum.0 + 1, sum.1 + event.duration_ns, sum.2 + event.flops, sum.3 + event.bytes);
+            sums.entry(event.name).or_default().add(event);
         }
-        let all: u64 = sums.values().map(|sum| sum.1).sum();
-        let mut totals: Vec<_> = sums
-            .into_iter()
-            .map(|(name, (calls, nanoseconds, flops, bytes))| {
-                // A clock may be too coarse for a short kernel.
-                let per_ns = |amount: u64| amount as f64 / nanoseconds.max(1) as f64;
-                KernelTotal {
-                    name,
-                    calls,
-                    seconds: nanoseconds as f64 / 1e9,
-                    share: nanoseconds as f64 / all.max(1) as f64,
-                    gflops: (flops > 0).then(|| per_ns(flops)),
-                    gigabytes: per_ns(bytes),
-                }
-            })
-            .collect();
+        let all = self.sum();
+        let mut totals: Vec<_> = sums.into_iter().map(|(name, sum)| sum.total(name, all)).collect();
         totals.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
         totals
     }
 
-    /// A table of [`Profile::totals`] for people.
+    /// What all runs add up to.
+    fn sum(&self) -> Sum {
+        let mut all = Sum::default();
+        self.events.iter().for_each(|event| all.add(event));
+        all
+    }
+
+    /// A table of [`Profile::totals`] for people, with a last line for all kernels.
     pub fn table(&self) -> String {
         let mut text =
             format!("{:<30} {:>6} {:>10} {:>7} {:>9} {:>8}\n", "kernel", "calls", "ms", "share", "GFLOP/s", "GB/s");
-        for total in self.totals() {
+        let all = self.sum();
+        for total in self.totals().into_iter().chain([all.total("all kernels", all)]) {
             let gflops = total.gflops.map_or("–".to_owned(), |gflops| format!("{gflops:.1}"));
             text += &format!(
                 "{:<30} {:>6} {:>10.2} {:>6.1}% {gflops:>9} {:>8.1}\n",
@@ -178,6 +203,9 @@ mod tests {
         let trace: serde_json::Value = serde_json::from_str(&profile.trace("a device")).unwrap();
         assert_eq!(trace["traceEvents"][1]["ts"], 0.0);
         assert_eq!((&trace["traceEvents"][2]["ts"], &trace["traceEvents"][2]["dur"]), (&2.0.into(), &2.0.into()));
-        assert!(profile.table().contains("product"));
+        let table = profile.table();
+        let last: Vec<_> = table.lines().last().unwrap().split_whitespace().collect();
+        assert!(table.contains("product"));
+        assert_eq!(last, ["all", "kernels", "3", "0.00", "100.0%", "2.7", "0.5"]);
     }
 }

@@ -10,15 +10,18 @@ use cifar_gpu::nn::Architecture;
 use cifar_gpu::ops::conv2d::tune::Verdict;
 use cifar_gpu::ops::conv2d::{DeviceKind, Direction, Plan, Target};
 use cifar_gpu::tensor::DType;
-use cifar_gpu::train::{Autotune, Tuning, autotune};
+use cifar_gpu::train::{Autotune, Search, Tuning, autotune};
 use tempfile::tempdir;
 
 /// What is tuned for lenet5 on the CPU, with this cache file.
 fn tune(mode: Autotune, cache: &std::path::Path) -> Vec<Tuning> {
+    search(Search { mode, cache: Some(cache), again: false })
+}
+
+fn search(search: Search<'_>) -> Vec<Tuning> {
     let mut tunings = Vec::new();
     let lenet5 = Architecture::by_name("lenet5", 10).unwrap();
-    autotune(&Device::cpu(), DType::F32, &lenet5, 2, true, mode, Some(cache), &mut |t| tunings.push(t.clone()))
-        .unwrap();
+    autotune(&Device::cpu(), DType::F32, &lenet5, 2, true, search, &mut |t| tunings.push(t.clone())).unwrap();
     tunings
 }
 
@@ -38,6 +41,15 @@ fn choices_are_right_and_remembered() {
         assert!(remembered.trials.is_empty(), "{remembered:?}");
         assert_eq!(tried.chosen, remembered.chosen);
     }
+    // Who wants little tried takes what was found by trying all.
+    let quick = tune(Autotune::Quick, &cache);
+    assert!(quick.iter().zip(&tried).all(|(quick, tried)| quick.trials.is_empty() && quick.chosen == tried.chosen));
+    let before = fs::read_to_string(&cache).unwrap();
+    fs::write(&cache, before.replace("winograd", "direct").replace("direct-8x16", "direct-8x8")).unwrap();
+    let again = search(Search { mode: Autotune::Full, cache: Some(&cache), again: true });
+    assert!(again.iter().all(|tuning| !tuning.trials.is_empty()));
+    let remembered = tune(Autotune::Full, &cache);
+    assert!(remembered.iter().zip(&again).all(|(remembered, again)| remembered.chosen == again.chosen));
 }
 
 #[test]

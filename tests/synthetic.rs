@@ -80,7 +80,7 @@ fn lenet5_passes_90_percent() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let config = TrainConfig::practice("lenet5").expect("a known architecture");
     let (device, run) = (Device::cpu(), folder.path().join("run"));
-    let sources = Sources { splits: &splits(), init: None, out: &run };
+    let sources = Sources { splits: &splits(), init: None, out: Some(&run) };
     let outcome = train(&config, &device, sources, &AtomicBool::new(false), &mut Silent).expect("training on the CPU");
     println!("lenet5: {:.1} %", 100.0 * outcome.last.test_accuracy);
     assert!(outcome.last.test_accuracy > 0.9, "{:?}", outcome.last);

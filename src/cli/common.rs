@@ -17,8 +17,8 @@ const DATA_FOLDERS: [&str; 3] = ["data/cifar10", "data/cifar-10-batches-bin", "c
 /// Which device to use.
 #[derive(clap::Args)]
 pub struct DeviceArguments {
-    /// Device: auto (a real GPU, else the CPU), cpu, gpu (a software adapter if need be), or gpu:N [default: auto; that of a
-    /// run that is gone on with]
+    /// Device: auto (a real GPU, else the CPU), cpu, gpu (a software adapter if need be), or gpu:N [default: auto; for --resume
+    /// the run's]
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
     /// Reach the GPU through OpenGL instead of Vulkan, Metal or DX12
@@ -33,16 +33,16 @@ impl DeviceArguments {
 
     /// Opens the device and says on standard error which and why; warns of what makes it slow.
     pub fn open(&self) -> Result<Device> {
-        self.open_or("auto")
+        self.open_or(DeviceChoice::Auto)
     }
 
-    /// Opens the device that was asked for, or else one of the kind of a run that was begun on `description`.
+    /// Opens the device that was asked for, or else that of a run that was begun on `description`, or one of its kind.
     pub fn open_like(&self, description: &str) -> Result<Device> {
-        self.open_or(if description.starts_with("CPU") { "cpu" } else { "gpu" })
+        self.open_or(DeviceChoice::like(description, self.backend()))
     }
 
-    fn open_or(&self, usual: &str) -> Result<Device> {
-        let choice: DeviceChoice = self.device.as_deref().unwrap_or(usual).parse()?;
+    fn open_or(&self, usual: DeviceChoice) -> Result<Device> {
+        let choice = self.device.as_deref().map_or(Ok(usual), str::parse)?;
         let (device, reason) = Device::open(choice, self.backend())?;
         say(format_args!("device: {} ({reason})", device.description()));
         if let Device::Gpu(gpu) = &device

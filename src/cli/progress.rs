@@ -84,7 +84,8 @@ impl View {
         if let Some(live) = LiveView::open(start, &earlier) {
             return View::Live(Box::new(live));
         }
-        let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg}, {eta} left")
+        // Small terminals have it, so that the last numbers are cut off rather than a line broken.
+        let style = ProgressStyle::with_template("{prefix} {bar:10} {pos}/{len}, {eta} left, {wide_msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
         View::Bar(ProgressBar::new(start.total_steps).with_style(style).with_position(start.first_step))
     }

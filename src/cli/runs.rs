@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::common::{print, print_json, say};
 
 /// What tells runs apart without being a setting.
-const NO_SETTINGS: [&str; 3] = ["class_names", "preprocessing", "plans"];
+const NO_SETTINGS: [&str; 4] = ["class_names", "preprocessing", "plans", "began"];
 
 #[derive(clap::Args)]
 #[command(after_help = "\

@@ -211,7 +211,7 @@ pub struct Settings {
     #[arg(long, value_enum, help_heading = "Recipe")]
     initializer: Option<InitializerName>,
     /// How pixels become the network's input; weights of --init bring theirs
-    #[arg(long, value_enum, conflicts_with = "init", help_heading = "Recipe")]
+    #[arg(long, value_enum, help_heading = "Recipe")]
     normalize: Option<NormalizeName>,
     /// Look at mirrored test images, too, and take the mean of both answers
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Recipe")]
@@ -246,11 +246,13 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The settings of a new run, the data it asks for, and the weights that the settings file lets it start from.
+    /// The settings of a new run, the data it asks for, and the weights that it starts from: `init`, or what the settings file
+    /// says.
     pub fn config(
         &self,
         plans: &PlanArguments,
         max_steps: Option<u64>,
+        init: Option<&Path>,
     ) -> Result<(TrainConfig, DataChoice, Option<PathBuf>)> {
         let mut file = self.config.as_deref().map(read).transpose()?;
         let in_file = |file: &Option<toml::Table>, key: &str| Some(file.as_ref()?.get(key)?.as_str()?.to_owned());
@@ -261,11 +263,12 @@ impl Settings {
         {
             say(format_args!("the settings file's dropout is that of {other}: {arch} has its own"));
         }
-        let init = match file.as_mut().and_then(|file| file.remove("init")) {
-            Some(toml::Value::String(path)) => Some(path.into()),
+        let init_in_file = match file.as_mut().and_then(|file| file.remove("init")) {
+            Some(toml::Value::String(path)) => Some(PathBuf::from(path)),
             Some(other) => return Err(Error::Setting(format!("init = {other} in the settings file must be a path"))),
             None => None,
         };
+        let init = init.map(Path::to_owned).or(init_in_file);
         let arch =
             arch.ok_or_else(|| Error::Setting("the settings file names no arch, and --arch is not given".into()))?;
         let named = self.data.clone().or_else(|| in_file(&file, "data"));
@@ -291,8 +294,20 @@ impl Settings {
         self.apply(&mut config)?;
         config.max_steps = max_steps.or(config.max_steps);
         plans.apply(&mut config);
-        if self.momentum.is_some() && config.optimizer != Optimization::Sgd {
-            return Err(Error::Setting(format!("--momentum belongs to SGD; this run has {}", config.optimizer)));
+        for (flag, is_given) in [("--momentum", self.momentum.is_some()), ("--nesterov", self.nesterov == Some(true))] {
+            if is_given && config.optimizer != Optimization::Sgd {
+                return Err(Error::Setting(format!("{flag} belongs to SGD; this run has {}", config.optimizer)));
+            }
+        }
+        for (flag, is_given) in
+            [("--normalize", self.normalize.is_some()), ("--initializer", self.initializer.is_some())]
+        {
+            if let (true, Some(init)) = (is_given, &init) {
+                let init = init.display();
+                return Err(Error::Setting(format!(
+                    "{flag} has no effect on the weights of {init}, which bring theirs"
+                )));
+            }
         }
         config.validate()?;
         Ok((config, data, init))
@@ -300,7 +315,11 @@ impl Settings {
 
     /// Whether the optimiser or its rate was asked for.
     pub fn chooses_optimizer(&self) -> bool {
-        self.optimizer.is_some() || self.lr.is_some() || self.config.is_some()
+        self.optimizer.is_some()
+            || self.lr.is_some()
+            || self.momentum.is_some()
+            || self.nesterov.is_some()
+            || self.config.is_some()
     }
 
     /// Puts those flags into a configuration that may change in the middle of a run.

@@ -5,14 +5,39 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cifar_gpu::report::Reporter;
-use cifar_gpu::train::{Outcome, RunFolder, SavedRun, Sources, resume, train};
+use cifar_gpu::train::{Outcome, SavedRun, Sources, resume, train};
 use cifar_gpu::{Error, Result};
 
-use super::common::{DataChoice, DeviceArguments, counted, print, print_json, say};
+use super::common::{DataChoice, DeviceArguments, counted, print, print_json, say, warn};
 use super::live;
 use super::progress::TrainProgress;
 use super::settings::Settings;
 use super::tune::PlanArguments;
+
+/// What `--overfit-one-batch` decides by itself.
+const DECIDED_BY_OVERFITTING: [&str; 21] = [
+    "resume",
+    "schedule",
+    "time_decay",
+    "milestones",
+    "step_factor",
+    "peak_at",
+    "warmup_epochs",
+    "weight_decay",
+    "label_smoothing",
+    "clip_norm",
+    "average_decay",
+    "dropout",
+    "augment",
+    "flip",
+    "crop_padding",
+    "shift",
+    "rotation",
+    "cutout",
+    "validation",
+    "limit_train",
+    "limit_test",
+];
 
 /// What is settled once a run has begun.
 const SETTLED: [&str; 38] = [
@@ -85,8 +110,9 @@ pub struct Train {
     /// Time every kernel of some early steps: prints a table and writes a trace that Perfetto opens
     #[arg(long)]
     profile: bool,
-    /// Check of sanity: learn the first batch by heart, by Adam at 1e-3 unless --optimizer or --lr say otherwise
-    #[arg(long, conflicts_with = "resume")]
+    /// Check of sanity: learn the first batch by heart in 200 epochs of a step, by Adam at 1e-3 unless another optimiser or rate
+    /// is given
+    #[arg(long, conflicts_with_all = DECIDED_BY_OVERFITTING)]
     overfit_one_batch: bool,
     /// Folder for the results, which must not exist [default: runs/ARCH-N]
     #[arg(long, value_name = "RUN_DIR")]
@@ -113,31 +139,33 @@ impl Train {
             }
             return print(format_args!("one batch was learnt by heart: loss {:.4}", outcome.last.test_loss));
         }
+        let done = match outcome.is_whole_epoch {
+            true => counted(outcome.last.epoch.into(), "epoch"),
+            false => counted(outcome.last.steps, "step"),
+        };
         print(format_args!(
-            "test accuracy {:.2} % after {}; weights, metrics and configuration are in {}",
+            "{} accuracy {:.2} % after {done}; weights, metrics and configuration are in {}",
+            outcome.tested_on,
             100.0 * outcome.last.test_accuracy,
-            counted(outcome.last.epoch.into(), "epoch"),
             outcome.run.display()
         ))
     }
 
     fn begin(&self) -> Result<Outcome> {
-        let (mut config, data, init) = self.settings.config(&self.plans, self.max_steps)?;
+        let (mut config, data, init) = self.settings.config(&self.plans, self.max_steps, self.init.as_deref())?;
         config.profile |= self.profile;
         if self.overfit_one_batch {
             config.overfit_one_batch(self.settings.chooses_optimizer());
+            self.settings.apply_to_resumed(&mut config);
         }
-        let out = self.out.clone().unwrap_or_else(|| RunFolder::unused_path(&config.arch));
-        if out.exists() {
-            return Err(Error::RunFolderExists(out));
+        // Before time is spent on reading images.
+        if let Some(taken) = self.out.as_ref().filter(|out| out.exists()) {
+            return Err(Error::RunFolderExists(taken.clone()));
         }
-        let mut splits = data.load()?;
-        if self.overfit_one_batch {
-            splits.test = splits.train.clone();
-        }
+        let splits = data.load()?;
         let device = self.device.open()?;
         let stop = stop_on_interrupt()?;
-        let sources = Sources { splits: &splits, init: self.init.as_deref().or(init.as_deref()), out: &out };
+        let sources = Sources { splits: &splits, init: init.as_deref(), out: self.out.as_deref() };
         train(&config, &device, sources, &stop, &mut Reporter::new(&mut TrainProgress::new()))
     }
 
@@ -148,7 +176,10 @@ impl Train {
         let splits = DataChoice::new(Some(self.settings.data.as_ref().unwrap_or(&saved.config.data))).load()?;
         let device = self.device.open_like(&saved.device)?;
         if device.description() != saved.device {
-            say(format_args!("the run was begun on {}: results may differ from it in their last digits", saved.device));
+            warn(format_args!(
+                "the run was begun on {}: results may differ from it in their last digits",
+                saved.device
+            ));
         }
         let stop = stop_on_interrupt()?;
         resume(&saved, self.max_steps, &device, &splits, run, &stop, &mut Reporter::new(&mut TrainProgress::new()))

@@ -6,8 +6,8 @@ use cifar_gpu::data::CIFAR10_CLASSES;
 use cifar_gpu::nn::Architecture;
 use cifar_gpu::ops::conv2d::tune::Verdict;
 use cifar_gpu::ops::conv2d::{Direction, Plan, Plans};
-use cifar_gpu::train::{Autotune, Precision, TrainConfig, Tuning, autotune, default_cache};
-use cifar_gpu::{Device, Result};
+use cifar_gpu::train::{Autotune, Precision, Search, TrainConfig, Tuning, autotune, default_cache};
+use cifar_gpu::{Device, Error, Result};
 use clap::ValueEnum;
 
 use super::common::{self, DeviceArguments, counted, print, print_json, say};
@@ -68,18 +68,9 @@ impl PlanArguments {
         let mode = self.mode().unwrap_or_else(|| Autotune::usual(device));
         let cache = default_cache();
         let mut tally = Tally::default();
-        let plans = autotune(
-            device,
-            self.precision().dtype(),
-            architecture,
-            batch,
-            training,
-            mode,
-            cache.as_deref(),
-            &mut |t| {
-                tally.add(t);
-            },
-        )?;
+        let search = Search { mode, cache: cache.as_deref(), again: false };
+        let dtype = self.precision().dtype();
+        let plans = autotune(device, dtype, architecture, batch, training, search, &mut |t| tally.add(t))?;
         tally.tell();
         Ok(plans)
     }
@@ -155,8 +146,8 @@ pub struct Tune {
     #[arg(long, default_value = "ygnet")]
     arch: String,
     /// Images of a step
-    #[arg(long, default_value_t = 64, value_name = "N")]
-    batch_size: usize,
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    batch_size: u32,
     /// How much is tried
     #[arg(long, value_enum, default_value = "full", value_name = "HOW MUCH")]
     autotune: AutotuneChoice,
@@ -215,9 +206,13 @@ impl Product {
 
 impl Tune {
     pub fn run(self) -> Result<()> {
+        if self.autotune == AutotuneChoice::Off {
+            return Err(Error::Setting("--autotune off leaves nothing to do here: quick or full".into()));
+        }
         let architecture = Architecture::by_name(&self.arch, CIFAR10_CLASSES.len())?;
         let device = self.device.open()?;
-        let cache = default_cache().filter(|_| !self.again);
+        let cache = default_cache();
+        let search = Search { mode: self.autotune.mode(), cache: cache.as_deref(), again: self.again };
         let (mut printed, mut products) = (Ok(()), Vec::new());
         if !self.json {
             print(format_args!("| layer | product | GFLOP | chosen | GFLOP/s | others |\n|---|---|---|---|---|---|"))?;
@@ -226,10 +221,9 @@ impl Tune {
             &device,
             self.precision.precision().dtype(),
             &architecture,
-            self.batch_size,
+            self.batch_size as usize,
             true,
-            self.autotune.mode(),
-            cache.as_deref(),
+            search,
             &mut |tuning| {
                 warn(tuning);
                 if self.json {

@@ -112,7 +112,8 @@ mod tests {
                 assert!(architecture.without_batch_norms().is_err(), "{name}");
                 continue;
             }
-            let network = Network::new(architecture, &Device::cpu(), 1).unwrap();
+            let device = Device::cpu();
+            let network = Network::new(architecture, &device, 1).unwrap();
             vary(&network);
             let folded = network.fold_batch_norms().unwrap();
             let plain = folded.architecture();
@@ -121,7 +122,7 @@ mod tests {
             let [height, width, channels] = IMAGE_SHAPE;
             let pixels: Vec<f32> = (0..3 * height * width * channels).map(|i| (i * 29 % 101) as f32 / 101.0).collect();
             let [expected, found] = [&network, &folded].map(|network| {
-                let images = Device::cpu().tensor(&[3, height, width, channels], &pixels).unwrap();
+                let images = device.tensor(&[3, height, width, channels], &pixels).unwrap();
                 let tape = Tape::inference();
                 network.forward(&tape, &tape.constant(&images)).unwrap().tensor().to_vec().unwrap()
             });

@@ -21,6 +21,8 @@ const MOST_DOTS: usize = 40;
 /// One of the two plots.
 struct Plot {
     title: &'static str,
+    /// Which images the second curve is of.
+    tested_on: &'static str,
     left: f32,
     right: f32,
     /// Its curves by epoch: training, then test.
@@ -40,19 +42,23 @@ pub(super) fn curves(run: &SavedRun, epochs: &[EpochMetrics]) -> Result<Canvas> 
         let points = epochs.iter().map(|e| (e.epoch as f32, value(e) as f32));
         points.filter(|point| point.1.is_finite()).collect::<Vec<_>>()
     };
-    let middle = WIDTH / 2.0;
+    let (middle, tested_on) = (WIDTH / 2.0, run.config.tested_on());
     let accuracy = [series(|e| 100.0 * e.train_accuracy), series(|e| 100.0 * e.test_accuracy)];
     let (low, _) = extent(&accuracy);
     let (range, step) = ticks(low.min(95.0), 100.0);
     let value = |v| format!("{v:.2} %");
     let (left, right) = (MARGIN + AXIS, middle - VALUES - 14.0);
-    plot(&mut canvas, &Plot { title: "Accuracy, %", left, right, curves: accuracy, range, step, value }, epochs);
+    plot(
+        &mut canvas,
+        &Plot { title: "Accuracy, %", tested_on, left, right, curves: accuracy, range, step, value },
+        epochs,
+    );
     let loss = [series(|e| e.train_loss), series(|e| e.test_loss)];
     let (_, high) = extent(&loss);
     let (range, step) = ticks(0.0, high.max(0.01));
     let value = |v| format!("{v:.3}");
     let (left, right) = (middle + AXIS + 14.0, WIDTH - MARGIN - VALUES);
-    plot(&mut canvas, &Plot { title: "Loss, nats", left, right, curves: loss, range, step, value }, epochs);
+    plot(&mut canvas, &Plot { title: "Loss, nats", tested_on, left, right, curves: loss, range, step, value }, epochs);
     Ok(canvas)
 }
 
@@ -62,7 +68,8 @@ fn header(canvas: &mut Canvas, run: &SavedRun, epochs: &[EpochMetrics]) {
     let title = match epochs.last() {
         Some(last) => {
             let done = if last.epoch == 1 { "1 epoch".to_owned() } else { format!("{} epochs", last.epoch) };
-            format!("{}: {:.2} % of test images right after {done}", run.config.arch, 100.0 * last.test_accuracy)
+            let (config, accuracy) = (&run.config, 100.0 * last.test_accuracy);
+            format!("{}: {accuracy:.2} % of {} images right after {done}", config.arch, config.tested_on())
         }
         None => run.config.arch.clone(),
     };
@@ -93,7 +100,7 @@ fn plot(canvas: &mut Canvas, plot: &Plot, epochs: &[EpochMetrics]) {
     let (top, bottom) = PLOT;
     canvas.text(Text::new((plot.left - AXIS, top - 22.0), 14.0, plot.title).bold());
     let mut right = plot.right;
-    for (name, colour) in [("test", Colour::Test), ("train", Colour::Train)] {
+    for (name, colour) in [(plot.tested_on, Colour::Test), ("train", Colour::Train)] {
         let width = canvas.fonts.width(name, 12.5, false);
         canvas.text(Text::new((right, top - 22.0), 12.5, name).anchor(Anchor::End));
         let from = right - width - 30.0;

@@ -40,7 +40,7 @@ pub fn write(run: &Path) -> Result<()> {
     replace(&run.join("curves.svg"), drawing.svg().as_bytes())?;
     let png = run.join("curves.png");
     replace(&png, &drawing.png(&png)?)?;
-    tensorboard::write(run, &metrics)
+    tensorboard::write(run, saved.began.unwrap_or_default(), &metrics)
 }
 
 /// Writes `report.html`, a page about a finished run.

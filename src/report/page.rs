@@ -24,7 +24,7 @@ struct Page {
     title: String,
     source: String,
     run: String,
-    figures: Vec<(&'static str, String)>,
+    figures: Vec<(String, String)>,
     configuration: Vec<(&'static str, String)>,
     curves: String,
     classes: Vec<ClassRow>,
@@ -79,20 +79,20 @@ impl Page {
         let (evaluation, names) = (finish.evaluation, finish.test_set.class_names());
         let percent =
             |share: Option<f64>| share.map_or("–".to_owned(), |share| format!("{:.2}\u{a0}%", 100.0 * share));
-        let validated = run.config.validation.is_some();
+        let tested_on = run.config.tested_on();
         let mut figures = vec![
-            (if validated { "validation accuracy" } else { "test accuracy" }, percent(Some(evaluation.accuracy()))),
-            (if validated { "validation loss" } else { "test loss" }, format!("{:.4}", evaluation.loss)),
+            (format!("{tested_on} accuracy"), percent(Some(evaluation.accuracy()))),
+            (format!("{tested_on} loss"), format!("{:.4}", evaluation.loss)),
         ];
         if let Some(share) = top_5_accuracy(evaluation) {
-            figures.insert(1, ("in the top five", percent(Some(share))));
+            figures.insert(1, ("in the top five".into(), percent(Some(share))));
         }
         if let Some(last) = metrics.epochs.last() {
             let mut rates: Vec<_> = metrics.epochs.iter().map(|epoch| epoch.images_per_second).collect();
             rates.sort_by(f64::total_cmp);
-            figures.push(("epochs", last.epoch.to_string()));
-            figures.push(("time", duration(last.seconds)));
-            figures.push(("images a second (median)", format!("{:.0}", rates[rates.len() / 2])));
+            figures.push(("epochs".into(), last.epoch.to_string()));
+            figures.push(("time".into(), duration(last.seconds)));
+            figures.push(("images a second (median)".into(), format!("{:.0}", rates[rates.len() / 2])));
         }
         let classes = class_scores(evaluation, names).into_iter().map(|score| ClassRow {
             class: score.class,
@@ -110,12 +110,7 @@ impl Page {
             (name.clone(), cells.collect())
         });
         Ok(Page {
-            title: format!(
-                "{}: {:.2} % of {} images right",
-                run.config.arch,
-                100.0 * evaluation.accuracy(),
-                if validated { "validation" } else { "test" }
-            ),
+            title: format!("{}: {:.2} % of {tested_on} images right", run.config.arch, 100.0 * evaluation.accuracy(),),
             source: run.source.clone(),
             run: finish.run.display().to_string(),
             figures,

@@ -65,11 +65,6 @@ fn schedule_details(schedule: &Schedule) -> String {
     }
 }
 
-/// What the images are for that a run is held against.
-pub(super) fn tested(config: &TrainConfig) -> &'static str {
-    if config.validation.is_some() { "validation" } else { "testing" }
-}
-
 /// All settings and what they were used on, by name.
 pub(super) fn configuration(run: &SavedRun) -> Vec<(&'static str, String)> {
     let config = &run.config;
@@ -90,7 +85,7 @@ pub(super) fn configuration(run: &SavedRun) -> Vec<(&'static str, String)> {
     let mut rows = vec![
         ("Network", config.arch.clone()),
         ("Data", run.source.clone()),
-        ("Images", format!("{} for training, {} for {}", run.train_images, run.test_images, tested(config))),
+        ("Images", format!("{} training, {} {}", run.train_images, run.test_images, config.tested_on())),
         ("Epochs", config.epochs.to_string()),
         ("Batch", config.batch_size.to_string()),
         ("Optimiser", optimizer),

@@ -1,13 +1,12 @@
 //! Event files that TensorBoard opens: protocol buffers in TFRecord frames.
 //!
-//! The file is a function of `config.json` and `metrics.jsonl`, which a resumed run cuts back to its checkpoint: so nothing
-//! shows double, whatever was written before an interruption. As long as the run only goes on, the file only grows, and a
+//! The file is a function of when the run was begun and of `metrics.jsonl`, which a resumed run cuts back to its
+//! checkpoint: so nothing shows double, whatever was written before an interruption. As long as the run only goes on, the file only grows, and a
 //! TensorBoard that has it open sees the new events.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
-use std::time::UNIX_EPOCH;
 
 use crate::error::{Error, Result};
 use crate::train::Metrics;
@@ -15,11 +14,8 @@ use crate::train::Metrics;
 /// TensorBoard takes files whose names contain `tfevents`.
 const FILE: &str = "tensorboard/events.out.tfevents.1.cifar-gpu";
 
-/// Writes the event file of a run's metrics.
-pub(super) fn write(run: &Path, metrics: &Metrics) -> Result<()> {
-    let config = run.join("config.json");
-    let began = fs::metadata(&config).and_then(|file| file.modified()).map_err(Error::io("reading", config))?;
-    let began = began.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+/// Writes the event file of the metrics of a run that began at a time in seconds.
+pub(super) fn write(run: &Path, began: f64, metrics: &Metrics) -> Result<()> {
     let bytes = file(metrics, began);
     let path = run.join(FILE);
     let folder = run.join("tensorboard");
@@ -256,10 +252,9 @@ mod tests {
     #[test]
     fn the_file_grows_and_a_run_cut_back_shows_nothing_double() {
         let run = tempfile::tempdir().unwrap();
-        fs::write(run.path().join("config.json"), b"{}").unwrap();
         let path = run.path().join(FILE);
         let written = |epochs| {
-            write(run.path(), &metrics(epochs)).unwrap();
+            write(run.path(), 1000.0, &metrics(epochs)).unwrap();
             fs::read(&path).unwrap()
         };
         let (one, three) = (written(1), written(3));

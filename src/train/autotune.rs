@@ -60,22 +60,32 @@ pub struct Tuning {
     pub trials: Vec<(Plan, Verdict)>,
 }
 
-/// The plans for a network with operands of type `dtype` and batches of `batch` images: remembered in `cache`, or tried and then remembered. Products
-/// of one shape are tried once. `observe` hears of each.
+/// How plans are looked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Search<'a> {
+    /// How much is tried.
+    pub mode: Autotune,
+    /// The file that choices are remembered in.
+    pub cache: Option<&'a Path>,
+    /// Whether what is remembered is tried again.
+    pub again: bool,
+}
+
+/// The plans for a network with operands of type `dtype` and batches of `batch` images: remembered, or tried and then
+/// remembered. Products of one shape are tried once. `observe` hears of each.
 ///
 /// # Errors
 /// If the layers do not fit together, or the device or the host fails. A cache that cannot be read or written is no error.
-#[expect(clippy::too_many_arguments, reason = "what decides about plans, each on its own")]
 pub fn autotune(
     device: &Device,
     dtype: DType,
     architecture: &Architecture,
     batch: usize,
     training: bool,
-    mode: Autotune,
-    cache: Option<&Path>,
+    search: Search<'_>,
     observe: &mut dyn FnMut(&Tuning),
 ) -> Result<Plans> {
+    let Search { mode, cache, again } = search;
     let mut plans = Plans::new(dtype);
     if mode == Autotune::Off {
         return Ok(plans);
@@ -85,8 +95,13 @@ pub fn autotune(
     let deadline = Instant::now() + if mode == Autotune::Quick { QUICK } else { Duration::from_secs(24 * 3600) };
     for (layer, direction, geometry) in problems(architecture, batch, training)? {
         let candidates = Plan::candidates(target, direction, &geometry, mode == Autotune::Quick);
+        // The best of all is better than the best of the likely ones.
+        let remembered = [Autotune::Full, mode].into_iter().find_map(|mode| {
+            let plan = cache.get(&key(dtype, direction, &geometry, mode))?;
+            Plan::candidates(target, direction, &geometry, mode == Autotune::Quick).contains(&plan).then_some(plan)
+        });
         let key = key(dtype, direction, &geometry, mode);
-        let (chosen, trials) = match cache.get(&key).filter(|plan| candidates.contains(plan)) {
+        let (chosen, trials) = match remembered.filter(|_| !again) {
             Some(plan) => (plan, Vec::new()),
             None => {
                 let trials = tune(device, dtype, direction, &geometry, &candidates, deadline)?;

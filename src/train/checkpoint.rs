@@ -139,7 +139,8 @@ impl CheckpointFolder {
         let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| bad(e.to_string()))?;
         replace(&path, &bytes)?;
         log::debug!("checkpoint {} written, {} bytes", path.display(), bytes.len());
-        for step in self.steps()?.into_iter().skip(keep.max(1)) {
+        // Later ones were refused when the run went on from before them.
+        for step in self.steps()?.into_iter().filter(|&step| step <= progress.step).skip(keep.max(1)) {
             if progress.best.is_none_or(|best| best.step != step) {
                 let old = self.file(step);
                 fs::remove_file(&old).map_err(Error::io("removing", &old))?;
@@ -243,6 +244,10 @@ mod tests {
         assert_eq!((progress.step, progress.totals), (30, expected.totals));
         let bits = |state: &StepperState| state.tensors["parameters"].iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&restored), bits(&tensors));
+        // The run that goes on keeps what it writes, though a later one is there.
+        let (progress, state) = state(32);
+        folder.save(&progress, &state, 1).unwrap();
+        assert_eq!(folder.steps().unwrap(), [40, 32]);
     }
 
     #[test]

@@ -132,6 +132,9 @@ pub struct TrainConfig {
     pub normalize: Normalize,
     /// Test on this many of the training images, the last ones, which are not trained on, instead of the test images.
     pub validation: Option<usize>,
+    /// Test on the training images instead: for [`TrainConfig::overfit_one_batch`].
+    #[serde(default)]
+    pub test_on_training: bool,
     /// Look at mirrored images, too, when testing, and take the mean of both answers.
     pub mirror_test: bool,
     /// Train on only so many images, the first ones.
@@ -181,6 +184,7 @@ impl TrainConfig {
             initializer: Initializer::Published,
             normalize: Normalize::Published,
             validation: None,
+            test_on_training: false,
             mirror_test: false,
             limit_train: None,
             limit_test: None,
@@ -251,13 +255,13 @@ impl TrainConfig {
             (self.optimizer, self.lr) = (Optimization::Adam, OVERFITTING_RATE);
         }
         self.limit_train = Some(self.batch_size);
-        self.limit_test = Some(self.batch_size);
-        self.validation = None;
-        self.epochs = self.epochs.max(OVERFITTING_STEPS);
+        (self.test_on_training, self.limit_test, self.validation) = (true, None, None);
+        self.epochs = OVERFITTING_STEPS;
         self.dropout.fill(0.0);
         self.augmentation = Augmentation::NONE;
         self.schedule = Schedule::Constant;
         (self.label_smoothing, self.weight_decay, self.average_decay, self.warmup_epochs) = (0.0, 0.0, 0.0, 0.0);
+        self.clip_norm = 0.0;
     }
 
     /// A short recipe for the built-in synthetic set, which takes minutes on a CPU.
@@ -383,10 +387,22 @@ impl TrainConfig {
         if self.validation == Some(0) {
             return fail("--validation must be at least 1".into());
         }
+        if self.validation.is_some() && self.test_on_training {
+            return fail("test_on_training leaves nothing to validation".into());
+        }
         if self.limit_train == Some(0) || self.limit_test == Some(0) || self.max_steps == Some(0) {
             return fail("--limit-train, --limit-test and --max-steps must be at least 1".into());
         }
         Ok(())
+    }
+
+    /// Which images the run is held against, in a word.
+    pub fn tested_on(&self) -> &'static str {
+        match self.validation {
+            _ if self.test_on_training => "training",
+            Some(_) => "validation",
+            None => "test",
+        }
     }
 
     /// The architecture with what the settings change about it, for these training images.

@@ -14,7 +14,7 @@ mod session;
 mod stepper;
 mod trainer;
 
-pub use autotune::{Autotune, Tuning, autotune, default_cache};
+pub use autotune::{Autotune, Search, Tuning, autotune, default_cache};
 pub use checkpoint::Checkpoints;
 pub use config::{Initializer, Normalize, Optimization, Precision, SYNTHETIC, TrainConfig};
 pub use dataset::DeviceDataset;

@@ -47,8 +47,8 @@ pub struct EpochMetrics {
     /// Learning rate of the last of them; runs of early versions do not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lr: Option<f64>,
-    /// Mean training loss in nats, with dropout, augmentation and label smoothing as set; not a number where 16 bits were too
-    /// few for a loss.
+    /// Mean training loss in nats, with dropout, augmentation and label smoothing as set; runs of early versions may
+    /// have one that is not a number, where 16 bits were too few.
     #[serde(deserialize_with = "number_or_nan")]
     pub train_loss: f64,
     /// Share of training images that were right, likewise.
@@ -91,7 +91,7 @@ pub struct StepLine {
     pub step: u64,
     /// Number of the epoch from 1.
     pub epoch: u32,
-    /// Mean loss of its images; not a number where 16 bits were too few for it.
+    /// Mean loss of its images; in runs of early versions not a number where 16 bits were too few for it.
     #[serde(deserialize_with = "number_or_nan")]
     pub loss: f32,
     /// Learning rate.
@@ -146,6 +146,10 @@ pub trait Observer {
 pub struct Outcome {
     /// Metrics of the last epoch.
     pub last: EpochMetrics,
+    /// Whether that epoch is whole.
+    pub is_whole_epoch: bool,
+    /// Which images it was held against: `test`, `validation` or `training`.
+    pub tested_on: &'static str,
     /// The run folder.
     pub run: PathBuf,
     /// The weights' file.

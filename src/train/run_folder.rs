@@ -1,5 +1,6 @@
 //! The folder that a run's results go into.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -7,14 +8,21 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::nn::Network;
 
+/// What a folder holds before its run has any results.
+const BEGINNING: [&str; 4] = [LOCK, "config.json", "config.toml", METRICS];
+const LOCK: &str = "lock";
+const METRICS: &str = "metrics.jsonl";
+
 /// A run's folder: `config.json`, `config.toml`, `metrics.jsonl`, `weights.safetensors`, `best.safetensors`,
 /// `checkpoints/`. One process at a time writes into it.
 ///
-/// If neither metrics nor weights come into it, it goes when this is dropped.
+/// A new one into which no results come, neither metrics nor checkpoints nor weights, goes when this is dropped.
 #[derive(Debug)]
 pub struct RunFolder {
     metrics: BufWriter<File>,
-    // After the file, which must be closed before its folder can go.
+    /// Keeps other processes out. A file of its own: where locks bind everybody, metrics are still to be read.
+    _lock: File,
+    // After the files, which must be closed before their folder can go.
     claim: Claim,
 }
 
@@ -24,7 +32,7 @@ struct Claim {
     path: PathBuf,
     /// Folders above it that were made for it, the innermost first.
     parents: Vec<PathBuf>,
-    has_results: bool,
+    is_new: bool,
 }
 
 impl Claim {
@@ -38,17 +46,25 @@ impl Claim {
             std::io::ErrorKind::AlreadyExists => Error::RunFolderExists(path.to_owned()),
             _ => Error::io("making", path)(source),
         })?;
-        Ok(Claim { path: path.to_owned(), parents, has_results: false })
+        Ok(Claim { path: path.to_owned(), parents, is_new: true })
+    }
+
+    /// Whether the folder holds more than what a run begins with.
+    fn has_results(&self) -> bool {
+        // What cannot be looked at is left alone.
+        let Ok(entries) = fs::read_dir(&self.path) else { return true };
+        let is_beginning = |name: &OsStr| BEGINNING.iter().any(|&file| name == file);
+        entries.flatten().any(|entry| !is_beginning(&entry.file_name())) || RunFolder::has_metrics(&self.path)
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if self.has_results {
+        if !self.is_new || self.has_results() {
             return;
         }
         // What cannot be removed stays: the error that ended the run matters more.
-        for file in ["config.json", "config.toml", "metrics.jsonl"] {
+        for file in BEGINNING {
             let _ = fs::remove_file(self.path.join(file));
         }
         // This removes empty folders only.
@@ -65,12 +81,27 @@ impl RunFolder {
     /// [`Error::RunFolderExists`] if something of that name is there; it is left as it is.
     pub fn create(path: &Path, config: &impl serde::Serialize, settings: &str) -> Result<Self> {
         let claim = Claim::make(path)?;
+        let lock = lock(path)?;
         write_settings(path, config, settings)?;
-        let metrics = path.join("metrics.jsonl");
+        let metrics = path.join(METRICS);
         let file =
-            OpenOptions::new().append(true).create_new(true).open(&metrics).map_err(Error::io("making", metrics))?;
-        lock(&file, path)?;
-        Ok(RunFolder { metrics: BufWriter::new(file), claim })
+            OpenOptions::new().write(true).create_new(true).open(&metrics).map_err(Error::io("making", metrics))?;
+        Ok(RunFolder { metrics: BufWriter::new(file), _lock: lock, claim })
+    }
+
+    /// Makes the first of the folders `runs/NAME-1`, `runs/NAME-2` … that is not there yet.
+    ///
+    /// # Errors
+    /// As [`RunFolder::create`].
+    pub fn create_numbered(name: &str, config: &impl serde::Serialize, settings: &str) -> Result<Self> {
+        let created = (1u32..).find_map(|number| {
+            let path = Path::new("runs").join(format!("{name}-{number}"));
+            match RunFolder::create(&path, config, settings) {
+                Err(Error::RunFolderExists(_)) => None,
+                other => Some(other),
+            }
+        });
+        created.unwrap_or_else(|| Err(Error::RunFolderExists(Path::new("runs").join(name))))
     }
 
     /// Opens the folder of an earlier run, to go on after the first `metrics_bytes` bytes of its metrics; its `config.json` and
@@ -79,10 +110,10 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Resume`] if another process writes into it, or there are fewer metrics.
     pub fn reopen(path: &Path, metrics_bytes: u64, config: &impl serde::Serialize, settings: &str) -> Result<Self> {
-        let metrics = path.join("metrics.jsonl");
-        let open = || OpenOptions::new().append(true).create(true).open(&metrics);
+        let lock = lock(path)?;
+        let metrics = path.join(METRICS);
+        let open = || OpenOptions::new().write(true).create(true).truncate(false).open(&metrics);
         let mut file = open().map_err(Error::io("opening", &metrics))?;
-        lock(&file, path)?;
         let length = file.seek(SeekFrom::End(0)).map_err(Error::io("reading", &metrics))?;
         if length < metrics_bytes {
             return Err(Error::Resume {
@@ -92,29 +123,23 @@ impl RunFolder {
             });
         }
         write_settings(path, config, settings)?;
-        file.set_len(metrics_bytes).map_err(Error::io("writing", &metrics))?;
-        let claim = Claim { path: path.to_owned(), parents: Vec::new(), has_results: true };
-        Ok(RunFolder { metrics: BufWriter::new(file), claim })
+        file.set_len(metrics_bytes)
+            .and_then(|()| file.seek(SeekFrom::Start(metrics_bytes)))
+            .map_err(Error::io("writing", &metrics))?;
+        let claim = Claim { path: path.to_owned(), parents: Vec::new(), is_new: false };
+        Ok(RunFolder { metrics: BufWriter::new(file), _lock: lock, claim })
     }
 
     /// Whether a run got as far as to write metrics into a folder.
     pub fn has_metrics(path: &Path) -> bool {
-        fs::metadata(path.join("metrics.jsonl")).is_ok_and(|file| file.len() > 0)
+        fs::metadata(path.join(METRICS)).is_ok_and(|file| file.len() > 0)
     }
 
     /// Length of the metrics so far, in bytes.
     pub fn metrics_bytes(&mut self) -> Result<u64> {
         self.flush()?;
-        let path = self.claim.path.join("metrics.jsonl");
+        let path = self.claim.path.join(METRICS);
         self.metrics.get_ref().metadata().map(|file| file.len()).map_err(Error::io("reading", path))
-    }
-
-    /// The first of `runs/NAME-1`, `runs/NAME-2` … that is not there yet.
-    pub fn unused_path(name: &str) -> PathBuf {
-        (1..)
-            .map(|n| Path::new("runs").join(format!("{name}-{n}")))
-            .find(|path| !path.exists())
-            .unwrap_or_else(|| Path::new("runs").join(name))
     }
 
     /// Where it is.
@@ -124,8 +149,7 @@ impl RunFolder {
 
     /// Adds a line to `metrics.jsonl`.
     pub fn log(&mut self, line: &impl serde::Serialize) -> Result<()> {
-        let path = self.claim.path.join("metrics.jsonl");
-        self.claim.has_results = true;
+        let path = self.claim.path.join(METRICS);
         serde_json::to_writer(&mut self.metrics, line)
             .map_err(std::io::Error::from)
             .and_then(|()| self.metrics.write_all(b"\n"))
@@ -134,7 +158,7 @@ impl RunFolder {
 
     /// Sees to it that all lines so far are in the file.
     pub fn flush(&mut self) -> Result<()> {
-        self.metrics.flush().map_err(Error::io("writing", self.claim.path.join("metrics.jsonl")))
+        self.metrics.flush().map_err(Error::io("writing", self.claim.path.join(METRICS)))
     }
 
     /// The weights' file.
@@ -148,8 +172,7 @@ impl RunFolder {
     }
 
     /// Writes the weights as they are now.
-    pub fn save_weights(&mut self, network: &Network, class_names: &[String]) -> Result<()> {
-        self.claim.has_results = true;
+    pub fn save_weights(&self, network: &Network, class_names: &[String]) -> Result<()> {
         crate::weights::save(&self.weights_path(), network, class_names)
     }
 }
@@ -160,15 +183,18 @@ fn write_settings(run: &Path, config: &impl serde::Serialize, settings: &str) ->
     crate::files::replace(&run.join("config.toml"), settings.as_bytes())
 }
 
-/// Keeps other processes from writing into the same folder.
-fn lock(metrics: &File, run: &Path) -> Result<()> {
-    match metrics.try_lock() {
+/// Keeps other processes from writing into the same folder, as long as the file is open.
+fn lock(run: &Path) -> Result<File> {
+    let path = run.join(LOCK);
+    let open = || OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+    let file = open().map_err(Error::io("opening", &path))?;
+    match file.try_lock() {
         Err(TryLockError::WouldBlock) => Err(Error::Resume {
             run: run.to_owned(),
             message: "another process is training in it".into(),
             hint: "wait for it, or stop it with Ctrl-C".into(),
         }),
         // Some file systems have no locks.
-        _ => Ok(()),
+        _ => Ok(file),
     }
 }

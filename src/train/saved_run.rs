@@ -27,6 +27,9 @@ pub struct SavedRun {
     pub source: String,
     /// Weights that it started from.
     pub init: Option<PathBuf>,
+    /// When it was begun, in seconds since 1970; runs of early versions do not say it.
+    #[serde(default)]
+    pub began: Option<f64>,
     /// CRC-32 of the images and labels.
     #[serde(default)]
     pub checksum: Option<u32>,
@@ -68,8 +71,12 @@ impl SavedRun {
     pub(super) fn settings(&self) -> Result<String> {
         let settings = self.config.to_toml()?;
         let Some(init) = &self.init else { return Ok(settings) };
-        let absolute = std::path::absolute(init).unwrap_or_else(|_| init.clone());
-        let Some(path) = absolute.to_str() else { return Ok(settings) };
+        let Some(path) = init.to_str() else {
+            return Err(Error::Setting(format!(
+                "--init {}: settings hold no path that is not UTF-8: rename it",
+                init.display()
+            )));
+        };
         Ok(format!("init = {}\n{settings}", toml::Value::from(path)))
     }
 

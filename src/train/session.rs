@@ -138,8 +138,7 @@ impl Session<'_> {
             self.observer.epoch_done(&metrics)?;
             if self.progress.epoch > self.config.epochs || self.progress.step >= self.total_steps() {
                 self.finish(&evaluation)?;
-                let weights = self.run.weights_path();
-                return Ok(Outcome { last: metrics, run: self.run.path().to_owned(), weights });
+                return Ok(self.outcome(metrics));
             }
             if self.stop.load(Ordering::Relaxed) {
                 return Err(self.interrupted());
@@ -311,8 +310,17 @@ impl Session<'_> {
         self.observer.epoch_done(&last)?;
         let evaluation = self.test()?;
         self.finish(&evaluation)?;
-        let weights = self.run.weights_path();
-        Ok(Outcome { last, run: self.run.path().to_owned(), weights })
+        Ok(self.outcome(last))
+    }
+
+    fn outcome(&self, last: EpochMetrics) -> Outcome {
+        Outcome {
+            is_whole_epoch: last.steps == self.steps_per_epoch() * u64::from(last.epoch),
+            last,
+            tested_on: self.config.tested_on(),
+            run: self.run.path().to_owned(),
+            weights: self.run.weights_path(),
+        }
     }
 
     fn finish(&mut self, evaluation: &Evaluation) -> Result<()> {
@@ -339,7 +347,7 @@ impl Session<'_> {
         self.run.save_weights(self.stepper.result(), self.setup.train_set.class_names())
     }
 
-    fn save_checkpoint(&mut self) -> Result<()> {
+    pub(super) fn save_checkpoint(&mut self) -> Result<()> {
         self.progress.metrics_bytes = self.run.metrics_bytes()?;
         let state = self.stepper.state()?;
         CheckpointFolder::of(self.run.path()).save(&self.progress, &state, self.config.checkpoints.keep)?;

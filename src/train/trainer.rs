@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::data::{Dataset, Splits};
 use crate::device::Device;
@@ -10,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::nn::Architecture;
 use crate::ops::conv2d::{DeviceKind, Plans};
 use crate::train::TrainConfig;
-use crate::train::autotune::{Autotune, autotune, default_cache, problem_name};
+use crate::train::autotune::{Autotune, Search, autotune, default_cache, problem_name};
 use crate::train::checkpoint::{CheckpointFolder, Progress};
 use crate::train::memory::{check_memory, training_bytes};
 use crate::train::metrics::Metrics;
@@ -27,8 +28,8 @@ pub struct Sources<'a> {
     pub splits: &'a Splits,
     /// A weights file to start from.
     pub init: Option<&'a Path>,
-    /// The folder for the results.
-    pub out: &'a Path,
+    /// The folder for the results, which must not exist; without one, the first of `runs/ARCH-N` that does not.
+    pub out: Option<&'a Path>,
 }
 
 /// Trains a network and writes its results into a new folder.
@@ -54,8 +55,9 @@ pub fn train(
         architecture.preprocessing = weights.architecture(Some(&config.arch))?.preprocessing;
     }
     check_room(config, device, &architecture, &train_set)?;
-    if out.exists() {
-        return Err(Error::RunFolderExists(out.to_owned()));
+    // Before time is spent on choosing kernels.
+    if let Some(taken) = out.filter(|out| out.exists()) {
+        return Err(Error::RunFolderExists(taken.to_owned()));
     }
     let (plans, chosen) = choose_plans(config, device, &architecture, &train_set, observer)?;
     let setup = Setup::new(config, device, architecture, plans, train_set, test_set)?;
@@ -68,7 +70,8 @@ pub fn train(
         config: config.clone(),
         device: device.description(),
         source: splits.source.clone(),
-        init: init.map(Path::to_owned),
+        init: init.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned())),
+        began: SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs_f64()),
         checksum: Some(checksum([&setup.train_set, &setup.test_set])),
         train_images: setup.train_set.len(),
         test_images: setup.test_set.len(),
@@ -76,10 +79,19 @@ pub fn train(
         preprocessing: setup.network.architecture().preprocessing,
         plans: chosen,
     };
-    let run = RunFolder::create(out, &saved, &saved.settings()?)?;
+    let settings = saved.settings()?;
+    let run = match out {
+        Some(out) => RunFolder::create(out, &saved, &settings)?,
+        None => RunFolder::create_numbered(&config.arch, &saved, &settings)?,
+    };
     let profiling = Profiling::new(config, 0);
-    Session { config, setup: &setup, stepper, run, progress: Progress::start(), stop, observer, profiling }
-        .run(&splits.source)
+    let progress = Progress::start();
+    let mut session = Session { config, setup: &setup, stepper, run, progress, stop, observer, profiling };
+    if weights.is_some() {
+        // Their file may change before there is another checkpoint.
+        session.save_checkpoint()?;
+    }
+    session.run(&splits.source)
 }
 
 /// Goes on with a run in the folder `run` from its newest checkpoint, or its beginning if it has none, as if nothing had
@@ -136,7 +148,8 @@ pub fn resume(
     let mut stepper = setup.stepper(config)?;
     let is_complete = progress.epoch > config.epochs;
     // A run that ended right after its last checkpoint may lack what comes of its end.
-    let lacks_end = is_complete && !observer.has_finished(run);
+    let is_at_end = progress.epoch == config.epochs + 1 && progress.steps_in_epoch == 0;
+    let lacks_end = is_at_end && !observer.has_finished(run);
     if !lacks_end && (is_complete || config.max_steps.as_ref().is_some_and(reached)) {
         let message = format!("it is complete: {} steps in {} epochs are done", progress.step, progress.epoch - 1);
         return Err(fail(message, "ask for more with --epochs or --max-steps, or begin a new run with --init"));
@@ -172,7 +185,9 @@ fn sets(config: &TrainConfig, splits: &Splits) -> Result<(Dataset, Dataset)> {
         None => splits.test.clone(),
     };
     let limited = |set: Dataset, limit: Option<usize>| set.truncated(limit.unwrap_or(usize::MAX));
-    Ok((limited(train_set, config.limit_train), limited(test_set, config.limit_test)))
+    let train_set = limited(train_set, config.limit_train);
+    let test_set = if config.test_on_training { train_set.clone() } else { test_set };
+    Ok((train_set, limited(test_set, config.limit_test)))
 }
 
 /// CRC-32 of all images and labels, by which a run knows its data again.
@@ -205,7 +220,8 @@ fn choose_plans(
     let mut chosen = BTreeMap::new();
     let cache = default_cache();
     let dtype = config.precision.dtype();
-    let plans = autotune(device, dtype, architecture, batch, true, mode, cache.as_deref(), &mut |tuning| {
+    let search = Search { mode, cache: cache.as_deref(), again: false };
+    let plans = autotune(device, dtype, architecture, batch, true, search, &mut |tuning| {
         chosen.insert(problem_name(tuning.layer, tuning.direction), tuning.chosen.to_string());
         observer.tuned(tuning);
     })?;

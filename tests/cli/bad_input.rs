@@ -129,13 +129,24 @@ fn settings_out_of_range() {
         "--validation 32",
         "--keep-checkpoints 0",
         "--momentum 0.5 --optimizer adam",
+        "--nesterov --optimizer adamw",
         "--warmup-epochs 15",
     ] {
         let name = setting.split(' ').next().unwrap();
         sandbox.refuses(&format!("train --arch lenet5 --data data {setting}"), name);
     }
-    // Weights bring the normalisation that they were trained with.
-    sandbox.command("train --arch lenet5 --init a.safetensors --normalize standard").assert().code(2).stdout("");
+    // Weights bring the normalisation that they were trained with, whoever names them.
+    sandbox.write("init.toml", b"arch = \"lenet5\"\ninit = \"a.safetensors\"\n");
+    for from in ["--arch lenet5 --init a.safetensors", "--config init.toml"] {
+        for setting in ["--normalize standard", "--initializer he"] {
+            sandbox.refuses(
+                &format!("train {from} --data data {setting}"),
+                "has no effect on the weights of a.safetensors",
+            );
+        }
+    }
+    sandbox.refuses("tune --arch lenet5 --autotune off", "--autotune off");
+    sandbox.command("tune --arch lenet5 --batch-size 0").assert().code(2).stdout("");
     sandbox.refuses("eval --weights absent.safetensors --batch-size 0", "--batch-size");
     for batch in [30_000_u32, u32::MAX] {
         let summary = format!("summary --arch ygnet --batch-size {batch}");

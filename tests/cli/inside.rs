@@ -36,6 +36,14 @@ fn one_batch_is_learnt_by_heart() {
         let printed = sandbox.ok(&format!("{train} --overfit-one-batch"));
         assert!(printed.stdout.starts_with("one batch was learnt by heart: loss 0.0"), "{}", printed.stdout);
     }
+    // It may be stopped and gone on with; what it decides cannot be asked for.
+    let train = "train --arch lenet5 --batch-size 16 --data data --device cpu --overfit-one-batch";
+    sandbox.command(&format!("{train} --max-steps 3 --out part")).assert().code(1);
+    let printed = sandbox.ok("train --resume part");
+    assert!(printed.stdout.starts_with("training accuracy 100.00 % after 200 epochs"), "{}", printed.stdout);
+    for setting in ["--dropout 0.1", "--augment keras", "--schedule cosine", "--validation 8", "--clip-norm 1"] {
+        sandbox.command(&format!("{train} {setting}")).assert().code(2).stdout("");
+    }
 }
 
 #[test]

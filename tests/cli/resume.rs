@@ -152,6 +152,46 @@ fn an_interrupted_run_says_how_to_go_on_and_does_so() {
 }
 
 #[test]
+fn a_run_that_failed_in_its_first_epoch_keeps_what_it_has() {
+    let sandbox = Sandbox::with_data(64, 20);
+    let recipe = RECIPE.replace("--lr 0.01", "--lr 1e30").replace("--checkpoint-steps 2", "--checkpoint-steps 1");
+    let output = sandbox.command(&format!("train {recipe} --device cpu --out run")).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!sandbox.read("run/config.json").is_empty() && sandbox.path("run/checkpoints").exists());
+}
+
+#[test]
+fn fewer_epochs_than_are_done_are_refused() {
+    let sandbox = Sandbox::with_data(64, 20);
+    sandbox.ok(&format!("train {RECIPE} --device cpu --epochs 5 --out run --max-steps 5").replace(" --epochs 3", ""));
+    std::fs::remove_file(sandbox.path("run/report.html")).unwrap();
+    sandbox.refuses("train --resume run --epochs 2", "it is complete: 5 steps in 2 epochs are done");
+}
+
+#[test]
+fn event_files_of_a_run_that_goes_on_only_grow() {
+    let sandbox = Sandbox::with_data(64, 20);
+    let events = || {
+        let folder = std::fs::read_dir(sandbox.path("run/tensorboard")).unwrap();
+        std::fs::read(folder.last().unwrap().unwrap().path()).unwrap()
+    };
+    sandbox.ok(&format!("train {RECIPE} --device cpu --out run --max-steps 2"));
+    let before = events();
+    std::thread::sleep(Duration::from_millis(1100));
+    sandbox.ok("train --resume run");
+    assert!(events().len() > before.len() && events().starts_with(&before));
+}
+
+#[test]
+fn initial_weights_may_change_once_a_run_has_begun() {
+    let sandbox = Sandbox::with_weights();
+    sandbox.ok(&format!("train {RECIPE} --device cpu --init run/weights.safetensors --max-steps 1 --out on"));
+    assert!(sandbox.path("on/checkpoints/step-000000000.safetensors").exists());
+    let config: Value = serde_json::from_slice(&sandbox.read("on/config.json")).unwrap();
+    assert!(std::path::Path::new(config["init"].as_str().unwrap()).is_absolute(), "{config}");
+}
+
+#[test]
 fn what_cannot_be_gone_on_with_is_refused() {
     let sandbox = Sandbox::with_data(64, 20);
     sandbox.ok(&format!("train {RECIPE} --device cpu --out run --max-steps 3"));
@@ -173,7 +213,8 @@ fn what_cannot_be_gone_on_with_is_refused() {
     // In its first epoch a run has none yet and begins again; later it must not.
     sandbox.ok(&format!("train {RECIPE} --device cpu --out short --max-steps 1"));
     std::fs::remove_dir_all(sandbox.path("short/checkpoints")).unwrap();
-    sandbox.ok("train --resume short --device cpu --max-steps 1");
+    let printed = sandbox.ok("train --resume short --device cpu --max-steps 1");
+    assert!(printed.stdout.contains(" after 1 step;"), "{}", printed.stdout);
     std::fs::remove_dir_all(sandbox.path("run/checkpoints")).unwrap();
     sandbox.refuses("train --resume run --device cpu", "no checkpoint to go on from");
     assert!(!sandbox.read("run/metrics.jsonl").is_empty());

@@ -67,10 +67,10 @@ fn runs_are_compared() {
     assert!(sandbox.ok("runs runs/a runs/a").stdout.starts_with("all settings are equal\n"));
     let printed = sandbox.ok("runs runs/a").stdout;
     for part in [
-        "arch             lenet5\n",
-        "dropout          0.2",
-        "schedule         kind constant\n",
-        "limit_train      -\n",
+        "arch              lenet5\n",
+        "dropout           0.2",
+        "schedule          kind constant\n",
+        "limit_train       -\n",
     ] {
         assert!(printed.contains(part), "`{part}` is not in: {printed}");
     }
@@ -83,4 +83,19 @@ fn folders_that_are_no_runs_are_refused() {
     sandbox.refuses("runs runs/damaged runs/empty", "run runs/damaged: ");
     assert_eq!(sandbox.ok("runs runs/empty").stdout, "there are no runs in runs/empty\n");
     assert_eq!(sandbox.json("runs runs/empty --json"), json!([]));
+}
+
+/// Runs of the same network that begin at the same time choose different folders.
+#[test]
+fn runs_that_begin_together_have_a_folder_each() {
+    let sandbox = Sandbox::with_data(32, 10);
+    let train = format!("train {SMALL} --data data --device cpu --max-steps 2");
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| sandbox.ok(&train));
+        }
+    });
+    for number in 1..=4 {
+        assert!(sandbox.path(&format!("runs/lenet5-{number}/report.html")).exists(), "{number}");
+    }
 }

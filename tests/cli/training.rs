@@ -10,7 +10,13 @@ fn leaves_a_run_folder(device: &str) {
     let sandbox = Sandbox::with_data(40, 20);
     let arguments = format!("train {SMALL} --data data --device {device} --epochs 2 --log-every 1 --out deep/run");
     let printed = sandbox.ok(&arguments);
-    assert!(printed.stdout.starts_with("test accuracy ") && printed.stdout.contains("deep/run"), "{}", printed.stdout);
+    assert!(
+        printed.stdout.starts_with("test accuracy ")
+            && printed.stdout.contains(" after 2 epochs;")
+            && printed.stdout.contains("deep/run"),
+        "{}",
+        printed.stdout
+    );
     assert!(printed.stderr.contains("395,006 parameters"), "{}", printed.stderr);
 
     let mut files: Vec<_> =
@@ -23,6 +29,7 @@ fn leaves_a_run_folder(device: &str) {
         "config.toml",
         "curves.png",
         "curves.svg",
+        "lock",
         "metrics.jsonl",
         "report.html",
         "tensorboard",
@@ -82,7 +89,7 @@ fn training_learns() {
     let train =
         "train --arch lenet5 --data data --device cpu --batch-size 16 --lr 0.02 --epochs 6 --schedule one-cycle";
     let outcome = sandbox.json(&format!("{train} --json"));
-    assert_eq!(fields(&outcome), ["last", "run", "weights"]);
+    assert_eq!(fields(&outcome), ["is_whole_epoch", "last", "run", "tested_on", "weights"]);
     assert_eq!(outcome["run"], "runs/lenet5-1");
     assert!(outcome["last"]["test_accuracy"].as_f64().unwrap() > 0.3, "{outcome}");
     sandbox.ok("train --arch lenet5 --data data --device cpu --max-steps 1");
