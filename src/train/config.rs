@@ -233,16 +233,16 @@ impl TrainConfig {
         Ok(match arch {
             "lenet5" => TrainConfig { epochs: 30, batch_size: 64, lr: 0.03, dropout: vec![0.1, 0.0], ..common },
             _ => {
-                let mut dropout = vec![0.1; common.dropout.len()];
-                dropout[0] = 0.0;
-                TrainConfig {
-                    epochs: 40,
-                    batch_size: 64,
-                    lr: 0.05,
-                    label_smoothing: 0.1,
-                    average_decay: 0.999,
-                    dropout,
-                    ..common
+                let deep = TrainConfig { batch_size: 64, label_smoothing: 0.1, average_decay: 0.999, ..common };
+                match arch {
+                    "ygnet-bn" => TrainConfig {
+                        epochs: 30,
+                        lr: 0.07,
+                        dropout: vec![0.0, 0.1, 0.2],
+                        augmentation: Augmentation { cutout: 8, ..Augmentation::FLIP_CROP },
+                        ..deep
+                    },
+                    _ => TrainConfig { epochs: 40, lr: 0.05, dropout: vec![0.0, 0.1, 0.1], ..deep },
                 }
             }
         })
@@ -461,5 +461,25 @@ impl TrainConfig {
             Optimization::Adam => adam(false),
             Optimization::AdamW => adam(true),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::synthetic;
+    use crate::nn::ARCHITECTURES;
+
+    #[test]
+    fn every_recipe_fits_its_network() {
+        let images = synthetic::generate(20, 10, 0).train;
+        for arch in ARCHITECTURES {
+            for recipe in [TrainConfig::published, TrainConfig::fast, TrainConfig::practice] {
+                let config = recipe(arch).unwrap();
+                config.validate().unwrap();
+                assert_eq!(config.architecture(&images).unwrap().name, arch);
+            }
+        }
+        assert!(TrainConfig::fast("vgg").is_err());
     }
 }
