@@ -33,16 +33,16 @@ impl DeviceArguments {
 
     /// Opens the device and says on standard error which and why; warns of what makes it slow.
     pub fn open(&self) -> Result<Device> {
-        self.open_or(DeviceChoice::Auto)
+        self.open_or(|| DeviceChoice::Auto)
     }
 
     /// Opens the device that was asked for, or else that of a run that was begun on `description`, or one of its kind.
     pub fn open_like(&self, description: &str) -> Result<Device> {
-        self.open_or(DeviceChoice::like(description, self.backend()))
+        self.open_or(|| DeviceChoice::like(description, self.backend()))
     }
 
-    fn open_or(&self, usual: DeviceChoice) -> Result<Device> {
-        let choice = self.device.as_deref().map_or(Ok(usual), str::parse)?;
+    fn open_or(&self, usual: impl FnOnce() -> DeviceChoice) -> Result<Device> {
+        let choice = self.device.as_deref().map_or_else(|| Ok(usual()), str::parse)?;
         let (device, reason) = Device::open(choice, self.backend())?;
         say(format_args!("device: {} ({reason})", device.description()));
         if let Device::Gpu(gpu) = &device
