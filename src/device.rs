@@ -18,7 +18,8 @@ pub enum Device {
 }
 
 /// Which device is wanted, as on the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum DeviceChoice {
     /// A real GPU if there is one, else the CPU.
     Auto,
@@ -55,6 +56,25 @@ impl std::str::FromStr for DeviceChoice {
                 .and_then(|n| n.parse().ok())
                 .map(DeviceChoice::GpuIndex)
                 .ok_or_else(|| Error::UnknownDevice(text.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for DeviceChoice {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<DeviceChoice> for String {
+    fn from(choice: DeviceChoice) -> String {
+        match choice {
+            DeviceChoice::Auto => "auto".to_owned(),
+            DeviceChoice::Cpu => "cpu".to_owned(),
+            DeviceChoice::Gpu => "gpu".to_owned(),
+            DeviceChoice::GpuIndex(index) => format!("gpu:{index}"),
         }
     }
 }

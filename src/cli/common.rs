@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use cifar_gpu::data::{self, Splits, synthetic};
 use cifar_gpu::gpu::Backend;
-use cifar_gpu::train::SYNTHETIC;
+use cifar_gpu::train::{SYNTHETIC, SavedRun, TrainConfig};
 use cifar_gpu::{Device, DeviceChoice, Error, Result};
 
 use super::progress::ImageProgress;
@@ -33,28 +33,48 @@ impl DeviceArguments {
 
     /// Opens the device and says on standard error which and why; warns of what makes it slow.
     pub fn open(&self) -> Result<Device> {
-        self.open_or(|| DeviceChoice::Auto)
+        let choice = self.choice()?;
+        open(choice.unwrap_or(DeviceChoice::Auto), self.backend())
     }
 
-    /// Opens the device that was asked for, or else that of a run that was begun on `description`, or one of its kind.
-    pub fn open_like(&self, description: &str) -> Result<Device> {
-        self.open_or(|| DeviceChoice::like(description, self.backend()))
+    /// The same for a new run: as its settings say, into which flags were put.
+    pub fn open_for(&self, config: &TrainConfig) -> Result<Device> {
+        open(config.device.unwrap_or(DeviceChoice::Auto), config.backend)
     }
 
-    fn open_or(&self, usual: impl FnOnce() -> DeviceChoice) -> Result<Device> {
-        let choice = self.device.as_deref().map_or_else(|| Ok(usual()), str::parse)?;
-        let (device, reason) = Device::open(choice, self.backend())?;
-        say(format_args!("device: {} ({reason})", device.description()));
-        if let Device::Gpu(gpu) = &device
-            && gpu.is_software()
-        {
-            warn("this adapter is a CPU that plays a GPU, for tests: --device cpu is faster");
-        }
-        if cfg!(debug_assertions) {
-            warn("this is a debug build, many times slower: build with `cargo build --release`");
-        }
-        Ok(device)
+    /// The same for a run that goes on: what a flag asks for, or else the device it was begun on, or one of its kind.
+    pub fn open_again(&self, run: &SavedRun) -> Result<Device> {
+        let backend = run.config.backend;
+        let choice = self.choice()?;
+        open(choice.unwrap_or_else(|| DeviceChoice::like(&run.ran_on, backend)), backend)
     }
+
+    /// Puts flags into a run's settings.
+    pub fn apply(&self, config: &mut TrainConfig) -> Result<()> {
+        config.device = self.choice()?.or(config.device);
+        if self.opengl {
+            config.backend = Backend::OpenGl;
+        }
+        Ok(())
+    }
+
+    fn choice(&self) -> Result<Option<DeviceChoice>> {
+        self.device.as_deref().map(str::parse).transpose()
+    }
+}
+
+fn open(choice: DeviceChoice, backend: Backend) -> Result<Device> {
+    let (device, reason) = Device::open(choice, backend)?;
+    say(format_args!("device: {} ({reason})", device.description()));
+    if let Device::Gpu(gpu) = &device
+        && gpu.is_software()
+    {
+        warn("this adapter is a CPU that plays a GPU, for tests: --device cpu is faster");
+    }
+    if cfg!(debug_assertions) {
+        warn("this is a debug build, many times slower: build with `cargo build --release`");
+    }
+    Ok(device)
 }
 
 /// Where data come from.

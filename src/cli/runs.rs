@@ -149,7 +149,7 @@ impl Run {
             best_test_accuracy: epochs.iter().map(|epoch| epoch.test_accuracy).max_by(f64::total_cmp),
             last_test_accuracy: last.map(|epoch| epoch.test_accuracy),
             seconds: last.map_or(0.0, |epoch| epoch.seconds),
-            device: self.saved.device.clone(),
+            device: self.saved.ran_on.clone(),
             finished: last.is_some_and(|epoch| epoch.steps >= wanted),
         }
     }

@@ -8,78 +8,10 @@ use cifar_gpu::report::Reporter;
 use cifar_gpu::train::{Outcome, SavedRun, Sources, resume, train};
 use cifar_gpu::{Error, Result};
 
-use super::common::{DataChoice, DeviceArguments, counted, print, print_json, say, warn};
+use super::common::{DataChoice, counted, print, print_json, say, warn};
 use super::live;
 use super::progress::TrainProgress;
-use super::settings::Settings;
-use super::tune::PlanArguments;
-
-/// What `--overfit-one-batch` decides by itself.
-const DECIDED_BY_OVERFITTING: [&str; 21] = [
-    "resume",
-    "schedule",
-    "time_decay",
-    "milestones",
-    "step_factor",
-    "peak_at",
-    "warmup_epochs",
-    "weight_decay",
-    "label_smoothing",
-    "clip_norm",
-    "average_decay",
-    "dropout",
-    "augment",
-    "flip",
-    "crop_padding",
-    "shift",
-    "rotation",
-    "cutout",
-    "validation",
-    "limit_train",
-    "limit_test",
-];
-
-/// What is settled once a run has begun.
-const SETTLED: [&str; 38] = [
-    "arch",
-    "config",
-    "recipe",
-    "batch_size",
-    "optimizer",
-    "lr",
-    "momentum",
-    "nesterov",
-    "weight_decay",
-    "schedule",
-    "time_decay",
-    "milestones",
-    "step_factor",
-    "peak_at",
-    "warmup_epochs",
-    "label_smoothing",
-    "clip_norm",
-    "average_decay",
-    "dropout",
-    "no_dropout",
-    "augment",
-    "flip",
-    "crop_padding",
-    "shift",
-    "rotation",
-    "cutout",
-    "initializer",
-    "normalize",
-    "mirror_test",
-    "seed",
-    "no_shuffle",
-    "validation",
-    "limit_train",
-    "limit_test",
-    "init",
-    "out",
-    "precision",
-    "autotune",
-];
+use super::settings::{NewRun, Settings, decided_by_overfitting, settled};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -96,29 +28,22 @@ Examples:
 pub struct Train {
     #[command(flatten)]
     settings: Settings,
-    #[command(flatten)]
-    device: DeviceArguments,
     /// Go on with the run in this folder from its newest checkpoint, as if it had never stopped
-    #[arg(long, value_name = "RUN_DIR", conflicts_with_all = SETTLED)]
+    #[arg(long, value_name = "RUN_DIR", conflicts_with_all = settled(), conflicts_with = "out")]
     resume: Option<PathBuf>,
     /// Stop after N steps
     #[arg(long, value_name = "N")]
     max_steps: Option<u64>,
-    /// Weights to start from
-    #[arg(long, value_name = "WEIGHTS")]
-    init: Option<PathBuf>,
     /// Time every kernel of some early steps: prints a table and writes a trace that Perfetto opens
     #[arg(long)]
     profile: bool,
     /// Check of sanity: learn the first batch by heart in 200 epochs of a step, by Adam at 1e-3 unless another optimiser or rate
     /// is given
-    #[arg(long, conflicts_with_all = DECIDED_BY_OVERFITTING)]
+    #[arg(long, conflicts_with_all = decided_by_overfitting(), conflicts_with = "resume")]
     overfit_one_batch: bool,
     /// Folder for the results, which must not exist [default: runs/ARCH-N]
     #[arg(long, value_name = "RUN_DIR")]
     out: Option<PathBuf>,
-    #[command(flatten)]
-    plans: PlanArguments,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -152,18 +77,18 @@ impl Train {
     }
 
     fn begin(&self) -> Result<Outcome> {
-        let (mut config, data, init) = self.settings.config(&self.plans, self.max_steps, self.init.as_deref())?;
+        let NewRun { mut config, data, init } = self.settings.new_run(self.max_steps)?;
         config.profile |= self.profile;
         if self.overfit_one_batch {
             config.overfit_one_batch(self.settings.chooses_optimizer());
-            self.settings.apply_to_resumed(&mut config);
+            self.settings.apply_to_resumed(&mut config)?;
         }
         // Before time is spent on reading images.
         if let Some(taken) = self.out.as_ref().filter(|out| out.exists()) {
             return Err(Error::RunFolderExists(taken.clone()));
         }
         let splits = data.load()?;
-        let device = self.device.open()?;
+        let device = self.settings.device.open_for(&config)?;
         let stop = stop_on_interrupt()?;
         let sources = Sources { splits: &splits, init: init.as_deref(), out: self.out.as_deref() };
         train(&config, &device, sources, &stop, &mut Reporter::new(&mut TrainProgress::new()))
@@ -172,13 +97,13 @@ impl Train {
     fn resume(&self, run: &Path) -> Result<Outcome> {
         let mut saved = SavedRun::read(run)?;
         saved.config.profile = self.profile;
-        self.settings.apply_to_resumed(&mut saved.config);
+        self.settings.apply_to_resumed(&mut saved.config)?;
         let splits = DataChoice::new(Some(self.settings.data.as_ref().unwrap_or(&saved.config.data))).load()?;
-        let device = self.device.open_like(&saved.device)?;
-        if device.description() != saved.device {
+        let device = self.settings.device.open_again(&saved)?;
+        if device.description() != saved.ran_on {
             warn(format_args!(
                 "the run was begun on {}: results may differ from it in their last digits",
-                saved.device
+                saved.ran_on
             ));
         }
         let stop = stop_on_interrupt()?;

@@ -5,7 +5,8 @@ use std::fmt;
 use super::GpuError;
 
 /// Which graphics interface to reach GPUs through.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Backend {
     /// Vulkan, Metal or DX12, whichever the platform has. Never OpenGL.
     #[default]

@@ -87,7 +87,7 @@ fn header(canvas: &mut Canvas, run: &SavedRun, epochs: &[EpochMetrics]) {
         }
     }
     lines.truncate(2);
-    lines.push(format!("{}  ·  {}", run.source, run.device));
+    lines.push(format!("{}  ·  {}", run.source, run.ran_on));
     let mut y = 66.0;
     for line in lines {
         let line = canvas.fonts.fitted(&line, 12.5, false, room);

@@ -126,7 +126,7 @@ pub(super) fn configuration(run: &SavedRun) -> Vec<(&'static str, String)> {
     if let Some(init) = &run.init {
         rows.push(("Weights it started from", init.display().to_string()));
     }
-    rows.push(("Device", run.device.clone()));
+    rows.push(("Device", run.ran_on.clone()));
     rows.push(("Program", format!("cifar-gpu {}", run.version)));
     rows
 }

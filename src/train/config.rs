@@ -1,7 +1,9 @@
 //! Settings of a training run, and the published recipes.
 
 use crate::data::{Dataset, IMAGE_SIDE};
+use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
+use crate::gpu::Backend;
 use crate::nn::{Architecture, Preprocessing};
 use crate::ops::adam::Adam;
 use crate::ops::batch_assembly::Augmentation;
@@ -86,13 +88,20 @@ pub enum Normalize {
     Standard,
 }
 
-/// Everything that decides how a run goes, but for the data and the device.
+/// Everything that decides how a run goes, but for the images themselves.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct TrainConfig {
     /// Name of the architecture.
     pub arch: String,
     /// Folder of the images, or `synthetic`: for the record, and for going on later.
     pub data: String,
+    /// The device that was asked for, and the interface to reach it through: for the record, and for beginning again. What the
+    /// run gets is given to [`train`](crate::train::train).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceChoice>,
+    /// See `device`.
+    #[serde(default)]
+    pub backend: Backend,
     /// Passes over the training images.
     pub epochs: u32,
     /// Images of a step.
@@ -165,6 +174,8 @@ impl TrainConfig {
         let common = TrainConfig {
             arch: arch.to_owned(),
             data: SYNTHETIC.to_owned(),
+            device: None,
+            backend: Backend::Primary,
             epochs: 15,
             batch_size: 64,
             optimizer: Optimization::Sgd,

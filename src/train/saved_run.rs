@@ -21,8 +21,8 @@ pub struct SavedRun {
     /// The settings.
     #[serde(flatten)]
     pub config: TrainConfig,
-    /// The device in one line.
-    pub device: String,
+    /// The device that it was begun on, in one line.
+    pub ran_on: String,
     /// Where the data come from, in words.
     pub source: String,
     /// Weights that it started from.

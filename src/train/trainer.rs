@@ -68,7 +68,7 @@ pub fn train(
     let saved = SavedRun {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         config: config.clone(),
-        device: device.description(),
+        ran_on: device.description(),
         source: splits.source.clone(),
         init: init.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned())),
         began: SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs_f64()),
@@ -151,7 +151,9 @@ pub fn resume(
     let is_at_end = progress.epoch == config.epochs + 1 && progress.steps_in_epoch == 0;
     let lacks_end = is_at_end && !observer.has_finished(run);
     if !lacks_end && (is_complete || config.max_steps.as_ref().is_some_and(reached)) {
-        let message = format!("it is complete: {} steps in {} epochs are done", progress.step, progress.epoch - 1);
+        let [steps, epochs] = [(progress.step, "step"), (u64::from(progress.epoch - 1), "epoch")]
+            .map(|(number, thing)| format!("{number} {thing}{}", if number == 1 { "" } else { "s" }));
+        let message = format!("it is complete: {steps} in {epochs} are done");
         return Err(fail(message, "ask for more with --epochs or --max-steps, or begin a new run with --init"));
     }
     // One that was killed in its first epoch, or right after it, has none yet and begins again.

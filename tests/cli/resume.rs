@@ -236,7 +236,8 @@ fn what_cannot_be_gone_on_with_is_refused() {
 fn settings_can_be_fed_back() {
     let sandbox = Sandbox::with_data(64, 20);
     sandbox.ok(&format!("train {RECIPE} --device cpu --out first --max-steps 2"));
-    sandbox.ok("train --config first/config.toml --device cpu --out second");
+    let second = sandbox.ok("train --config first/config.toml --out second");
+    assert!(second.stderr.contains("device: CPU") && second.stderr.contains("(asked for)"), "{}", second.stderr);
     assert!(results(&sandbox, "first") == results(&sandbox, "second"));
     assert_eq!(sandbox.read("first/config.toml"), sandbox.read("second/config.toml"));
     // A flag goes before the file.
@@ -261,9 +262,38 @@ fn settings_can_be_fed_back() {
     let config: Value = serde_json::from_slice(&sandbox.read("names/config.json")).unwrap();
     assert_eq!(config["schedule"], json!({"kind": "one-cycle", "peak_at": 0.25}));
     assert_eq!(config["augmentation"]["rotation_degrees"], json!(10.0));
+    sandbox.write("device.toml", b"arch = \"lenet5\"\ndevice = \"cuda\"\n");
+    sandbox.refuses("train --config device.toml --data data", "device.toml: unknown device `cuda`");
     sandbox.write("foreign.toml", b"arch = \"lenet5\"\naugmentation = \"much\"\n");
     sandbox.refuses("train --config foreign.toml --data data", "foreign.toml: augmentation = \"much\"");
     sandbox.write("broken.toml", b"arch = ");
     sandbox.refuses("train --config broken.toml --data data", "broken.toml: ");
     sandbox.refuses("train --config absent.toml --data data", "reading absent.toml");
+}
+
+#[test]
+fn what_is_settled_cannot_be_asked_for_again() {
+    let sandbox = Sandbox::with_data(64, 20);
+    for (arguments, flag) in [
+        ("--resume run --arch lenet5", "--arch <ARCH>"),
+        ("--resume run --lr 0.1", "--lr <X>"),
+        ("--resume run --warmup-epochs 1", "--warmup-epochs <X>"),
+        ("--resume run --no-dropout", "--no-dropout"),
+        ("--resume run --cutout 8", "--cutout <N>"),
+        ("--resume run --limit-test 9", "--limit-test <N>"),
+        ("--resume run --normalize standard", "--normalize <NORMALIZE>"),
+        ("--resume run --seed 2", "--seed <N>"),
+        ("--resume run --precision f16", "--precision <WIDTH>"),
+        ("--resume run --init some.safetensors", "--init <WEIGHTS>"),
+        ("--resume run --out other", "--out <RUN_DIR>"),
+        ("--arch lenet5 --overfit-one-batch --schedule cosine", "--schedule <SCHEDULE>"),
+        ("--arch lenet5 --overfit-one-batch --clip-norm 1", "--clip-norm <X>"),
+        ("--arch lenet5 --overfit-one-batch --flip random", "--flip <FLIP>"),
+        ("--arch lenet5 --overfit-one-batch --validation 9", "--validation <N>"),
+    ] {
+        let output = sandbox.command(&format!("train {arguments}")).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {stderr}");
+        assert!(stderr.contains(&format!("cannot be used with '{flag}'")), "{arguments}: {stderr}");
+    }
 }

@@ -39,7 +39,7 @@ fn leaves_a_run_folder(device: &str) {
     let config: Value = serde_json::from_slice(&sandbox.read("deep/run/config.json")).unwrap();
     assert_eq!((&config["arch"], &config["batch_size"], &config["lr"]), (&json!("lenet5"), &json!(16), &json!(0.01)));
     assert_eq!((&config["train_images"], &config["test_images"]), (&json!(40), &json!(20)));
-    assert!(printed.stderr.contains(config["device"].as_str().unwrap()), "{}", printed.stderr);
+    assert!(printed.stderr.contains(config["ran_on"].as_str().unwrap()), "{}", printed.stderr);
 
     // Forty images are three steps an epoch, the last of half a batch.
     let (steps, epochs) = sandbox.metrics("deep/run");

@@ -1,0 +1,256 @@
+//! The settings of a run as flags, and how they are put together: flags over a settings file over a recipe.
+
+mod recipe;
+
+use std::path::{Path, PathBuf};
+
+use cifar_gpu::train::TrainConfig;
+use cifar_gpu::{Error, Result};
+use clap::{Id, ValueEnum};
+
+use super::common::{DataChoice, DeviceArguments, say};
+use super::tune::PlanArguments;
+pub use recipe::AugmentArguments;
+use recipe::{BeginningArguments, OptimizerArguments, RegularisationArguments, ScheduleArguments};
+
+/// The flags of what `--overfit-one-batch` decides by itself.
+pub fn decided_by_overfitting() -> Vec<Id> {
+    [
+        flags::<ScheduleArguments>(),
+        flags::<RegularisationArguments>(),
+        flags::<AugmentArguments>(),
+        flags::<ImagesArguments>(),
+    ]
+    .concat()
+}
+
+/// The flags of what is settled once a run has begun.
+pub fn settled() -> Vec<Id> {
+    let besides = [
+        flags::<SourceArguments>(),
+        flags::<OptimizerArguments>(),
+        flags::<BeginningArguments>(),
+        flags::<RandomArguments>(),
+        flags::<PlanArguments>(),
+    ];
+    [decided_by_overfitting(), besides.concat()].concat()
+}
+
+/// The flags of a group. Conflicts name them one by one, since of a whole group clap would tell all and not the one given.
+fn flags<Group: clap::Args>() -> Vec<Id> {
+    let group = Group::augment_args(clap::Command::default());
+    group.get_arguments().map(|flag| flag.get_id().clone()).collect()
+}
+
+/// Largest settings file that is read, in bytes.
+const MOST_BYTES: u64 = 1 << 20;
+
+#[derive(Clone, Copy, ValueEnum)]
+enum RecipeName {
+    /// As the network was published
+    Published,
+    /// A short one, tuned for this program
+    Fast,
+    /// For the built-in synthetic set
+    Practice,
+}
+
+/// The settings that decide how a run goes.
+#[derive(clap::Args)]
+pub struct Settings {
+    #[command(flatten)]
+    source: SourceArguments,
+    /// Folder of CLASS/IMAGE, of train/CLASS/IMAGE and test/CLASS/IMAGE, or in CIFAR-10's binary layout; or `synthetic`, as
+    /// if none is given and none is found
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<String>,
+    /// Passes over the training images
+    #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Recipe")]
+    epochs: Option<u32>,
+    #[command(flatten)]
+    optimizer: OptimizerArguments,
+    #[command(flatten)]
+    schedule: ScheduleArguments,
+    #[command(flatten)]
+    regularisation: RegularisationArguments,
+    #[command(flatten)]
+    augmentation: AugmentArguments,
+    #[command(flatten)]
+    beginning: BeginningArguments,
+    #[command(flatten)]
+    random: RandomArguments,
+    #[command(flatten)]
+    images: ImagesArguments,
+    /// Write loss and learning rate of every Nth step into metrics.jsonl; 0 for none
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
+    log_every: Option<u64>,
+    /// Write a checkpoint every N steps, besides that at the end of each epoch; 0 for none
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
+    checkpoint_steps: Option<u64>,
+    /// Write a checkpoint every so many minutes; 0 for none [default: 5]
+    #[arg(long, value_name = "MINUTES", allow_negative_numbers = true)]
+    checkpoint_minutes: Option<f64>,
+    /// Keep the newest N checkpoints, besides that of the best epoch [default: 2]
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
+    keep_checkpoints: Option<usize>,
+    #[command(flatten)]
+    pub device: DeviceArguments,
+    #[command(flatten)]
+    plans: PlanArguments,
+}
+
+/// Where settings come from that are not given.
+#[derive(clap::Args)]
+struct SourceArguments {
+    /// Network: ygnet, ygnet-final-relu, ygnet-bn, lenet5 or all-cnn-c
+    #[arg(long, required_unless_present_any = ["resume", "config"])]
+    arch: Option<String>,
+    /// Settings as a TOML file, such as a run's config.toml; flags go before it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where settings come from that are not given [default: published; practice on the synthetic set]
+    #[arg(long, value_enum)]
+    recipe: Option<RecipeName>,
+    /// Weights to start from
+    #[arg(long, value_name = "WEIGHTS")]
+    init: Option<PathBuf>,
+}
+
+/// What is drawn at random, and how.
+#[derive(clap::Args)]
+struct RandomArguments {
+    /// Seed of weights, order, dropout and augmentation [default: 1]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Recipe")]
+    seed: Option<u64>,
+    /// Take the training images in order
+    #[arg(long, help_heading = "Recipe")]
+    no_shuffle: bool,
+}
+
+/// Which of the images are trained and tested on, and how they are tested.
+#[derive(clap::Args)]
+struct ImagesArguments {
+    /// Look at mirrored test images, too, and take the mean of both answers
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Recipe")]
+    mirror_test: Option<bool>,
+    /// Test on the last N training images, which are not trained on, instead of the test images
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
+    validation: Option<usize>,
+    /// Train on the first N images only
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
+    limit_train: Option<usize>,
+    /// Test on the first N images only
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
+    limit_test: Option<usize>,
+}
+
+/// A new run, as flags, a settings file and a recipe make it.
+pub struct NewRun {
+    /// Its settings.
+    pub config: TrainConfig,
+    /// The data it asks for.
+    pub data: DataChoice,
+    /// The weights that it starts from.
+    pub init: Option<PathBuf>,
+}
+
+impl Settings {
+    /// The run that is asked for.
+    pub fn new_run(&self, max_steps: Option<u64>) -> Result<NewRun> {
+        let mut file = self.source.config.as_deref().map(read).transpose()?;
+        let in_file = |file: &Option<toml::Table>, key: &str| Some(file.as_ref()?.get(key)?.as_str()?.to_owned());
+        let arch = self.source.arch.clone().or_else(|| in_file(&file, "arch"));
+        if let (Some(arch), Some(other)) = (&self.source.arch, in_file(&file, "arch"))
+            && *arch != other
+            && file.as_mut().is_some_and(|file| file.remove("dropout").is_some())
+        {
+            say(format_args!("the settings file's dropout is that of {other}: {arch} has its own"));
+        }
+        let init_in_file = match file.as_mut().and_then(|file| file.remove("init")) {
+            Some(toml::Value::String(path)) => Some(PathBuf::from(path)),
+            Some(other) => return Err(Error::Setting(format!("init = {other} in the settings file must be a path"))),
+            None => None,
+        };
+        let init = self.source.init.clone().or(init_in_file);
+        let arch =
+            arch.ok_or_else(|| Error::Setting("the settings file names no arch, and --arch is not given".into()))?;
+        let named = self.data.clone().or_else(|| in_file(&file, "data"));
+        let data = DataChoice::new(named.as_deref());
+        let recipe = self.source.recipe.unwrap_or(match data {
+            DataChoice::Synthetic => RecipeName::Practice,
+            DataChoice::Folder(_) => RecipeName::Published,
+        });
+        let mut config = match recipe {
+            RecipeName::Published => TrainConfig::published(&arch)?,
+            RecipeName::Fast => TrainConfig::fast(&arch)?,
+            RecipeName::Practice => TrainConfig::practice(&arch)?,
+        };
+        if let Some(file) = file {
+            let named = |e: Error| match (e, &self.source.config) {
+                (Error::Setting(message), Some(path)) => Error::Setting(format!("{}: {message}", path.display())),
+                (other, _) => other,
+            };
+            config = config.with_toml(file).map_err(named)?;
+        }
+        config.arch = arch;
+        config.data = data.name();
+        config.max_steps = max_steps.or(config.max_steps);
+        self.apply(&mut config)?;
+        if let (Some(flag), Some(init)) = (self.beginning.void_with_weights(), &init) {
+            let init = init.display();
+            return Err(Error::Setting(format!("{flag} has no effect on the weights of {init}, which bring theirs")));
+        }
+        config.validate()?;
+        Ok(NewRun { config, data, init })
+    }
+
+    /// Whether the optimiser or its rate was asked for.
+    pub fn chooses_optimizer(&self) -> bool {
+        self.optimizer.chooses() || self.source.config.is_some()
+    }
+
+    /// Puts those flags into a configuration that may change in the middle of a run.
+    pub fn apply_to_resumed(&self, config: &mut TrainConfig) -> Result<()> {
+        set(&mut config.epochs, &self.epochs);
+        set(&mut config.log_every, &self.log_every);
+        set(&mut config.checkpoints.every_steps, &self.checkpoint_steps);
+        set(&mut config.checkpoints.every_minutes, &self.checkpoint_minutes);
+        set(&mut config.checkpoints.keep, &self.keep_checkpoints);
+        self.device.apply(config)
+    }
+
+    /// Puts flags into a configuration.
+    fn apply(&self, config: &mut TrainConfig) -> Result<()> {
+        self.apply_to_resumed(config)?;
+        self.optimizer.apply(config)?;
+        self.schedule.apply(config)?;
+        self.regularisation.apply(config);
+        self.augmentation.apply(&mut config.augmentation);
+        self.beginning.apply(config);
+        set(&mut config.seed, &self.random.seed);
+        config.shuffle &= !self.random.no_shuffle;
+        set(&mut config.mirror_test, &self.images.mirror_test);
+        config.validation = self.images.validation.or(config.validation);
+        config.limit_train = self.images.limit_train.or(config.limit_train);
+        config.limit_test = self.images.limit_test.or(config.limit_test);
+        self.plans.apply(config);
+        Ok(())
+    }
+}
+
+/// Replaces what a flag was given for.
+fn set<T: Clone>(place: &mut T, flag: &Option<T>) {
+    if let Some(value) = flag {
+        place.clone_from(value);
+    }
+}
+
+/// Reads a settings file.
+fn read(path: &Path) -> Result<toml::Table> {
+    use std::io::Read;
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MOST_BYTES).read_to_string(&mut text))
+        .map_err(Error::io("reading", path))?;
+    text.parse().map_err(|e: toml::de::Error| Error::Setting(format!("{}: {e}", path.display())))
+}

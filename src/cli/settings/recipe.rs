@@ -1,0 +1,307 @@
+//! What makes a recipe, as flags: optimiser, schedule, regularisation, augmentation and the network's beginning.
+
+use cifar_gpu::ops::batch_assembly::{Augmentation, Flip};
+use cifar_gpu::optim::Schedule;
+use cifar_gpu::train::{Initializer, Normalize, Optimization, TrainConfig};
+use cifar_gpu::{Error, Result};
+use clap::ValueEnum;
+
+use super::set;
+
+#[derive(Clone, Copy, ValueEnum)]
+enum OptimizerName {
+    Sgd,
+    Adam,
+    Adamw,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ScheduleName {
+    /// The learning rate stays
+    Constant,
+    /// It is divided by 1 + 5e-5 · step (--time-decay sets the factor)
+    TimeDecay,
+    /// It falls to a tenth after 4/7, 5/7 and 6/7 of the run (--milestones, --step-factor)
+    Step,
+    /// It falls to zero along half a cosine
+    Cosine,
+    /// It rises tenfold in the first quarter of the run, then falls to nothing (--peak-at)
+    OneCycle,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum AugmentName {
+    /// Images as they are
+    None,
+    /// Mirrored by chance, and cropped with a border of 4 pixels
+    FlipCrop,
+    /// Mirrored by chance, shifted by up to a tenth, rotated by up to 10° (ygnet's published one)
+    Keras,
+    /// Mirrored every other epoch, cropped, rotated by up to 10°, with squares of 8 pixels cut out
+    Strong,
+}
+
+impl AugmentName {
+    fn augmentation(self) -> Augmentation {
+        match self {
+            AugmentName::None => Augmentation::NONE,
+            AugmentName::FlipCrop => Augmentation::FLIP_CROP,
+            AugmentName::Keras => Augmentation::KERAS,
+            AugmentName::Strong => Augmentation::STRONG,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum FlipName {
+    Never,
+    /// By a coin for each image and step
+    Random,
+    /// By a coin for each image in the first epoch, then every other epoch
+    Alternating,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum InitializerName {
+    /// As the network was published
+    Published,
+    /// He's normal distribution before a ReLU, Glorot's uniform one elsewhere
+    He,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum NormalizeName {
+    /// As the network was published
+    Published,
+    /// Mean 0 and deviation 1 of each colour over the training images
+    Standard,
+}
+
+/// How parameters are updated.
+#[derive(clap::Args)]
+pub struct OptimizerArguments {
+    /// Images of a step
+    #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Recipe")]
+    batch_size: Option<usize>,
+    /// Optimiser
+    #[arg(long, value_enum, help_heading = "Recipe")]
+    optimizer: Option<OptimizerName>,
+    /// Base learning rate
+    #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
+    lr: Option<f64>,
+    /// Momentum (SGD)
+    #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
+    momentum: Option<f64>,
+    /// Look ahead along the velocity (SGD)
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Recipe")]
+    nesterov: Option<bool>,
+}
+
+impl OptimizerArguments {
+    /// Whether the optimiser or its rate was asked for.
+    pub fn chooses(&self) -> bool {
+        self.optimizer.is_some() || self.lr.is_some() || self.momentum.is_some() || self.nesterov.is_some()
+    }
+
+    /// Puts flags into a configuration.
+    pub fn apply(&self, config: &mut TrainConfig) -> Result<()> {
+        set(&mut config.batch_size, &self.batch_size);
+        set(&mut config.lr, &self.lr);
+        set(&mut config.momentum, &self.momentum);
+        set(&mut config.nesterov, &self.nesterov);
+        let optimizer = self.optimizer.map(|name| match name {
+            OptimizerName::Sgd => Optimization::Sgd,
+            OptimizerName::Adam => Optimization::Adam,
+            OptimizerName::Adamw => Optimization::AdamW,
+        });
+        set(&mut config.optimizer, &optimizer);
+        for (flag, is_given) in [("--momentum", self.momentum.is_some()), ("--nesterov", self.nesterov == Some(true))] {
+            if is_given && config.optimizer != Optimization::Sgd {
+                return Err(Error::Setting(format!("{flag} belongs to SGD; this run has {}", config.optimizer)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How the learning rate changes.
+#[derive(clap::Args)]
+pub struct ScheduleArguments {
+    /// How the learning rate changes
+    #[arg(long, value_enum, help_heading = "Recipe")]
+    schedule: Option<ScheduleName>,
+    /// Factor of the step in the time-decay schedule
+    #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
+    time_decay: Option<f64>,
+    /// Shares of the run after which the step schedule lowers the rate
+    #[arg(long, value_name = "X,…", value_delimiter = ',', help_heading = "Recipe")]
+    milestones: Option<Vec<f64>>,
+    /// What the step schedule multiplies the rate by
+    #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
+    step_factor: Option<f64>,
+    /// Share of the run at which the one-cycle schedule is highest
+    #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
+    peak_at: Option<f64>,
+    /// Epochs in which the rate rises from nothing to what the schedule says
+    #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
+    warmup_epochs: Option<f64>,
+}
+
+impl ScheduleArguments {
+    /// Puts flags into a configuration.
+    pub fn apply(&self, config: &mut TrainConfig) -> Result<()> {
+        set(&mut config.warmup_epochs, &self.warmup_epochs);
+        let schedule = &mut config.schedule;
+        if let Some(name) = self.schedule {
+            *schedule = match name {
+                ScheduleName::Constant => Schedule::Constant,
+                ScheduleName::TimeDecay => Schedule::usual_time_decay(),
+                ScheduleName::Step => Schedule::usual_step(),
+                ScheduleName::Cosine => Schedule::Cosine,
+                ScheduleName::OneCycle => Schedule::usual_one_cycle(),
+            };
+        }
+        let foreign = |flag: &str, kind: &str| {
+            Err(Error::Setting(format!("{flag} belongs to --schedule {kind}; this run has another schedule")))
+        };
+        match (&mut *schedule, self.time_decay) {
+            (Schedule::TimeDecay { decay }, Some(new)) => *decay = new,
+            (_, Some(_)) => return foreign("--time-decay", "time-decay"),
+            _ => {}
+        }
+        match (&mut *schedule, self.peak_at) {
+            (Schedule::OneCycle { peak_at }, Some(new)) => *peak_at = new,
+            (_, Some(_)) => return foreign("--peak-at", "one-cycle"),
+            _ => {}
+        }
+        match (schedule, &self.milestones, self.step_factor) {
+            (Schedule::Step { milestones, factor }, new_milestones, new_factor) => {
+                if let Some(new) = new_milestones {
+                    milestones.clone_from(new);
+                }
+                *factor = new_factor.unwrap_or(*factor);
+            }
+            (_, Some(_), _) => return foreign("--milestones", "step"),
+            (_, _, Some(_)) => return foreign("--step-factor", "step"),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// What keeps a network from learning images by heart, or its weights from running away.
+#[derive(clap::Args)]
+pub struct RegularisationArguments {
+    /// Weight decay
+    #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
+    weight_decay: Option<f64>,
+    /// Share of each label's probability that is spread over all classes
+    #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
+    label_smoothing: Option<f64>,
+    /// Largest norm of all gradients together; 0 for no bound
+    #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
+    clip_norm: Option<f64>,
+    /// Test and save a running average of the weights that keeps this share from step to step; 0 for none
+    #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
+    average_decay: Option<f64>,
+    /// Probabilities of the dropout layers, in order; one for all, or as many as there are layers
+    #[arg(long, value_name = "P,…", value_delimiter = ',', help_heading = "Recipe")]
+    dropout: Option<Vec<f32>>,
+    /// Switch dropout off
+    #[arg(long, conflicts_with = "dropout", help_heading = "Recipe")]
+    no_dropout: bool,
+}
+
+impl RegularisationArguments {
+    /// Puts flags into a configuration.
+    pub fn apply(&self, config: &mut TrainConfig) {
+        set(&mut config.weight_decay, &self.weight_decay);
+        set(&mut config.label_smoothing, &self.label_smoothing);
+        set(&mut config.clip_norm, &self.clip_norm);
+        set(&mut config.average_decay, &self.average_decay);
+        match self.dropout.as_deref() {
+            Some(&[rate]) => config.dropout.fill(rate),
+            Some(rates) => config.dropout = rates.to_vec(),
+            None if self.no_dropout => config.dropout.fill(0.0),
+            None => {}
+        }
+    }
+}
+
+/// What is changed at random about training images.
+#[derive(clap::Args)]
+pub struct AugmentArguments {
+    /// Random changes made to training images
+    #[arg(long, value_enum, help_heading = "Recipe")]
+    augment: Option<AugmentName>,
+    /// Mirror training images
+    #[arg(long, value_enum, help_heading = "Recipe")]
+    flip: Option<FlipName>,
+    /// Crop training images out of themselves with a black border of N pixels
+    #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Recipe")]
+    crop_padding: Option<u32>,
+    /// Shift training images by up to this share of their side
+    #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
+    shift: Option<f32>,
+    /// Rotate training images by up to so many degrees
+    #[arg(long, value_name = "DEGREES", allow_negative_numbers = true, help_heading = "Recipe")]
+    rotation: Option<f32>,
+    /// Cut a square of N pixels out of training images
+    #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Recipe")]
+    cutout: Option<u32>,
+}
+
+impl AugmentArguments {
+    /// Puts flags into an augmentation.
+    pub fn apply(&self, augmentation: &mut Augmentation) {
+        if let Some(preset) = self.augment {
+            *augmentation = preset.augmentation();
+        }
+        let flip = self.flip.map(|flip| match flip {
+            FlipName::Never => Flip::Never,
+            FlipName::Random => Flip::Random,
+            FlipName::Alternating => Flip::Alternating,
+        });
+        set(&mut augmentation.flip, &flip);
+        set(&mut augmentation.crop_padding, &self.crop_padding);
+        set(&mut augmentation.shift, &self.shift);
+        set(&mut augmentation.rotation_degrees, &self.rotation);
+        set(&mut augmentation.cutout, &self.cutout);
+    }
+}
+
+/// What a network begins with.
+#[derive(clap::Args)]
+pub struct BeginningArguments {
+    /// How initial weights are drawn
+    #[arg(long, value_enum, help_heading = "Recipe")]
+    initializer: Option<InitializerName>,
+    /// How pixels become the network's input; weights of --init bring theirs
+    #[arg(long, value_enum, help_heading = "Recipe")]
+    normalize: Option<NormalizeName>,
+}
+
+impl BeginningArguments {
+    /// Those that initial weights make void, as on the command line.
+    pub fn void_with_weights(&self) -> Option<&'static str> {
+        match self {
+            BeginningArguments { normalize: Some(_), .. } => Some("--normalize"),
+            BeginningArguments { initializer: Some(_), .. } => Some("--initializer"),
+            _ => None,
+        }
+    }
+
+    /// Puts flags into a configuration.
+    pub fn apply(&self, config: &mut TrainConfig) {
+        let initializer = self.initializer.map(|name| match name {
+            InitializerName::Published => Initializer::Published,
+            InitializerName::He => Initializer::He,
+        });
+        set(&mut config.initializer, &initializer);
+        let normalize = self.normalize.map(|name| match name {
+            NormalizeName::Published => Normalize::Published,
+            NormalizeName::Standard => Normalize::Standard,
+        });
+        set(&mut config.normalize, &normalize);
+    }
+}
