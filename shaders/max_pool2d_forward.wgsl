@@ -4,7 +4,8 @@
 //
 // input [N, IN_H, IN_W, CHANNELS], output and choice [N, OUT_H, OUT_W, CHANNELS]; choice = ky · KERNEL_W + kx.
 // One invocation an element of the output, or four neighbouring channels where they are always there; ⌈count / 256⌉
-// workgroups for so many invocations. The window is unrolled, without branches.
+// workgroups for so many invocations. The window is unrolled, without branches. A NaN behind the first element is passed over,
+// which the twin does not: compilers for GPUs take it that there is none.
 {% include "shared/real.wgsl" %}
 {% set wide = CHANNELS % 4 == 0 %}
 {% set values, choices = ("real4", "vec4<u32>") if wide else ("real", "u32") %}

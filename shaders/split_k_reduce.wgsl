@@ -1,6 +1,6 @@
 // split_k_reduce: adds up the partial sums of a split-K product, in order, into the gradients of weight and bias.
 //
-//     sum[i] = Σ_s partial[s, i]     the first WEIGHTS elements go to d_weight, the rest to d_bias
+//     sum[i] = Σ_s partial[s, i]     the first `weights` elements go to d_weight, the rest to d_bias
 //
 // partial [splits, count]. One invocation an element; ⌈count / 256⌉ workgroups.
 struct Params {

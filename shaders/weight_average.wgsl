@@ -1,6 +1,6 @@
 // weight_average: a running average of the weights over the steps.
 //
-//     average[i] += average_share · (parameter[i] − average[i])
+//     average[i] += average_share · (parameter[i] − average[i])     unless gradient_factor is negative: then nothing
 //
 // parameter and average [count]. One invocation an element; ⌈count / 256⌉ workgroups.
 struct Params {
@@ -22,7 +22,7 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let i = linear_workgroup(group, grid) * 256u + lane;
-    if i >= params.count {
+    if i >= params.count || state.gradient_factor < 0.0 {
         return;
     }
     average[i] += state.average_share * (parameter[i] - average[i]);

@@ -11,7 +11,8 @@ use crate::ops::conv2d::{DeviceKind, Plans};
 use crate::ops::random::RandomStream;
 use crate::optim::Optimizer;
 use crate::train::{
-    DeviceDataset, Inference, Precision, Stepper, TrainConfig, check_memory, inference_bytes, training_bytes,
+    DeviceDataset, Inference, Precision, StepMetrics, Stepper, TrainConfig, check_memory, inference_bytes,
+    training_bytes,
 };
 
 /// Number of the generator's stream that draws the images: none of training.
@@ -232,7 +233,7 @@ impl<'a> Runner<'a> {
             if let Work::Train(stepper) = &mut self.work
                 && stepper.is_full()
             {
-                stepper.drain()?;
+                stepper.drain()?.iter().try_for_each(StepMetrics::check)?;
             }
         }
         Ok(())
@@ -240,7 +241,7 @@ impl<'a> Runner<'a> {
 
     fn finish(&mut self) -> Result<()> {
         if let Work::Train(stepper) = &mut self.work {
-            stepper.drain()?;
+            stepper.drain()?.iter().try_for_each(StepMetrics::check)?;
         }
         Ok(())
     }

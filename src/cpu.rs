@@ -40,6 +40,11 @@ impl CpuDevice {
         Arc::ptr_eq(&self.pool, &other.pool)
     }
 
+    /// Gives memory that nobody uses back to the system: before work of other sizes, which would not use it again.
+    pub fn release_free(&self) {
+        self.pool.lock().clear();
+    }
+
     /// Memory of `words` 32-bit words with unspecified contents; `what` names it in errors.
     pub(crate) fn allocate(&self, words: usize, what: &str) -> Result<CpuBuffer> {
         let reused = self.pool.lock().get_mut(&words).and_then(Vec::pop);

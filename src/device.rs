@@ -130,10 +130,10 @@ impl Device {
 
     /// A tensor with unspecified contents.
     pub fn allocate(&self, shape: &[usize], dtype: DType) -> Result<Tensor> {
-        let count = elements(shape)
+        let bytes = elements(shape)
             .filter(|&n| n > 0)
+            .and_then(|count| count.checked_mul(dtype.bytes())?.checked_next_multiple_of(4))
             .ok_or_else(|| Error::shape("allocate", format!("shape {shape:?} is empty or too large")))?;
-        let bytes = (count * dtype.bytes()).next_multiple_of(4);
         let what = format!("a tensor of shape {shape:?}");
         let storage = match self {
             Device::Cpu(cpu) => Storage::Cpu(cpu.allocate(bytes / 4, &what)?),

@@ -27,6 +27,16 @@ pub enum Error {
         /// Name of the operation.
         op: &'static str,
     },
+    /// No kernel of a product computes it right on this device.
+    #[error("{kernel} of {layer}: no kernel computes it right on this device: {reasons}")]
+    NoKernel {
+        /// The product's kernel.
+        kernel: &'static str,
+        /// The layer.
+        layer: String,
+        /// What was found of each that was tried.
+        reasons: String,
+    },
     /// A parameter took part in no operation that leads to the loss.
     #[error("parameter `{name}` received no gradient")]
     MissingGradient {
@@ -164,6 +174,9 @@ impl Error {
             Error::UnknownArchitecture(_) => {
                 Some(format!("the architectures are {}", crate::nn::ARCHITECTURES.join(", ")))
             }
+            Error::NoKernel { .. } => Some(
+                "update the driver, choose another adapter, or use --device cpu; `cifar-gpu devices --check` tells more".into(),
+            ),
             Error::HostMemory { .. } => Some("use a smaller --batch-size".into()),
             Error::Diverged { .. } => Some("lower --lr".into()),
             Error::RunFolderExists(_) => Some(

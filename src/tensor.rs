@@ -136,12 +136,17 @@ impl Tensor {
     /// Some of the elements under a shape of their own, from element `start` on: a view, which shares them.
     ///
     /// # Errors
-    /// If they are not all there, or do not start at a multiple of [`VIEW_ALIGNMENT`] bytes.
+    /// If they are not all there, do not start at a multiple of [`VIEW_ALIGNMENT`] bytes, or end within a word of four bytes and
+    /// are not the last ones.
     pub fn view(&self, start: usize, shape: &[usize]) -> Result<Tensor> {
         let size = self.dtype.bytes();
         let bytes = elements(shape).and_then(|count| count.checked_mul(size)).filter(|&bytes| bytes > 0);
         let part = bytes.zip(start.checked_mul(size)).and_then(|(bytes, start)| {
             if !start.is_multiple_of(VIEW_ALIGNMENT) {
+                return None;
+            }
+            // Memory is written by words: the last one must not be shared with what comes after.
+            if !bytes.is_multiple_of(4) && start + bytes != self.len() * size {
                 return None;
             }
             let bytes = bytes.next_multiple_of(4);
@@ -289,5 +294,21 @@ mod tests {
             assert!(whole.view(start, &shape).is_err(), "{shape:?} from {start}");
         }
         assert!(whole.view(0, &[130]).unwrap().copy_from(&whole).is_err());
+    }
+
+    /// Writing three halves wrote a fourth.
+    #[test]
+    fn views_share_no_word_with_what_comes_after() {
+        let whole = Device::cpu().allocate(&[131], DType::F16).unwrap();
+        assert!(whole.view(0, &[3]).is_err() && whole.view(0, &[129]).is_err());
+        whole.view(0, &[4]).unwrap();
+        whole.view(128, &[3]).unwrap();
+    }
+
+    #[test]
+    fn sizes_that_overflow_are_refused() {
+        for shape in [vec![1 << 62], vec![usize::MAX], vec![1 << 40, 1 << 40]] {
+            assert!(Device::cpu().empty(&shape).is_err(), "{shape:?}");
+        }
     }
 }

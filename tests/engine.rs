@@ -15,7 +15,9 @@ use cifar_gpu::ops::adam::Adam;
 use cifar_gpu::ops::conv2d::DeviceKind;
 use cifar_gpu::ops::sgd::Sgd;
 use cifar_gpu::optim::{Optimizer, OptimizerConfig};
-use cifar_gpu::train::{DeviceDataset, StepSettings, Stepper, TrainConfig, evaluate, inference_bytes, training_bytes};
+use cifar_gpu::train::{
+    DeviceDataset, StepSettings, Stepper, TrainConfig, evaluate, inference_bytes, run_bytes, training_bytes,
+};
 use cifar_gpu::{Device, Tape};
 use common::{Outcome, on_both_devices};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -269,27 +271,37 @@ fn flat_gradients(device: &Device) -> Outcome {
 
 /// What is rehearsed without a GPU against what the pool, and the driver's allocator, give out in a real run.
 fn memory_is_as_rehearsed(arch: &str, batch: usize) -> Outcome {
-    let (data, indices) = (training_set(batch), (0..batch as u32).collect::<Vec<_>>());
-    for training in [true, false] {
+    let architecture = Architecture::by_name(arch, 10)?;
+    let config = TrainConfig { batch_size: batch, ..TrainConfig::published(arch)? };
+    let kind = DeviceKind::SoftwareGpu;
+    // A whole run has a last batch that is nearly full, with a program of its own.
+    for (what, images) in [("a step", batch), ("inference", batch), ("a run", 2 * batch - 1)] {
         let (device, gpu) = own_gpu()?;
-        let architecture = Architecture::by_name(arch, 10)?;
-        let images = DeviceDataset::new(&device, &data, architecture.preprocessing.normalisation())?;
+        let data = training_set(images);
+        let indices: Vec<u32> = (0..images as u32).collect();
+        let on_device = DeviceDataset::new(&device, &data, architecture.preprocessing.normalisation())?;
         let data_set = gpu.memory().in_use_bytes;
         let allocator_before = gpu.allocator_bytes();
         let network = common::network(arch, &device, SEED)?;
-        let (what, rehearsed) = if training {
-            let optimizer = Optimizer::new(SGD, &device, network.parameters())?;
-            let mut stepper = Stepper::new(&network, &images, optimizer, settings(true))?;
-            stepper.step(&indices, 0, 0.01)?;
-            stepper.step(&indices, 0, 0.01)?;
-            stepper.drain()?;
-            ("training", training_bytes(DeviceKind::SoftwareGpu, &architecture, &TrainConfig::published(arch)?, batch)?)
-        } else {
-            evaluate(&network, &images, &data, batch, false, |_| {})?;
-            (
-                "inference",
-                inference_bytes(DeviceKind::SoftwareGpu, cifar_gpu::tensor::DType::F32, &architecture, batch)?,
-            )
+        let optimizer = || Optimizer::new(SGD, &device, network.parameters());
+        let rehearsed = match what {
+            "inference" => {
+                evaluate(&network, &on_device, &data, batch, false, |_| {})?;
+                inference_bytes(kind, cifar_gpu::tensor::DType::F32, &architecture, batch)?
+            }
+            _ => {
+                let mut stepper = Stepper::new(&network, &on_device, optimizer()?, settings(true))?;
+                for indices in indices.chunks(batch).cycle().take(2 * images.div_ceil(batch)) {
+                    stepper.step(indices, 0, 0.01)?;
+                }
+                stepper.drain()?;
+                if what == "a run" {
+                    evaluate(&network, &on_device, &data, 64.max(batch), false, |_| {})?;
+                    run_bytes(kind, &architecture, &config, images, images)?
+                } else {
+                    training_bytes(kind, &architecture, &config, batch)?
+                }
+            }
         };
         let memory = gpu.memory();
         let allocator = gpu.allocator_bytes().zip(allocator_before).map(|(now, before)| now - before);

@@ -122,8 +122,12 @@ fn overflow_is_survived(device: &Device) -> Outcome {
         parameter.tensor.write(&large)?;
     }
     let images = images(&network, 16)?;
-    let mut stepper =
-        Stepper::new(&network, &images, Optimizer::new(SGD, device, network.parameters())?, settings(false))?;
+    let settings = StepSettings { average_decay: Some(0.9), ..settings(false) };
+    let mut stepper = Stepper::new(&network, &images, Optimizer::new(SGD, device, network.parameters())?, settings)?;
+    // The average is elsewhere to begin with, so that it shows if it moves.
+    let average = stepper.result().parameters().flat().clone();
+    average.write(&vec![0.5; average.len()])?;
+    let average_before = average.to_vec()?;
     let indices: Vec<u32> = (0..16).collect();
     let before = network.parameters().flat().to_vec()?;
     let mut scale = f32::INFINITY;
@@ -132,6 +136,9 @@ fn overflow_is_survived(device: &Device) -> Outcome {
         stepper.drain()?;
         let state = stepper.scaler_state()?.ok_or("nothing scaled the loss")?;
         let changed = network.parameters().flat().to_vec()? != before;
+        if (average.to_vec()? != average_before) != changed {
+            return Err(format!("step {step}: the average moves and the parameters do not, or the reverse").into());
+        }
         match (state.skipped_steps == step, changed) {
             (true, false) if state.scale < scale => scale = state.scale,
             (false, true) if step > 1 => return Ok(()),

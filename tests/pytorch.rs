@@ -159,7 +159,7 @@ fn settings(optimizer: &str) -> (OptimizerConfig, f32) {
 ///
 /// Adam divides each gradient by its own size, so it makes a whole step of a gradient that rounding has spoilt. lenet5
 /// has one: unit 29 before the last layer has an activation of 6e-5 on one image, and a gradient of 2e-7 where 0.1 is
-/// usual; it is why the forward kernels add long sums up in blocks. In ygnet rounding decides near-ties of max-pooling;
+/// usual; it is why the forward kernels of CPUs and software drivers add long sums up in blocks. In ygnet rounding decides near-ties of max-pooling;
 /// PyTorch's own 32-bit runs are off by up to 1.3e-3.
 fn trajectory_tolerance(network: &str) -> f64 {
     if network == "lenet5" { 1e-4 } else { 5e-3 }

@@ -9,7 +9,7 @@
 //     tap_start(origin, ky, kx) -> i32       first element of the source pixel under a tap, or -1 outside the image
 //     first_sum(column) -> vec4<f32>         the sums' first value for four columns
 //     finish(row, column, sum) -> vec4<f32>  what happens to four neighbouring sums at the end
-//     blocked (a template's variable)        whether sums are added up in blocks of 96 channels, which rounds less
+//     blocked (a template's variable)        whether direct tiles add sums up in blocks of 96 channels, which rounds less
 const CHANNELS = {{ CHANNELS }}u;
 const COLUMNS = {{ COLUMNS }}u;
 const K = {{ KERNEL_H * KERNEL_W * CHANNELS }}u;

@@ -130,7 +130,7 @@ impl GpuDevice {
         }));
         let timeout = timeout.unwrap_or(Duration::from_secs(if software { 3600 } else { 60 }));
         let shared = Shared {
-            pool: Pool::new(device.clone(), &limits, pool),
+            pool: Pool::new(device.clone(), &limits, pool, timeout),
             pipelines: Pipelines::new(device.clone(), limits.clone()),
             device,
             queue,
@@ -302,7 +302,7 @@ impl GpuDevice {
             )));
         }
         let workgroups = self.fold(launch)?;
-        let uniform = (!launch.uniform.is_empty()).then(|| self.uniform(launch.uniform));
+        let uniform = (!launch.uniform.is_empty()).then(|| self.uniform(launch.uniform)).transpose()?;
         let mut buffers = launch.buffers.iter();
         let entries: Vec<_> = (0..)
             .zip(&pipeline.shader.bindings)
@@ -342,25 +342,31 @@ impl GpuDevice {
     }
 
     /// A uniform buffer with these contents, made once.
-    fn uniform(&self, bytes: &[u8]) -> wgpu::Buffer {
+    fn uniform(&self, bytes: &[u8]) -> Result<wgpu::Buffer, GpuError> {
         let mut uniforms = self.shared.uniforms.lock();
         if let Some(buffer) = uniforms.get(bytes) {
-            return buffer.clone();
+            return Ok(buffer.clone());
         }
-        let buffer = self.shared.device.create_buffer(&wgpu::BufferDescriptor {
+        let buffer = self.shared.pool.create_other(&wgpu::BufferDescriptor {
             label: Some("uniform"),
             size: bytes.len().next_multiple_of(16).max(16) as u64,
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
-        });
+        })?;
         count(&self.shared.counters.buffers);
         self.shared.queue.write_buffer(&buffer, 0, bytes);
         uniforms.insert(bytes.to_vec(), buffer.clone());
-        buffer
+        Ok(buffer)
     }
 
     fn pipeline(&self, variant: &ShaderVariant) -> Result<Arc<Pipeline>, GpuError> {
-        self.shared.pipelines.get(variant, || self.check())
+        let pipeline = self.shared.pipelines.get(variant);
+        if pipeline.is_err() {
+            // A lost device makes no pipelines: then the loss is the reason.
+            let _ = self.shared.device.poll(wgpu::PollType::Poll);
+        }
+        self.check()?;
+        pipeline
     }
 
     /// Submits what was recorded, if anything, without waiting for it.
@@ -471,6 +477,31 @@ mod tests {
         let buffer = gpu.allocate(1024, "a test").unwrap();
         let error = fill(&gpu, &buffer, &[0; 4]).unwrap_err().to_string();
         assert!(error.contains("shader fill") && error.contains("uniform has 8 bytes, 4 given"), "{error}");
+    }
+
+    /// One refusal made every later call fail, and so a whole search for kernels.
+    #[test]
+    fn a_kernel_that_the_driver_refuses_is_the_only_one() {
+        let gpu = open(GpuOptions::default());
+        assert!(gpu.cooperative_matrix().is_none(), "this test wants an adapter without cooperative matrices");
+        let geometry = ["KERNEL_H", "KERNEL_W", "IN_H", "IN_W", "OUT_H", "OUT_W", "STRIDE"].map(|name| (name, 1));
+        let tiles =
+            [("TILING", 3), ("LANES", 128), ("SUBGROUPS", 4), ("SIDE", 16), ("TILE_ROWS", 64), ("TILE_COLUMNS", 32)];
+        let others = [
+            ("PAD_TOP", 0),
+            ("PAD_LEFT", 0),
+            ("CHANNELS", 8),
+            ("COLUMNS", 8),
+            ("RELU", 0),
+            ("DROPOUT", 0),
+            ("HALF", 1),
+        ];
+        let constants = [geometry.as_slice(), &tiles, &others].concat();
+        let refused = gpu.pipeline(&ShaderVariant::new("conv2d_forward", &constants));
+        assert!(matches!(&refused, Err(GpuError::Shader { name, .. }) if name == "conv2d_forward"), "{refused:?}");
+        let buffer = gpu.allocate(4, "a test").unwrap();
+        fill(&gpu, &buffer, bytemuck::cast_slice(&[1, 3.0_f32.to_bits()])).unwrap();
+        assert_eq!(gpu.read(&buffer).unwrap(), 3.0_f32.to_le_bytes());
     }
 
     #[test]

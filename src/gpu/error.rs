@@ -36,9 +36,9 @@ pub enum GpuError {
         available: u64,
     },
     /// The GPU has no memory left.
-    #[error("out of GPU memory allocating {bytes} bytes with {in_use} bytes in use")]
+    #[error("out of GPU memory{}", allocating(*bytes, *in_use))]
     OutOfMemory {
-        /// Size of the failed allocation.
+        /// Size of the failed allocation; 0 where the driver does not say what it was for.
         bytes: u64,
         /// What we held already.
         in_use: u64,
@@ -85,6 +85,10 @@ pub enum GpuError {
     /// wgpu rejected a call: a fault of ours or of the driver.
     #[error("GPU call rejected: {0}")]
     Rejected(String),
+}
+
+fn allocating(bytes: u64, in_use: u64) -> String {
+    if bytes == 0 { String::new() } else { format!(" allocating {bytes} bytes with {in_use} bytes in use") }
 }
 
 impl GpuError {

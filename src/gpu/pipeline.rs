@@ -56,23 +56,25 @@ impl Pipelines {
         self.made.lock().len() as u64
     }
 
-    /// The pipeline of a variant, made if there is none yet; `check` tells what the driver says to a new one.
+    /// The pipeline of a variant, made if there is none yet.
     ///
     /// # Errors
-    /// If the shader is invalid, needs more than the adapter allows, or the driver refuses it.
-    pub(super) fn get(
-        &self,
-        variant: &ShaderVariant,
-        check: impl FnOnce() -> Result<(), GpuError>,
-    ) -> Result<Arc<Pipeline>, GpuError> {
+    /// If the shader is invalid, needs more than the adapter allows, or the driver refuses it: others can be made all the same.
+    pub(super) fn get(&self, variant: &ShaderVariant) -> Result<Arc<Pipeline>, GpuError> {
         if let Some(pipeline) = self.made.lock().get(variant) {
             return Ok(pipeline.clone());
         }
         let start = Instant::now();
         let shader = shaders::build(variant)?;
         self.check_limits(variant, &shader)?;
+        let scopes = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation]
+            .map(|filter| self.device.push_error_scope(filter));
         let pipeline = Arc::new(self.make(variant, shader));
-        check()?;
+        // The innermost first; all of them must be taken away.
+        let refusals: Vec<_> = scopes.into_iter().rev().filter_map(|scope| pollster::block_on(scope.pop())).collect();
+        if let Some(refusal) = refusals.first() {
+            return Err(GpuError::Shader { name: variant.name.to_owned(), message: refusal.to_string() });
+        }
         log::debug!("pipeline of {} made in {:.1} ms", variant.name, 1e3 * start.elapsed().as_secs_f64());
         self.made.lock().insert(variant.clone(), pipeline.clone());
         Ok(pipeline)

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -65,6 +66,8 @@ pub(super) struct Pool {
     max_binding: u64,
     max_buffer: u64,
     kind: PoolKind,
+    /// Longest wait for buffers that running commands use.
+    timeout: Duration,
     free: Mutex<Free>,
 }
 
@@ -189,7 +192,7 @@ impl GpuBuffer {
 }
 
 impl Pool {
-    pub(super) fn new(device: wgpu::Device, limits: &wgpu::Limits, kind: PoolKind) -> Arc<Self> {
+    pub(super) fn new(device: wgpu::Device, limits: &wgpu::Limits, kind: PoolKind, timeout: Duration) -> Arc<Self> {
         // What has no memory has no limits: wgpu's stand-in for a driver has some.
         let limited = |limit| if kind == PoolKind::Rehearsal { u64::MAX } else { limit };
         Arc::new(Pool {
@@ -197,6 +200,7 @@ impl Pool {
             max_binding: limited(limits.max_storage_buffer_binding_size),
             max_buffer: limited(limits.max_buffer_size),
             kind,
+            timeout,
             free: Mutex::default(),
         })
     }
@@ -249,29 +253,34 @@ impl Pool {
         Ok(GpuBuffer { loan, offset: margin, bytes })
     }
 
+    /// A buffer that is none of the pool's; if there is no room, in place of those that nobody uses.
+    pub(super) fn create_other(&self, descriptor: &wgpu::BufferDescriptor<'_>) -> Result<wgpu::Buffer, GpuError> {
+        let attempt = || {
+            let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+            let buffer = self.device.create_buffer(descriptor);
+            pollster::block_on(scope.pop()).is_none().then_some(buffer)
+        };
+        attempt().map_or_else(
+            || {
+                self.release_free();
+                // Buffers that running commands use are freed only once these are done.
+                let _ = self.device.poll(wgpu::PollType::Wait { submission_index: None, timeout: Some(self.timeout) });
+                let in_use = self.free.lock().memory.in_use_bytes;
+                attempt().ok_or(GpuError::OutOfMemory { bytes: descriptor.size, in_use })
+            },
+            Ok,
+        )
+    }
+
     fn create(&self, capacity: u64) -> Result<wgpu::Buffer, GpuError> {
         // What is only counted needs no memory, and a small buffer can stand for a large one.
         let size = if self.kind == PoolKind::Rehearsal { BUFFER_ALIGNMENT } else { capacity };
-        let attempt = || {
-            let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-            let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
-                label: None,
-                size,
-                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: self.kind == PoolKind::Guarded,
-            });
-            pollster::block_on(scope.pop()).is_none().then_some(buffer)
-        };
-        let buffer = match attempt() {
-            Some(buffer) => buffer,
-            None => {
-                self.release_free();
-                // Buffers that running commands use are freed only once these are done.
-                let _ = self.device.poll(wgpu::PollType::wait_indefinitely());
-                let in_use = self.free.lock().memory.in_use_bytes;
-                attempt().ok_or(GpuError::OutOfMemory { bytes: capacity, in_use })?
-            }
-        };
+        let buffer = self.create_other(&wgpu::BufferDescriptor {
+            label: None,
+            size,
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: self.kind == PoolKind::Guarded,
+        })?;
         if self.kind == PoolKind::Guarded {
             let poison = POISON.to_le_bytes().repeat((capacity / 4) as usize);
             let mut view = buffer.slice(..).get_mapped_range_mut().map_err(|e| GpuError::Rejected(e.to_string()))?;

@@ -49,12 +49,12 @@ impl GpuDevice {
             return Err(GpuError::Rejected("a rehearsal has no results to read".into()));
         }
         count(&self.shared.counters.buffers);
-        let staging = self.shared.device.create_buffer(&wgpu::BufferDescriptor {
+        let staging = self.shared.pool.create_other(&wgpu::BufferDescriptor {
             label: Some("readback"),
             size: bytes,
             usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
-        });
+        })?;
         let mut recording = self.shared.recording.lock();
         recording.push(Command::Copy {
             source: source.clone(),

@@ -30,15 +30,15 @@ impl GpuDevice {
         });
         let buffer = |usage| {
             count(&self.shared.counters.buffers);
-            device.create_buffer(&wgpu::BufferDescriptor {
+            self.shared.pool.create_other(&wgpu::BufferDescriptor {
                 label: Some("timestamps"),
                 size: u64::from(queries) * 8,
                 usage,
                 mapped_at_creation: false,
             })
         };
-        let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
-        let staging = buffer(wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ);
+        let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC)?;
+        let staging = buffer(wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ)?;
         let commands = recording.encode_timed(device, &set, queries);
         let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         encoder.resolve_query_set(&set, 0..queries, &resolved, 0);

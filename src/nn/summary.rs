@@ -70,10 +70,9 @@ impl Summary {
                 .filter(|(parameter, _)| parameter.starts_with(&prefix))
                 .map(|(_, layout)| layout.outer_shape().iter().product::<usize>())
                 .sum();
-            // Backward costs once more for the weight and once more for the input, which the first layer's lacks.
-            let backward =
-                if parameters == 0 || layers.iter().any(|l: &LayerSummary| l.parameters > 0) { 2 } else { 1 };
-            training_flops += flops * (1 + backward);
+            // Backward costs once more for the weight, if there is one, and once more for the input, unless nothing before it learns.
+            let learns_before = layers.iter().any(|l: &LayerSummary| l.parameters > 0);
+            training_flops += flops * (1 + u64::from(parameters > 0) + u64::from(learns_before));
             layers.push(LayerSummary { name: name.to_owned(), kind, output: output.clone(), parameters, flops });
             input = output;
         }

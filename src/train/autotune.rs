@@ -75,7 +75,8 @@ pub struct Search<'a> {
 /// remembered. Products of one shape are tried once. `observe` hears of each.
 ///
 /// # Errors
-/// If the layers do not fit together, or the device or the host fails. A cache that cannot be read or written is no error.
+/// [`Error::NoKernel`] if nothing that was tried for a product came out right; and if the layers do not fit together, or the
+/// device or the host fails. A cache that cannot be read or written is no error.
 pub fn autotune(
     device: &Device,
     dtype: DType,
@@ -110,7 +111,10 @@ pub fn autotune(
                 if trials.iter().all(|(_, verdict)| *verdict != Verdict::Untried) {
                     cache.put(key, fastest);
                 }
-                (fastest.unwrap_or(candidates[0]), trials)
+                // What there was no time for is not known to be wrong.
+                let chosen =
+                    fastest.or_else(|| untried(&trials)).ok_or_else(|| no_kernel(layer, direction, &trials))?;
+                (chosen, trials)
             }
         };
         plans.choose(direction, &geometry, chosen);
@@ -152,6 +156,24 @@ fn fastest(trials: &[(Plan, Verdict)]) -> Option<Plan> {
         _ => None,
     });
     timed.min_by_key(|&(_, time)| time).map(|(plan, _)| plan)
+}
+
+/// The likeliest of those that there was no time for.
+fn untried(trials: &[(Plan, Verdict)]) -> Option<Plan> {
+    trials.iter().find(|(_, verdict)| *verdict == Verdict::Untried).map(|&(plan, _)| plan)
+}
+
+fn no_kernel(layer: &str, direction: Direction, trials: &[(Plan, Verdict)]) -> Error {
+    let reasons = trials.iter().map(|(plan, verdict)| match verdict {
+        Verdict::Wrong(error) => format!("{plan} is wrong (error {error:e})"),
+        Verdict::Failed(message) => format!("{plan} failed ({message})"),
+        Verdict::Timed(_) | Verdict::Untried => plan.to_string(),
+    });
+    Error::NoKernel {
+        kernel: direction.kernel(),
+        layer: layer.to_owned(),
+        reasons: reasons.collect::<Vec<_>>().join("; "),
+    }
 }
 
 /// All that decides how fast a plan is, but for the device.
@@ -220,5 +242,23 @@ impl Cache {
             };
             let _ = write();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_found_wrong_is_never_chosen() {
+        let [usual, other, last] =
+            ["direct-8x8", "direct-4x16", "direct-4x8"].map(|name| name.parse::<Plan>().unwrap());
+        let mut trials =
+            vec![(usual, Verdict::Wrong(0.5)), (other, Verdict::Failed("refused".into())), (last, Verdict::Untried)];
+        assert_eq!((fastest(&trials), untried(&trials)), (None, Some(last)));
+        trials.pop();
+        assert_eq!(untried(&trials), None);
+        let message = no_kernel("conv1", Direction::Forward, &trials).to_string();
+        assert!(message.contains("conv2d_forward of conv1") && message.contains("direct-8x8 is wrong"), "{message}");
     }
 }

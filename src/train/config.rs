@@ -19,6 +19,9 @@ const OVERFITTING_STEPS: u32 = 200;
 /// Adam's rate for that.
 const OVERFITTING_RATE: f64 = 1e-3;
 
+/// Images of an evaluation's batch, unless the training batch is larger.
+const EVALUATION_BATCH: usize = 64;
+
 /// What [`TrainConfig::data`] says of the built-in set.
 pub const SYNTHETIC: &str = "synthetic";
 
@@ -431,6 +434,16 @@ impl TrainConfig {
             architecture.preprocessing = Preprocessing { mean, std };
         }
         Ok(architecture)
+    }
+
+    /// Images of a training batch, of so many.
+    pub(crate) fn training_batch(&self, train_images: usize) -> usize {
+        self.batch_size.min(train_images)
+    }
+
+    /// Images of an evaluation's batch while it trains on so many.
+    pub(crate) fn evaluation_batch(&self, train_images: usize) -> usize {
+        EVALUATION_BATCH.max(self.training_batch(train_images))
     }
 
     /// What a step does besides forward, backward and update.

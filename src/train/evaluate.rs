@@ -1,6 +1,7 @@
 //! How good a network is on a data set.
 
 use crate::data::Dataset;
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::nn::Network;
 use crate::ops::batch_assembly::Augmentation;
@@ -108,11 +109,19 @@ pub fn evaluate(
         }
         Ok(())
     };
+    let release = || {
+        if let Device::Cpu(cpu) = network.device() {
+            cpu.release_free();
+        }
+    };
+    // What training keeps is of other sizes.
+    release();
     let mut inference = Inference::new(network, images, batch_size.min(indices.len()), mirror)?;
     for (indices, labels) in indices.chunks(batch_size).zip(labels.chunks(batch_size)) {
         finish(before.replace((inference.logits(indices)?.start_read()?, labels)))?;
     }
     finish(before)?;
+    release();
     evaluation.loss /= evaluation.images as f64;
     Ok(evaluation)
 }

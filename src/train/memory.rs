@@ -34,6 +34,41 @@ pub fn training_bytes(
     })
 }
 
+/// Bytes that a run as in `config` holds on a kind of device at its peak, without the data sets of `train_images` and
+/// `test_images`: what its steps and its evaluations keep, for full batches and for the last ones of an epoch. Found as in
+/// [`training_bytes`].
+///
+/// # Errors
+/// As for [`training_bytes`].
+pub fn run_bytes(
+    kind: DeviceKind,
+    architecture: &Architecture,
+    config: &TrainConfig,
+    train_images: usize,
+    test_images: usize,
+) -> Result<u64> {
+    let batch = config.training_batch(train_images);
+    let evaluation_batch = config.evaluation_batch(train_images).min(test_images);
+    if kind == DeviceKind::Cpu {
+        // It gives back the memory of one size before it works on another.
+        let inference = inference_bytes(kind, config.precision.dtype(), architecture, evaluation_batch)?;
+        return Ok(training_bytes(kind, architecture, config, batch)?.max(inference));
+    }
+    let sizes = |images: usize, batch: usize| [batch, images % batch].into_iter().filter(|&size| size > 0);
+    rehearse(kind, config.precision.dtype(), architecture, batch.max(evaluation_batch), |network, images| {
+        let optimizer = Optimizer::new(config.optimizer_config(), network.device(), network.parameters())?;
+        let mut stepper = Stepper::new(network, images, optimizer, config.step_settings())?;
+        for size in sizes(train_images, batch) {
+            stepper.step(&vec![0; size], 0, 0.0)?;
+        }
+        let mut inference = Inference::new(stepper.result(), images, evaluation_batch, config.mirror_test)?;
+        for size in sizes(test_images, evaluation_batch) {
+            inference.logits(&vec![0; size])?;
+        }
+        Ok(())
+    })
+}
+
 /// Bytes of device memory that inference holds at its peak with batches of `batch` images, without the data set; found
 /// as in [`training_bytes`].
 ///
@@ -62,7 +97,8 @@ fn rehearse(
     if i32::try_from(elements).is_err() {
         return Err(too_large(Error::shape("batch", format!("{elements} elements are too many"))));
     }
-    // The CPU keeps what a GPU does: it needs no memory for the tiles of convolutions.
+    // The CPU keeps what a GPU does, and widens what has 16 bits before it computes with it.
+    let dtype = if kind == DeviceKind::Cpu { DType::F32 } else { dtype };
     let gpu = GpuDevice::rehearsal(kind == DeviceKind::SoftwareGpu)?;
     let device = Device::Gpu(gpu.clone());
     let image = Dataset::new(vec![0; IMAGE_BYTES], vec![0], vec!["one".into(), "two".into()])?;
@@ -100,6 +136,24 @@ mod tests {
         check_memory(&cpu, 1 << 20, "a test").unwrap();
         let message = check_memory(&cpu, u64::MAX, "a test").unwrap_err().to_string();
         assert!(message.starts_with("a test needs") && message.contains("MiB of memory"), "{message}");
+    }
+
+    #[test]
+    fn the_cpu_widens_halves_and_a_gpu_does_not() {
+        let lenet5 = Architecture::by_name("lenet5", 10).unwrap();
+        let bytes = |kind, dtype| inference_bytes(kind, dtype, &lenet5, 100).unwrap();
+        assert_eq!(bytes(DeviceKind::Cpu, DType::F16), bytes(DeviceKind::Cpu, DType::F32));
+        assert!(bytes(DeviceKind::Gpu, DType::F16) < bytes(DeviceKind::Gpu, DType::F32));
+    }
+
+    #[test]
+    fn a_run_holds_its_last_batch_too() {
+        let lenet5 = Architecture::by_name("lenet5", 10).unwrap();
+        let config = TrainConfig { batch_size: 100, ..TrainConfig::published("lenet5").unwrap() };
+        let bytes = |kind, images| run_bytes(kind, &lenet5, &config, images, 1).unwrap();
+        let (whole, with_last) = (bytes(DeviceKind::Gpu, 200), bytes(DeviceKind::Gpu, 199));
+        assert!(with_last as f64 > 1.5 * whole as f64, "{whole}, {with_last}");
+        assert_eq!(bytes(DeviceKind::Cpu, 200), bytes(DeviceKind::Cpu, 199));
     }
 
     #[test]

@@ -24,8 +24,6 @@ use crate::train::stepper::{StepMetrics, Stepper};
 
 /// How often metrics are read back, at least: what a person at a progress bar would not call slow.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(250);
-/// Images of an evaluation's batch, unless the training batch is larger.
-const EVALUATION_BATCH: usize = 64;
 /// Number of the generator's stream that orders the images; those below initialise the weights.
 const ORDER_STREAM: u32 = 1 << 16;
 /// Steps before those that a profile times, which make pipelines and memory.
@@ -285,7 +283,7 @@ impl Session<'_> {
     /// Evaluates the network on the test images.
     fn test(&mut self) -> Result<Evaluation> {
         let (config, setup) = (self.config, self.setup);
-        let batch_size = EVALUATION_BATCH.max(config.batch_size.min(setup.train_set.len()));
+        let batch_size = config.evaluation_batch(setup.train_set.len());
         let network = self.stepper.result();
         let test_set = &setup.test_set;
         let observer = &mut self.observer;
@@ -331,7 +329,9 @@ impl Session<'_> {
     /// Takes the metrics of steps that are done.
     fn count(&mut self, steps: &[StepMetrics]) -> Result<()> {
         let epoch = self.progress.epoch;
-        for step in steps {
+        // What led to a divergence is what one wants to see of it.
+        let finite = steps.iter().take_while(|step| step.loss.is_finite()).count();
+        for step in &steps[..finite] {
             self.progress.totals.add(step);
             let every = self.config.log_every;
             if every > 0 && step.step.is_multiple_of(every) {
@@ -339,8 +339,8 @@ impl Session<'_> {
             }
         }
         self.run.flush()?;
-        self.observer.stepped(epoch, steps);
-        Ok(())
+        self.observer.stepped(epoch, &steps[..finite]);
+        steps.get(finite).map_or(Ok(()), StepMetrics::check)
     }
 
     fn save_weights(&mut self) -> Result<()> {

@@ -79,6 +79,17 @@ pub struct StepMetrics {
     pub correct: usize,
 }
 
+impl StepMetrics {
+    /// # Errors
+    /// [`Error::Diverged`] if the loss is not finite.
+    pub fn check(&self) -> Result<()> {
+        match self.loss.is_finite() {
+            true => Ok(()),
+            false => Err(Error::Diverged { step: self.step, loss: self.loss }),
+        }
+    }
+}
+
 /// What the host spent on training steps, without those that were the first of their batch size, which make what the
 /// later ones use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -299,6 +310,11 @@ impl<'a> Stepper<'a> {
 
     /// Takes the step of this batch size out of those that are kept, or makes it in place of the least recently used.
     fn sized_step(&mut self, size: usize) -> Result<SizedStep> {
+        if let (Device::Cpu(cpu), Some(last)) = (self.network.device(), self.sized.last())
+            && last.indices.len() != size
+        {
+            cpu.release_free();
+        }
         if let Some(known) = self.sized.iter().position(|sized| sized.indices.len() == size) {
             return Ok(self.sized.remove(known));
         }
@@ -333,10 +349,10 @@ impl<'a> Stepper<'a> {
         weight_average(state, parameters.flat(), average.parameters().flat())
     }
 
-    /// Waits for the steps done so far and returns their metrics.
+    /// Waits for the steps done so far and returns their metrics, which [`StepMetrics::check`] holds to be finite.
     ///
     /// # Errors
-    /// [`Error::Diverged`] if a loss is not finite.
+    /// If the device fails.
     pub fn drain(&mut self) -> Result<Vec<StepMetrics>> {
         if self.waiting.is_empty() {
             return Ok(Vec::new());
@@ -344,15 +360,13 @@ impl<'a> Stepper<'a> {
         let history = self.history.to_vec()?;
         self.in_flight.clear();
         let waiting = std::mem::take(&mut self.waiting);
-        waiting
-            .into_iter()
-            .zip(history.chunks_exact(2))
-            .map(|((step, lr, images), slot)| {
-                if !slot[0].is_finite() {
-                    return Err(Error::Diverged { step, loss: slot[0] });
-                }
-                Ok(StepMetrics { step, lr, loss: slot[0], images, correct: slot[1] as usize })
-            })
-            .collect()
+        let steps = waiting.into_iter().zip(history.chunks_exact(2)).map(|((step, lr, images), slot)| StepMetrics {
+            step,
+            lr,
+            loss: slot[0],
+            images,
+            correct: slot[1] as usize,
+        });
+        Ok(steps.collect())
     }
 }

@@ -13,7 +13,7 @@ use crate::ops::conv2d::{DeviceKind, Plans};
 use crate::train::TrainConfig;
 use crate::train::autotune::{Autotune, Search, autotune, default_cache, problem_name};
 use crate::train::checkpoint::{CheckpointFolder, Progress};
-use crate::train::memory::{check_memory, training_bytes};
+use crate::train::memory::{check_memory, run_bytes};
 use crate::train::metrics::Metrics;
 use crate::train::observer::{Observer, Outcome};
 use crate::train::run_folder::RunFolder;
@@ -54,7 +54,7 @@ pub fn train(
     if let Some(weights) = &weights {
         architecture.preprocessing = weights.architecture(Some(&config.arch))?.preprocessing;
     }
-    check_room(config, device, &architecture, &train_set)?;
+    check_room(config, device, &architecture, &train_set, &test_set)?;
     // Before time is spent on choosing kernels.
     if let Some(taken) = out.filter(|out| out.exists()) {
         return Err(Error::RunFolderExists(taken.to_owned()));
@@ -140,12 +140,11 @@ pub fn resume(
     let config = &saved.config;
     let mut architecture = config.architecture(&train_set)?;
     architecture.preprocessing = saved.preprocessing;
-    check_room(config, device, &architecture, &train_set)?;
+    check_room(config, device, &architecture, &train_set, &test_set)?;
     let plans = saved
-        .plans(&architecture, config.batch_size.min(train_set.len()))
+        .plans(&architecture, config.training_batch(train_set.len()))
         .map_err(|message| fail(message, "config.json may be damaged: take another copy of the run folder"))?;
     let setup = Setup::new(config, device, architecture, plans, train_set, test_set)?;
-    let mut stepper = setup.stepper(config)?;
     let is_complete = progress.epoch > config.epochs;
     // A run that ended right after its last checkpoint may lack what comes of its end.
     let is_at_end = progress.epoch == config.epochs + 1 && progress.steps_in_epoch == 0;
@@ -161,11 +160,13 @@ pub fn resume(
         let hint = "take another copy of the run folder, or begin a new run from its weights with --init";
         return Err(fail("it has metrics of several epochs, but no checkpoint to go on from".into(), hint));
     }
-    match (&checkpoint, &saved.init) {
-        (Some((_, state)), _) => stepper.restore(state)?,
-        // Stopped before its first checkpoint, it begins again.
-        (None, Some(init)) => WeightsFile::read(init)?.load_into(&setup.network)?,
-        (None, None) => {}
+    if let (None, Some(init)) = (&checkpoint, &saved.init) {
+        // Stopped before its first checkpoint, it begins again; before the stepper, whose average begins with the weights.
+        WeightsFile::read(init)?.load_into(&setup.network)?;
+    }
+    let mut stepper = setup.stepper(config)?;
+    if let Some((_, state)) = &checkpoint {
+        stepper.restore(state)?;
     }
     let run = RunFolder::reopen(run, progress.metrics_bytes, &saved, &saved.settings()?)?;
     let profiling = Profiling::new(config, progress.step);
@@ -202,10 +203,16 @@ fn checksum(sets: [&Dataset; 2]) -> u32 {
     hasher.finalize()
 }
 
-fn check_room(config: &TrainConfig, device: &Device, architecture: &Architecture, train_set: &Dataset) -> Result<()> {
-    let batch = config.batch_size.min(train_set.len());
+fn check_room(
+    config: &TrainConfig,
+    device: &Device,
+    architecture: &Architecture,
+    train_set: &Dataset,
+    test_set: &Dataset,
+) -> Result<()> {
+    let batch = config.training_batch(train_set.len());
     let kind = DeviceKind::of(device);
-    let needed = training_bytes(kind, architecture, config, batch)?;
+    let needed = run_bytes(kind, architecture, config, train_set.len(), test_set.len())?;
     check_memory(device, needed, format!("training {} with batches of {batch} images", config.arch))
 }
 
@@ -218,7 +225,7 @@ fn choose_plans(
     observer: &mut dyn Observer,
 ) -> Result<(Plans, BTreeMap<String, String>)> {
     let mode = config.autotune.unwrap_or_else(|| Autotune::usual(device));
-    let batch = config.batch_size.min(train_set.len());
+    let batch = config.training_batch(train_set.len());
     let mut chosen = BTreeMap::new();
     let cache = default_cache();
     let dtype = config.precision.dtype();

@@ -195,7 +195,13 @@ fn a_run_folder_that_is_taken() {
 #[test]
 fn training_that_diverges_at_once() {
     let sandbox = Sandbox::with_data(64, 10);
-    sandbox.refuses("train --arch lenet5 --data data --device cpu --lr 1e30", "the loss became");
+    sandbox.refuses("train --arch lenet5 --data data --device cpu --lr 1e30 --out at-once", "the loss became");
+    assert!(!sandbox.path("at-once").exists());
+    // What led there is in the metrics.
+    let train = "train --arch lenet5 --data data --device cpu --lr 1e30 --batch-size 16 --log-every 1 --out run";
+    sandbox.refuses(train, "the loss became");
+    let (steps, _) = sandbox.metrics("run");
+    assert!(!steps.is_empty() && steps.iter().all(|step| step["loss"].is_number()), "{steps:?}");
 }
 
 #[test]

@@ -203,6 +203,20 @@ fn initial_weights_may_change_once_a_run_has_begun() {
     assert!(std::path::Path::new(config["init"].as_str().unwrap()).is_absolute(), "{config}");
 }
 
+/// The average began with random weights where a run with initial ones was stopped before its first checkpoint.
+#[test]
+fn an_average_begins_with_the_initial_weights() {
+    let sandbox = Sandbox::with_weights();
+    let recipe = RECIPE.replace("--epochs 3", "--epochs 1");
+    let averaged = format!("{recipe} --device cpu --init run/weights.safetensors --average-decay 0.99");
+    for run in ["whole", "again"] {
+        sandbox.ok(&format!("train {averaged} --out {run}"));
+    }
+    std::fs::remove_dir_all(sandbox.path("again/checkpoints")).unwrap();
+    sandbox.ok("train --resume again --device cpu");
+    assert!(results(&sandbox, "whole") == results(&sandbox, "again"));
+}
+
 #[test]
 fn what_cannot_be_gone_on_with_is_refused() {
     let sandbox = Sandbox::with_data(64, 20);

@@ -77,13 +77,13 @@ impl Conv2dGeometry {
         let side = |length: usize, kernel: usize| {
             let (before, total) = match padding {
                 Padding::Valid => (0, 0),
-                Padding::Explicit(pixels) => (pixels, 2 * pixels),
+                Padding::Explicit(pixels) => (pixels, pixels.saturating_mul(2)),
                 Padding::Same => {
                     let total = ((length.div_ceil(stride) - 1) * stride + kernel).saturating_sub(length);
                     (total / 2, total)
                 }
             };
-            let padded = length + total;
+            let padded = length.saturating_add(total);
             padded.checked_sub(kernel).map(|rest| (before, rest / stride + 1)).ok_or_else(|| {
                 error(format!("a kernel of {kernel} pixels does not fit into {padded} (input {input:?} with padding)"))
             })

@@ -188,12 +188,22 @@ impl Tiling {
     /// Whether the shaders can be made for it.
     fn is_valid(self) -> bool {
         match self {
-            Tiling::Direct { rows, columns } | Tiling::Broadcast { rows, columns } => {
+            Tiling::Direct { rows, columns } => {
+                // Where pixels are contracted, four rows are loaded at a time.
+                rows.is_multiple_of(4)
+                    && (4..=16).contains(&rows)
+                    && columns.is_multiple_of(4)
+                    && (4..=32).contains(&columns)
+            }
+            Tiling::Broadcast { rows, columns } => {
                 (1..=16).contains(&rows) && columns.is_multiple_of(4) && (4..=32).contains(&columns)
             }
             Tiling::Staged { rows, columns } => {
-                let lanes = rows * columns / 64;
-                rows.is_multiple_of(32) && columns.is_multiple_of(16) && (1..=256).contains(&lanes)
+                rows.is_multiple_of(32)
+                    && columns.is_multiple_of(16)
+                    && (32..=1024).contains(&rows)
+                    && (16..=512).contains(&columns)
+                    && (1..=256).contains(&(rows * columns / 64))
             }
             Tiling::Cooperative { rows, columns } => {
                 rows.is_multiple_of(64)

@@ -36,7 +36,7 @@ fn forward_line(g: &MaxPool2dGeometry, row: usize, input: &[f32], output: &mut [
                     continue;
                 }
                 for ((best, best_at), &value) in best.iter_mut().zip(best_at.iter_mut()).zip(pixel) {
-                    let larger = value > *best;
+                    let larger = value > *best || value.is_nan();
                     *best = if larger { value } else { *best };
                     *best_at = if larger { tap } else { *best_at };
                 }

@@ -138,3 +138,22 @@ impl Backward for MaxPool2dBackward {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As in a ReLU: a window with a NaN must not look like one without.
+    #[test]
+    fn a_nan_is_larger_than_any_number_on_the_cpu() {
+        let nan = f32::NAN;
+        let windows = [[1.0, nan, 0.0, 2.0], [nan, 3.0, 1.0, 0.0], [0.0, 1.0, 4.0, 4.0], [0.0, 0.0, 0.0, nan]];
+        let input: Vec<f32> = windows.concat();
+        let input = Device::cpu().tensor(&[4, 2, 2, 1], &input).unwrap();
+        let geometry = MaxPool2dGeometry::new(input.shape(), [2, 2], 2).unwrap();
+        let (output, choice) = forward(&geometry, &input).unwrap();
+        let output = output.to_vec().unwrap();
+        assert!([0, 1, 3].iter().all(|&i| output[i].is_nan()) && output[2] == 4.0, "{output:?}");
+        assert_eq!(choice.to_vec_u32().unwrap(), [1, 0, 2, 3]);
+    }
+}

@@ -8,7 +8,8 @@ use crate::device::Device;
 use crate::error::Result;
 use crate::tensor::{DType, Tensor};
 
-/// Moves `average` the state's `average_share` of the way to `parameter`, element by element.
+/// Moves `average` the state's `average_share` of the way to `parameter`, element by element; not at all if the state's
+/// `gradient_factor` is negative.
 ///
 /// # Errors
 /// If the shapes do not fit.
