@@ -103,6 +103,11 @@ def parse_arguments(arguments=None):
     names = [name for name, _ in options.ours + options.torch + options.peer]
     if len(set(names)) < len(names):
         parser.error("two programs have the same name")
+    for name, command in programs(options):
+        try:
+            shlex.split(command)
+        except ValueError as error:
+            parser.error(f"{name}: {error}: {command}")
     return options
 
 
@@ -131,14 +136,14 @@ def parse_output(output):
                 said = json.loads(line)
             except ValueError:
                 continue
-            if "median_images_per_second" in said:
+            if isinstance(said, dict) and said.get("median_images_per_second"):
                 best, median = said["best_images_per_second"], said["median_images_per_second"]
                 version = said.get("version", "")
                 # Our own program leaves its name out.
                 version = f"cifar-gpu {version}" if version[:1].isdigit() else version
                 said_by = ", ".join(part for part in (version, said.get("device")) if part)
                 return {"best": best, "median": median, "said": said_by, "output": said}
-        elif found := PRINTED.search(line):
+        elif (found := PRINTED.search(line)) and float(found[2]) > 0:
             said_by = line[: found.start()].strip()
             return {"best": float(found[1]), "median": float(found[2]), "said": said_by, "output": line}
     raise Failure("it printed no images a second, neither as `best=X … median=Y` nor as JSON")
@@ -263,11 +268,12 @@ def main():
                     print(f"{name} failed: {reason}\n", flush=True)
                 record["settings"].append({**setting, "steps": options.steps, "warmup": options.warmup,
                                            "runs": runs, "failures": failures})
-    if options.json:
-        try:
-            options.json.write_text(json.dumps(record, indent=1) + "\n")
-        except OSError as error:
-            sys.exit(f"error: writing {options.json}: {error.strerror}")
+                if options.json:
+                    # Each time, so that what comes later cannot take it away.
+                    try:
+                        options.json.write_text(json.dumps(record, indent=1) + "\n")
+                    except OSError as error:
+                        sys.exit(f"error: writing {options.json}: {error.strerror}")
     sys.exit(1 if failed else 0)
 
 

@@ -5,7 +5,7 @@ use cifar_gpu::bench::{BenchConfig, BenchReport, Mode, StepTimes, bench};
 use cifar_gpu::nn::Architecture;
 use clap::ValueEnum;
 
-use super::common::{DeviceArguments, counted, print, print_json};
+use super::common::{DeviceArguments, architecture_names, counted, print, print_json};
 use super::tune::PlanArguments;
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -26,8 +26,8 @@ Examples:
   cifar-gpu bench --arch lenet5 --mode infer --batch-size 256 --steps 100
   cifar-gpu bench --device gpu --steps 64 --steps-per-wait 16 --json")]
 pub struct Bench {
-    /// Network: ygnet, ygnet-final-relu, ygnet-bn, lenet5 or all-cnn-c
-    #[arg(long, default_value = "ygnet")]
+    /// Network
+    #[arg(long, default_value = "ygnet", value_parser = architecture_names())]
     arch: String,
     /// What to time
     #[arg(long, value_enum, default_value = "train")]
@@ -86,13 +86,14 @@ fn table(report: &BenchReport) -> String {
     };
     let mut text = format!(
         "device       {}\n\
-         timed        {} of {}, {} each\n\
+         timed        {} of {}, {} each{}\n\
          images/s     {:.1} best, {:.1} median\n\
          time a step  {}",
         report.device,
         counted(report.steps as u64, what),
         report.arch,
         counted(report.batch_size as u64, "image"),
+        if report.precision == cifar_gpu::train::Precision::F16 { ", 16-bit activations" } else { "" },
         report.best_images_per_second,
         report.median_images_per_second,
         times(&report.step_seconds),

@@ -1,13 +1,16 @@
 //! What several commands share: choice of device and data, and printing of results.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cifar_gpu::data::{self, Splits, synthetic};
 use cifar_gpu::gpu::Backend;
+use cifar_gpu::nn::{ARCHITECTURES, Architecture, Preprocessing};
 use cifar_gpu::train::{SYNTHETIC, SavedRun, TrainConfig};
+use cifar_gpu::weights::WeightsFile;
 use cifar_gpu::{Device, DeviceChoice, Error, Result};
+use clap::builder::PossibleValuesParser;
 
 use super::progress::ImageProgress;
 
@@ -17,8 +20,7 @@ const DATA_FOLDERS: [&str; 3] = ["data/cifar10", "data/cifar-10-batches-bin", "c
 /// Which device to use.
 #[derive(clap::Args)]
 pub struct DeviceArguments {
-    /// Device: auto (a real GPU, else the CPU), cpu, gpu (a software adapter if need be), or gpu:N [default: auto; for --resume
-    /// the run's]
+    /// Device: auto (a real GPU, else the CPU), cpu, gpu (a software adapter if need be), or gpu:N [default: auto]
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
     /// Reach the GPU through OpenGL instead of Vulkan, Metal or DX12
@@ -59,7 +61,11 @@ impl DeviceArguments {
     }
 
     fn choice(&self) -> Result<Option<DeviceChoice>> {
-        self.device.as_deref().map(str::parse).transpose()
+        let choice = self.device.as_deref().map(str::parse).transpose()?;
+        if self.opengl && choice == Some(DeviceChoice::Cpu) {
+            return Err(Error::Setting("--opengl is a way to GPUs: it has no effect with --device cpu".into()));
+        }
+        Ok(choice)
     }
 }
 
@@ -75,6 +81,67 @@ fn open(choice: DeviceChoice, backend: Backend) -> Result<Device> {
         warn("this is a debug build, many times slower: build with `cargo build --release`");
     }
     Ok(device)
+}
+
+/// Weights to use, and what their file may fail to say.
+#[derive(clap::Args)]
+pub struct WeightsArguments {
+    /// Weights, a safetensors file
+    #[arg(long = "weights", value_name = "FILE")]
+    pub path: PathBuf,
+    /// Architecture, for a file that does not say it
+    #[arg(long, value_parser = architecture_names())]
+    arch: Option<String>,
+    /// What is subtracted from pixels of 0 to 1, for a file that does not say it
+    #[arg(long, value_name = "R,G,B", value_parser = colours, requires = "std")]
+    mean: Option<[f64; 3]>,
+    /// What pixels are divided by then
+    #[arg(long, value_name = "R,G,B", value_parser = colours, requires = "mean")]
+    std: Option<[f64; 3]>,
+}
+
+impl WeightsArguments {
+    /// The file, and the network that its weights are for.
+    pub fn read(&self) -> Result<(WeightsFile, Architecture)> {
+        let file = WeightsFile::read(&self.path)?;
+        let mut architecture = file.architecture(self.arch.as_deref())?;
+        match (file.metadata(), self.mean.zip(self.std)) {
+            (Some(_), Some(_)) => {
+                return Err(Error::Weights {
+                    path: self.path.clone(),
+                    message: "the file says itself how pixels are normalised".into(),
+                    hint: "leave --mean and --std away".into(),
+                });
+            }
+            (None, Some((mean, std))) if std.iter().all(|&std| std > 1e-6) => {
+                architecture.preprocessing = Preprocessing { mean, std };
+            }
+            (None, Some(_)) => return Err(Error::Setting("--std must be positive".into())),
+            (None, None) => warn_of_normalisation(&self.path, &architecture, "--mean and --std say otherwise"),
+            (Some(_), None) => {}
+        }
+        Ok((file, architecture))
+    }
+}
+
+/// Warns that weights do not say how pixels became the network's input, and what is assumed.
+pub fn warn_of_normalisation(weights: &Path, architecture: &Architecture, remedy: &str) {
+    let Preprocessing { mean, std } = architecture.preprocessing;
+    warn(format_args!(
+        "{} does not say how pixels are normalised: (pixel − {mean:?}) / {std:?} is assumed; {remedy}",
+        weights.display()
+    ));
+}
+
+/// The architectures, as values of a flag.
+pub fn architecture_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(ARCHITECTURES)
+}
+
+fn colours(text: &str) -> std::result::Result<[f64; 3], String> {
+    let numbers: Vec<f64> = text.split(',').filter_map(|number| number.trim().parse().ok()).collect();
+    let numbers = numbers.try_into().ok().filter(|colours: &[f64; 3]| colours.iter().all(|c| c.is_finite()));
+    numbers.ok_or_else(|| "three numbers with commas between them are wanted".to_owned())
 }
 
 /// Where data come from.
@@ -160,7 +227,20 @@ pub fn warn(text: impl std::fmt::Display) {
 
 /// Tells the user what is wrong on standard error; a reader that has gone away stops nothing.
 pub fn complain(text: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", for_terminal(&text.to_string()));
+}
+
+/// A text without what a terminal would obey: names of files are anybody's.
+pub fn for_terminal(text: &str) -> String {
+    let is_harmless = |c: char| !c.is_control() || c == '\n' || c == '\t';
+    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
+        if is_harmless(c) {
+            shown.push(c)
+        } else {
+            shown.extend(c.escape_default())
+        }
+        shown
+    })
 }
 
 /// Prints a result on standard output; a reader that has gone away is no error.
@@ -176,6 +256,11 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
     print(serde_json::to_string(value).map_err(|e| Error::Setting(e.to_string()))?)
 }
 
+/// A path in JSON, which has no place for what is not UTF-8.
+pub fn lossy<S: serde::Serializer>(path: &Path, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
+}
+
 /// A number with a comma every three digits: 1,369,738.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -189,15 +274,25 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
-/// A number of things: 1 epoch, 2 epochs.
+/// A number of things: 1 epoch, 2 epochs, 3 classes.
 pub fn counted(number: u64, thing: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
+    let plural = match (number, thing.ends_with('s')) {
+        (1, _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    };
     format!("{} {thing}{plural}", grouped(number))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_cannot_command_the_terminal() {
+        assert_eq!(for_terminal("a\u{1b}[31m.png\n"), "a\\u{1b}[31m.png\n");
+        assert_eq!([1, 2].map(|n| counted(n, "class")), ["1 class", "2 classes"]);
+    }
 
     #[test]
     fn numbers_are_grouped_by_thousands() {

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use cifar_gpu::Result;
-use cifar_gpu::data::{PictureSize, import, synthetic, write_folder};
+use cifar_gpu::data::{Note, PictureSize, import, synthetic, write_folder};
 use cifar_gpu::ops::batch_assembly::Augmentation;
 use cifar_gpu::report::write_preview;
 use clap::Subcommand;
 
-use super::common::{DataChoice, print, print_json, say};
+use super::common::{DataChoice, counted, print, print_json, say};
 use super::progress::ImageProgress;
 use super::settings::AugmentArguments;
 
@@ -25,8 +25,7 @@ pub struct Data {
 enum Command {
     /// Turn images into the binary layout that `train` reads
     #[command(after_help = "\
-SRC is a folder or an archive (tar, tar.gz, tar.xz) of train/CLASS/IMAGE and test/CLASS/IMAGE, JPEG or PNG of 32×32 pixels,
-or with --resize of any size. The layout holds up to 256 classes. `train --data` takes folders as they are, too.
+SRC is a folder of class folders as `train --data` takes it, or an archive (tar, tar.gz, tar.xz) of train/CLASS/IMAGE and test/CLASS/IMAGE: JPEG or PNG of 32×32 pixels, or with --resize of any size. The layout holds up to 256 classes.
 
 Examples:
   cifar-gpu data import cifar10.tar.gz data/cifar10
@@ -48,10 +47,11 @@ Examples:
 A row an image: as it is, then as training would see it in eleven epochs.
 
 Example:
-  cifar-gpu data preview sheet.png --augment strong --cutout 12")]
+  cifar-gpu data preview --out sheet.png --augment strong --cutout 12")]
     Preview {
         /// PNG file to write
-        png: PathBuf,
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
         /// Data folder, or `synthetic`
         #[arg(long, value_name = "PATH")]
         data: Option<String>,
@@ -94,27 +94,25 @@ impl Data {
                 if json {
                     return print_json(&summary);
                 }
+                summary.notes.iter().for_each(say);
                 if let Some(example) = &summary.first_skipped {
-                    say(format_args!(
-                        "left out {} files that are no images of a class, such as {example}",
-                        summary.skipped
-                    ));
+                    say(Note::LeftOut { files: summary.skipped, example: example.clone() });
                 }
                 print(format_args!(
-                    "{}: {} training and {} test images of {} classes ({})",
+                    "{}: {} training and {} test images of {} ({})",
                     dst.display(),
                     summary.train,
                     summary.test,
-                    summary.classes.len(),
+                    counted(summary.classes.len() as u64, "class"),
                     summary.classes.join(", ")
                 ))
             }
-            Command::Preview { png, data, augmentation, seed } => {
+            Command::Preview { out, data, augmentation, seed } => {
                 let splits = DataChoice::new(data.as_deref()).load()?;
                 let mut changes = Augmentation::NONE;
                 augmentation.apply(&mut changes);
-                write_preview(&splits.train, &changes, seed, &png)?;
-                print(png.display())
+                write_preview(&splits.train, &changes, seed, &out)?;
+                print(out.display())
             }
             Command::Synthesize { dst, train, test, seed } => {
                 write_folder(&dst, &synthetic::generate(train as usize, test as usize, seed))?;

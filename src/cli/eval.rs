@@ -3,16 +3,15 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use cifar_gpu::data::{Dataset, Split};
+use cifar_gpu::data::Dataset;
 use cifar_gpu::nn::Network;
 use cifar_gpu::ops::conv2d::DeviceKind;
 use cifar_gpu::report::{ClassScore, class_scores, top_5_accuracy, write_confusion_csv, write_confusion_png};
 use cifar_gpu::train::{DeviceDataset, check_memory, evaluate, inference_bytes};
-use cifar_gpu::weights::WeightsFile;
 use cifar_gpu::{Error, Result};
 use clap::ValueEnum;
 
-use super::common::{DataChoice, DeviceArguments, print, print_json};
+use super::common::{DataChoice, DeviceArguments, WeightsArguments, print, print_json};
 use super::tune::PlanArguments;
 
 /// Classes whose confusion matrix is printed: more do not fit onto a line.
@@ -22,6 +21,19 @@ const MOST_COUNTED: usize = 20;
 enum SplitName {
     Test,
     Train,
+    /// Both together
+    All,
+}
+
+impl SplitName {
+    /// In a sentence before "images".
+    fn name(self) -> &'static str {
+        match self {
+            SplitName::Test => "test",
+            SplitName::Train => "training",
+            SplitName::All => "all",
+        }
+    }
 }
 
 #[derive(clap::Args)]
@@ -29,16 +41,12 @@ enum SplitName {
 Example:
   cifar-gpu eval --weights runs/lenet5-1/weights.safetensors --data data/cifar10 --json")]
 pub struct Eval {
-    /// Weights, a safetensors file
-    #[arg(long, value_name = "FILE")]
-    weights: PathBuf,
-    /// Architecture, for a file that does not say it
-    #[arg(long)]
-    arch: Option<String>,
+    #[command(flatten)]
+    weights: WeightsArguments,
     /// Folder of images or in CIFAR-10's binary layout, as `train` takes them, or `synthetic`
     #[arg(long, value_name = "PATH")]
     data: Option<String>,
-    /// Which half of the data
+    /// Which part of the data: of class folders without test images of their own, a tenth is kept for testing
     #[arg(long, value_enum, default_value = "test")]
     split: SplitName,
     #[command(flatten)]
@@ -65,6 +73,8 @@ pub struct Eval {
 /// What `eval --json` prints.
 #[derive(serde::Serialize)]
 struct Report {
+    /// Which part of the data: test, training or all.
+    split: &'static str,
     accuracy: f64,
     /// Share of images whose class is among the five likeliest; null where there are no more than five.
     top5_accuracy: Option<f64>,
@@ -83,12 +93,12 @@ impl Eval {
         if self.batch_size == 0 {
             return Err(Error::Setting("--batch-size must be at least 1".into()));
         }
-        let file = WeightsFile::read(&self.weights)?;
-        let architecture = file.architecture(self.arch.as_deref())?;
+        let (file, architecture) = self.weights.read()?;
         let splits = DataChoice::new(self.data.as_deref()).load()?;
         let dataset = match self.split {
             SplitName::Test => splits.test,
             SplitName::Train => splits.train,
+            SplitName::All => splits.train.joined(splits.test)?,
         };
         let device = self.device.open()?;
         let batch = self.batch_size.min(dataset.len());
@@ -104,6 +114,7 @@ impl Eval {
         let images = DeviceDataset::new(&device, &dataset, normalisation)?;
         let evaluation = evaluate(&network, &images, &dataset, self.batch_size, self.mirror, |_| {})?;
         let report = Report {
+            split: self.split.name(),
             accuracy: evaluation.accuracy(),
             top5_accuracy: top_5_accuracy(&evaluation),
             loss: evaluation.loss,
@@ -118,11 +129,7 @@ impl Eval {
         if self.json {
             print_json(&report)?;
         } else {
-            let split = match self.split {
-                SplitName::Test => Split::Test,
-                SplitName::Train => Split::Train,
-            };
-            print(report.table(&splits.source, split))?;
+            print(report.table(&splits.source))?;
         }
         // Last, so that a full disk does not hide what was found.
         if let Some(file) = &self.confusion_png {
@@ -149,16 +156,17 @@ impl Eval {
             _ => return Ok(()),
         };
         let hint = "use --data with the set they were trained on".to_owned();
-        Err(Error::Weights { path: self.weights.clone(), message, hint })
+        Err(Error::Weights { path: self.weights.path.clone(), message, hint })
     }
 }
 
 impl Report {
     /// The result for a reader.
-    fn table(&self, source: &str, split: Split) -> String {
+    fn table(&self, source: &str) -> String {
         let mut text = format!(
-            "{} on {split} images of {source}: {:.2} % right ({} of {}){}, loss {:.4}, {:.1} s\n\n",
+            "{} on {} images of {source}: {:.2} % right ({} of {}){}, loss {:.4}, {:.1} s\n\n",
             self.arch,
+            self.split,
             100.0 * self.accuracy,
             self.correct,
             self.images,

@@ -3,22 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use cifar_gpu::nn::{Network, Summary};
-use cifar_gpu::weights::{self, WeightsFile};
+use cifar_gpu::weights;
 use cifar_gpu::{Device, Error, Result};
 
-use super::common::{grouped, print};
+use super::common::{WeightsArguments, grouped, print};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
 Example:
   cifar-gpu fold --weights runs/ygnet-bn-1/weights.safetensors --out ygnet.safetensors")]
 pub struct Fold {
-    /// Weights of a network with batch normalisation, a safetensors file
-    #[arg(long, value_name = "FILE")]
-    weights: PathBuf,
-    /// Architecture, for a file that does not say it
-    #[arg(long)]
-    arch: Option<String>,
+    #[command(flatten)]
+    weights: WeightsArguments,
     /// Where to write the weights of the network without it
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -26,14 +22,21 @@ pub struct Fold {
 
 impl Fold {
     pub fn run(self) -> Result<()> {
-        if is_same_file(&self.weights, &self.out) {
+        if is_same_file(&self.weights.path, &self.out) {
             let out = self.out.display();
             return Err(Error::Setting(format!("--out {out} would overwrite the weights, which cannot be unfolded")));
         }
-        let file = WeightsFile::read(&self.weights)?;
-        let network = Network::new(file.architecture(self.arch.as_deref())?, &Device::cpu(), 0)?;
+        let (file, architecture) = self.weights.read()?;
+        let network = Network::new(architecture, &Device::cpu(), 0)?;
         file.load_into(&network)?;
-        let folded = network.fold_batch_norms()?;
+        let folded = network.fold_batch_norms().map_err(|error| match error {
+            Error::Setting(message) => Error::Weights {
+                path: self.weights.path.clone(),
+                message,
+                hint: "take weights of a network that has it, ygnet-bn".into(),
+            },
+            other => other,
+        })?;
         let architecture = folded.architecture();
         weights::save(&self.out, &folded, &file.class_names(architecture.num_classes()?))?;
         let parameters = grouped(Summary::new(architecture)?.parameters as u64);

@@ -98,14 +98,18 @@ pub fn run() -> ExitCode {
             ExitCode::from(130)
         }
         Err(error) => {
-            // One line, whatever a driver or decoder had to say.
-            complain(format_args!("error: {}", error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")));
+            complain(format_args!("error: {}", one_line(&error.to_string())));
             if let Some(hint) = error.hint() {
                 complain(format_args!("hint: {hint}"));
             }
             ExitCode::FAILURE
         }
     }
+}
+
+/// The lines of a text as one, whatever a driver or decoder had to say.
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -125,6 +129,11 @@ mod tests {
             assert!(Arguments::try_parse_from(words).is_ok(), "`{example}` is no good usage");
         }
         command.get_subcommands().filter(|below| below.get_name() != "help").for_each(check_examples);
+    }
+
+    #[test]
+    fn errors_take_one_line_and_keep_their_blanks() {
+        assert_eq!(one_line("shader:\n  line 3\n\n  of a  b.png"), "shader: line 3 of a  b.png");
     }
 
     #[test]

@@ -6,11 +6,10 @@ use cifar_gpu::data::{DataError, Dataset, IMAGE_BYTES, load_picture, pictures_be
 use cifar_gpu::nn::Network;
 use cifar_gpu::tape::Tape;
 use cifar_gpu::train::DeviceDataset;
-use cifar_gpu::weights::WeightsFile;
 use cifar_gpu::{Error, Result};
 use rayon::prelude::*;
 
-use super::common::{DeviceArguments, print, print_json, warn};
+use super::common::{DeviceArguments, WeightsArguments, for_terminal, lossy, print, print_json, warn};
 
 /// Pictures that go through the network at a time.
 const BATCH: usize = 64;
@@ -28,12 +27,8 @@ Examples:
 
 Pictures that cannot be read are named, the others are looked at all the same; the exit code is then 1.")]
 pub struct Predict {
-    /// Weights, a safetensors file
-    #[arg(long, value_name = "FILE")]
-    weights: PathBuf,
-    /// Architecture, for a file that does not say it
-    #[arg(long)]
-    arch: Option<String>,
+    #[command(flatten)]
+    weights: WeightsArguments,
     #[command(flatten)]
     device: DeviceArguments,
     /// How many of the likeliest classes to name
@@ -50,6 +45,7 @@ pub struct Predict {
 /// What `predict --json` prints for a picture.
 #[derive(serde::Serialize)]
 struct Prediction {
+    #[serde(serialize_with = "lossy")]
     image: PathBuf,
     label: usize,
     class: String,
@@ -60,8 +56,7 @@ struct Prediction {
 
 impl Predict {
     pub fn run(self) -> Result<()> {
-        let file = WeightsFile::read(&self.weights)?;
-        let architecture = file.architecture(self.arch.as_deref())?;
+        let (file, architecture) = self.weights.read()?;
         let classes = architecture.num_classes()?;
         let names = file.class_names(classes);
         let (images, folders_refused) = self.pictures()?;
@@ -112,26 +107,25 @@ impl Predict {
         }
         match refused.pop() {
             None if folders_refused == 0 => Ok(()),
-            None => Err(DataError::UnreadableFolders { count: folders_refused, of: self.images.len() }.into()),
+            None => Err(DataError::UnreadableFolders { count: folders_refused }.into()),
             Some(error) if of == 1 => Err(error.into()),
             Some(_) => Err(DataError::UnreadablePictures { count, of }.into()),
         }
     }
 
-    /// The pictures asked for, with those in folders, and the number of folders that have none.
+    /// The pictures asked for, with those in folders, and the number of folders that have none or cannot be looked through.
     fn pictures(&self) -> Result<(Vec<PathBuf>, usize)> {
         let (mut pictures, mut refused) = (Vec::new(), 0);
         for image in &self.images {
             if image.is_dir() {
-                match pictures_below(image) {
-                    Ok(found) => pictures.extend(found),
-                    // Others may have some.
-                    Err(error) if self.images.len() > 1 => {
-                        warn(&error);
-                        refused += 1;
-                    }
-                    Err(error) => return Err(error.into()),
+                let (found, mut errors) = pictures_below(image);
+                // That of the only folder is the whole answer.
+                if found.is_empty() && self.images.len() == 1 && errors.len() == 1 {
+                    return Err(errors.remove(0).into());
                 }
+                pictures.extend(found);
+                errors.iter().for_each(warn);
+                refused += errors.len();
             } else {
                 pictures.push(image.clone());
             }
@@ -145,7 +139,7 @@ impl Predict {
     fn prediction(&self, image: PathBuf, logits: &[f32], names: &[String]) -> Result<Prediction> {
         if let Some(logit) = logits.iter().find(|logit| !logit.is_finite()) {
             return Err(Error::Weights {
-                path: self.weights.clone(),
+                path: self.weights.path.clone(),
                 message: format!("the network answers {logit} for {}", image.display()),
                 hint: "its training diverged: use an earlier file, or train at a lower --lr".to_owned(),
             });
@@ -176,7 +170,7 @@ impl Prediction {
             let percent = 100.0 * probability;
             format!("\n  {name:width$}  {:BAR$}  {percent:5.1} %", bar(*probability))
         });
-        format!("{}{}", self.image.display(), lines.collect::<String>())
+        format!("{}{}", for_terminal(&self.image.display().to_string()), lines.collect::<String>())
     }
 }
 

@@ -1,6 +1,6 @@
 //! `cifar-gpu runs`
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use cifar_gpu::report::duration;
@@ -8,10 +8,13 @@ use cifar_gpu::train::{Metrics, SavedRun};
 use cifar_gpu::{Error, Result};
 use serde_json::Value;
 
-use super::common::{print, print_json, say};
+use super::common::{counted, lossy, print, print_json, say};
 
 /// What tells runs apart without being a setting.
 const NO_SETTINGS: [&str; 4] = ["class_names", "preprocessing", "plans", "began"];
+
+/// Where runs are that nobody named.
+const RUNS: &str = "runs";
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -19,8 +22,8 @@ Examples:
   cifar-gpu runs
   cifar-gpu runs runs/ygnet-1 runs/ygnet-2")]
 pub struct Runs {
-    /// A folder of runs to list, or runs to compare
-    #[arg(default_value = "runs", value_name = "FOLDER")]
+    /// A folder of runs to list, or runs to compare [default: runs]
+    #[arg(value_name = "FOLDER")]
     folders: Vec<PathBuf>,
     /// Print JSON: an array with an object a run, or one object with the comparison
     #[arg(long)]
@@ -37,9 +40,11 @@ struct Run {
 /// What `runs --json` prints for a run.
 #[derive(serde::Serialize)]
 struct Row {
+    #[serde(serialize_with = "lossy")]
     run: PathBuf,
     arch: String,
-    epochs_done: u32,
+    epochs_done: u64,
+    steps_done: u64,
     epochs: u32,
     batch_size: usize,
     optimizer: String,
@@ -54,7 +59,7 @@ struct Row {
 /// What `runs RUN_A RUN_B --json` prints.
 #[derive(serde::Serialize)]
 struct Comparison {
-    runs: Vec<PathBuf>,
+    runs: Vec<String>,
     /// The settings that differ, each with a value a run; of a single run all.
     settings: BTreeMap<String, Vec<Value>>,
     epochs: Vec<EpochRow>,
@@ -70,6 +75,11 @@ struct EpochRow {
 impl Runs {
     pub fn run(self) -> Result<()> {
         match self.folders.as_slice() {
+            [] if !Path::new(RUNS).exists() => match self.json {
+                true => print("[]"),
+                false => print(format_args!("there are no runs yet: `cifar-gpu train` makes the first in {RUNS}")),
+            },
+            [] => self.list(Path::new(RUNS)),
             [folder] if !folder.join("config.json").exists() => self.list(folder),
             runs => self.compare(runs),
         }
@@ -135,13 +145,14 @@ impl Run {
 
     fn row(&self) -> Row {
         let (config, epochs) = (&self.saved.config, &self.metrics.epochs);
-        let steps = self.saved.train_images.div_ceil(config.batch_size.max(1)) as u64 * u64::from(config.epochs);
+        let steps = self.saved.steps_per_epoch() * u64::from(config.epochs);
         let wanted = config.max_steps.map_or(steps, |most| most.min(steps));
         let last = epochs.last();
         Row {
             run: self.path.clone(),
             arch: config.arch.clone(),
-            epochs_done: last.map_or(0, |epoch| epoch.epoch),
+            epochs_done: last.map_or(0, |epoch| epoch.steps / self.saved.steps_per_epoch()),
+            steps_done: last.map_or(0, |epoch| epoch.steps),
             epochs: config.epochs,
             batch_size: config.batch_size,
             optimizer: config.optimizer.to_string(),
@@ -167,7 +178,10 @@ fn table(rows: &[Row]) -> String {
         [
             row.run.display().to_string(),
             row.arch.clone(),
-            format!("{}/{}", row.epochs_done, row.epochs),
+            match row.epochs_done {
+                0 if row.steps_done > 0 => counted(row.steps_done, "step"),
+                done => format!("{done}/{}", row.epochs),
+            },
             row.batch_size.to_string(),
             format!("{} {}", row.optimizer, row.lr),
             percent(row.best_test_accuracy),
@@ -192,6 +206,14 @@ fn aligned<T: AsRef<[String]>>(lines: &[T]) -> String {
     lines.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// A value in few digits: those of a 32-bit float, if it is one.
+fn number(value: &Value) -> String {
+    match value.as_f64().filter(|_| value.is_f64()) {
+        Some(wide) if f64::from(wide as f32) == wide => (wide as f32).to_string(),
+        _ => value.to_string(),
+    }
+}
+
 impl Comparison {
     fn of(runs: &[Run]) -> Result<Self> {
         let mut all: BTreeMap<String, Vec<Value>> = BTreeMap::new();
@@ -208,32 +230,32 @@ impl Comparison {
             let differ = runs.len() == 1 || values.iter().any(|value| *value != values[0]);
             !NO_SETTINGS.contains(&name.as_str()) && differ
         });
-        let most = runs.iter().flat_map(|run| run.metrics.epochs.last()).map(|epoch| epoch.epoch).max().unwrap_or(0);
+        let numbers: BTreeSet<u32> =
+            runs.iter().flat_map(|run| run.metrics.epochs.iter().map(|epoch| epoch.epoch)).collect();
         let accuracy = |run: &Run, number| {
             run.metrics.epochs.iter().find(|epoch| epoch.epoch == number).map(|epoch| epoch.test_accuracy)
         };
         let row = |epoch| EpochRow { epoch, test_accuracy: runs.iter().map(|run| accuracy(run, epoch)).collect() };
-        let epochs = (1..=most).map(row).collect();
-        Ok(Comparison { runs: runs.iter().map(|run| run.path.clone()).collect(), settings: all, epochs })
+        let epochs = numbers.into_iter().map(row).collect();
+        let names = runs.iter().map(|run| run.path.to_string_lossy().into_owned());
+        Ok(Comparison { runs: names.collect(), settings: all, epochs })
     }
 
     /// For a reader.
     fn text(&self) -> String {
-        let head = |first: &str| {
-            std::iter::once(first.to_owned()).chain(self.runs.iter().map(|run| run.display().to_string())).collect()
-        };
+        let head = |first: &str| std::iter::once(first.to_owned()).chain(self.runs.iter().cloned()).collect();
         let mut settings: Vec<Vec<String>> = vec![head("setting")];
         settings.extend(self.settings.iter().map(|(name, values)| {
             let value = |value: &Value| match value {
                 Value::Null => "-".to_owned(),
                 Value::String(text) => text.clone(),
-                Value::Array(list) => list.iter().map(Value::to_string).collect::<Vec<_>>().join(", "),
+                Value::Array(list) => list.iter().map(number).collect::<Vec<_>>().join(", "),
                 Value::Object(fields) => {
                     let field =
-                        |(name, value): (&String, &Value)| format!("{name} {}", value.to_string().trim_matches('"'));
+                        |(name, value): (&String, &Value)| format!("{name} {}", number(value).trim_matches('"'));
                     fields.iter().map(field).collect::<Vec<_>>().join(", ")
                 }
-                other => other.to_string(),
+                other => number(other),
             };
             std::iter::once(name.clone()).chain(values.iter().map(value)).collect()
         }));

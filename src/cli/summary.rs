@@ -5,7 +5,7 @@ use cifar_gpu::nn::{self, Architecture};
 use cifar_gpu::ops::conv2d::DeviceKind;
 use cifar_gpu::train::{Precision, TrainConfig, inference_bytes, training_bytes};
 
-use super::common::{grouped, print, print_json};
+use super::common::{architecture_names, grouped, print, print_json};
 use super::tune::PrecisionName;
 
 #[derive(clap::Args)]
@@ -14,8 +14,8 @@ Examples:
   cifar-gpu summary --arch ygnet
   cifar-gpu summary --arch lenet5 --classes 100 --batch-size 256 --json")]
 pub struct Summary {
-    /// Network: ygnet, ygnet-final-relu, ygnet-bn, lenet5 or all-cnn-c
-    #[arg(long)]
+    /// Network
+    #[arg(long, value_parser = architecture_names())]
     arch: String,
     /// Number of classes
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=1000))]

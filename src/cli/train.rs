@@ -15,8 +15,7 @@ use super::settings::{NewRun, Settings, decided_by_overfitting, settled};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Settings that are not given are those of the recipe that the architecture was published with; on the synthetic set, those
-of a short recipe made for it.
+Settings that are not given are those of the recipe that the architecture was published with; on the synthetic set, those of a short recipe made for it.
 
 Examples:
   cifar-gpu train --arch ygnet
@@ -56,12 +55,15 @@ impl Train {
             None => self.begin()?,
         };
         if self.json {
-            return print_json(&outcome);
+            print_json(&outcome)?;
+        }
+        if self.overfit_one_batch && outcome.last.test_accuracy < 1.0 {
+            return Err(Error::NotLearnt { loss: outcome.last.test_loss });
+        }
+        if self.json {
+            return Ok(());
         }
         if self.overfit_one_batch {
-            if outcome.last.test_accuracy < 1.0 {
-                return Err(Error::NotLearnt { loss: outcome.last.test_loss });
-            }
             return print(format_args!("one batch was learnt by heart: loss {:.4}", outcome.last.test_loss));
         }
         let done = match outcome.is_whole_epoch {

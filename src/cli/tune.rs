@@ -10,7 +10,7 @@ use cifar_gpu::train::{Autotune, Precision, Search, TrainConfig, Tuning, autotun
 use cifar_gpu::{Device, Error, Result};
 use clap::ValueEnum;
 
-use super::common::{self, DeviceArguments, counted, print, print_json, say};
+use super::common::{self, DeviceArguments, architecture_names, counted, print, print_json, say};
 
 /// How much is tried before kernels are chosen.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -142,8 +142,8 @@ fn warn(tuning: &Tuning) {
 Example:
   cifar-gpu tune --arch ygnet --batch-size 64 --device gpu")]
 pub struct Tune {
-    /// Network: ygnet, ygnet-final-relu, ygnet-bn, lenet5 or all-cnn-c
-    #[arg(long, default_value = "ygnet")]
+    /// Network
+    #[arg(long, default_value = "ygnet", value_parser = architecture_names())]
     arch: String,
     /// Images of a step
     #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

@@ -105,6 +105,27 @@ pub fn load(folder: impl AsRef<Path>, progress: &dyn Fn(ImportProgress)) -> Resu
     }
     let limits = Limits { classes: MOST_CLASSES, ..Limits::of(PictureSize::Any) };
     let mut collector = Collector::new(folder, &limits, progress);
+    let mut notes = gather(folder, &mut collector)?;
+    let (splits, files, example) = collector.finish()?;
+    notes.extend(example.map(|example| Note::LeftOut { files, example }));
+    Ok(Loaded { splits, notes })
+}
+
+/// Whether `folder` is a tree of class folders other than one of `train` and `test` that may lie below a top folder.
+pub(super) fn is_other_tree(folder: &Path) -> Result<bool, DataError> {
+    Ok(match test_folders(folder)? {
+        Some(test) => test.first().is_some_and(|name| name != Split::Test.name()),
+        None => {
+            let below = list(folder)?;
+            below.iter().any(|entry| entry.is_folder)
+                && below.iter().all(|entry| !entry.path.join(Split::Train.name()).is_dir())
+                && !folder.join(Split::Test.name()).is_dir()
+        }
+    })
+}
+
+/// Hands all images of a tree of class folders to `collector`.
+pub(super) fn gather(folder: &Path, collector: &mut Collector<'_>) -> Result<Vec<Note>, DataError> {
     let mut notes = Vec::new();
     let images = match test_folders(folder)? {
         Some(test) => {
@@ -114,12 +135,12 @@ pub fn load(folder: impl AsRef<Path>, progress: &dyn Fn(ImportProgress)) -> Resu
             if !others.is_empty() {
                 notes.push(Note::TestFolder { taken: taken.clone(), others: others.to_vec() });
             }
-            let mut images = list_classes(&folder.join(Split::Train.name()), Split::Train, &mut collector)?;
-            images.extend(list_classes(&folder.join(taken), Split::Test, &mut collector)?);
+            let mut images = list_classes(&folder.join(Split::Train.name()), Split::Train, collector)?;
+            images.extend(list_classes(&folder.join(taken), Split::Test, collector)?);
             images
         }
         None => {
-            let mut images = list_classes(folder, Split::Train, &mut collector)?;
+            let mut images = list_classes(folder, Split::Train, collector)?;
             let test = hold_out(&mut images);
             if test == 0 {
                 return Err(DataError::NothingToTest { path: folder.into() });
@@ -132,9 +153,7 @@ pub fn load(folder: impl AsRef<Path>, progress: &dyn Fn(ImportProgress)) -> Resu
     for (place, path) in images {
         collector.push(path.display().to_string(), place, Content::File(path))?;
     }
-    let (splits, files, example) = collector.finish()?;
-    notes.extend(example.map(|example| Note::LeftOut { files, example }));
-    Ok(Loaded { splits, notes })
+    Ok(notes)
 }
 
 /// The folders of test images, if `folder` has one of training images.

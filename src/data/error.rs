@@ -307,13 +307,18 @@ pub enum DataError {
         path: PathBuf,
     },
 
-    /// Some folders of what was asked for have no pictures.
-    #[error("{count} of {of} things to look at have no pictures")]
+    /// Some folders of what was asked for cannot be looked through, or have no pictures.
+    #[error("{count} {} could not be looked through or had no pictures", if *count == 1 { "folder" } else { "folders" })]
     UnreadableFolders {
         /// How many.
         count: usize,
-        /// Of how many.
-        of: usize,
+    },
+
+    /// A JPEG is not all there.
+    #[error("{file}: the file ends before its picture does")]
+    CutOff {
+        /// The file.
+        file: String,
     },
 
     /// Some pictures of many could not be read.

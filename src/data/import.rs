@@ -9,6 +9,7 @@ mod tests;
 mod tree;
 
 use super::cifar::{MAX_CLASSES, MAX_IMAGES, check_destination};
+use super::class_folders::{Note, gather, is_other_tree};
 use super::picture::MAX_FILE_BYTES;
 use super::{DataError, Splits, write_folder};
 pub(super) use collect::{Collector, Content};
@@ -60,13 +61,16 @@ pub struct ImportSummary {
     pub skipped: u64,
     /// One of the files left out, as an example.
     pub first_skipped: Option<String>,
+    /// How images were split, where the source does not say it.
+    pub notes: Vec<String>,
 }
 
 /// Imports the images of `src` into the new folder `dst`.
 ///
 /// `src` is a folder, or a tar archive as it is or compressed with gzip or xz,
 /// which its contents tell and not its name. It holds `train/<class>/<file>`
-/// and `test/<class>/<file>`, possibly below one top folder. Files that end in
+/// and `test/<class>/<file>`, possibly below one top folder; a folder may also be
+/// laid out otherwise, as [`load`](super::load) takes it. Files that end in
 /// `.jpg`, `.jpeg` or `.png` are decoded; `sizes` says which are taken. Hidden
 /// files are ignored, other files are counted as skipped.
 ///
@@ -128,7 +132,10 @@ fn import_within(
     check_destination(dst)?;
     let mut collector = Collector::new(src, limits, progress);
     let found = fs::metadata(src).map_err(DataError::io("read", src))?;
-    if found.is_dir() {
+    let mut notes = Vec::new();
+    if found.is_dir() && is_other_tree(src)? {
+        notes = gather(src, &mut collector)?;
+    } else if found.is_dir() {
         tree::read(src, &mut collector)?;
     } else {
         archive::read(src, limits, &mut collector)?;
@@ -148,5 +155,6 @@ fn import_within(
         classes: train.class_names().to_vec(),
         skipped,
         first_skipped,
+        notes: notes.iter().map(Note::to_string).collect(),
     })
 }

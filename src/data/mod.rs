@@ -141,6 +141,21 @@ impl Dataset {
         Self::from_parts(self.images.split_off(at * IMAGE_BYTES), labels, self.class_names.clone())
     }
 
+    /// The images of this data set and then those of another.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::ClassNames`] if they have other classes.
+    pub fn joined(mut self, other: Self) -> Result<Self, DataError> {
+        if self.class_names != other.class_names {
+            let (mine, theirs) = (self.class_names.join(", "), other.class_names.join(", "));
+            return Err(DataError::ClassNames { reason: format!("{mine} are not {theirs}") });
+        }
+        self.images.extend(other.images);
+        self.labels.extend(other.labels);
+        Ok(self)
+    }
+
     /// The mean and standard deviation of each colour over all pixels, as shares of the full range; a deviation is never zero.
     pub fn colour_statistics(&self) -> ([f64; 3], [f64; 3]) {
         let mut sums = [(0_u64, 0_u64); 3];
@@ -187,7 +202,7 @@ pub struct Splits {
 }
 
 /// Says what is wrong with a list of class names, if anything is.
-fn check_class_names(names: &[String]) -> Result<(), String> {
+pub(crate) fn check_class_names(names: &[String]) -> Result<(), String> {
     if names.is_empty() {
         return Err("there are none".into());
     }

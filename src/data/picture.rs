@@ -54,6 +54,7 @@ pub(super) fn read_within(name: &str, source: impl Read, limit: u64) -> Result<V
 /// Decodes a picture of any size and brings it to 32×32 pixels.
 pub(super) fn decode_picture(name: &str, bytes: &[u8]) -> Result<[u8; IMAGE_BYTES], DataError> {
     let undecodable = |source| DataError::Undecodable { file: name.to_owned(), source };
+    check_whole(name, bytes)?;
     let mut reader =
         ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| undecodable(error.into()))?;
     let mut limits = Limits::default();
@@ -66,10 +67,39 @@ pub(super) fn decode_picture(name: &str, bytes: &[u8]) -> Result<[u8; IMAGE_BYTE
     let side = IMAGE_SIDE as u32;
     let mut picture = match (picture.width(), picture.height()) {
         (width, height) if (width, height) == (side, side) => picture,
-        _ => DynamicImage::from(picture.into_rgb8()).resize_exact(side, side, FilterType::Triangle),
+        // Before its colours are converted, which takes as much memory again.
+        _ => picture.resize_exact(side, side, FilterType::Triangle),
     };
     picture.apply_orientation(orientation);
     Ok(planes(&picture.into_rgb8()))
+}
+
+/// Refuses a JPEG that ends before its picture does: decoders fill in what is missing.
+pub(super) fn check_whole(name: &str, bytes: &[u8]) -> Result<(), DataError> {
+    match bytes.starts_with(&[0xff, 0xd8]) && !has_end_of_image(bytes) {
+        true => Err(DataError::CutOff { file: name.to_owned() }),
+        false => Ok(()),
+    }
+}
+
+/// Whether the marker that ends a JPEG's picture is there, other than within a segment, as that of a thumbnail is.
+fn has_end_of_image(bytes: &[u8]) -> bool {
+    let mut at = 2;
+    while let Some(found) = bytes.get(at..).and_then(|rest| rest.windows(2).position(|pair| pair[0] == 0xff)) {
+        at += found + 2;
+        match bytes[at - 1] {
+            0xd9 => return true,
+            // A second of two fill bytes may begin a marker.
+            0xff => at -= 1,
+            // A stuffed byte of the picture, or a marker without a segment.
+            0x00 | 0x01 | 0xd0..=0xd8 => {}
+            _ => match bytes.get(at..at + 2) {
+                Some(&[high, low]) => at += usize::from(u16::from_be_bytes([high, low])),
+                _ => return false,
+            },
+        }
+    }
+    false
 }
 
 /// Whether a file's name ends as those of JPEG and PNG files do.
@@ -78,37 +108,42 @@ pub(super) fn has_image_ending(name: &str) -> bool {
         .is_some_and(|(_, ending)| ["jpg", "jpeg", "png"].iter().any(|known| ending.eq_ignore_ascii_case(known)))
 }
 
-/// The files of pictures in `folder` and in the folders below, sorted; what is hidden is left out.
+/// The files of pictures in `folder` and in the folders below, sorted, and the errors of folders that cannot be looked
+/// through; what is hidden is left out.
 ///
-/// Links to folders are not followed, so that no circle of them has no end.
-///
-/// # Errors
-///
-/// [`DataError::Io`] for a folder that cannot be listed, [`DataError::NoPictures`]
-/// if there are none.
-pub fn pictures_below(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let mut pictures = Vec::new();
+/// Links to folders are not followed, so that no circle of them has no end. The errors are [`DataError::Io`] for a folder that
+/// cannot be listed, and [`DataError::NoPictures`] if there is neither a picture nor such an error.
+pub fn pictures_below(folder: &Path) -> (Vec<PathBuf>, Vec<DataError>) {
+    let (mut pictures, mut errors) = (Vec::new(), Vec::new());
     let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).map_err(DataError::io("list", &folder))? {
-            let entry = entry.map_err(DataError::io("list", &folder))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with('.') {
-                continue;
-            }
-            let kind = entry.file_type().map_err(DataError::io("look at", entry.path()))?;
-            if kind.is_dir() {
-                folders.push(entry.path());
-            } else if has_image_ending(&name) && (kind.is_file() || entry.path().is_file()) {
-                pictures.push(entry.path());
-            }
+        if let Err(error) = look_through(&folder, &mut pictures, &mut folders) {
+            errors.push(error);
         }
     }
-    if pictures.is_empty() {
-        return Err(DataError::NoPictures { path: folder.to_path_buf() });
+    if pictures.is_empty() && errors.is_empty() {
+        errors.push(DataError::NoPictures { path: folder.to_path_buf() });
     }
     pictures.sort();
-    Ok(pictures)
+    (pictures, errors)
+}
+
+/// Adds the pictures in `folder` itself, and its folders.
+fn look_through(folder: &Path, pictures: &mut Vec<PathBuf>, folders: &mut Vec<PathBuf>) -> Result<(), DataError> {
+    for entry in fs::read_dir(folder).map_err(DataError::io("list", folder))? {
+        let entry = entry.map_err(DataError::io("list", folder))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with('.') {
+            continue;
+        }
+        let kind = entry.file_type().map_err(DataError::io("look at", entry.path()))?;
+        if kind.is_dir() {
+            folders.push(entry.path());
+        } else if has_image_ending(&name) && (kind.is_file() || entry.path().is_file()) {
+            pictures.push(entry.path());
+        }
+    }
+    Ok(())
 }
 
 /// The planes R, G, B of a picture of 32×32 pixels.
@@ -155,6 +190,25 @@ mod tests {
             let planes = decode_picture("p.jpg", &bytes).unwrap();
             let is_red = |x: usize, y: usize| planes[y * 32 + x] > 150;
             assert_eq!([is_red(3, 3), is_red(3, 28)], [first_red, last_red]);
+        }
+    }
+
+    /// Decoders fill a picture that is cut off with grey.
+    #[test]
+    fn a_jpeg_that_is_cut_off_is_refused() {
+        let picture = RgbImage::from_fn(200, 160, |x, y| image::Rgb([x as u8, y as u8, (x * y) as u8]));
+        let mut jpeg = Vec::new();
+        picture.write_to(&mut Cursor::new(&mut jpeg), image::ImageFormat::Jpeg).unwrap();
+        decode_picture("whole.jpg", &jpeg).unwrap();
+        // What some cameras put behind a picture is none of it.
+        decode_picture("whole.jpg", &[&jpeg[..], b"more"].concat()).unwrap();
+        // A thumbnail's end is not the picture's.
+        let thumbnail = [0xff, 0xe1, 0, 8, 0xff, 0xd8, 1, 2, 0xff, 0xd9];
+        let with_thumbnail = [&jpeg[..2], &thumbnail, &jpeg[2..]].concat();
+        decode_picture("whole.jpg", &with_thumbnail).unwrap();
+        for bytes in [&jpeg[..jpeg.len() - 2], &jpeg[..jpeg.len() / 3], &with_thumbnail[..with_thumbnail.len() / 2]] {
+            let error = decode_picture("cut.jpg", bytes).unwrap_err().to_string();
+            assert!(error.contains("cut.jpg") && error.contains("ends before"), "{error}");
         }
     }
 

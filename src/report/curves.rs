@@ -67,7 +67,7 @@ fn header(canvas: &mut Canvas, run: &SavedRun, epochs: &[EpochMetrics]) {
     let room = WIDTH - 2.0 * MARGIN;
     let title = match epochs.last() {
         Some(last) => {
-            let done = if last.epoch == 1 { "1 epoch".to_owned() } else { format!("{} epochs", last.epoch) };
+            let done = run.done(last);
             let (config, accuracy) = (&run.config, 100.0 * last.test_accuracy);
             format!("{}: {accuracy:.2} % of {} images right after {done}", config.arch, config.tested_on())
         }

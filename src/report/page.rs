@@ -23,6 +23,8 @@ const MOST_MATRIX_CLASSES: usize = 100;
 struct Page {
     title: String,
     source: String,
+    /// Which images it was tested on, in a word.
+    tested_on: &'static str,
     run: String,
     figures: Vec<(String, String)>,
     configuration: Vec<(&'static str, String)>,
@@ -90,7 +92,10 @@ impl Page {
         if let Some(last) = metrics.epochs.last() {
             let mut rates: Vec<_> = metrics.epochs.iter().map(|epoch| epoch.images_per_second).collect();
             rates.sort_by(f64::total_cmp);
-            figures.push(("epochs".into(), last.epoch.to_string()));
+            let done = run.done(last);
+            if let Some((number, thing)) = done.split_once(' ') {
+                figures.push((thing.into(), number.into()));
+            }
             figures.push(("time".into(), duration(last.seconds)));
             figures.push(("images a second (median)".into(), format!("{:.0}", rates[rates.len() / 2])));
         }
@@ -112,6 +117,7 @@ impl Page {
         Ok(Page {
             title: format!("{}: {:.2} % of {tested_on} images right", run.config.arch, 100.0 * evaluation.accuracy(),),
             source: run.source.clone(),
+            tested_on,
             run: finish.run.display().to_string(),
             figures,
             configuration: configuration(run),

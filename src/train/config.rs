@@ -1,6 +1,6 @@
 //! Settings of a training run, and the published recipes.
 
-use crate::data::{Dataset, IMAGE_SIDE};
+use crate::data::{Dataset, IMAGE_SIDE, MOST_CLASSES};
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::gpu::Backend;
@@ -422,9 +422,16 @@ impl TrainConfig {
     /// The architecture with what the settings change about it, for these training images.
     ///
     /// # Errors
-    /// [`Error::UnknownArchitecture`], and [`Error::Setting`] if the dropout rates are not as many as dropout layers.
+    /// [`Error::UnknownArchitecture`], and [`Error::Setting`] for fewer than 2 or more than [`MOST_CLASSES`] classes, or if the dropout
+    /// rates are not as many as dropout layers.
     pub fn architecture(&self, train_set: &Dataset) -> Result<Architecture> {
-        let mut architecture = Architecture::by_name(&self.arch, train_set.num_classes())?;
+        let classes = train_set.num_classes();
+        if !(2..=MOST_CLASSES).contains(&classes) {
+            return Err(Error::Setting(format!(
+                "the images are of {classes} classes: a network tells 2 to {MOST_CLASSES} apart"
+            )));
+        }
+        let mut architecture = Architecture::by_name(&self.arch, classes)?;
         architecture.set_dropout(&self.dropout)?;
         if self.initializer == Initializer::He {
             architecture.set_he_init();

@@ -9,6 +9,7 @@ use crate::nn::{Architecture, Preprocessing};
 use crate::ops::conv2d::{Plan, Plans};
 use crate::train::TrainConfig;
 use crate::train::autotune::{problem_name, problems};
+use crate::train::observer::EpochMetrics;
 
 /// Largest `config.json` that is read, in bytes.
 const MOST_CONFIG_BYTES: u64 = 16 << 20;
@@ -62,6 +63,20 @@ impl SavedRun {
         }
         let bytes = read_at_most(&path, MOST_CONFIG_BYTES)?.ok_or_else(|| bad("config.json is too large".into()))?;
         serde_json::from_slice(&bytes).map_err(|e| bad(format!("config.json: {e}")))
+    }
+
+    /// Steps of an epoch.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.train_images.div_ceil(self.config.batch_size.max(1)).max(1) as u64
+    }
+
+    /// How far a run has come by the end of these metrics, in words: whole epochs, or steps.
+    pub fn done(&self, last: &EpochMetrics) -> String {
+        let (number, thing) = match last.steps.is_multiple_of(self.steps_per_epoch()) {
+            true => (last.steps / self.steps_per_epoch(), "epoch"),
+            false => (last.steps, "step"),
+        };
+        format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
     }
 
     /// The settings as a TOML file that a run may be begun with again, with the weights that it started from.

@@ -52,7 +52,10 @@ pub fn train(
     let mut architecture = config.architecture(&train_set)?;
     let weights = init.map(WeightsFile::read).transpose()?;
     if let Some(weights) = &weights {
-        architecture.preprocessing = weights.architecture(Some(&config.arch))?.preprocessing;
+        let theirs = weights.architecture(Some(&config.arch))?.preprocessing;
+        if weights.metadata().is_some() {
+            architecture.preprocessing = theirs;
+        }
     }
     check_room(config, device, &architecture, &train_set, &test_set)?;
     // Before time is spent on choosing kernels.

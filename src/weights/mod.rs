@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
-use crate::data::{CIFAR10_CLASSES, MOST_CLASSES};
+use crate::data::{CIFAR10_CLASSES, MOST_CLASSES, check_class_names};
 use crate::error::{Error, Result};
 use crate::nn::{Architecture, Network, Preprocessing};
 
@@ -216,11 +216,10 @@ fn parse_metadata(path: &Path, map: &HashMap<String, String>) -> Result<Option<M
             "the file may be damaged",
         ));
     }
-    Ok(Some(Metadata {
-        arch: arch.clone(),
-        preprocessing,
-        class_names: serde_json::from_str(field("classes")?).map_err(bad)?,
-    }))
+    let class_names: Vec<String> = serde_json::from_str(field("classes")?).map_err(bad)?;
+    check_class_names(&class_names)
+        .map_err(|message| error(path, format!("metadata: classes: {message}"), "the file may be damaged"))?;
+    Ok(Some(Metadata { arch: arch.clone(), preprocessing, class_names }))
 }
 
 fn error(path: &Path, message: String, hint: &str) -> Error {

@@ -100,6 +100,7 @@ fn eval_reports_what_training_printed() {
             "loss",
             "per_class",
             "seconds",
+            "split",
             "top5_accuracy"
         ]
     );

@@ -36,6 +36,12 @@ fn one_batch_is_learnt_by_heart() {
         let printed = sandbox.ok(&format!("{train} --overfit-one-batch"));
         assert!(printed.stdout.starts_with("one batch was learnt by heart: loss 0.0"), "{}", printed.stdout);
     }
+    // What is printed as JSON fails, too, where it is not learnt.
+    let few =
+        "train --arch lenet5 --batch-size 16 --data data --device cpu --overfit-one-batch --epochs 2 --json --out few";
+    let output = sandbox.command(few).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(serde_json::from_slice::<Value>(&output.stdout).is_ok());
     // It may be stopped and gone on with; what it decides cannot be asked for.
     let train = "train --arch lenet5 --batch-size 16 --data data --device cpu --overfit-one-batch";
     sandbox.command(&format!("{train} --max-steps 3 --out part")).assert().code(1);
@@ -58,7 +64,7 @@ fn an_adapter_is_checked_against_the_cpu() {
 fn augmentation_can_be_looked_at() {
     let sandbox = Sandbox::with_data(3, 3);
     let preview = |arguments: &str, name: &str| {
-        sandbox.ok(&format!("data preview {name} --data data {arguments}"));
+        sandbox.ok(&format!("data preview --out {name} --data data {arguments}"));
         image::load_from_memory(&sandbox.read(name)).unwrap().into_rgb8()
     };
     let (plain, strong) = (preview("", "plain.png"), preview("--augment strong --shift 0.1", "strong.png"));
@@ -68,6 +74,6 @@ fn augmentation_can_be_looked_at() {
         |sheet: &image::RgbImage, number: u32| image::imageops::crop_imm(sheet, 100 * number, 0, 100, 300).to_image();
     assert!((1..12).all(|number| column(&plain, number) == column(&plain, 0)));
     assert!(column(&strong, 0) == column(&plain, 0) && (1..12).all(|n| column(&strong, n) != column(&plain, 0)));
-    sandbox.refuses("data preview a.png --data data --rotation 200", "--rotation 200");
-    sandbox.refuses("data preview absent/a.png --data data", "absent/a.png");
+    sandbox.refuses("data preview --out a.png --data data --rotation 200", "--rotation 200");
+    sandbox.refuses("data preview --out absent/a.png --data data", "absent/a.png");
 }

@@ -144,3 +144,34 @@ fn what_is_no_data_set() {
     }
     sandbox.refuses(&train, "1001 class folders");
 }
+
+#[test]
+fn trees_without_test_images_are_imported_as_they_are_loaded() {
+    let sandbox = with_classes(3, 4);
+    for class in 0..3 {
+        for number in 0..2 {
+            sandbox.write(&format!("two/train/k{class}/{number}.png"), &picture(class, number));
+        }
+        sandbox.write(&format!("two/val/k{class}/0.png"), &picture(class, 7));
+    }
+    let flat = sandbox.json("data import photos flat --resize --json");
+    assert_eq!((&flat["train"], &flat["test"]), (&json!(9), &json!(3)));
+    assert!(flat["notes"][0].as_str().unwrap().contains("3 of 12 images are kept for testing"), "{flat}");
+    let two = sandbox.json("data import two both --resize --json");
+    assert_eq!((&two["train"], &two["test"], &two["notes"]), (&json!(6), &json!(3), &json!([])));
+    // All of a set, however it is split.
+    sandbox.ok(&format!("train {FEW} --data photos --out run"));
+    let all = sandbox.json("eval --weights run/weights.safetensors --data photos --split all --device cpu --json");
+    assert_eq!((&all["images"], &all["split"]), (&json!(12), &json!("all")));
+}
+
+/// A network of one class is right about everything, and its weights were refused afterwards.
+#[test]
+fn images_of_one_class_are_not_trained_on() {
+    let sandbox = Sandbox::new();
+    for split in ["train", "test"] {
+        sandbox.write(&format!("tree/{split}/only/0.png"), &picture(0, 1));
+    }
+    sandbox.ok("data import tree one --resize");
+    sandbox.refuses(&format!("train {FEW} --data one"), "of 1 classes");
+}

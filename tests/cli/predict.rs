@@ -35,7 +35,11 @@ fn folders_are_taken_with_all_pictures_below() {
     let output = sandbox.command(&format!("{PREDICT} --json empty pictures/b.png")).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!((output.status.code(), images(&serde_json::from_slice(&output.stdout).unwrap()).len()), (Some(1), 1));
-    assert!(stderr.contains("warning: ") && stderr.contains("error: 1 of 2 things to look at"), "{stderr}");
+    assert!(
+        stderr.contains("warning: ")
+            && stderr.contains("error: 1 folder could not be looked through or had no pictures"),
+        "{stderr}"
+    );
     sandbox.command(&format!("{PREDICT} --top 0 pictures/b.png")).assert().code(2).stdout("");
 }
 
@@ -76,4 +80,59 @@ fn probabilities_are_drawn_as_aligned_bars() {
     let length = |line: &str| line.chars().filter(|c| ('▏'..='█').contains(c) || *c == '█').count();
     assert!(length(lines[1]) > 0 && length(lines[1]) >= length(lines[10]), "{text}");
     assert!(lines[1..].iter().all(|line| line.ends_with(" %")), "{text}");
+}
+
+/// The same weights without their metadata, as other programs save them.
+fn without_metadata(file: &[u8]) -> Vec<u8> {
+    let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    let mut header: Value = serde_json::from_slice(&file[8..8 + length]).unwrap();
+    header.as_object_mut().unwrap().remove("__metadata__");
+    let mut header = serde_json::to_vec(&header).unwrap();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    [&(header.len() as u64).to_le_bytes(), header.as_slice(), &file[8 + length..]].concat()
+}
+
+/// Pixels were normalised in another way than the weights were trained with, without a word.
+#[test]
+fn weights_that_do_not_say_how_pixels_are_normalised() {
+    let sandbox = Sandbox::with_data(64, 20);
+    let train = "train --arch lenet5 --data data --device cpu --batch-size 16 --lr 0.01 --max-steps 3";
+    sandbox.ok(&format!("{train} --normalize standard --out run"));
+    sandbox.write("bare.safetensors", &without_metadata(&sandbox.read("run/weights.safetensors")));
+    let config: Value = serde_json::from_slice(&sandbox.read("run/config.json")).unwrap();
+    let list = |name: &str| {
+        let numbers = config["preprocessing"][name].as_array().unwrap();
+        numbers.iter().map(Value::to_string).collect::<Vec<_>>().join(",")
+    };
+    let eval = |arguments: &str| format!("eval --data data --device cpu --json --weights {arguments}");
+    let told = format!("--arch lenet5 --mean {} --std {}", list("mean"), list("std"));
+    let right = sandbox.json(&eval("run/weights.safetensors"));
+    assert_eq!(sandbox.json(&eval(&format!("bare.safetensors {told}")))["loss"], right["loss"]);
+    let guessed = sandbox.ok(&eval("bare.safetensors --arch lenet5"));
+    assert!(guessed.stderr.contains("does not say how pixels are normalised"), "{}", guessed.stderr);
+    sandbox.refuses(&eval(&format!("run/weights.safetensors {told}")), "says itself how pixels are normalised");
+    sandbox.command(&eval("bare.safetensors --arch lenet5 --mean 0,0 --std 1,1,1")).assert().code(2);
+    // A run that starts from them normalises as it would without, or as it is told.
+    let on = sandbox.ok(&format!("{train} --init bare.safetensors --out on"));
+    assert!(on.stderr.contains("--normalize published is assumed"), "{}", on.stderr);
+    sandbox.ok(&format!("{train} --init bare.safetensors --normalize standard --out standard"));
+    let standard: Value = serde_json::from_slice(&sandbox.read("standard/config.json")).unwrap();
+    assert_eq!(standard["preprocessing"], config["preprocessing"]);
+}
+
+/// One folder without permission hid all pictures beside it.
+#[cfg(unix)]
+#[test]
+fn a_folder_that_cannot_be_listed_does_not_hide_the_others() {
+    use std::os::unix::fs::PermissionsExt;
+    let sandbox = with_pictures();
+    let locked = sandbox.path("pictures/locked");
+    std::fs::create_dir(&locked).unwrap();
+    std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o000)).unwrap();
+    // Whoever may do anything can list it all the same.
+    let is_refused = std::fs::read_dir(&locked).is_err();
+    let output = sandbox.command(&format!("{PREDICT} --json pictures")).output().unwrap();
+    std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(images(&serde_json::from_slice(&output.stdout).unwrap()).len(), 3);
+    assert_eq!(output.status.code(), Some(i32::from(is_refused)));
 }

@@ -208,7 +208,7 @@ fn initial_weights_may_change_once_a_run_has_begun() {
 fn an_average_begins_with_the_initial_weights() {
     let sandbox = Sandbox::with_weights();
     let recipe = RECIPE.replace("--epochs 3", "--epochs 1");
-    let averaged = format!("{recipe} --device cpu --init run/weights.safetensors --average-decay 0.99");
+    let averaged = format!("{recipe} --device cpu --init run/weights.safetensors");
     for run in ["whole", "again"] {
         sandbox.ok(&format!("train {averaged} --out {run}"));
     }

@@ -37,7 +37,7 @@ fn runs_are_listed_and_damaged_folders_named() {
     let rows = sandbox.json("runs runs --json");
     assert_eq!(rows.as_array().unwrap().len(), 2);
     let names = ["arch", "batch_size", "best_test_accuracy", "device", "epochs", "epochs_done", "finished"];
-    let more = ["last_test_accuracy", "lr", "optimizer", "run", "seconds"];
+    let more = ["last_test_accuracy", "lr", "optimizer", "run", "seconds", "steps_done"];
     assert_eq!(fields(&rows[0]), [&names[..], &more].concat());
     let epochs = sandbox.metrics("runs/a").1;
     assert_eq!(
@@ -98,4 +98,37 @@ fn runs_that_begin_together_have_a_folder_each() {
     for number in 1..=4 {
         assert!(sandbox.path(&format!("runs/lenet5-{number}/report.html")).exists(), "{number}");
     }
+}
+
+/// A row for each number up to the largest took all memory.
+#[test]
+fn metrics_that_are_damaged_cost_no_memory() {
+    let sandbox = sandbox();
+    let metrics = String::from_utf8(sandbox.read("runs/a/metrics.jsonl")).unwrap();
+    let damaged = metrics.replace("\"epoch\":2", "\"epoch\":4294967295");
+    assert_ne!(metrics, damaged);
+    sandbox.write("runs/a/metrics.jsonl", damaged.as_bytes());
+    assert!(sandbox.ok("runs runs/a").stdout.contains("4294967295"));
+}
+
+#[test]
+fn steps_are_not_called_an_epoch() {
+    let sandbox = Sandbox::with_data(90, 10);
+    sandbox.ok(&format!("train {SMALL} --data data --device cpu --max-steps 2 --out runs/short"));
+    assert!(String::from_utf8(sandbox.read("runs/short/curves.svg")).unwrap().contains("after 2 steps"));
+    assert!(sandbox.ok("runs").stdout.contains("2 steps"));
+    assert_eq!(Sandbox::new().json("runs --json"), json!([]));
+}
+
+/// One name of all took every answer with it.
+#[cfg(unix)]
+#[test]
+fn names_that_are_no_text_are_shown_as_far_as_they_are() {
+    use std::os::unix::ffi::OsStrExt;
+    let sandbox = sandbox();
+    let odd = std::path::Path::new(std::ffi::OsStr::from_bytes(b"runs/odd\xff"));
+    std::fs::rename(sandbox.path("runs/a"), sandbox.path("runs").parent().unwrap().join(odd)).unwrap();
+    let rows = sandbox.json("runs --json");
+    let names: Vec<_> = rows.as_array().unwrap().iter().map(|row| row["run"].as_str().unwrap()).collect();
+    assert!(names.contains(&"runs/odd\u{fffd}"), "{names:?}");
 }

@@ -4,11 +4,12 @@ mod recipe;
 
 use std::path::{Path, PathBuf};
 
-use cifar_gpu::train::TrainConfig;
+use cifar_gpu::train::{Normalize, TrainConfig};
+use cifar_gpu::weights::WeightsFile;
 use cifar_gpu::{Error, Result};
 use clap::{Id, ValueEnum};
 
-use super::common::{DataChoice, DeviceArguments, say};
+use super::common::{DataChoice, DeviceArguments, architecture_names, say, warn};
 use super::tune::PlanArguments;
 pub use recipe::AugmentArguments;
 use recipe::{BeginningArguments, OptimizerArguments, RegularisationArguments, ScheduleArguments};
@@ -102,8 +103,8 @@ pub struct Settings {
 /// Where settings come from that are not given.
 #[derive(clap::Args)]
 struct SourceArguments {
-    /// Network: ygnet, ygnet-final-relu, ygnet-bn, lenet5 or all-cnn-c
-    #[arg(long, required_unless_present_any = ["resume", "config"])]
+    /// Network
+    #[arg(long, value_parser = architecture_names(), required_unless_present_any = ["resume", "config"])]
     arch: Option<String>,
     /// Settings as a TOML file, such as a run's config.toml; flags go before it
     #[arg(long, value_name = "FILE")]
@@ -196,9 +197,25 @@ impl Settings {
         config.data = data.name();
         config.max_steps = max_steps.or(config.max_steps);
         self.apply(&mut config)?;
-        if let (Some(flag), Some(init)) = (self.beginning.void_with_weights(), &init) {
-            let init = init.display();
-            return Err(Error::Setting(format!("{flag} has no effect on the weights of {init}, which bring theirs")));
+        if let Some(init) = &init {
+            let void = |flag: &str| {
+                let init = init.display();
+                Err(Error::Setting(format!("{flag} has no effect on the weights of {init}, which bring theirs")))
+            };
+            if self.beginning.initializes() {
+                return void("--initializer");
+            }
+            let says_normalisation = WeightsFile::read(init)?.metadata().is_some();
+            if says_normalisation && self.beginning.normalizes() {
+                return void("--normalize");
+            }
+            if !says_normalisation && !self.beginning.normalizes() {
+                let way = if config.normalize == Normalize::Standard { "standard" } else { "published" };
+                warn(format_args!(
+                    "{} does not say how pixels are normalised: --normalize {way} is assumed",
+                    init.display()
+                ));
+            }
         }
         config.validate()?;
         Ok(NewRun { config, data, init })

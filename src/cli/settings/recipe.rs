@@ -237,16 +237,16 @@ pub struct AugmentArguments {
     /// Mirror training images
     #[arg(long, value_enum, help_heading = "Recipe")]
     flip: Option<FlipName>,
-    /// Crop training images out of themselves with a black border of N pixels
+    /// Crop training images out of themselves with a black border of N pixels, below 32
     #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Recipe")]
     crop_padding: Option<u32>,
-    /// Shift training images by up to this share of their side
+    /// Shift training images by up to this share of their side, 0 to 1
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
     shift: Option<f32>,
-    /// Rotate training images by up to so many degrees
+    /// Rotate training images by up to so many degrees, 0 to 180
     #[arg(long, value_name = "DEGREES", allow_negative_numbers = true, help_heading = "Recipe")]
     rotation: Option<f32>,
-    /// Cut a square of N pixels out of training images
+    /// Cut a square of N pixels out of training images, at most 64
     #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Recipe")]
     cutout: Option<u32>,
 }
@@ -282,13 +282,14 @@ pub struct BeginningArguments {
 }
 
 impl BeginningArguments {
-    /// Those that initial weights make void, as on the command line.
-    pub fn void_with_weights(&self) -> Option<&'static str> {
-        match self {
-            BeginningArguments { normalize: Some(_), .. } => Some("--normalize"),
-            BeginningArguments { initializer: Some(_), .. } => Some("--initializer"),
-            _ => None,
-        }
+    /// Whether the way to draw initial weights was asked for.
+    pub fn initializes(&self) -> bool {
+        self.initializer.is_some()
+    }
+
+    /// Whether the way to normalise pixels was asked for.
+    pub fn normalizes(&self) -> bool {
+        self.normalize.is_some()
     }
 
     /// Puts flags into a configuration.

@@ -79,10 +79,13 @@ impl DataError {
             }
             Self::FileTooLarge { .. } => "scale the picture down, or remove the file",
             Self::WrongSize { .. } => "import with --resize, or scale the images to 32×32 pixels before",
-            Self::UnreadableFolders { .. } => "they are named above: name folders with JPEG or PNG pictures",
+            Self::UnreadableFolders { .. } => {
+                "they are named above: name folders that can be read and have JPEG or PNG pictures"
+            }
             Self::UnreadablePictures { .. } => {
                 "they are named above: replace or remove them; only JPEG and PNG are read"
             }
+            Self::CutOff { .. } => "copy or download it again, or remove it",
             Self::Undecodable { .. } => "replace or remove this file; only JPEG and PNG are read",
         };
         Some(hint.to_owned())

@@ -1,6 +1,6 @@
 //! Turns one image file's bytes into one image of the data set.
 
-use crate::data::picture::planes;
+use crate::data::picture::{check_whole, planes};
 use crate::data::{DataError, IMAGE_BYTES, IMAGE_SIDE};
 use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
 use std::io::Cursor;
@@ -14,6 +14,7 @@ const MAX_DECODER_BYTES: u64 = 16 << 20;
 /// channel become 8, and transparency is dropped.
 pub(super) fn decode(file: &str, bytes: &[u8]) -> Result<[u8; IMAGE_BYTES], DataError> {
     let undecodable = |source: ImageError| DataError::Undecodable { file: file.to_owned(), source };
+    check_whole(file, bytes)?;
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_DECODER_BYTES);
     let mut reader =
