@@ -1,4 +1,4 @@
-//! An open GPU: records kernel calls, submits them, reads back.
+//! An open GPU: its memory, and the submission of what was recorded.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,14 +11,12 @@ use parking_lot::Mutex;
 use super::GpuError;
 use super::adapter::{self, Abilities, AdapterRequest, Backend, CooperativeMatrix};
 use super::faults::Faults;
-use super::pipeline::{Pipeline, Pipelines};
+use super::pipeline::Pipelines;
 use super::pool::{GpuBuffer, MemoryUse, Pool, PoolKind};
 use super::program::Capture;
-use crate::profile;
-
-use super::recording::{Command, Launch, Recording};
-use super::shaders::{BindingKind, ShaderVariant};
+use super::recording::{Command, Recording};
 use super::statistics::{Counters, Statistics, count};
+use crate::profile;
 
 /// How to open a GPU.
 #[derive(Debug, Clone, Copy)]
@@ -151,7 +149,7 @@ impl GpuDevice {
     }
 
     /// Fails if the driver has told us of an error.
-    fn check(&self) -> Result<(), GpuError> {
+    pub(super) fn check(&self) -> Result<(), GpuError> {
         self.shared.faults.check().or_else(|_| {
             // A lost device rejects calls before the loss, which is the reason, has been announced: polling does that.
             let _ = self.shared.device.poll(wgpu::PollType::Poll);
@@ -275,100 +273,6 @@ impl GpuDevice {
         Ok(())
     }
 
-    /// Records a kernel call.
-    ///
-    /// # Errors
-    /// If the shader is invalid, the call does not match it, or it exceeds the adapter's limits.
-    pub fn record(&self, launch: &Launch<'_>) -> Result<(), GpuError> {
-        if self.shared.rehearsal {
-            // Stands for the dispatch; nothing is ever submitted.
-            self.append(launch.buffers, Command::Run([].into()));
-            return Ok(());
-        }
-        let pipeline = self.pipeline(&launch.variant)?;
-        let fault = |message| GpuError::Shader { name: launch.variant.name.into(), message };
-        if pipeline.storage_buffers() != launch.buffers.len() {
-            return Err(fault(format!(
-                "binds {} storage buffers, {} given",
-                pipeline.storage_buffers(),
-                launch.buffers.len()
-            )));
-        }
-        if pipeline.uniform_bytes() != launch.uniform.len() {
-            return Err(fault(format!(
-                "its uniform has {} bytes, {} given",
-                pipeline.uniform_bytes(),
-                launch.uniform.len()
-            )));
-        }
-        let workgroups = self.fold(launch)?;
-        let uniform = (!launch.uniform.is_empty()).then(|| self.uniform(launch.uniform)).transpose()?;
-        let mut buffers = launch.buffers.iter();
-        let entries: Vec<_> = (0..)
-            .zip(&pipeline.shader.bindings)
-            .filter_map(|(binding, kind)| {
-                let resource = match kind {
-                    BindingKind::Uniform { .. } => uniform.as_ref()?.as_entire_binding(),
-                    BindingKind::Read | BindingKind::ReadWrite => buffers.next()?.binding(),
-                };
-                Some(wgpu::BindGroupEntry { binding, resource })
-            })
-            .collect();
-        let bind_group = self.shared.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(launch.variant.name),
-            layout: &pipeline.layout,
-            entries: &entries,
-        });
-        count(&self.shared.counters.bind_groups);
-        let bytes = launch.buffers.iter().map(|buffer| buffer.bytes()).sum();
-        let command = Command::Dispatch { pipeline, bind_group, workgroups, flops: launch.flops, bytes };
-        self.append(launch.buffers, command);
-        self.check()
-    }
-
-    /// One dimension holds 65,535 workgroups on most adapters; more are spread over two.
-    fn fold(&self, launch: &Launch<'_>) -> Result<[u32; 3], GpuError> {
-        let limit = u64::from(self.shared.limits.max_compute_workgroups_per_dimension);
-        let rows = launch.workgroups.div_ceil(limit).max(1);
-        if rows > limit {
-            return Err(GpuError::Limit {
-                what: format!("kernel {}", launch.variant.name),
-                limit: "max_compute_workgroups_per_dimension, squared,",
-                needed: launch.workgroups,
-                available: limit * limit,
-            });
-        }
-        Ok([launch.workgroups.div_ceil(rows) as u32, rows as u32, 1])
-    }
-
-    /// A uniform buffer with these contents, made once.
-    fn uniform(&self, bytes: &[u8]) -> Result<wgpu::Buffer, GpuError> {
-        let mut uniforms = self.shared.uniforms.lock();
-        if let Some(buffer) = uniforms.get(bytes) {
-            return Ok(buffer.clone());
-        }
-        let buffer = self.shared.pool.create_other(&wgpu::BufferDescriptor {
-            label: Some("uniform"),
-            size: bytes.len().next_multiple_of(16).max(16) as u64,
-            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        })?;
-        count(&self.shared.counters.buffers);
-        self.shared.queue.write_buffer(&buffer, 0, bytes);
-        uniforms.insert(bytes.to_vec(), buffer.clone());
-        Ok(buffer)
-    }
-
-    fn pipeline(&self, variant: &ShaderVariant) -> Result<Arc<Pipeline>, GpuError> {
-        let pipeline = self.shared.pipelines.get(variant);
-        if pipeline.is_err() {
-            // A lost device makes no pipelines: then the loss is the reason.
-            let _ = self.shared.device.poll(wgpu::PollType::Poll);
-        }
-        self.check()?;
-        pipeline
-    }
-
     /// Submits what was recorded, if anything, without waiting for it.
     pub fn submit(&self) -> Result<Option<wgpu::SubmissionIndex>, GpuError> {
         self.submit_locked(&mut self.shared.recording.lock())
@@ -423,6 +327,7 @@ impl GpuDevice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::{Launch, ShaderVariant};
 
     fn open(options: GpuOptions) -> GpuDevice {
         GpuDevice::open(options).expect("these tests need a GPU adapter, a software one will do")
@@ -472,39 +377,6 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_does_not_match_its_kernel_is_refused() {
-        let gpu = open(GpuOptions::default());
-        let buffer = gpu.allocate(1024, "a test").unwrap();
-        let error = fill(&gpu, &buffer, &[0; 4]).unwrap_err().to_string();
-        assert!(error.contains("shader fill") && error.contains("uniform has 8 bytes, 4 given"), "{error}");
-    }
-
-    /// One refusal made every later call fail, and so a whole search for kernels.
-    #[test]
-    fn a_kernel_that_the_driver_refuses_is_the_only_one() {
-        let gpu = open(GpuOptions::default());
-        assert!(gpu.cooperative_matrix().is_none(), "this test wants an adapter without cooperative matrices");
-        let geometry = ["KERNEL_H", "KERNEL_W", "IN_H", "IN_W", "OUT_H", "OUT_W", "STRIDE"].map(|name| (name, 1));
-        let tiles =
-            [("TILING", 3), ("LANES", 128), ("SUBGROUPS", 4), ("SIDE", 16), ("TILE_ROWS", 64), ("TILE_COLUMNS", 32)];
-        let others = [
-            ("PAD_TOP", 0),
-            ("PAD_LEFT", 0),
-            ("CHANNELS", 8),
-            ("COLUMNS", 8),
-            ("RELU", 0),
-            ("DROPOUT", 0),
-            ("HALF", 1),
-        ];
-        let constants = [geometry.as_slice(), &tiles, &others].concat();
-        let refused = gpu.pipeline(&ShaderVariant::new("conv2d_forward", &constants));
-        assert!(matches!(&refused, Err(GpuError::Shader { name, .. }) if name == "conv2d_forward"), "{refused:?}");
-        let buffer = gpu.allocate(4, "a test").unwrap();
-        fill(&gpu, &buffer, bytemuck::cast_slice(&[1, 3.0_f32.to_bits()])).unwrap();
-        assert_eq!(gpu.read(&buffer).unwrap(), 3.0_f32.to_le_bytes());
-    }
-
-    #[test]
     fn memory_is_used_again() {
         let gpu = open(GpuOptions::default());
         drop(gpu.allocate(10_000, "a test").unwrap());
@@ -512,34 +384,5 @@ mod tests {
         let memory = gpu.memory();
         assert_eq!((memory.buffers_made, memory.in_use_bytes), (1, 0));
         assert_eq!(memory.peak_bytes, memory.allocated_bytes);
-    }
-
-    #[test]
-    fn pipelines_are_made_once_for_a_variant() {
-        let gpu = open(GpuOptions::default());
-        let variant =
-            |pixels| ShaderVariant::new("global_avg_pool_forward", &[("PIXELS", pixels), ("CHANNELS", 3), ("HALF", 0)]);
-        let first = gpu.pipeline(&variant(4)).unwrap();
-        assert!(Arc::ptr_eq(&first, &gpu.pipeline(&variant(4)).unwrap()));
-        assert!(!Arc::ptr_eq(&first, &gpu.pipeline(&variant(5)).unwrap()));
-    }
-
-    #[test]
-    fn workgroups_fold_into_two_dimensions() {
-        let gpu = open(GpuOptions::default());
-        let fold = |workgroups| {
-            gpu.fold(&Launch {
-                variant: ShaderVariant::new("fill", &[]),
-                uniform: &[],
-                buffers: &[],
-                workgroups,
-                flops: 0,
-            })
-        };
-        assert_eq!(fold(1).unwrap(), [1, 1, 1]);
-        let limit = u64::from(gpu.limits().max_compute_workgroups_per_dimension);
-        let [x, y, z] = fold(limit + 1).unwrap();
-        assert!(u64::from(x) <= limit && u64::from(x) * u64::from(y) > limit && (y, z) == (2, 1));
-        assert!(matches!(fold(limit * limit + 1), Err(GpuError::Limit { .. })));
     }
 }

@@ -67,14 +67,7 @@ impl Pipelines {
         let start = Instant::now();
         let shader = shaders::build(variant)?;
         self.check_limits(variant, &shader)?;
-        let scopes = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation]
-            .map(|filter| self.device.push_error_scope(filter));
-        let pipeline = Arc::new(self.make(variant, shader));
-        // The innermost first; all of them must be taken away.
-        let refusals: Vec<_> = scopes.into_iter().rev().filter_map(|scope| pollster::block_on(scope.pop())).collect();
-        if let Some(refusal) = refusals.first() {
-            return Err(GpuError::Shader { name: variant.name.to_owned(), message: refusal.to_string() });
-        }
+        let pipeline = Arc::new(refusable(&self.device, variant.name, || self.make(variant, shader))?);
         log::debug!("pipeline of {} made in {:.1} ms", variant.name, 1e3 * start.elapsed().as_secs_f64());
         self.made.lock().insert(variant.clone(), pipeline.clone());
         Ok(pipeline)
@@ -151,5 +144,37 @@ impl Pipelines {
             cache: None,
         });
         Pipeline { name: variant.name, shader, layout, pipeline }
+    }
+}
+
+/// What `make` makes, unless the driver refuses some part of it, which then is an error of this kernel and not of the device.
+fn refusable<T>(device: &wgpu::Device, kernel: &str, make: impl FnOnce() -> T) -> Result<T, GpuError> {
+    let scopes = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation]
+        .map(|filter| device.push_error_scope(filter));
+    let made = make();
+    // The innermost first; all of them must be taken away.
+    let refusals: Vec<_> = scopes.into_iter().rev().filter_map(|scope| pollster::block_on(scope.pop())).collect();
+    match refusals.first() {
+        None => Ok(made),
+        Some(refusal) => Err(GpuError::Shader { name: kernel.to_owned(), message: refusal.to_string() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::{GpuDevice, GpuOptions};
+
+    /// One refusal made every later call fail, and so a whole search for kernels.
+    #[test]
+    fn a_kernel_that_the_driver_refuses_is_the_only_one() {
+        let gpu = GpuDevice::open(GpuOptions::default()).expect("this test needs a GPU adapter");
+        let broken = wgpu::ShaderModuleDescriptor { label: None, source: wgpu::ShaderSource::Wgsl("no shader".into()) };
+        let device = &gpu.shared.device;
+        let refused = refusable(device, "broken", || device.create_shader_module(broken));
+        assert!(matches!(&refused, Err(GpuError::Shader { name, .. }) if name == "broken"), "{refused:?}");
+        let variant = ShaderVariant::new("global_avg_pool_forward", &[("PIXELS", 4), ("CHANNELS", 3), ("HALF", 0)]);
+        gpu.shared.pipelines.get(&variant).unwrap();
+        gpu.synchronize().unwrap();
     }
 }

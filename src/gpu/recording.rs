@@ -3,23 +3,6 @@
 use std::sync::Arc;
 
 use super::pipeline::Pipeline;
-use super::pool::GpuBuffer;
-use super::shaders::ShaderVariant;
-
-/// One call of a kernel.
-#[derive(Debug)]
-pub struct Launch<'a> {
-    /// Which kernel, with its constants.
-    pub variant: ShaderVariant,
-    /// Contents of the kernel's uniform buffer; empty if it has none.
-    pub uniform: &'a [u8],
-    /// Storage buffers in order of their binding numbers.
-    pub buffers: &'a [&'a GpuBuffer],
-    /// Number of workgroups, folded into two dimensions where one does not hold them.
-    pub workgroups: u64,
-    /// Floating-point operations of the products that it computes; 0 where nobody counts them.
-    pub flops: u64,
-}
 
 /// One thing to do.
 #[derive(Debug)]

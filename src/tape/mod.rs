@@ -1,5 +1,7 @@
 //! Reverse-mode automatic differentiation: a tape of what was computed, over either device.
 
+mod backward;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -16,6 +18,7 @@ use crate::ops::relu::{self, ReluBackward};
 use crate::ops::softmax_cross_entropy::{self, SoftmaxCrossEntropyBackward};
 use crate::ops::{Backward, Gate, Wanted, elementwise};
 use crate::tensor::{DType, Tensor};
+pub use backward::Gradients;
 
 /// Records operations so that [`Var::backward`] can go through them in reverse. Clones share the record.
 #[derive(Clone)]
@@ -402,156 +405,5 @@ impl Var {
             return Err(Error::Tape(format!("a copy {:?} of a value {:?}", tensor.shape(), self.shape())));
         }
         Ok(Var { tensor, ..self })
-    }
-
-    /// Gradients of this one-element value with respect to everything on the tape that wants one.
-    ///
-    /// # Errors
-    /// If the value has more than one element, nothing it depends on wants a gradient, or the tape was used up by an
-    /// earlier call.
-    pub fn backward(&self) -> Result<Gradients> {
-        if self.tensor.len() != 1 {
-            return Err(Error::Tape(format!(
-                "backward from a value of shape {:?}: only a single number has a gradient",
-                self.shape()
-            )));
-        }
-        let one = self.tensor.device().empty(self.shape())?;
-        elementwise::fill(1.0, &one)?;
-        self.backward_from(&one)
-    }
-
-    /// Like [`Var::backward`], from any value with a cotangent of its shape.
-    pub fn backward_from(&self, cotangent: &Tensor) -> Result<Gradients> {
-        let Some(last) = self.node else {
-            return Err(Error::Tape("backward from a value that depends on nothing that wants a gradient".into()));
-        };
-        if cotangent.shape() != self.shape() {
-            return Err(Error::Tape(format!("cotangent {:?} of a value {:?}", cotangent.shape(), self.shape())));
-        }
-        if self.tape.shared.used.replace(true) {
-            return Err(Error::Tape("backward has run on this tape before".into()));
-        }
-        let mut nodes = std::mem::take(&mut *self.tape.shared.nodes.borrow_mut());
-        nodes.truncate(last + 1);
-        let (flats, places) = self.tape.flat_gradients()?;
-        let mut uses = vec![0; nodes.len()];
-        nodes.iter().flat_map(|node| node.parents.iter().flatten()).for_each(|&parent| uses[parent] += 1);
-        let mut cotangents: Vec<Option<Tensor>> = vec![None; nodes.len()];
-        cotangents[last] = Some(cotangent.clone());
-        let unshared = unshared(&nodes, &uses);
-        // Whether a node's cotangent has gone through the gate of the node's value.
-        let mut gated = vec![false; nodes.len()];
-        // A node's rule is dropped right after its use, which frees the activations it kept.
-        while let Some(Node { parents, rule }) = nodes.pop() {
-            let (Some(mut rule), Some(cotangent)) = (rule, cotangents[nodes.len()].clone()) else {
-                continue;
-            };
-            cotangents[nodes.len()] = None;
-            if gated[nodes.len()] {
-                rule.cotangent_is_gated();
-            }
-            if let Some(&Some(input)) = parents.first() {
-                if !unshared[input] {
-                    rule.input_is_shared();
-                }
-                gated[input] = rule.gates_input() || gated[nodes.len()] && rule.passes_gate();
-            }
-            let wanted: Vec<_> = parents
-                .iter()
-                .map(|parent| match parent.map(|parent| (uses[parent], places.get(&parent))) {
-                    // A sum of several uses is put in its place once it is complete.
-                    Some((1, Some(place))) => Wanted::In(place.clone()),
-                    Some(_) => Wanted::Value,
-                    None => Wanted::Nothing,
-                })
-                .collect();
-            let results = rule.backward(&cotangent, &wanted)?;
-            for (parent, result) in parents.into_iter().zip(results) {
-                if let (Some(parent), Some(result)) = (parent, result) {
-                    cotangents[parent] = Some(match cotangents[parent].take() {
-                        Some(earlier) => elementwise::add(&earlier, &result)?,
-                        None => result,
-                    });
-                }
-            }
-        }
-        for (node, place) in places {
-            if let Some(cotangent) = cotangents.get_mut(node).and_then(Option::as_mut)
-                && !cotangent.shares_memory(&place)
-            {
-                place.copy_from(cotangent)?;
-                *cotangent = place;
-            }
-        }
-        Ok(Gradients { cotangents, parameters: self.tape.shared.parameters.borrow().clone(), flats })
-    }
-}
-
-/// For each node whether one operation alone uses its value and all that it came from since its ReLU.
-fn unshared(nodes: &[Node], uses: &[usize]) -> Vec<bool> {
-    let mut unshared: Vec<bool> = Vec::with_capacity(nodes.len());
-    for (node, &uses) in nodes.iter().zip(uses) {
-        let source = match (&node.rule, node.parents.first()) {
-            (Some(rule), Some(&Some(input))) if rule.passes_gate() => unshared[input],
-            _ => true,
-        };
-        unshared.push(uses == 1 && source);
-    }
-    unshared
-}
-
-/// Tensors that hold several parameters, each with the one that shall hold their gradients.
-type Flats = Vec<(Tensor, Tensor)>;
-
-impl Tape {
-    /// Tensors for the gradients of parameters that share a tensor, zeros, and in them the place of each by its node.
-    fn flat_gradients(&self) -> Result<(Flats, HashMap<usize, Tensor>)> {
-        let mut flats = Flats::new();
-        let mut views = HashMap::new();
-        for Place { node, flat, start, shape } in self.shared.places.borrow().iter() {
-            let known = flats.iter().find(|(parameters, _)| parameters.shares_memory(flat));
-            let gradients = match known {
-                Some((_, gradients)) => gradients.clone(),
-                None => {
-                    let gradients = flat.device().zeros(flat.shape(), DType::F32)?;
-                    flats.push((flat.clone(), gradients.clone()));
-                    gradients
-                }
-            };
-            views.insert(*node, gradients.view(*start, shape)?);
-        }
-        Ok((flats, views))
-    }
-}
-
-/// Gradients of a tape's leaves.
-pub struct Gradients {
-    cotangents: Vec<Option<Tensor>>,
-    parameters: HashMap<String, usize>,
-    flats: Flats,
-}
-
-impl Gradients {
-    /// The gradient of a leaf, if the result depends on it.
-    pub fn get(&self, leaf: &Var) -> Option<&Tensor> {
-        self.cotangents.get(leaf.node?)?.as_ref()
-    }
-
-    /// The gradients of all parameters that [`Tape::parameter_in`] found in `parameters`, each in the place that the
-    /// parameter has there, with zeros between them and for those that took no part.
-    pub fn flat(&self, parameters: &Tensor) -> Option<&Tensor> {
-        self.flats.iter().find(|(flat, _)| flat.shares_memory(parameters)).map(|(_, gradients)| gradients)
-    }
-
-    /// The gradient of the parameter of this name.
-    ///
-    /// # Errors
-    /// [`Error::MissingGradient`] if the result does not depend on it.
-    pub fn parameter(&self, name: &str) -> Result<&Tensor> {
-        self.parameters
-            .get(name)
-            .and_then(|&node| self.cotangents.get(node)?.as_ref())
-            .ok_or_else(|| Error::MissingGradient { name: name.to_owned() })
     }
 }

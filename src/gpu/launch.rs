@@ -1,0 +1,175 @@
+//! Calls of kernels: checked against their shaders, and recorded.
+
+use std::sync::Arc;
+
+use super::pipeline::Pipeline;
+use super::pool::GpuBuffer;
+use super::recording::Command;
+use super::shaders::{BindingKind, ShaderVariant};
+use super::statistics::count;
+use super::{GpuDevice, GpuError};
+
+/// One call of a kernel.
+#[derive(Debug)]
+pub struct Launch<'a> {
+    /// Which kernel, with its constants.
+    pub variant: ShaderVariant,
+    /// Contents of the kernel's uniform buffer; empty if it has none.
+    pub uniform: &'a [u8],
+    /// Storage buffers in order of their binding numbers.
+    pub buffers: &'a [&'a GpuBuffer],
+    /// Number of workgroups, folded into two dimensions where one does not hold them.
+    pub workgroups: u64,
+    /// Floating-point operations of the products that it computes; 0 where nobody counts them.
+    pub flops: u64,
+}
+
+impl GpuDevice {
+    /// Records a kernel call.
+    ///
+    /// # Errors
+    /// If the shader is invalid, the call does not match it, or it exceeds the adapter's limits.
+    pub fn record(&self, launch: &Launch<'_>) -> Result<(), GpuError> {
+        if self.shared.rehearsal {
+            // Stands for the dispatch; nothing is ever submitted.
+            self.append(launch.buffers, Command::Run([].into()));
+            return Ok(());
+        }
+        let pipeline = self.pipeline(&launch.variant)?;
+        let fault = |message| GpuError::Shader { name: launch.variant.name.into(), message };
+        if pipeline.storage_buffers() != launch.buffers.len() {
+            return Err(fault(format!(
+                "binds {} storage buffers, {} given",
+                pipeline.storage_buffers(),
+                launch.buffers.len()
+            )));
+        }
+        if pipeline.uniform_bytes() != launch.uniform.len() {
+            return Err(fault(format!(
+                "its uniform has {} bytes, {} given",
+                pipeline.uniform_bytes(),
+                launch.uniform.len()
+            )));
+        }
+        let workgroups = self.fold(launch)?;
+        let uniform = (!launch.uniform.is_empty()).then(|| self.uniform(launch.uniform)).transpose()?;
+        let mut buffers = launch.buffers.iter();
+        let entries: Vec<_> = (0..)
+            .zip(&pipeline.shader.bindings)
+            .filter_map(|(binding, kind)| {
+                let resource = match kind {
+                    BindingKind::Uniform { .. } => uniform.as_ref()?.as_entire_binding(),
+                    BindingKind::Read | BindingKind::ReadWrite => buffers.next()?.binding(),
+                };
+                Some(wgpu::BindGroupEntry { binding, resource })
+            })
+            .collect();
+        let bind_group = self.shared.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(launch.variant.name),
+            layout: &pipeline.layout,
+            entries: &entries,
+        });
+        count(&self.shared.counters.bind_groups);
+        let bytes = launch.buffers.iter().map(|buffer| buffer.bytes()).sum();
+        let command = Command::Dispatch { pipeline, bind_group, workgroups, flops: launch.flops, bytes };
+        self.append(launch.buffers, command);
+        self.check()
+    }
+
+    /// One dimension holds 65,535 workgroups on most adapters; more are spread over two.
+    fn fold(&self, launch: &Launch<'_>) -> Result<[u32; 3], GpuError> {
+        let limit = u64::from(self.shared.limits.max_compute_workgroups_per_dimension);
+        let rows = launch.workgroups.div_ceil(limit).max(1);
+        if rows > limit {
+            return Err(GpuError::Limit {
+                what: format!("kernel {}", launch.variant.name),
+                limit: "max_compute_workgroups_per_dimension, squared,",
+                needed: launch.workgroups,
+                available: limit * limit,
+            });
+        }
+        Ok([launch.workgroups.div_ceil(rows) as u32, rows as u32, 1])
+    }
+
+    /// A uniform buffer with these contents, made once.
+    fn uniform(&self, bytes: &[u8]) -> Result<wgpu::Buffer, GpuError> {
+        let mut uniforms = self.shared.uniforms.lock();
+        if let Some(buffer) = uniforms.get(bytes) {
+            return Ok(buffer.clone());
+        }
+        let buffer = self.shared.pool.create_other(&wgpu::BufferDescriptor {
+            label: Some("uniform"),
+            size: bytes.len().next_multiple_of(16).max(16) as u64,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        })?;
+        count(&self.shared.counters.buffers);
+        self.shared.queue.write_buffer(&buffer, 0, bytes);
+        uniforms.insert(bytes.to_vec(), buffer.clone());
+        Ok(buffer)
+    }
+
+    fn pipeline(&self, variant: &ShaderVariant) -> Result<Arc<Pipeline>, GpuError> {
+        let pipeline = self.shared.pipelines.get(variant);
+        if pipeline.is_err() {
+            // A lost device makes no pipelines: then the loss is the reason.
+            let _ = self.shared.device.poll(wgpu::PollType::Poll);
+        }
+        self.check()?;
+        pipeline
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::GpuOptions;
+
+    fn open() -> GpuDevice {
+        GpuDevice::open(GpuOptions::default()).expect("these tests need a GPU adapter, a software one will do")
+    }
+
+    #[test]
+    fn a_call_that_does_not_match_its_kernel_is_refused() {
+        let gpu = open();
+        let buffer = gpu.allocate(1024, "a test").unwrap();
+        let launch = Launch {
+            variant: ShaderVariant::new("fill", &[]),
+            uniform: &[0; 4],
+            buffers: &[&buffer],
+            workgroups: 1,
+            flops: 0,
+        };
+        let error = gpu.record(&launch).unwrap_err().to_string();
+        assert!(error.contains("shader fill") && error.contains("uniform has 8 bytes, 4 given"), "{error}");
+    }
+
+    #[test]
+    fn pipelines_are_made_once_for_a_variant() {
+        let gpu = open();
+        let variant =
+            |pixels| ShaderVariant::new("global_avg_pool_forward", &[("PIXELS", pixels), ("CHANNELS", 3), ("HALF", 0)]);
+        let first = gpu.pipeline(&variant(4)).unwrap();
+        assert!(Arc::ptr_eq(&first, &gpu.pipeline(&variant(4)).unwrap()));
+        assert!(!Arc::ptr_eq(&first, &gpu.pipeline(&variant(5)).unwrap()));
+    }
+
+    #[test]
+    fn workgroups_fold_into_two_dimensions() {
+        let gpu = open();
+        let fold = |workgroups| {
+            gpu.fold(&Launch {
+                variant: ShaderVariant::new("fill", &[]),
+                uniform: &[],
+                buffers: &[],
+                workgroups,
+                flops: 0,
+            })
+        };
+        assert_eq!(fold(1).unwrap(), [1, 1, 1]);
+        let limit = u64::from(gpu.limits().max_compute_workgroups_per_dimension);
+        let [x, y, z] = fold(limit + 1).unwrap();
+        assert!(u64::from(x) <= limit && u64::from(x) * u64::from(y) > limit && (y, z) == (2, 1));
+        assert!(matches!(fold(limit * limit + 1), Err(GpuError::Limit { .. })));
+    }
+}

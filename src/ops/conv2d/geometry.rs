@@ -1,0 +1,208 @@
+//! Shapes of a convolution, and how its longest sum is split.
+
+use crate::error::{Error, Result};
+use crate::ops::as_u32;
+use crate::tensor::elements;
+
+/// How many pixels of zeros surround the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Padding {
+    /// None: the window stays inside.
+    Valid,
+    /// So many that the output has ⌈input / stride⌉ pixels a side; an odd one goes below and right.
+    Same,
+    /// So many on every side.
+    Explicit(usize),
+}
+
+/// Shapes of one convolution, checked to fit together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Conv2dGeometry {
+    /// Images.
+    pub batch: usize,
+    /// Input height in pixels.
+    pub in_h: usize,
+    /// Input width in pixels.
+    pub in_w: usize,
+    /// Input channels.
+    pub in_c: usize,
+    /// Output height in pixels.
+    pub out_h: usize,
+    /// Output width in pixels.
+    pub out_w: usize,
+    /// Output channels.
+    pub out_c: usize,
+    /// Kernel height in pixels.
+    pub kernel_h: usize,
+    /// Kernel width in pixels.
+    pub kernel_w: usize,
+    /// Step between windows in pixels, in both directions.
+    pub stride: usize,
+    /// Zeros above the input in pixels.
+    pub pad_top: usize,
+    /// Zeros left of the input in pixels.
+    pub pad_left: usize,
+}
+
+impl Conv2dGeometry {
+    /// Geometry for an input `[batch, height, width, channels]` and a weight `[kernel_h, kernel_w, in, out]`.
+    ///
+    /// # Errors
+    /// If the shapes do not fit, the stride is 0, or the padded input is smaller than the kernel.
+    pub fn new(input: &[usize], weight: &[usize], stride: usize, padding: Padding) -> Result<Self> {
+        let error = |message| Error::shape("conv2d", message);
+        let (&[batch, in_h, in_w, in_c], &[kernel_h, kernel_w, weight_c, out_c]) = (input, weight) else {
+            return Err(error(format!("input {input:?} and weight {weight:?} must have four axes each")));
+        };
+        if weight_c != in_c {
+            return Err(error(format!("input {input:?} has {in_c} channels, weight {weight:?} takes {weight_c}")));
+        }
+        if stride == 0 || [batch, in_h, in_w, in_c, kernel_h, kernel_w, out_c].contains(&0) {
+            return Err(error(format!("input {input:?}, weight {weight:?} and stride {stride} must not have a zero")));
+        }
+        let side = |length: usize, kernel: usize| {
+            let (before, total) = match padding {
+                Padding::Valid => (0, 0),
+                Padding::Explicit(pixels) => (pixels, pixels.saturating_mul(2)),
+                Padding::Same => {
+                    let total = ((length.div_ceil(stride) - 1) * stride + kernel).saturating_sub(length);
+                    (total / 2, total)
+                }
+            };
+            let padded = length.saturating_add(total);
+            padded.checked_sub(kernel).map(|rest| (before, rest / stride + 1)).ok_or_else(|| {
+                error(format!("a kernel of {kernel} pixels does not fit into {padded} (input {input:?} with padding)"))
+            })
+        };
+        let (pad_top, out_h) = side(in_h, kernel_h)?;
+        let (pad_left, out_w) = side(in_w, kernel_w)?;
+        let geometry = Conv2dGeometry {
+            batch,
+            in_h,
+            in_w,
+            in_c,
+            out_h,
+            out_w,
+            out_c,
+            kernel_h,
+            kernel_w,
+            stride,
+            pad_top,
+            pad_left,
+        };
+        for shape in [&geometry.input_shape(), &geometry.output_shape(), &geometry.weight_shape()] {
+            as_u32("conv2d", elements(shape).unwrap_or(usize::MAX))?;
+        }
+        Ok(geometry)
+    }
+
+    /// `[batch, in_h, in_w, in_c]`.
+    pub fn input_shape(&self) -> [usize; 4] {
+        [self.batch, self.in_h, self.in_w, self.in_c]
+    }
+
+    /// `[batch, out_h, out_w, out_c]`.
+    pub fn output_shape(&self) -> [usize; 4] {
+        [self.batch, self.out_h, self.out_w, self.out_c]
+    }
+
+    /// `[kernel_h, kernel_w, in_c, out_c]`.
+    pub fn weight_shape(&self) -> [usize; 4] {
+        [self.kernel_h, self.kernel_w, self.in_c, self.out_c]
+    }
+
+    /// The convolution that makes the input's cotangent from the output's, with the weight transposed and its taps taken
+    /// in reverse; `None` if the stride or the padding does not allow it.
+    pub(super) fn turned(&self) -> Option<Self> {
+        Some(Conv2dGeometry {
+            in_h: self.out_h,
+            in_w: self.out_w,
+            in_c: self.out_c,
+            out_h: self.in_h,
+            out_w: self.in_w,
+            out_c: self.in_c,
+            pad_top: (self.kernel_h - 1).checked_sub(self.pad_top)?,
+            pad_left: (self.kernel_w - 1).checked_sub(self.pad_left)?,
+            ..*self
+        })
+        .filter(|_| self.stride == 1)
+    }
+
+    /// Products that one output element sums.
+    pub fn products(&self) -> usize {
+        self.kernel_h * self.kernel_w * self.in_c
+    }
+
+    /// Floating-point operations of one of its products; a multiply-add counts as two.
+    pub fn flops(&self) -> u64 {
+        2 * (self.products() * self.out_c) as u64 * self.out_pixels() as u64
+    }
+
+    /// Pixels of all outputs.
+    pub fn out_pixels(&self) -> usize {
+        self.batch * self.out_h * self.out_w
+    }
+
+    /// Shape of the partial sums that [`split_k_reduce`](super::split_k_reduce) adds up: `[splits, products + 1, out_c]`.
+    pub fn partial_sums_shape(&self) -> [usize; 3] {
+        [self.splits().count, self.products() + 1, self.out_c]
+    }
+
+    /// How the contraction over pixels is split when the weight's gradient is computed.
+    ///
+    /// A function of the shape alone, so that the sum's order does not depend on the machine.
+    pub(super) fn splits(&self) -> Splits {
+        // Short sums round less and run side by side, but each split costs a copy of the weight.
+        const PIXELS_PER_SPLIT: usize = 64;
+        const MOST_SPLITS: usize = 256;
+        const MOST_PARTIAL_SUMS: usize = 1 << 22;
+        // Drivers exist that end an invocation's loops after 65,535 iterations.
+        const MOST_PIXELS_PER_SPLIT: usize = 32_768;
+        let lines = self.batch * self.out_h;
+        let affordable = (MOST_PARTIAL_SUMS / ((self.products() + 1) * self.out_c)).clamp(1, MOST_SPLITS);
+        let wanted = self.out_pixels().div_ceil(PIXELS_PER_SPLIT).min(affordable);
+        let needed = self.out_pixels().div_ceil(MOST_PIXELS_PER_SPLIT);
+        let lines_per_split = lines.div_ceil(wanted.max(needed));
+        Splits { lines, lines_per_split, count: lines.div_ceil(lines_per_split) }
+    }
+}
+
+/// Runs of output lines (rows of one image) that are summed apart and then added in order.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Splits {
+    pub(super) lines: usize,
+    pub(super) lines_per_split: usize,
+    pub(super) count: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sides(input: usize, kernel: usize, stride: usize, padding: Padding) -> Option<(usize, usize)> {
+        let g = Conv2dGeometry::new(&[1, input, input, 1], &[kernel, kernel, 1, 1], stride, padding).ok()?;
+        assert_eq!((g.out_h, g.pad_top), (g.out_w, g.pad_left));
+        Some((g.out_h, g.pad_top))
+    }
+
+    #[test]
+    fn output_sides_follow_the_padding() {
+        assert_eq!(sides(32, 3, 1, Padding::Same), Some((32, 1)));
+        assert_eq!(sides(32, 3, 2, Padding::Same), Some((16, 0)));
+        assert_eq!(sides(32, 3, 2, Padding::Explicit(1)), Some((16, 1)));
+        assert_eq!(sides(32, 5, 1, Padding::Valid), Some((28, 0)));
+        assert_eq!(sides(7, 2, 1, Padding::Same), Some((7, 0)));
+        assert_eq!(sides(2, 3, 1, Padding::Valid), None);
+        assert_eq!(sides(2, 3, 0, Padding::Valid), None);
+    }
+
+    #[test]
+    fn splits_cover_all_lines_and_stay_under_the_iteration_limit() {
+        for batch in [1, 3, 64, 256, 5000] {
+            let g = Conv2dGeometry::new(&[batch, 32, 32, 3], &[3, 3, 3, 4], 1, Padding::Same).unwrap();
+            let s = g.splits();
+            assert!(s.count * s.lines_per_split >= s.lines && (s.count - 1) * s.lines_per_split < s.lines);
+            assert!(s.lines_per_split * (g.out_w + 1) < 65_535, "batch {batch}: {s:?}");
+        }
+    }
+}
