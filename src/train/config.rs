@@ -422,7 +422,7 @@ impl TrainConfig {
     /// The architecture with what the settings change about it, for these training images.
     ///
     /// # Errors
-    /// [`Error::UnknownArchitecture`], and [`Error::Setting`] for fewer than 2 or more than [`MOST_CLASSES`] classes, or if the dropout
+    /// [`Error::UnknownArchitecture`], and [`Error::Setting`] for fewer than 2 or more than 1000 classes, or if the dropout
     /// rates are not as many as dropout layers.
     pub fn architecture(&self, train_set: &Dataset) -> Result<Architecture> {
         let classes = train_set.num_classes();
