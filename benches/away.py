@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import shlex
+import signal
 import subprocess
 import sys
 import tarfile
@@ -80,6 +81,7 @@ def steps(arguments, folder):
     compare = [sys.executable, ROOT / "benches" / "compare.py", "--program", program, "--python", arguments.python]
     yield "compare", "compare", [
         *compare, "--arch", "ygnet,lenet5", "--batch", "64,256", "--steps", "100",
+        "--json", arguments.out.resolve() / "compare.json",
         "--ours", "cifar-gpu=--device gpu",
         "--ours", "cifar-gpu f16=--device gpu --precision f16",
         "--torch", "PyTorch=--device cuda",
@@ -87,6 +89,30 @@ def steps(arguments, folder):
         "--torch", "PyTorch f16=--device cuda --precision f16 --channels-last",
         *(part for peer in arguments.peer for part in ("--peer", peer)),
     ]  # fmt: skip
+
+
+def run_one(command, timeout, **options):
+    """The exit code of a command, or why it has none; at the limit it and all that it started are stopped."""
+    try:
+        process = subprocess.Popen(command, start_new_session=True, **options)
+    except OSError as error:
+        return error.strerror
+    try:
+        return process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return f"stopped after {timeout} s"
+
+
+def some_of(every):
+    def parse(text):
+        names = text.split(",")
+        if unknown := set(names) - set(every):
+            raise argparse.ArgumentTypeError(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(every)}")
+        return names
+
+    return parse
 
 
 def run(arguments):
@@ -110,12 +136,7 @@ def run(arguments):
             start = time.monotonic()
             with open(arguments.out / f"{name}.log", "w") as log:
                 print("$", shlex.join(map(str, command)), file=log, flush=True)
-                try:
-                    status = subprocess.run(
-                        command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, timeout=arguments.timeout
-                    ).returncode
-                except subprocess.TimeoutExpired:
-                    status = f"stopped after {arguments.timeout} s"
+                status = run_one(command, arguments.timeout, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
             failed |= status != 0
             tell(f"{name}: {'ok' if status == 0 else f'FAILED ({status})'}, {time.monotonic() - start:.1f} s")
     raise SystemExit(failed)
@@ -135,7 +156,7 @@ def main():
     every = ["check", "tests", "tune", "benches", "compare"]
     runner.add_argument("out", type=pathlib.Path, help="folder for the logs")
     runner.add_argument(
-        "--only", type=lambda text: text.split(","), default=every, help=f"some of {','.join(every)} [default: all]"
+        "--only", type=some_of(every), default=every, help=f"some of {','.join(every)} [default: all]"
     )
     runner.add_argument("--python", default=sys.executable, help="a Python that has PyTorch [default: this one]")
     runner.add_argument("--peer", action="append", default=[], help="another program for compare.py, as it takes it")

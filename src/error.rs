@@ -175,7 +175,7 @@ impl Error {
                 Some(format!("the architectures are {}", crate::nn::ARCHITECTURES.join(", ")))
             }
             Error::NoKernel { .. } => Some(
-                "update the driver, choose another adapter, or use --device cpu; `cifar-gpu devices --check` tells more".into(),
+                "update the driver, choose another adapter, or use --device cpu; a smaller --batch-size if memory ran out; `cifar-gpu devices --check` tells more".into(),
             ),
             Error::HostMemory { .. } => Some("use a smaller --batch-size".into()),
             Error::Diverged { .. } => Some("lower --lr".into()),

@@ -24,13 +24,13 @@ pub struct DeviceArguments {
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
     /// Reach the GPU through OpenGL instead of Vulkan, Metal or DX12
-    #[arg(long)]
-    opengl: bool,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    opengl: Option<bool>,
 }
 
 impl DeviceArguments {
     pub fn backend(&self) -> Backend {
-        if self.opengl { Backend::OpenGl } else { Backend::Primary }
+        self.opengl.map_or(Backend::Primary, backend_of)
     }
 
     /// Opens the device and says on standard error which and why; warns of what makes it slow.
@@ -54,22 +54,23 @@ impl DeviceArguments {
     /// Puts flags into a run's settings.
     pub fn apply(&self, config: &mut TrainConfig) -> Result<()> {
         config.device = self.choice()?.or(config.device);
-        if self.opengl {
-            config.backend = Backend::OpenGl;
-        }
+        config.backend = self.opengl.map_or(config.backend, backend_of);
         Ok(())
     }
 
     fn choice(&self) -> Result<Option<DeviceChoice>> {
-        let choice = self.device.as_deref().map(str::parse).transpose()?;
-        if self.opengl && choice == Some(DeviceChoice::Cpu) {
-            return Err(Error::Setting("--opengl is a way to GPUs: it has no effect with --device cpu".into()));
-        }
-        Ok(choice)
+        self.device.as_deref().map(str::parse).transpose()
     }
 }
 
+fn backend_of(opengl: bool) -> Backend {
+    if opengl { Backend::OpenGl } else { Backend::Primary }
+}
+
 fn open(choice: DeviceChoice, backend: Backend) -> Result<Device> {
+    if (choice, backend) == (DeviceChoice::Cpu, Backend::OpenGl) {
+        return Err(Error::Setting("--opengl is a way to GPUs: it has no effect on the CPU".into()));
+    }
     let (device, reason) = Device::open(choice, backend)?;
     say(format_args!("device: {} ({reason})", device.description()));
     if let Device::Gpu(gpu) = &device
@@ -139,9 +140,11 @@ pub fn architecture_names() -> PossibleValuesParser {
 }
 
 fn colours(text: &str) -> std::result::Result<[f64; 3], String> {
-    let numbers: Vec<f64> = text.split(',').filter_map(|number| number.trim().parse().ok()).collect();
-    let numbers = numbers.try_into().ok().filter(|colours: &[f64; 3]| colours.iter().all(|c| c.is_finite()));
-    numbers.ok_or_else(|| "three numbers with commas between them are wanted".to_owned())
+    let numbers = text.split(',').map(|number| number.trim().parse()).collect::<std::result::Result<Vec<f64>, _>>();
+    let colours = numbers.ok().and_then(|numbers| <[f64; 3]>::try_from(numbers).ok());
+    colours
+        .filter(|colours| colours.iter().all(|c| c.is_finite()))
+        .ok_or_else(|| "three numbers with commas between them are wanted".to_owned())
 }
 
 /// Where data come from.

@@ -7,7 +7,7 @@ use cifar_gpu::data::Dataset;
 use cifar_gpu::nn::Network;
 use cifar_gpu::ops::conv2d::DeviceKind;
 use cifar_gpu::report::{ClassScore, class_scores, top_5_accuracy, write_confusion_csv, write_confusion_png};
-use cifar_gpu::train::{DeviceDataset, check_memory, evaluate, inference_bytes};
+use cifar_gpu::train::{DeviceDataset, check_memory, evaluate, evaluation_bytes};
 use cifar_gpu::{Error, Result};
 use clap::ValueEnum;
 
@@ -102,7 +102,8 @@ impl Eval {
         };
         let device = self.device.open()?;
         let batch = self.batch_size.min(dataset.len());
-        let needed = inference_bytes(DeviceKind::of(&device), self.plans.precision().dtype(), &architecture, batch)?;
+        let (kind, dtype) = (DeviceKind::of(&device), self.plans.precision().dtype());
+        let needed = evaluation_bytes(kind, dtype, &architecture, dataset.len(), batch, self.mirror)?;
         check_memory(&device, needed, format!("evaluating {} with batches of {batch} images", architecture.name))?;
         let normalisation = architecture.preprocessing.normalisation();
         let plans = self.plans.plans(&device, &architecture, batch, false)?;

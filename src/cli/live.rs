@@ -1,6 +1,6 @@
 //! The live view of a training run: curves and figures below the lines already said, on a terminal that is large enough.
 
-use std::io::{Stderr, stderr};
+use std::io::{IsTerminal, Stderr, stderr};
 use std::time::{Duration, Instant};
 
 use cifar_gpu::train::{EpochMetrics, Start};
@@ -47,9 +47,24 @@ struct State {
     coloured: bool,
 }
 
+/// Whether the terminal is this process's to change: the system stops one in the background that tries to.
+#[cfg(unix)]
+fn is_in_foreground() -> bool {
+    rustix::termios::tcgetpgrp(std::io::stdin()).is_ok_and(|group| group == rustix::process::getpgrp())
+}
+
+#[cfg(not(unix))]
+fn is_in_foreground() -> bool {
+    true
+}
+
 impl LiveView {
-    /// A view for a run; `None` where the terminal is too small or does not answer.
+    /// A view for a run; `None` where the terminal is too small, does not answer or must not be asked.
     pub fn open(start: &Start<'_>, earlier: &[EpochMetrics]) -> Option<Self> {
+        // Where the cursor is, is asked on standard output and answered on standard input.
+        if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() || !is_in_foreground() {
+            return None;
+        }
         let (width, height) = ratatui::crossterm::terminal::size().ok()?;
         if width < LEAST_SIZE.0 || height < LEAST_SIZE.1 {
             return None;
@@ -125,7 +140,7 @@ impl LiveView {
 
 /// Gives the terminal back its cursor, if a view may have hidden it, before the program ends without dropping the view.
 pub fn leave() {
-    if std::io::IsTerminal::is_terminal(&stderr()) {
+    if stderr().is_terminal() {
         // The program ends, whether this can be shown or not.
         let _ = ratatui::crossterm::execute!(
             stderr(),

@@ -27,7 +27,7 @@ Examples:
 pub struct Train {
     #[command(flatten)]
     settings: Settings,
-    /// Go on with the run in this folder from its newest checkpoint, as if it had never stopped
+    /// Go on with the run in this folder from its newest checkpoint, on the device that it ran on, as if it had never stopped
     #[arg(long, value_name = "RUN_DIR", conflicts_with_all = settled(), conflicts_with = "out")]
     resume: Option<PathBuf>,
     /// Stop after N steps
@@ -104,7 +104,7 @@ impl Train {
         let device = self.settings.device.open_again(&saved)?;
         if device.description() != saved.ran_on {
             warn(format_args!(
-                "the run was begun on {}: results may differ from it in their last digits",
+                "the run was on {} before: results may differ from it in their last digits",
                 saved.ran_on
             ));
         }

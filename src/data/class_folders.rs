@@ -119,7 +119,7 @@ pub(super) fn is_other_tree(folder: &Path) -> Result<bool, DataError> {
             let below = list(folder)?;
             below.iter().any(|entry| entry.is_folder)
                 && below.iter().all(|entry| !entry.path.join(Split::Train.name()).is_dir())
-                && !folder.join(Split::Test.name()).is_dir()
+                && !holds_folders(&folder.join(Split::Test.name()))?
         }
     })
 }
@@ -161,10 +161,15 @@ pub(super) fn gather(folder: &Path, collector: &mut Collector<'_>) -> Result<Vec
 /// A class may be called "train", too: its folder holds images, that of the training images holds folders.
 fn test_folders(folder: &Path) -> Result<Option<Vec<String>>, DataError> {
     let train = folder.join(Split::Train.name());
-    if !train.is_dir() || list(&train)?.iter().all(|entry| !entry.is_folder) {
+    if !holds_folders(&train)? {
         return Ok(None);
     }
     Ok(Some(TEST_FOLDERS.map(str::to_owned).into_iter().filter(|name| folder.join(name).is_dir()).collect()))
+}
+
+/// Whether this is a folder of folders, as that of a split is, and that of a class is not.
+fn holds_folders(folder: &Path) -> Result<bool, DataError> {
+    Ok(folder.is_dir() && list(folder)?.iter().any(|entry| entry.is_folder))
 }
 
 /// The images of the class folders in `folder`, sorted by class and name.

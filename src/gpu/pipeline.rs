@@ -156,6 +156,7 @@ fn refusable<T>(device: &wgpu::Device, kernel: &str, make: impl FnOnce() -> T) -
     let refusals: Vec<_> = scopes.into_iter().rev().filter_map(|scope| pollster::block_on(scope.pop())).collect();
     match refusals.first() {
         None => Ok(made),
+        Some(wgpu::Error::OutOfMemory { .. }) => Err(GpuError::OutOfMemory { bytes: 0, in_use: 0 }),
         Some(refusal) => Err(GpuError::Shader { name: kernel.to_owned(), message: refusal.to_string() }),
     }
 }

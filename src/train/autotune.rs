@@ -12,7 +12,7 @@ use crate::files::{read_at_most, replace};
 use crate::gpu::shaders;
 use crate::nn::Architecture;
 use crate::ops::conv2d::tune::{Verdict, tune};
-use crate::ops::conv2d::{Conv2dGeometry, DeviceKind, Direction, Plan, Plans, Target};
+use crate::ops::conv2d::{Conv2dGeometry, DeviceKind, Direction, Plan, Plans, Target, Tiling};
 use crate::tensor::DType;
 
 /// Time after which [`Autotune::Quick`] begins no further try.
@@ -93,6 +93,8 @@ pub fn autotune(
     }
     let target = Target::new(device, dtype);
     let mut cache = Cache::read(cache, device);
+    // Told at the end, so that what was found of the others is heard and remembered.
+    let mut failed = None;
     let deadline = Instant::now() + if mode == Autotune::Quick { QUICK } else { Duration::from_secs(24 * 3600) };
     for (layer, direction, geometry) in problems(architecture, batch, training)? {
         let candidates = Plan::candidates(target, direction, &geometry, mode == Autotune::Quick);
@@ -105,15 +107,23 @@ pub fn autotune(
         let (chosen, trials) = match remembered.filter(|_| !again) {
             Some(plan) => (plan, Vec::new()),
             None => {
-                let trials = tune(device, dtype, direction, &geometry, &candidates, deadline)?;
+                let mut trials = tune(device, dtype, direction, &geometry, &candidates, deadline)?;
+                if fastest(&trials).or_else(|| untried(&trials)).is_none() && mode == Autotune::Quick {
+                    // One of the less likely may be right.
+                    let mut others = Plan::candidates(target, direction, &geometry, false);
+                    others.retain(|plan| !candidates.contains(plan));
+                    trials.extend(tune(device, dtype, direction, &geometry, &others, Instant::now() + QUICK)?);
+                }
                 let fastest = fastest(&trials);
                 // What time did not suffice for is tried again next time.
                 if trials.iter().all(|(_, verdict)| *verdict != Verdict::Untried) {
                     cache.put(key, fastest);
                 }
                 // What there was no time for is not known to be wrong.
-                let chosen =
-                    fastest.or_else(|| untried(&trials)).ok_or_else(|| no_kernel(layer, direction, &trials))?;
+                let chosen = fastest.or_else(|| untried(&trials)).unwrap_or_else(|| {
+                    failed.get_or_insert_with(|| no_kernel(layer, direction, &trials));
+                    candidates[0]
+                });
                 (chosen, trials)
             }
         };
@@ -121,7 +131,7 @@ pub fn autotune(
         observe(&Tuning { layer, direction, geometry, chosen, trials });
     }
     cache.write();
-    Ok(plans)
+    failed.map_or(Ok(plans), Err)
 }
 
 /// The products of a network's convolutions, each shape once, the costliest first.
@@ -158,9 +168,10 @@ fn fastest(trials: &[(Plan, Verdict)]) -> Option<Plan> {
     timed.min_by_key(|&(_, time)| time).map(|(plan, _)| plan)
 }
 
-/// The likeliest of those that there was no time for.
+/// The likeliest of those that there was no time for, but none of cooperative matrices, which must be tried before use.
 fn untried(trials: &[(Plan, Verdict)]) -> Option<Plan> {
-    trials.iter().find(|(_, verdict)| *verdict == Verdict::Untried).map(|&(plan, _)| plan)
+    let is_usable = |plan: &Plan| !matches!(plan.tiling, Tiling::Cooperative { .. });
+    trials.iter().find(|(plan, verdict)| *verdict == Verdict::Untried && is_usable(plan)).map(|&(plan, _)| plan)
 }
 
 fn no_kernel(layer: &str, direction: Direction, trials: &[(Plan, Verdict)]) -> Error {
@@ -258,6 +269,8 @@ mod tests {
         assert_eq!((fastest(&trials), untried(&trials)), (None, Some(last)));
         trials.pop();
         assert_eq!(untried(&trials), None);
+        let cooperative = ("cooperative-64x32".parse().unwrap(), Verdict::Untried);
+        assert_eq!(untried(&[cooperative]), None);
         let message = no_kernel("conv1", Direction::Forward, &trials).to_string();
         assert!(message.contains("conv2d_forward of conv1") && message.contains("direct-8x8 is wrong"), "{message}");
     }

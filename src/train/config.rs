@@ -276,6 +276,7 @@ impl TrainConfig {
         self.schedule = Schedule::Constant;
         (self.label_smoothing, self.weight_decay, self.average_decay, self.warmup_epochs) = (0.0, 0.0, 0.0, 0.0);
         self.clip_norm = 0.0;
+        self.mirror_test = false;
     }
 
     /// A short recipe for the built-in synthetic set, which takes minutes on a CPU.

@@ -118,6 +118,9 @@ pub fn evaluate(
     release();
     let mut inference = Inference::new(network, images, batch_size.min(indices.len()), mirror)?;
     for (indices, labels) in indices.chunks(batch_size).zip(labels.chunks(batch_size)) {
+        if indices.len() < batch_size {
+            release();
+        }
         finish(before.replace((inference.logits(indices)?.start_read()?, labels)))?;
     }
     finish(before)?;

@@ -47,14 +47,19 @@ pub fn run_bytes(
     train_images: usize,
     test_images: usize,
 ) -> Result<u64> {
+    if train_images == 0 || test_images == 0 {
+        return Err(Error::Setting(format!(
+            "{train_images} training and {test_images} test images are too few for a run"
+        )));
+    }
     let batch = config.training_batch(train_images);
     let evaluation_batch = config.evaluation_batch(train_images).min(test_images);
     if kind == DeviceKind::Cpu {
         // It gives back the memory of one size before it works on another.
-        let inference = inference_bytes(kind, config.precision.dtype(), architecture, evaluation_batch)?;
+        let (dtype, mirror) = (config.precision.dtype(), config.mirror_test);
+        let inference = evaluation_bytes(kind, dtype, architecture, test_images, evaluation_batch, mirror)?;
         return Ok(training_bytes(kind, architecture, config, batch)?.max(inference));
     }
-    let sizes = |images: usize, batch: usize| [batch, images % batch].into_iter().filter(|&size| size > 0);
     rehearse(kind, config.precision.dtype(), architecture, batch.max(evaluation_batch), |network, images| {
         let optimizer = Optimizer::new(config.optimizer_config(), network.device(), network.parameters())?;
         let mut stepper = Stepper::new(network, images, optimizer, config.step_settings())?;
@@ -78,6 +83,34 @@ pub fn inference_bytes(kind: DeviceKind, dtype: DType, architecture: &Architectu
     rehearse(kind, dtype, architecture, batch, |network, images| {
         Inference::new(network, images, batch, false)?.logits(&vec![0; batch]).map(|_| ())
     })
+}
+
+/// Bytes that an evaluation of `images` images in batches of `batch` holds at its peak, without the data set, mirrored images
+/// looked at, too, or not; found as in [`training_bytes`].
+///
+/// # Errors
+/// As for [`training_bytes`].
+pub fn evaluation_bytes(
+    kind: DeviceKind,
+    dtype: DType,
+    architecture: &Architecture,
+    images: usize,
+    batch: usize,
+    mirror: bool,
+) -> Result<u64> {
+    let batch = batch.min(images);
+    rehearse(kind, dtype, architecture, batch, |network, on_device| {
+        let mut inference = Inference::new(network, on_device, batch, mirror)?;
+        // The CPU gives back the memory of one size before it works on another.
+        let kept = if kind == DeviceKind::Cpu { 1 } else { 2 };
+        sizes(images, batch).take(kept).try_for_each(|size| inference.logits(&vec![0; size]).map(|_| ()))
+    })
+}
+
+/// The sizes of batches: a full one, and the last one if it is smaller.
+fn sizes(images: usize, batch: usize) -> impl Iterator<Item = usize> {
+    let last = images.checked_rem(batch).unwrap_or(0);
+    [batch, last].into_iter().filter(|&size| size > 0)
 }
 
 /// The most bytes in use while `work` runs on a network and a data set of one image, which is not counted.

@@ -20,7 +20,7 @@ pub use config::{Initializer, Normalize, Optimization, Precision, SYNTHETIC, Tra
 pub use dataset::DeviceDataset;
 pub(crate) use evaluate::Inference;
 pub use evaluate::{Evaluation, Guess, evaluate};
-pub use memory::{check_memory, inference_bytes, run_bytes, training_bytes};
+pub use memory::{check_memory, evaluation_bytes, inference_bytes, run_bytes, training_bytes};
 pub use metrics::Metrics;
 pub use observer::{EpochMetrics, Finish, Observer, Outcome, PeakMemory, Start, StepLine};
 pub use run_folder::RunFolder;

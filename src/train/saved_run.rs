@@ -22,7 +22,7 @@ pub struct SavedRun {
     /// The settings.
     #[serde(flatten)]
     pub config: TrainConfig,
-    /// The device that it was begun on, in one line.
+    /// The device that it ran on last, in one line.
     pub ran_on: String,
     /// Where the data come from, in words.
     pub source: String,
@@ -62,7 +62,18 @@ impl SavedRun {
             return Err(bad("it has no config.json".into()));
         }
         let bytes = read_at_most(&path, MOST_CONFIG_BYTES)?.ok_or_else(|| bad("config.json is too large".into()))?;
-        serde_json::from_slice(&bytes).map_err(|e| bad(format!("config.json: {e}")))
+        SavedRun::parse(&bytes).map_err(|e| bad(format!("config.json: {e}")))
+    }
+
+    fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
+        let mut fields: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(bytes)?;
+        // Early versions had the device's description under the name that now is of the device that was asked for.
+        if !fields.contains_key("ran_on")
+            && let Some(device) = fields.remove("device")
+        {
+            fields.insert("ran_on".into(), device);
+        }
+        serde_json::from_value(fields.into())
     }
 
     /// Steps of an epoch.
@@ -105,5 +116,64 @@ impl SavedRun {
             }
         }
         Ok(plans)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::DeviceChoice;
+
+    fn saved() -> SavedRun {
+        SavedRun {
+            version: "0.1.0".into(),
+            config: TrainConfig { device: Some(DeviceChoice::Cpu), ..TrainConfig::fast("lenet5").unwrap() },
+            ran_on: "CPU, 2 threads".into(),
+            source: "images".into(),
+            init: None,
+            began: None,
+            checksum: Some(7),
+            train_images: 65,
+            test_images: 20,
+            class_names: vec!["cat".into(), "dog".into()],
+            preprocessing: Preprocessing { mean: [0.1; 3], std: [0.3; 3] },
+            plans: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_saved_is_read() {
+        assert_eq!(SavedRun::parse(&serde_json::to_vec(&saved()).unwrap()).unwrap(), saved());
+    }
+
+    #[test]
+    fn runs_of_early_versions_are_read() {
+        let mut early = serde_json::to_value(saved()).unwrap();
+        let fields = early.as_object_mut().unwrap();
+        let device = fields.remove("ran_on").unwrap();
+        for name in ["backend", "began", "checksum", "profile", "test_on_training"] {
+            fields.remove(name).unwrap();
+        }
+        fields.insert("device".into(), device);
+        let read = SavedRun::parse(&serde_json::to_vec(&early).unwrap()).unwrap();
+        assert_eq!((read.ran_on.as_str(), read.config.device, read.checksum), ("CPU, 2 threads", None, None));
+    }
+
+    #[test]
+    fn a_part_of_an_epoch_is_told_in_steps() {
+        let metrics = |epoch, steps| EpochMetrics {
+            epoch,
+            steps,
+            lr: None,
+            train_loss: 1.0,
+            train_accuracy: 0.5,
+            test_loss: 1.0,
+            test_accuracy: 0.5,
+            images_per_second: 1.0,
+            seconds: 1.0,
+            loss_scaling: None,
+        };
+        let told = [(1, 1), (1, 2), (2, 3), (2, 4)].map(|(epoch, steps)| saved().done(&metrics(epoch, steps)));
+        assert_eq!(told, ["1 step", "1 epoch", "3 steps", "2 epochs"]);
     }
 }

@@ -16,13 +16,14 @@ use recipe::{BeginningArguments, OptimizerArguments, RegularisationArguments, Sc
 
 /// The flags of what `--overfit-one-batch` decides by itself.
 pub fn decided_by_overfitting() -> Vec<Id> {
-    [
+    let all = [
         flags::<ScheduleArguments>(),
         flags::<RegularisationArguments>(),
         flags::<AugmentArguments>(),
         flags::<ImagesArguments>(),
-    ]
-    .concat()
+    ];
+    // Which says the same.
+    all.concat().into_iter().filter(|flag| flag != "no_dropout").collect()
 }
 
 /// The flags of what is settled once a run has begun.
@@ -34,7 +35,7 @@ pub fn settled() -> Vec<Id> {
         flags::<RandomArguments>(),
         flags::<PlanArguments>(),
     ];
-    [decided_by_overfitting(), besides.concat()].concat()
+    [decided_by_overfitting(), besides.concat(), vec!["no_dropout".into()]].concat()
 }
 
 /// The flags of a group. Conflicts name them one by one, since of a whole group clap would tell all and not the one given.
@@ -186,6 +187,7 @@ impl Settings {
             RecipeName::Fast => TrainConfig::fast(&arch)?,
             RecipeName::Practice => TrainConfig::practice(&arch)?,
         };
+        let file_normalizes = file.as_ref().is_some_and(|file| file.contains_key("normalize"));
         if let Some(file) = file {
             let named = |e: Error| match (e, &self.source.config) {
                 (Error::Setting(message), Some(path)) => Error::Setting(format!("{}: {message}", path.display())),
@@ -209,7 +211,7 @@ impl Settings {
             if says_normalisation && self.beginning.normalizes() {
                 return void("--normalize");
             }
-            if !says_normalisation && !self.beginning.normalizes() {
+            if !says_normalisation && !self.beginning.normalizes() && !file_normalizes {
                 let way = if config.normalize == Normalize::Standard { "standard" } else { "published" };
                 warn(format_args!(
                     "{} does not say how pixels are normalised: --normalize {way} is assumed",

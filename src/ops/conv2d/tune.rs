@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Algorithm, Conv2dGeometry, DeviceKind, Direction, Epilogue, Plan, Tiling};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::gpu::GpuError;
 use crate::ops::Gate;
 use crate::ops::random::RandomStream;
 use crate::tensor::{DType, Tensor};
@@ -35,7 +36,7 @@ pub enum Verdict {
 /// A software adapter and the CPU are timed with fewer images than `g` has, and their times scaled.
 ///
 /// # Errors
-/// If the CPU cannot compute the product, for want of memory.
+/// If the CPU cannot compute the product, for want of memory, or the device is lost or does not answer.
 pub fn tune(
     device: &Device,
     dtype: DType,
@@ -67,15 +68,20 @@ pub fn tune(
         }
         Ok(Verdict::Timed(timed.time(device, plan)?.mul_f64(scale)))
     };
-    Ok(plans
+    plans
         .iter()
         .map(|&plan| {
             if Instant::now() > deadline {
-                return (plan, Verdict::Untried);
+                return Ok((plan, Verdict::Untried));
             }
-            (plan, attempt(plan).unwrap_or_else(|e| Verdict::Failed(e.to_string())))
+            match attempt(plan) {
+                Ok(verdict) => Ok((plan, verdict)),
+                // Nothing else can be tried then.
+                Err(Error::Gpu(e @ (GpuError::DeviceLost(_) | GpuError::Timeout { .. }))) => Err(e.into()),
+                Err(e) => Ok((plan, Verdict::Failed(e.to_string()))),
+            }
         })
-        .collect())
+        .collect()
 }
 
 /// Largest difference, relative to the largest expected magnitude.
