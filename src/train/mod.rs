@@ -8,6 +8,7 @@ mod evaluate;
 mod memory;
 mod metrics;
 mod observer;
+mod recipes;
 mod run_folder;
 mod saved_run;
 mod session;

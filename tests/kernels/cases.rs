@@ -46,6 +46,8 @@ pub fn all() -> Vec<(String, Run)> {
         ([1, 17, 3, 2], [7, 1], 3, 1, Padding::Explicit(3)),
         ([3, 2, 2, 4], [1, 1], 4, 3, Padding::Explicit(1)),
         ([9, 15, 15, 20], [3, 3], 24, 1, same),
+        ([9, 15, 15, 20], [3, 3], 24, 2, same),
+        ([2, 33, 31, 4], [3, 3], 8, 2, Padding::Explicit(1)),
         ([66, 8, 8, 3], [5, 5], 32, 1, valid),
     ] {
         let ([n, h, w, c], [kh, kw]) = (input, kernel);

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::window::{Phase, Window};
 use super::{Conv2dGeometry, Finish, Splits};
 use crate::cpu::vectorized;
 use crate::ops::dropout::{Dropout, drop_out};
@@ -10,138 +11,6 @@ use crate::profile;
 
 /// Rows of patches gathered at a time.
 const TILE_ROWS: usize = 128;
-
-/// Which source pixel a tap of a target pixel's window means.
-#[derive(Clone, Copy)]
-enum Taps {
-    /// The window starts at `position · stride − pad` and its taps follow.
-    Forward,
-    /// The windows that used this pixel at this tap, if their stride hit it.
-    Backward,
-}
-
-/// How the rows of an implicit GEMM's left operand come from the source image.
-struct Window {
-    target_h: usize,
-    target_w: usize,
-    source_h: usize,
-    source_w: usize,
-    channels: usize,
-    kernel_h: usize,
-    kernel_w: usize,
-    stride: usize,
-    pad_top: usize,
-    pad_left: usize,
-    taps: Taps,
-}
-
-impl Window {
-    fn forward(g: &Conv2dGeometry) -> Self {
-        Window {
-            target_h: g.out_h,
-            target_w: g.out_w,
-            source_h: g.in_h,
-            source_w: g.in_w,
-            channels: g.in_c,
-            kernel_h: g.kernel_h,
-            kernel_w: g.kernel_w,
-            stride: g.stride,
-            pad_top: g.pad_top,
-            pad_left: g.pad_left,
-            taps: Taps::Forward,
-        }
-    }
-
-    fn backward(g: &Conv2dGeometry) -> Self {
-        Window {
-            target_h: g.in_h,
-            target_w: g.in_w,
-            source_h: g.out_h,
-            source_w: g.out_w,
-            channels: g.out_c,
-            taps: Taps::Backward,
-            ..Window::forward(g)
-        }
-    }
-
-    /// Products that one target element sums.
-    fn products(&self) -> usize {
-        self.kernel_h * self.kernel_w * self.channels
-    }
-
-    /// Whether a patch is just the source pixel itself, so that nothing need be gathered.
-    fn is_identity(&self) -> bool {
-        (self.kernel_h, self.kernel_w, self.stride, self.pad_top, self.pad_left) == (1, 1, 1, 0, 0)
-    }
-
-    /// Source position of a tap along one axis, if it lies in the image.
-    fn source(&self, position: usize, tap: usize, pad: usize, length: usize) -> Option<usize> {
-        let source = match self.taps {
-            Taps::Forward => (position * self.stride + tap).checked_sub(pad)?,
-            Taps::Backward => {
-                let distance = (position + pad).checked_sub(tap)?;
-                if !distance.is_multiple_of(self.stride) {
-                    return None;
-                }
-                distance / self.stride
-            }
-        };
-        (source < length).then_some(source)
-    }
-
-    /// The patches of `rows` target pixels from `first_row` on as rows of a matrix, zeros where there is no source pixel.
-    fn patches<'a>(&self, first_row: usize, rows: usize, source: &'a [f32], buffer: &'a mut Vec<f32>) -> &'a [f32] {
-        let products = self.products();
-        if self.is_identity() {
-            return &source[first_row * products..(first_row + rows) * products];
-        }
-        buffer.resize(rows * products, 0.0);
-        for (i, patch) in buffer.chunks_exact_mut(products).enumerate() {
-            let row = first_row + i;
-            let (line, x) = (row / self.target_w, row % self.target_w);
-            let (image, y) = (line / self.target_h, line % self.target_h);
-            for (ky, taps) in patch.chunks_exact_mut(self.kernel_w * self.channels).enumerate() {
-                let line = self
-                    .source(y, ky, self.pad_top, self.source_h)
-                    .map(|source_y| (image * self.source_h + source_y) * self.source_w);
-                match (line, self.taps) {
-                    (None, _) => taps.fill(0.0),
-                    (Some(line), Taps::Forward) => self.forward_line(line, x, source, taps),
-                    (Some(line), Taps::Backward) => self.backward_line(line, x, source, taps),
-                }
-            }
-        }
-        buffer
-    }
-
-    /// One line of a window: neighbouring pixels, which lie behind one another.
-    fn forward_line(&self, line: usize, x: usize, source: &[f32], taps: &mut [f32]) {
-        let (left, channels) = (x * self.stride, self.channels);
-        let first = self.pad_left.saturating_sub(left).min(self.kernel_w);
-        let end = (self.source_w + self.pad_left).saturating_sub(left).clamp(first, self.kernel_w);
-        let (before, rest) = taps.split_at_mut(first * channels);
-        let (inside, after) = rest.split_at_mut((end - first) * channels);
-        before.fill(0.0);
-        if first < end {
-            let start = (line + left + first - self.pad_left) * channels;
-            inside.copy_from_slice(&source[start..start + inside.len()]);
-        }
-        after.fill(0.0);
-    }
-
-    /// One line of the windows that used a pixel.
-    fn backward_line(&self, line: usize, x: usize, source: &[f32], taps: &mut [f32]) {
-        for (kx, tap) in taps.chunks_exact_mut(self.channels).enumerate() {
-            match self.source(x, kx, self.pad_left, self.source_w) {
-                Some(source_x) => {
-                    let start = (line + source_x) * self.channels;
-                    tap.copy_from_slice(&source[start..start + self.channels]);
-                }
-                None => tap.fill(0.0),
-            }
-        }
-    }
-}
 
 /// Products that are summed in one go: longer sums are added up in blocks, which rounds less.
 const SUM_BLOCK: usize = 256;
@@ -281,8 +150,43 @@ pub(super) fn conv2d_backward_input(
             let taps: Vec<&[f32]> = transposed_weight.chunks_exact(g.in_c * g.out_c).rev().collect();
             implicit_gemm(&Window::forward(&turned), g.in_c, d_output, &taps.concat(), finish, d_input);
         }
-        None => implicit_gemm(&Window::backward(g), g.in_c, d_output, transposed_weight, finish, d_input),
+        None => gemm_by_phase(g, d_output, transposed_weight, finish, d_input),
     }
+}
+
+/// The cotangent of a strided convolution's input: a product for each phase, whose rows then go where they belong.
+fn gemm_by_phase(
+    g: &Conv2dGeometry,
+    d_output: &[f32],
+    transposed_weight: &[f32],
+    finish: Finish<&[f32], StepState>,
+    d_input: &mut [f32],
+) {
+    let phases = Phase::all(g, transposed_weight);
+    let image = g.in_h * g.in_w * g.in_c;
+    let images = (TILE_ROWS * phases.len() / (g.in_h * g.in_w)).max(1);
+    d_input.par_chunks_mut(images * image).enumerate().for_each_init(
+        || (Vec::new(), Vec::new()),
+        |(buffer, sums), (chunk, target)| {
+            for phase in &phases {
+                let pixels = phase.window.pixels();
+                let end = target.len() / image * pixels;
+                for first in (0..end).step_by(TILE_ROWS) {
+                    let rows = TILE_ROWS.min(end - first);
+                    let patches = phase.window.patches(chunk * images * pixels + first, rows, d_output, buffer);
+                    // A kernel smaller than the stride leaves some pixels out, whose sums have no products.
+                    sums.clear();
+                    sums.resize(rows * g.in_c, 0.0);
+                    gemm(rows, g.in_c, phase.window.products(), sums, false, patches, false, &phase.weight);
+                    for (row, sums) in (first..).zip(sums.chunks_exact(g.in_c)) {
+                        let start = (row / pixels * g.in_h * g.in_w + phase.place(g, row % pixels)) * g.in_c;
+                        target[start..start + g.in_c].copy_from_slice(sums);
+                    }
+                }
+            }
+            finish.apply(chunk * images * image, g.in_c, target);
+        },
+    );
 }
 
 pub(super) fn conv2d_transpose_weight(g: &Conv2dGeometry, weight: &[f32], transposed: &mut [f32]) {

@@ -5,6 +5,7 @@ mod geometry;
 mod gpu;
 mod plan;
 pub mod tune;
+mod window;
 mod winograd;
 
 use geometry::Splits;

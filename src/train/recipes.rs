@@ -1,0 +1,176 @@
+//! Recipes: settings that go together, for each network.
+
+use crate::error::{Error, Result};
+use crate::gpu::Backend;
+use crate::nn::Architecture;
+use crate::ops::batch_assembly::{Augmentation, Flip};
+use crate::optim::Schedule;
+use crate::train::checkpoint::Checkpoints;
+use crate::train::config::{Initializer, Normalize, Optimization, Precision, SYNTHETIC, TrainConfig};
+
+/// Steps after which a batch should be known by heart.
+const OVERFITTING_STEPS: u32 = 200;
+/// Adam's rate for that.
+const OVERFITTING_RATE: f64 = 1e-3;
+
+impl TrainConfig {
+    /// The recipe that an architecture was published with.
+    ///
+    /// # Errors
+    /// [`Error::UnknownArchitecture`].
+    pub fn published(arch: &str) -> Result<Self> {
+        let common = TrainConfig {
+            arch: arch.to_owned(),
+            data: SYNTHETIC.to_owned(),
+            device: None,
+            backend: Backend::Primary,
+            epochs: 15,
+            batch_size: 64,
+            optimizer: Optimization::Sgd,
+            lr: 0.01,
+            momentum: 0.9,
+            nesterov: false,
+            weight_decay: 0.0,
+            schedule: Schedule::Constant,
+            seed: 1,
+            shuffle: true,
+            dropout: Architecture::by_name(arch, 2)?.dropout(),
+            augmentation: Augmentation::NONE,
+            label_smoothing: 0.0,
+            clip_norm: 0.0,
+            average_decay: 0.0,
+            warmup_epochs: 0.0,
+            initializer: Initializer::Published,
+            normalize: Normalize::Published,
+            validation: None,
+            test_on_training: false,
+            mirror_test: false,
+            limit_train: None,
+            limit_test: None,
+            max_steps: None,
+            log_every: 0,
+            checkpoints: Checkpoints::default(),
+            profile: false,
+            autotune: None,
+            precision: Precision::F32,
+        };
+        match arch {
+            "ygnet" | "ygnet-final-relu" | "ygnet-bn" => {
+                let schedule = Schedule::TimeDecay { decay: 5e-5 };
+                Ok(TrainConfig { epochs: 200, nesterov: true, schedule, augmentation: Augmentation::KERAS, ..common })
+            }
+            "lenet5" => Ok(TrainConfig { batch_size: 4, lr: 1e-4, ..common }),
+            // The paper gives four rates, of which the best was taken for each network, and no batch size.
+            "all-cnn-c" => Ok(TrainConfig {
+                epochs: 350,
+                lr: 0.05,
+                weight_decay: 1e-3,
+                schedule: Schedule::Step { milestones: vec![200.0 / 350.0, 250.0 / 350.0, 300.0 / 350.0], factor: 0.1 },
+                ..common
+            }),
+            _ => Err(Error::UnknownArchitecture(arch.to_owned())),
+        }
+    }
+
+    /// A short recipe for real images, tuned for this program.
+    ///
+    /// # Errors
+    /// [`Error::UnknownArchitecture`].
+    pub fn fast(arch: &str) -> Result<Self> {
+        let published = TrainConfig::published(arch)?;
+        let common = TrainConfig {
+            batch_size: 128,
+            nesterov: true,
+            weight_decay: 5e-4,
+            schedule: Schedule::OneCycle { peak_at: 0.25 },
+            augmentation: Augmentation::FLIP_CROP,
+            clip_norm: 2.0,
+            initializer: Initializer::He,
+            normalize: Normalize::Standard,
+            ..published
+        };
+        Ok(match arch {
+            "lenet5" => TrainConfig { epochs: 30, batch_size: 64, lr: 0.03, dropout: vec![0.1, 0.0], ..common },
+            _ => {
+                let deep = TrainConfig { batch_size: 64, label_smoothing: 0.1, average_decay: 0.999, ..common };
+                match arch {
+                    "all-cnn-c" => TrainConfig {
+                        epochs: 20,
+                        lr: 0.05,
+                        dropout: vec![0.0, 0.1, 0.1],
+                        augmentation: Augmentation { flip: Flip::Alternating, ..Augmentation::FLIP_CROP },
+                        ..deep
+                    },
+                    "ygnet-bn" => TrainConfig {
+                        epochs: 30,
+                        lr: 0.07,
+                        dropout: vec![0.0, 0.1, 0.2],
+                        augmentation: Augmentation { cutout: 8, ..Augmentation::FLIP_CROP },
+                        ..deep
+                    },
+                    _ => TrainConfig { epochs: 40, lr: 0.05, dropout: vec![0.0, 0.1, 0.1], ..deep },
+                }
+            }
+        })
+    }
+
+    /// A short recipe for the built-in synthetic set, which takes minutes on a CPU.
+    ///
+    /// # Errors
+    /// [`Error::UnknownArchitecture`].
+    pub fn practice(arch: &str) -> Result<Self> {
+        let published = TrainConfig::published(arch)?;
+        Ok(match arch {
+            "lenet5" => TrainConfig { epochs: 4, batch_size: 64, lr: 0.02, schedule: Schedule::Constant, ..published },
+            // Deep and without normalisation: SGD needs long to find a first foothold, and dropout makes that longer.
+            _ => TrainConfig {
+                epochs: 2,
+                batch_size: 32,
+                optimizer: Optimization::Adam,
+                lr: 5e-4,
+                weight_decay: 0.0,
+                schedule: Schedule::OneCycle { peak_at: 0.25 },
+                dropout: vec![0.0; published.dropout.len()],
+                augmentation: Augmentation::NONE,
+                ..published
+            },
+        })
+    }
+
+    /// Makes it a check of sanity: to learn the first batch by heart, with nothing that hinders it; by Adam, which needs no
+    /// rate to be found first, unless the optimiser and its rate are to stay.
+    pub fn overfit_one_batch(&mut self, keep_optimizer: bool) {
+        if !keep_optimizer {
+            (self.optimizer, self.lr) = (Optimization::Adam, OVERFITTING_RATE);
+        }
+        self.limit_train = Some(self.batch_size);
+        (self.test_on_training, self.limit_test, self.validation) = (true, None, None);
+        self.epochs = OVERFITTING_STEPS;
+        self.dropout.fill(0.0);
+        self.augmentation = Augmentation::NONE;
+        self.schedule = Schedule::Constant;
+        (self.label_smoothing, self.weight_decay, self.average_decay, self.warmup_epochs) = (0.0, 0.0, 0.0, 0.0);
+        self.clip_norm = 0.0;
+        self.mirror_test = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::synthetic;
+    use crate::nn::ARCHITECTURES;
+
+    #[test]
+    fn every_recipe_fits_its_network() {
+        let images = synthetic::generate(20, 10, 0).train;
+        for arch in ARCHITECTURES {
+            for recipe in [TrainConfig::published, TrainConfig::fast, TrainConfig::practice] {
+                let config = recipe(arch).unwrap();
+                config.validate().unwrap();
+                assert_eq!(config.architecture(&images).unwrap().name, arch);
+            }
+        }
+        assert!(TrainConfig::fast("vgg").is_err());
+    }
+}
