@@ -1,11 +1,14 @@
 // conv2d_backward_input: cotangent of a convolution's input from that of its output.
 //
-//     d_input[n, y, x, c] = Σ_{ky, kx, o} d_output[n, (y + PAD_TOP − ky) / STRIDE, (x + PAD_LEFT − kx) / STRIDE, o] · weight[ky, kx, c, o]
+//     d_input[n, y, x, c] = Σ_{ky, kx, o} d_output[n, (y + pad_top − ky) / STRIDE, (x + pad_left − kx) / STRIDE, o] · weight[ky, kx, c, o]
 //
-// over the taps for which both divisions leave no remainder. weight comes with its last two axes exchanged
-// (`conv2d_transpose_weight`), so here CHANNELS counts the convolution's output channels and COLUMNS its input channels:
-// d_output [N, OUT_H, OUT_W, CHANNELS], weight [KERNEL_H, KERNEL_W, CHANNELS, COLUMNS],
-// d_input [N, IN_H, IN_W, COLUMNS]; rows = N · IN_H · IN_W. If GATE, d_input is then
+// over the taps for which both divisions leave no remainder. Those are the same for all pixels at one offset within the
+// stride, (FIRST_Y, FIRST_X), which are the rows of a launch: pixel (FIRST_Y + i · STRIDE, FIRST_X + j · STRIDE) was read at tap
+// (FIRST_KY + s · STRIDE, FIRST_KX + t · STRIDE) by the window at (i + PAD_TOP − s, j + PAD_LEFT − t), for KERNEL_H · KERNEL_W taps
+// of a weight WEIGHT_W taps wide. weight comes with its last two axes exchanged (`conv2d_transpose_weight`), so here CHANNELS
+// counts the convolution's output channels and COLUMNS its input channels:
+// d_output [N, OUT_H, OUT_W, CHANNELS], weight [.., WEIGHT_W, CHANNELS, COLUMNS],
+// d_input [N, IN_H, IN_W, COLUMNS]; rows = N · PHASE_H · PHASE_W. If GATE, d_input is then
 // multiplied by factor where gate, of its shape, is positive, and zero elsewhere.
 {% include "shared/real.wgsl" %}
 
@@ -32,25 +35,41 @@ struct Origin {
     x: i32,
 }
 
+{% set PHASE_H = (IN_H - FIRST_Y + STRIDE - 1) // STRIDE %}
+{% set PHASE_W = (IN_W - FIRST_X + STRIDE - 1) // STRIDE %}
 fn origin(row: u32) -> Origin {
-    let pixel = row % {{ IN_H * IN_W }}u;
+    let pixel = row % {{ PHASE_H * PHASE_W }}u;
     return Origin(
-        i32(row / {{ IN_H * IN_W }}u) * {{ OUT_H * OUT_W }},
-        i32(pixel / {{ IN_W }}u) + {{ PAD_TOP }},
-        i32(pixel % {{ IN_W }}u) + {{ PAD_LEFT }},
+        i32(row / {{ PHASE_H * PHASE_W }}u) * {{ OUT_H * OUT_W }},
+        i32(pixel / {{ PHASE_W }}u) + {{ PAD_TOP }},
+        i32(pixel % {{ PHASE_W }}u) + {{ PAD_LEFT }},
     );
 }
 
 fn tap_start(o: Origin, ky: i32, kx: i32) -> i32 {
-    let y = (o.y - ky) / {{ STRIDE }};
-    let x = (o.x - kx) / {{ STRIDE }};
-    var inside = o.y >= ky && y < {{ OUT_H }} && o.x >= kx && x < {{ OUT_W }};
-{% if STRIDE > 1 %}
-    inside = inside && y * {{ STRIDE }} == o.y - ky && x * {{ STRIDE }} == o.x - kx;
-{% endif %}
+    let y = o.y - ky;
+    let x = o.x - kx;
+    let inside = y >= 0 && y < {{ OUT_H }} && x >= 0 && x < {{ OUT_W }};
     return select(-1, (o.image + y * {{ OUT_W }} + x) * {{ CHANNELS }}, inside);
 }
 
+{% set strided = STRIDE > 1 %}
+{% if strided %}
+fn weight_tap(tap: u32) -> u32 {
+    let ky = tap / {{ KERNEL_W }}u * {{ STRIDE }}u + {{ FIRST_KY }}u;
+    let kx = tap % {{ KERNEL_W }}u * {{ STRIDE }}u + {{ FIRST_KX }}u;
+    return ky * {{ WEIGHT_W }}u + kx;
+}
+
+fn target_row(row: u32) -> u32 {
+    let image = row / {{ PHASE_H * PHASE_W }}u;
+    let pixel = row % {{ PHASE_H * PHASE_W }}u;
+    let y = pixel / {{ PHASE_W }}u * {{ STRIDE }}u + {{ FIRST_Y }}u;
+    let x = pixel % {{ PHASE_W }}u * {{ STRIDE }}u + {{ FIRST_X }}u;
+    return (image * {{ IN_H }}u + y) * {{ IN_W }}u + x;
+}
+
+{% endif %}
 fn first_sum(column: u32) -> vec4<f32> {
     return vec4<f32>();
 }

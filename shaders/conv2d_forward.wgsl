@@ -78,4 +78,5 @@ fn finish(row: u32, column: u32, sum: vec4<f32>) -> vec4<f32> {
 // Activations near zero decide about ReLU and its gradient: long sums should round little.
 {% set blocked = KERNEL_H * KERNEL_W * CHANNELS > 256 %}
 {% set MATRICES = 1 %}
+{% set strided = false %}
 {% include "shared/product.wgsl" %}

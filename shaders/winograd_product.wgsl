@@ -43,4 +43,5 @@ fn finish(row: u32, column: u32, sum: vec4<f32>) -> vec4<f32> {
 {% set KERNEL_H = 1 %}
 {% set KERNEL_W = 1 %}
 {% set blocked = CHANNELS > 256 %}
+{% set strided = false %}
 {% include "shared/product.wgsl" %}

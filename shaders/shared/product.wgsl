@@ -9,11 +9,24 @@
 //     tap_start(origin, ky, kx) -> i32       first element of the source pixel under a tap, or -1 outside the image
 //     first_sum(column) -> vec4<f32>         the sums' first value for four columns
 //     finish(row, column, sum) -> vec4<f32>  what happens to four neighbouring sums at the end
+//     strided (a template's variable)        whether rows and taps are some of many; then also
+//     weight_tap(tap) -> u32                 the weight's tap that a tap of the window is
+//     target_row(row) -> u32                 the target's pixel that a row is
 //     blocked (a template's variable)        whether direct tiles add sums up in blocks of 96 channels, which rounds less
 const CHANNELS = {{ CHANNELS }}u;
 const COLUMNS = {{ COLUMNS }}u;
 const K = {{ KERNEL_H * KERNEL_W * CHANNELS }}u;
 
+{% if not strided %}
+fn weight_tap(tap: u32) -> u32 {
+    return tap;
+}
+
+fn target_row(row: u32) -> u32 {
+    return row;
+}
+
+{% endif %}
 {% include "shared/product_memory.wgsl" %}
 
 {% include ["shared/product_direct.wgsl", "shared/product_broadcast.wgsl", "shared/product_staged.wgsl", "shared/product_cooperative.wgsl"][TILING] %}

@@ -62,7 +62,7 @@ fn main(
     }
 {% for r in range(ROWS) %}
     if first_row + {{ r * LANES }}u < params.rows {
-        let row = matrix_row + first_row + {{ r * LANES }}u;
+        let row = target_row(matrix_row + first_row + {{ r * LANES }}u);
 {% for q in range(quads) %}
         store_target(row, column + {{ 4 * q }}u, finish(row, column + {{ 4 * q }}u, sum_{{ r }}_{{ q }}));
 {% endfor %}

@@ -72,7 +72,9 @@ fn main(
 {% endfor %}
 {% endfor %}
     let band = subgroup * {{ band }}u;
+{% if slabs > 0 %}
 {{ load_slab("0u") }}
+{% endif %}
     for (var slab = 0u; slab < {{ slabs }}u; slab++) {
         // The slab before has been multiplied. This one's loads have come; the next one's are on their way while it is multiplied.
         workgroupBarrier();
@@ -98,6 +100,6 @@ fn main(
 {% endfor %}
 {% endfor %}
     }
-{% set store = "if row < params.rows { store_target(matrix_row + row, column, finish(matrix_row + row, column, first_sum(column) + sums)); }" %}
+{% set store = "if row < params.rows { let at = target_row(matrix_row + row); store_target(at, column, finish(at, column, first_sum(column) + sums)); }" %}
 {% include "shared/cooperative_store.wgsl" %}
 }

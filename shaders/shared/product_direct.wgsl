@@ -30,7 +30,7 @@ fn main(
 {% endfor %}
     for (var ky = 0; ky < {{ KERNEL_H }}; ky++) {
         for (var kx = 0; kx < {{ KERNEL_W }}; kx++) {
-            let k = matrix * K + u32(ky * {{ KERNEL_W }} + kx) * CHANNELS;
+            let k = matrix * K + weight_tap(u32(ky * {{ KERNEL_W }} + kx)) * CHANNELS;
 {% for r in range(ROWS) %}
             let start_{{ r }} = tap_start(origin_{{ r }}, ky, kx);
             let inside_{{ r }} = start_{{ r }} >= 0;
@@ -88,7 +88,7 @@ fn main(
     }
 {% for r in range(ROWS) %}
     if first_row + {{ r * LANES }}u < params.rows {
-        let row = matrix_row + first_row + {{ r * LANES }}u;
+        let row = target_row(matrix_row + first_row + {{ r * LANES }}u);
 {% for q in range(quads) %}
         store_target(row, column + {{ 4 * q }}u, finish(row, column + {{ 4 * q }}u, sum_{{ r }}_{{ q }}));
 {% endfor %}

@@ -20,7 +20,7 @@ fn load_weight_row(matrix: u32, slab: u32, k: u32, column: u32) -> vec4<f32> {
         return vec4<f32>();
     }
 {% endif %}
-    return load_weight(matrix * K + tap * CHANNELS + channel, column);
+    return load_weight(matrix * K + weight_tap(tap) * CHANNELS + channel, column);
 }
 {% else %}
 // Products DEPTH · slab + 4 · quad and the next three of the row's patch, which may belong to different taps.
@@ -41,6 +41,10 @@ fn load_weight_row(matrix: u32, slab: u32, k: u32, column: u32) -> vec4<f32> {
     if row >= K {
         return vec4<f32>();
     }
+{% if strided %}
+    return load_weight(matrix * K + weight_tap(row / CHANNELS) * CHANNELS + row % CHANNELS, column);
+{% else %}
     return load_weight(matrix * K + row, column);
+{% endif %}
 }
 {% endif %}

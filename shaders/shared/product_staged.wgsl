@@ -92,7 +92,7 @@ fn main(
     }
 {% for r in range(8) %}
     if first_row + lane_row + {{ r * lane_rows }}u < params.rows {
-        let row = matrix_row + first_row + lane_row + {{ r * lane_rows }}u;
+        let row = target_row(matrix_row + first_row + lane_row + {{ r * lane_rows }}u);
         let left = first_column + 4u * lane_column;
         let right = left + {{ TILE_COLUMNS // 2 }}u;
         store_target(row, left, finish(row, left, sum_{{ r }}_0));

@@ -117,7 +117,10 @@ fn variants_with(name: &'static str, tiles: &[Tiling]) -> Option<Vec<ShaderVaria
             })
         }
         "conv2d_backward_input" => {
-            conv2d(&[(96, 96)], &|a, b| vec![("CHANNELS", a), ("COLUMNS", b), ("GATE", u32::from(a != 3))])
+            let phase = [("FIRST_Y", 0), ("FIRST_X", 0), ("FIRST_KY", 1), ("FIRST_KX", 0), ("WEIGHT_W", 3)];
+            conv2d(&[(96, 96)], &|a, b| {
+                [&[("CHANNELS", a), ("COLUMNS", b), ("GATE", u32::from(a != 3))], &phase[..]].concat()
+            })
         }
         "conv2d_backward_weight" => {
             conv2d(&[(3, 96), (96, 96)], &|a, b| vec![("IN_C", a), ("OUT_C", b), ("MATRICES", 1)])

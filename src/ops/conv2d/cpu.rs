@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::window::{Phase, Window};
+use super::phase::Phase;
+use super::window::Window;
 use super::{Conv2dGeometry, Finish, Splits};
 use crate::cpu::vectorized;
 use crate::ops::dropout::{Dropout, drop_out};
@@ -162,24 +163,28 @@ fn gemm_by_phase(
     finish: Finish<&[f32], StepState>,
     d_input: &mut [f32],
 ) {
-    let phases = Phase::all(g, transposed_weight);
+    let phases: Vec<_> = Phase::all(g)
+        .map(|phase| (phase, Window::backward(g, &phase), reversed_taps(g, &phase, transposed_weight)))
+        .collect();
     let image = g.in_h * g.in_w * g.in_c;
     let images = (TILE_ROWS * phases.len() / (g.in_h * g.in_w)).max(1);
     d_input.par_chunks_mut(images * image).enumerate().for_each_init(
         || (Vec::new(), Vec::new()),
         |(buffer, sums), (chunk, target)| {
-            for phase in &phases {
-                let pixels = phase.window.pixels();
+            for (phase, window, weight) in &phases {
+                let pixels = phase.pixels();
                 let end = target.len() / image * pixels;
                 for first in (0..end).step_by(TILE_ROWS) {
                     let rows = TILE_ROWS.min(end - first);
-                    let patches = phase.window.patches(chunk * images * pixels + first, rows, d_output, buffer);
-                    // A kernel smaller than the stride leaves some pixels out, whose sums have no products.
+                    let patches = window.patches(chunk * images * pixels + first, rows, d_output, buffer);
+                    // Where no window read the pixels, there are no products either.
                     sums.clear();
                     sums.resize(rows * g.in_c, 0.0);
-                    gemm(rows, g.in_c, phase.window.products(), sums, false, patches, false, &phase.weight);
+                    gemm(rows, g.in_c, window.products(), sums, false, patches, false, weight);
                     for (row, sums) in (first..).zip(sums.chunks_exact(g.in_c)) {
-                        let start = (row / pixels * g.in_h * g.in_w + phase.place(g, row % pixels)) * g.in_c;
+                        let (y, x) = (row % pixels / phase.x.pixels, row % phase.x.pixels);
+                        let line = row / pixels * g.in_h + phase.y.first + y * g.stride;
+                        let start = (line * g.in_w + phase.x.first + x * g.stride) * g.in_c;
                         target[start..start + g.in_c].copy_from_slice(sums);
                     }
                 }
@@ -187,6 +192,18 @@ fn gemm_by_phase(
             finish.apply(chunk * images * image, g.in_c, target);
         },
     );
+}
+
+/// The taps of a transposed weight that a phase was read at, the last one first.
+fn reversed_taps(g: &Conv2dGeometry, phase: &Phase, transposed_weight: &[f32]) -> Vec<f32> {
+    let mut taps = Vec::with_capacity(phase.taps() * g.in_c * g.out_c);
+    for ky in (0..phase.y.taps).rev().map(|t| phase.y.first_tap + t * g.stride) {
+        for kx in (0..phase.x.taps).rev().map(|t| phase.x.first_tap + t * g.stride) {
+            let start = (ky * g.kernel_w + kx) * g.in_c * g.out_c;
+            taps.extend_from_slice(&transposed_weight[start..start + g.in_c * g.out_c]);
+        }
+    }
+    taps
 }
 
 pub(super) fn conv2d_transpose_weight(g: &Conv2dGeometry, weight: &[f32], transposed: &mut [f32]) {

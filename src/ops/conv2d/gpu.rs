@@ -1,5 +1,6 @@
 //! Launchers of the convolution kernels.
 
+use super::phase::Phase;
 use super::plan::Tiling;
 use super::{Conv2dGeometry, Splits};
 use crate::error::Result;
@@ -163,19 +164,42 @@ pub(super) fn conv2d_backward_input(
     gate: Option<Gate<&GpuBuffer>>,
     d_input: &GpuBuffer,
 ) -> Result<()> {
-    let rows = g.batch * g.in_h * g.in_w;
+    const OP: &str = "conv2d_backward_input";
     let tiles = Tiles::new(gpu, tiling)?;
-    let own = [("CHANNELS", g.out_c), ("COLUMNS", g.in_c), ("GATE", usize::from(gate.is_some()))];
     let buffers: Vec<_> =
         [d_output, transposed_weight, d_input].into_iter().chain(gate.map(|gate| gate.output)).collect();
     let factor = gate.map_or(1.0, |gate| gate.factor);
-    Ok(gpu.record(&Launch {
-        variant: ShaderVariant::new("conv2d_backward_input", &constants(dtype, g, &tiles, &own)),
-        uniform: bytemuck::cast_slice(&[as_u32("conv2d_backward_input", rows)?, factor.to_bits()]),
-        buffers: &buffers,
-        workgroups: tiles.count(rows, g.in_c),
-        flops: g.flops(),
-    })?)
+    let products: usize = Phase::all(g).map(|phase| phase.pixels() * phase.taps()).sum();
+    for phase in Phase::all(g) {
+        let rows = g.batch * phase.pixels();
+        let (y, x) = (phase.y, phase.x);
+        let own = [
+            ("CHANNELS", g.out_c),
+            ("COLUMNS", g.in_c),
+            ("GATE", usize::from(gate.is_some())),
+            ("WEIGHT_W", g.kernel_w),
+            ("FIRST_Y", y.first),
+            ("FIRST_X", x.first),
+            ("FIRST_KY", y.first_tap),
+            ("FIRST_KX", x.first_tap),
+        ];
+        // Of no taps the shader wants none in one direction alone.
+        let window = Conv2dGeometry {
+            kernel_h: if x.taps == 0 { 0 } else { y.taps },
+            kernel_w: x.taps.max(1),
+            pad_top: y.shift,
+            pad_left: x.shift,
+            ..*g
+        };
+        gpu.record(&Launch {
+            variant: ShaderVariant::new(OP, &constants(dtype, &window, &tiles, &own)),
+            uniform: bytemuck::cast_slice(&[as_u32(OP, rows)?, factor.to_bits()]),
+            buffers: &buffers,
+            workgroups: tiles.count(rows, g.in_c),
+            flops: g.flops() * (phase.pixels() * phase.taps()) as u64 / products.max(1) as u64,
+        })?;
+    }
+    Ok(())
 }
 
 pub(super) fn conv2d_transpose_weight(

@@ -3,6 +3,7 @@
 mod cpu;
 mod geometry;
 mod gpu;
+mod phase;
 mod plan;
 pub mod tune;
 mod window;

@@ -1,6 +1,7 @@
 //! The windows of a convolution on the CPU: which source pixels a target pixel sums, gathered as rows of a matrix.
 
 use super::Conv2dGeometry;
+use super::phase::{Phase, PhaseAxis};
 
 /// How the rows of an implicit GEMM's left operand come from the source image: the window of a target pixel starts at
 /// `position · stride − pad`.
@@ -33,9 +34,21 @@ impl Window {
         }
     }
 
-    /// Target pixels of an image.
-    pub(super) fn pixels(&self) -> usize {
-        self.target_h * self.target_w
+    /// That of the cotangent of these input pixels: their taps in reverse.
+    pub(super) fn backward(g: &Conv2dGeometry, phase: &Phase) -> Self {
+        let pad = |axis: PhaseAxis| axis.taps as isize - 1 - axis.shift as isize;
+        Window {
+            target_h: phase.y.pixels,
+            target_w: phase.x.pixels,
+            source_h: g.out_h,
+            source_w: g.out_w,
+            channels: g.out_c,
+            kernel_h: phase.y.taps,
+            kernel_w: phase.x.taps,
+            stride: 1,
+            pad_top: pad(phase.y),
+            pad_left: pad(phase.x),
+        }
     }
 
     /// Products that one target element sums.
@@ -93,74 +106,5 @@ impl Window {
             inside.copy_from_slice(&source[start..start + inside.len()]);
         }
         after.fill(0.0);
-    }
-}
-
-/// A convolution's input pixels at one offset within its stride. The windows that read them did so at the same taps, a
-/// `stride`-th of all along each axis, so their cotangent is a convolution of stride 1 with those taps in reverse.
-pub(super) struct Phase {
-    first_y: usize,
-    first_x: usize,
-    stride: usize,
-    pub(super) window: Window,
-    /// `[taps, out_c, in_c]`: the taps of the transposed weight that the window sums.
-    pub(super) weight: Vec<f32>,
-}
-
-/// One axis of a phase.
-struct PhaseAxis {
-    pixels: usize,
-    /// Those that read these pixels, in the order of the windows.
-    taps: Vec<usize>,
-    pad: isize,
-}
-
-impl PhaseAxis {
-    fn new(first: usize, pixels: usize, kernel: usize, stride: usize, pad: usize) -> Self {
-        let taps: Vec<usize> = (0..kernel).rev().filter(|tap| (first + pad) % stride == tap % stride).collect();
-        let last_tap = taps.first().map_or(0, |&tap| tap as isize);
-        PhaseAxis {
-            pixels: (pixels - first).div_ceil(stride),
-            taps,
-            pad: (last_tap - (first + pad) as isize) / stride as isize,
-        }
-    }
-}
-
-impl Phase {
-    /// All of a convolution, for a weight `[kernel_h, kernel_w, out_c, in_c]`.
-    pub(super) fn all(g: &Conv2dGeometry, transposed_weight: &[f32]) -> Vec<Self> {
-        let offsets = |pixels: usize| 0..g.stride.min(pixels);
-        let phase = |first_y, first_x| {
-            let rows = PhaseAxis::new(first_y, g.in_h, g.kernel_h, g.stride, g.pad_top);
-            let columns = PhaseAxis::new(first_x, g.in_w, g.kernel_w, g.stride, g.pad_left);
-            let tap = g.in_c * g.out_c;
-            let taps = rows.taps.iter().flat_map(|ky| columns.taps.iter().map(move |kx| ky * g.kernel_w + kx));
-            Phase {
-                first_y,
-                first_x,
-                stride: g.stride,
-                weight: taps.flat_map(|i| &transposed_weight[i * tap..][..tap]).copied().collect(),
-                window: Window {
-                    target_h: rows.pixels,
-                    target_w: columns.pixels,
-                    source_h: g.out_h,
-                    source_w: g.out_w,
-                    channels: g.out_c,
-                    kernel_h: rows.taps.len(),
-                    kernel_w: columns.taps.len(),
-                    stride: 1,
-                    pad_top: rows.pad,
-                    pad_left: columns.pad,
-                },
-            }
-        };
-        offsets(g.in_h).flat_map(|y| offsets(g.in_w).map(move |x| phase(y, x))).collect()
-    }
-
-    /// Where in its image pixel `i` of this phase lies.
-    pub(super) fn place(&self, g: &Conv2dGeometry, i: usize) -> usize {
-        let (y, x) = (i / self.window.target_w, i % self.window.target_w);
-        (self.first_y + y * self.stride) * g.in_w + self.first_x + x * self.stride
     }
 }
