@@ -145,33 +145,30 @@ pub(super) fn conv2d_backward_input(
         size_of_val(d_output) + size_of_val(transposed_weight) + size_of_val(d_input),
     );
     let finish = Finish::Gate(gate);
-    match g.turned() {
-        Some(turned) => {
-            // The taps in reverse make it a convolution, whose patches are copied line by line.
-            let taps: Vec<&[f32]> = transposed_weight.chunks_exact(g.in_c * g.out_c).rev().collect();
-            implicit_gemm(&Window::forward(&turned), g.in_c, d_output, &taps.concat(), finish, d_input);
-        }
-        None => gemm_by_phase(g, d_output, transposed_weight, finish, d_input),
-    }
-}
-
-/// The cotangent of a strided convolution's input: a product for each phase, whose rows then go where they belong.
-fn gemm_by_phase(
-    g: &Conv2dGeometry,
-    d_output: &[f32],
-    transposed_weight: &[f32],
-    finish: Finish<&[f32], StepState>,
-    d_input: &mut [f32],
-) {
     let phases: Vec<_> = Phase::all(g)
         .map(|phase| (phase, Window::backward(g, &phase), reversed_taps(g, &phase, transposed_weight)))
         .collect();
+    match phases.as_slice() {
+        [(_, window, weight)] if g.stride == 1 => implicit_gemm(window, g.in_c, d_output, weight, finish, d_input),
+        phases => gemm_by_phase(g, phases, d_output, finish, d_input),
+    }
+}
+
+/// The cotangent of a strided convolution's input: a product for each phase with the taps of its window, whose rows then go where
+/// they belong.
+fn gemm_by_phase(
+    g: &Conv2dGeometry,
+    phases: &[(Phase, Window, Vec<f32>)],
+    d_output: &[f32],
+    finish: Finish<&[f32], StepState>,
+    d_input: &mut [f32],
+) {
     let image = g.in_h * g.in_w * g.in_c;
     let images = (TILE_ROWS * phases.len() / (g.in_h * g.in_w)).max(1);
     d_input.par_chunks_mut(images * image).enumerate().for_each_init(
         || (Vec::new(), Vec::new()),
         |(buffer, sums), (chunk, target)| {
-            for (phase, window, weight) in &phases {
+            for (phase, window, weight) in phases {
                 let pixels = phase.pixels();
                 let end = target.len() / image * pixels;
                 for first in (0..end).step_by(TILE_ROWS) {
