@@ -99,6 +99,8 @@ impl Sandbox {
     fn command(&self, arguments: &str) -> Command {
         let mut command = Command::new(BINARY);
         command.args(arguments.split_whitespace()).current_dir(self.0.path()).timeout(Duration::from_secs(600));
+        // Mesa's 22.3 drivers complain on standard error where there is none.
+        command.env("XDG_RUNTIME_DIR", self.0.path());
         command
     }
 
