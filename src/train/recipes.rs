@@ -79,7 +79,7 @@ impl TrainConfig {
     pub fn fast(arch: &str) -> Result<Self> {
         let published = TrainConfig::published(arch)?;
         let common = TrainConfig {
-            batch_size: 128,
+            batch_size: 64,
             nesterov: true,
             weight_decay: 5e-4,
             schedule: Schedule::OneCycle { peak_at: 0.25 },
@@ -89,28 +89,31 @@ impl TrainConfig {
             normalize: Normalize::Standard,
             ..published
         };
+        if arch == "lenet5" {
+            return Ok(TrainConfig { epochs: 30, lr: 0.03, dropout: vec![0.1, 0.0], ..common });
+        }
+        let deep = TrainConfig {
+            epochs: 40,
+            lr: 0.05,
+            dropout: vec![0.0, 0.1, 0.1],
+            label_smoothing: 0.1,
+            average_decay: 0.999,
+            ..common
+        };
         Ok(match arch {
-            "lenet5" => TrainConfig { epochs: 30, batch_size: 64, lr: 0.03, dropout: vec![0.1, 0.0], ..common },
-            _ => {
-                let deep = TrainConfig { batch_size: 64, label_smoothing: 0.1, average_decay: 0.999, ..common };
-                match arch {
-                    "all-cnn-c" => TrainConfig {
-                        epochs: 20,
-                        lr: 0.05,
-                        dropout: vec![0.0, 0.1, 0.1],
-                        augmentation: Augmentation { flip: Flip::Alternating, ..Augmentation::FLIP_CROP },
-                        ..deep
-                    },
-                    "ygnet-bn" => TrainConfig {
-                        epochs: 30,
-                        lr: 0.07,
-                        dropout: vec![0.0, 0.1, 0.2],
-                        augmentation: Augmentation { cutout: 8, ..Augmentation::FLIP_CROP },
-                        ..deep
-                    },
-                    _ => TrainConfig { epochs: 40, lr: 0.05, dropout: vec![0.0, 0.1, 0.1], ..deep },
-                }
-            }
+            "all-cnn-c" => TrainConfig {
+                epochs: 20,
+                augmentation: Augmentation { flip: Flip::Alternating, ..Augmentation::FLIP_CROP },
+                ..deep
+            },
+            "ygnet-bn" => TrainConfig {
+                epochs: 30,
+                lr: 0.07,
+                dropout: vec![0.0, 0.1, 0.2],
+                augmentation: Augmentation { cutout: 8, ..Augmentation::FLIP_CROP },
+                ..deep
+            },
+            _ => deep,
         })
     }
 
