@@ -280,7 +280,7 @@ fn normalisation(device: &Device) -> Result<Vec<Tensor>> {
     let running = Running { mean: &mean, variance: &variance };
     let (output, statistics) = batch_norm::forward(Statistics::Batch, true, &input, &weight, &bias, running)?;
     let (d_weight, d_bias) = (device.empty(&[11])?, device.empty(&[11])?);
-    // The twin's output, so that rounding near zero does not decide.
+    // Without the mask, so that rounding near zero does not decide.
     let d_input = batch_norm::backward(&input, &statistics, &weight, &d_output, None, &d_weight, &d_bias)?;
     let (inference, _) = batch_norm::forward(Statistics::Running, false, &input, &weight, &bias, running)?;
     Ok(vec![output, statistics, d_input, d_weight, d_bias, inference, mean, variance])

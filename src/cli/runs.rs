@@ -8,7 +8,7 @@ use cifar_gpu::train::{Metrics, SavedRun};
 use cifar_gpu::{Error, Result};
 use serde_json::Value;
 
-use super::common::{counted, lossy, print, print_json, say};
+use super::common::{counted, lossy, print, print_json, warn};
 
 /// What tells runs apart without being a setting.
 const NO_SETTINGS: [&str; 4] = ["class_names", "preprocessing", "plans", "began"];
@@ -49,6 +49,8 @@ struct Row {
     batch_size: usize,
     optimizer: String,
     lr: f64,
+    /// The images that both accuracies are of: test, validation or training.
+    tested_on: &'static str,
     best_test_accuracy: Option<f64>,
     last_test_accuracy: Option<f64>,
     seconds: f64,
@@ -60,6 +62,8 @@ struct Row {
 #[derive(serde::Serialize)]
 struct Comparison {
     runs: Vec<String>,
+    /// The images that each run's accuracies are of: test, validation or training.
+    tested_on: Vec<&'static str>,
     /// The settings that differ, each with a value a run; of a single run all.
     settings: BTreeMap<String, Vec<Value>>,
     epochs: Vec<EpochRow>,
@@ -132,7 +136,7 @@ fn readable(paths: &[PathBuf]) -> Vec<Run> {
     for path in paths {
         match Run::read(path) {
             Ok(run) => runs.push(run),
-            Err(error) => say(format_args!("skipped: {error}")),
+            Err(error) => warn(format_args!("skipped: {error}")),
         }
     }
     runs
@@ -157,6 +161,7 @@ impl Run {
             batch_size: config.batch_size,
             optimizer: config.optimizer.to_string(),
             lr: config.lr,
+            tested_on: config.tested_on(),
             best_test_accuracy: epochs.iter().map(|epoch| epoch.test_accuracy).max_by(f64::total_cmp),
             last_test_accuracy: last.map(|epoch| epoch.test_accuracy),
             seconds: last.map_or(0.0, |epoch| epoch.seconds),
@@ -172,7 +177,8 @@ fn percent(share: Option<f64>) -> String {
 }
 
 fn table(rows: &[Row]) -> String {
-    let head = ["run", "arch", "epochs", "batch", "optimiser", "best", "last", "time", "finished", "device"];
+    let head =
+        ["run", "arch", "epochs", "batch", "optimiser", "tested on", "best", "last", "time", "finished", "device"];
     let mut lines = vec![head.map(String::from)];
     lines.extend(rows.iter().map(|row| {
         [
@@ -184,6 +190,7 @@ fn table(rows: &[Row]) -> String {
             },
             row.batch_size.to_string(),
             format!("{} {}", row.optimizer, row.lr),
+            row.tested_on.into(),
             percent(row.best_test_accuracy),
             percent(row.last_test_accuracy),
             duration(row.seconds),
@@ -238,7 +245,8 @@ impl Comparison {
         let row = |epoch| EpochRow { epoch, test_accuracy: runs.iter().map(|run| accuracy(run, epoch)).collect() };
         let epochs = numbers.into_iter().map(row).collect();
         let names = runs.iter().map(|run| run.path.to_string_lossy().into_owned());
-        Ok(Comparison { runs: names.collect(), settings: all, epochs })
+        let tested_on = runs.iter().map(|run| run.saved.config.tested_on()).collect();
+        Ok(Comparison { runs: names.collect(), tested_on, settings: all, epochs })
     }
 
     /// For a reader.
@@ -266,7 +274,9 @@ impl Comparison {
                 .collect()
         }));
         let settings = if self.settings.is_empty() { "all settings are equal".to_owned() } else { aligned(&settings) };
-        format!("{settings}\n\ntest accuracy\n{}", aligned(&epochs))
+        let tested_on: BTreeSet<_> = self.tested_on.iter().copied().collect();
+        let tested_on = tested_on.into_iter().collect::<Vec<_>>().join(" or ");
+        format!("{settings}\n\n{tested_on} accuracy\n{}", aligned(&epochs))
     }
 }
 

@@ -79,12 +79,8 @@ impl Train {
     }
 
     fn begin(&self) -> Result<Outcome> {
-        let NewRun { mut config, data, init } = self.settings.new_run(self.max_steps)?;
+        let NewRun { mut config, data, init } = self.settings.new_run(self.max_steps, self.overfit_one_batch)?;
         config.profile |= self.profile;
-        if self.overfit_one_batch {
-            config.overfit_one_batch(self.settings.chooses_optimizer());
-            self.settings.apply_to_resumed(&mut config)?;
-        }
         // Before time is spent on reading images.
         if let Some(taken) = self.out.as_ref().filter(|out| out.exists()) {
             return Err(Error::RunFolderExists(taken.clone()));
@@ -100,7 +96,9 @@ impl Train {
         let mut saved = SavedRun::read(run)?;
         saved.config.profile = self.profile;
         self.settings.apply_to_resumed(&mut saved.config)?;
-        let splits = DataChoice::new(Some(self.settings.data.as_ref().unwrap_or(&saved.config.data))).load()?;
+        let data = DataChoice::new(Some(self.settings.data.as_ref().unwrap_or(&saved.config.data)));
+        saved.config.data = data.name();
+        let splits = data.load()?;
         let device = self.settings.device.open_again(&saved)?;
         if device.description() != saved.ran_on {
             warn(format_args!(

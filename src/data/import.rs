@@ -2,7 +2,6 @@
 
 mod archive;
 mod collect;
-mod decode;
 mod place;
 #[cfg(test)]
 mod tests;
@@ -21,7 +20,7 @@ use std::path::Path;
 /// Which pictures are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PictureSize {
-    /// Those of 32×32 pixels, bit for bit.
+    /// Those of 32×32 pixels, pixel for pixel; what says that it is to be turned (EXIF) is turned.
     Exact,
     /// Those of any size, brought to 32×32 pixels as [`load_picture`](super::load_picture) does.
     Any,

@@ -1,6 +1,6 @@
 //! Single pictures of any size, as a person would hand them over.
 
-use super::{DataError, IMAGE_BYTES, IMAGE_SIDE};
+use super::{DataError, IMAGE_BYTES, IMAGE_SIDE, PictureSize};
 use image::imageops::FilterType;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// What a decoder may allocate: enough for a photograph of 60 megapixels.
 const MAX_DECODER_BYTES: u64 = 256 << 20;
+/// The same where only 32×32 pixels are taken, which need a few KiB.
+const MAX_DECODER_BYTES_EXACT: u64 = 16 << 20;
 
 /// Bytes of a picture's file at most; larger ones would be no picture that the decoder may hold.
 pub(super) const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -37,7 +39,7 @@ pub fn load_picture(path: &Path) -> Result<[u8; IMAGE_BYTES], DataError> {
 ///
 /// As [`load_picture`].
 pub fn read_picture(name: &str, source: impl Read) -> Result<[u8; IMAGE_BYTES], DataError> {
-    decode_picture(name, &read_within(name, source, MAX_FILE_BYTES)?)
+    decode_picture(name, &read_within(name, source, MAX_FILE_BYTES)?, PictureSize::Any)
 }
 
 /// All bytes of `source`, which are `limit` at most.
@@ -51,31 +53,41 @@ pub(super) fn read_within(name: &str, source: impl Read, limit: u64) -> Result<V
     Ok(bytes)
 }
 
-/// Decodes a picture of any size and brings it to 32×32 pixels.
-pub(super) fn decode_picture(name: &str, bytes: &[u8]) -> Result<[u8; IMAGE_BYTES], DataError> {
+/// Decodes a picture of 32×32 pixels, or of any size, which it brings to that.
+///
+/// The format is told from the contents.
+pub(super) fn decode_picture(name: &str, bytes: &[u8], sizes: PictureSize) -> Result<[u8; IMAGE_BYTES], DataError> {
     let undecodable = |source| DataError::Undecodable { file: name.to_owned(), source };
     check_whole(name, bytes)?;
     let mut reader =
         ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| undecodable(error.into()))?;
     let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_DECODER_BYTES);
+    limits.max_alloc = Some(match sizes {
+        PictureSize::Exact => MAX_DECODER_BYTES_EXACT,
+        PictureSize::Any => MAX_DECODER_BYTES,
+    });
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder().map_err(undecodable)?;
+    // Checked on the header, before any pixel is decoded.
+    let (width, height) = decoder.dimensions();
+    let side = IMAGE_SIDE as u32;
+    let fits = (width, height) == (side, side);
+    if sizes == PictureSize::Exact && !fits {
+        return Err(DataError::WrongSize { file: name.to_owned(), width, height });
+    }
     limits.reserve(decoder.total_bytes()).map_err(undecodable)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let picture = DynamicImage::from_decoder(decoder).map_err(undecodable)?;
-    let side = IMAGE_SIDE as u32;
-    let mut picture = match (picture.width(), picture.height()) {
-        (width, height) if (width, height) == (side, side) => picture,
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(undecodable)?;
+    if !fits {
         // Before its colours are converted, which takes as much memory again.
-        _ => picture.resize_exact(side, side, FilterType::Triangle),
-    };
+        picture = picture.resize_exact(side, side, FilterType::Triangle);
+    }
     picture.apply_orientation(orientation);
     Ok(planes(&picture.into_rgb8()))
 }
 
 /// Refuses a JPEG that ends before its picture does: decoders fill in what is missing.
-pub(super) fn check_whole(name: &str, bytes: &[u8]) -> Result<(), DataError> {
+fn check_whole(name: &str, bytes: &[u8]) -> Result<(), DataError> {
     match bytes.starts_with(&[0xff, 0xd8]) && !has_end_of_image(bytes) {
         true => Err(DataError::CutOff { file: name.to_owned() }),
         false => Ok(()),
@@ -147,7 +159,7 @@ fn look_through(folder: &Path, pictures: &mut Vec<PathBuf>, folders: &mut Vec<Pa
 }
 
 /// The planes R, G, B of a picture of 32×32 pixels.
-pub(super) fn planes(pixels: &RgbImage) -> [u8; IMAGE_BYTES] {
+fn planes(pixels: &RgbImage) -> [u8; IMAGE_BYTES] {
     let mut planes = [0u8; IMAGE_BYTES];
     let plane = IMAGE_SIDE * IMAGE_SIDE;
     for (index, pixel) in pixels.pixels().take(plane).enumerate() {
@@ -186,8 +198,8 @@ mod tests {
         let exif = *b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
         let marker = [0xff, 0xe1, 0, exif.len() as u8 + 2];
         let turned = [&jpeg[..2], &marker, &exif, &jpeg[2..]].concat();
-        for (bytes, [first_red, last_red]) in [(jpeg, [true, true]), (turned, [true, false])] {
-            let planes = decode_picture("p.jpg", &bytes).unwrap();
+        for (bytes, [first_red, last_red]) in [(&jpeg, [true, true]), (&turned, [true, false])] {
+            let planes = decode_picture("p.jpg", bytes, PictureSize::Any).unwrap();
             let is_red = |x: usize, y: usize| planes[y * 32 + x] > 150;
             assert_eq!([is_red(3, 3), is_red(3, 28)], [first_red, last_red]);
         }
@@ -199,15 +211,15 @@ mod tests {
         let picture = RgbImage::from_fn(200, 160, |x, y| image::Rgb([x as u8, y as u8, (x * y) as u8]));
         let mut jpeg = Vec::new();
         picture.write_to(&mut Cursor::new(&mut jpeg), image::ImageFormat::Jpeg).unwrap();
-        decode_picture("whole.jpg", &jpeg).unwrap();
+        decode_picture("whole.jpg", &jpeg, PictureSize::Any).unwrap();
         // What some cameras put behind a picture is none of it.
-        decode_picture("whole.jpg", &[&jpeg[..], b"more"].concat()).unwrap();
+        decode_picture("whole.jpg", &[&jpeg[..], b"more"].concat(), PictureSize::Any).unwrap();
         // A thumbnail's end is not the picture's.
         let thumbnail = [0xff, 0xe1, 0, 8, 0xff, 0xd8, 1, 2, 0xff, 0xd9];
         let with_thumbnail = [&jpeg[..2], &thumbnail, &jpeg[2..]].concat();
-        decode_picture("whole.jpg", &with_thumbnail).unwrap();
+        decode_picture("whole.jpg", &with_thumbnail, PictureSize::Any).unwrap();
         for bytes in [&jpeg[..jpeg.len() - 2], &jpeg[..jpeg.len() / 3], &with_thumbnail[..with_thumbnail.len() / 2]] {
-            let error = decode_picture("cut.jpg", bytes).unwrap_err().to_string();
+            let error = decode_picture("cut.jpg", bytes, PictureSize::Any).unwrap_err().to_string();
             assert!(error.contains("cut.jpg") && error.contains("ends before"), "{error}");
         }
     }

@@ -194,9 +194,14 @@ impl TrainConfig {
                 }
             }
         }
+        let schedule = table.get("schedule").and_then(toml::Value::as_table).cloned().unwrap_or_default();
         let mut unknown = Vec::new();
-        let config = serde_ignored::deserialize(table, |path| unknown.push(path.to_string()));
-        let config = config.map_err(|e: toml::de::Error| bad(e.to_string()))?;
+        let config: Self = serde_ignored::deserialize(table, |path| unknown.push(path.to_string()))
+            .map_err(|e: toml::de::Error| bad(e.to_string()))?;
+        // What a schedule ignores goes unseen, since its kind decides first what it may hold.
+        let known = toml::Table::try_from(&config.schedule).map_err(|e| bad(e.to_string()))?;
+        let surplus = schedule.keys().filter(|key| !known.contains_key(*key));
+        unknown.extend(surplus.map(|key| format!("schedule.{key} ({})", config.schedule)));
         match unknown.as_slice() {
             [] => Ok(config),
             names => Err(bad(format!("there is no setting {}", names.join(", ")))),

@@ -1,6 +1,6 @@
 //! Looking inside: profiles, one batch by heart, an adapter's own test.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{SMALL, Sandbox};
 
@@ -36,6 +36,12 @@ fn one_batch_is_learnt_by_heart() {
         let printed = sandbox.ok(&format!("{train} --overfit-one-batch"));
         assert!(printed.stdout.starts_with("one batch was learnt by heart: loss 0.0"), "{}", printed.stdout);
     }
+    // A settings file that says nothing of the optimiser leaves it to the check, as it leaves what the check switches off.
+    sandbox.write("some.toml", b"arch = \"lenet5\"\nbatch_size = 16\nwarmup_epochs = 900\n");
+    let some = "train --config some.toml --data data --device cpu --overfit-one-batch --max-steps 1 --out some";
+    sandbox.command(some).assert().code(1);
+    let config: Value = serde_json::from_slice(&sandbox.read("some/config.json")).unwrap();
+    assert_eq!((&config["optimizer"], &config["lr"]), (&json!("adam"), &json!(1e-3)));
     // What is printed as JSON fails, too, where it is not learnt.
     let few =
         "train --arch lenet5 --batch-size 16 --data data --device cpu --overfit-one-batch --epochs 2 --json --out few";

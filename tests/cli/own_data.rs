@@ -172,6 +172,11 @@ fn images_of_one_class_are_not_trained_on() {
     for split in ["train", "test"] {
         sandbox.write(&format!("tree/{split}/only/0.png"), &picture(0, 1));
     }
-    sandbox.ok("data import tree one --resize");
+    sandbox.refuses("data import tree one --resize", "one class only, \"only\"");
+    // A set may come to be otherwise.
+    for file in ["data_batch_1.bin", "test_batch.bin"] {
+        sandbox.write(&format!("one/{file}"), &[0; 3073]);
+    }
+    sandbox.write("one/batches.meta.txt", b"only\n");
     sandbox.refuses(&format!("train {FEW} --data one"), "of 1 classes");
 }

@@ -246,6 +246,21 @@ fn what_cannot_be_gone_on_with_is_refused() {
     assert!(!sandbox.read("run/metrics.jsonl").is_empty());
 }
 
+/// The second time the run looked for its images where they had been before.
+#[test]
+fn where_images_have_moved_is_remembered() {
+    let sandbox = Sandbox::with_data(64, 20);
+    sandbox.ok(&format!("train {RECIPE} --device cpu --out run --max-steps 2"));
+    std::fs::rename(sandbox.path("data"), sandbox.path("moved")).unwrap();
+    sandbox.refuses("train --resume run --device cpu", "data");
+    sandbox.ok("train --resume run --device cpu --data moved --max-steps 3");
+    sandbox.ok("train --resume run --device cpu --max-steps 4");
+    let config: Value = serde_json::from_slice(&sandbox.read("run/config.json")).unwrap();
+    for place in ["data", "source"] {
+        assert!(config[place].as_str().unwrap().contains("moved"), "{config}");
+    }
+}
+
 #[test]
 fn settings_can_be_fed_back() {
     let sandbox = Sandbox::with_data(64, 20);
@@ -276,6 +291,21 @@ fn settings_can_be_fed_back() {
     let config: Value = serde_json::from_slice(&sandbox.read("names/config.json")).unwrap();
     assert_eq!(config["schedule"], json!({"kind": "one-cycle", "peak_at": 0.25}));
     assert_eq!(config["augmentation"]["rotation_degrees"], json!(10.0));
+    for (schedule, unknown) in [
+        ("kind = \"one-cycle\"\npeak = 0.3", "schedule.peak (one cycle)"),
+        ("kind = \"constant\"\npeak_at = 0.3", "schedule.peak_at (constant)"),
+        ("peak_at = 0.3", "schedule.peak_at (constant)"),
+    ] {
+        sandbox.write("surplus.toml", format!("arch = \"lenet5\"\n[schedule]\n{schedule}\n").as_bytes());
+        sandbox.refuses("train --config surplus.toml --data data", &format!("there is no setting {unknown}"));
+    }
+    // One that is too long was cut, and what was behind the cut was ignored.
+    let long = format!("arch = \"lenet5\"\n#{}\nlearning_rate = 0.1\n", "-".repeat(1 << 20));
+    sandbox.write("long.toml", long.as_bytes());
+    sandbox.refuses("train --config long.toml --data data", "long.toml: more than 1048576 bytes");
+    // OpenGL was asked for by the run, not by a flag.
+    sandbox.write("opengl.toml", b"arch = \"lenet5\"\nbackend = \"opengl\"\n");
+    sandbox.refuses("train --config opengl.toml --data data --device cpu", "add --opengl=false");
     sandbox.write("device.toml", b"arch = \"lenet5\"\ndevice = \"cuda\"\n");
     sandbox.refuses("train --config device.toml --data data", "device.toml: unknown device `cuda`");
     sandbox.write("foreign.toml", b"arch = \"lenet5\"\naugmentation = \"much\"\n");

@@ -37,7 +37,7 @@ fn runs_are_listed_and_damaged_folders_named() {
     let rows = sandbox.json("runs runs --json");
     assert_eq!(rows.as_array().unwrap().len(), 2);
     let names = ["arch", "batch_size", "best_test_accuracy", "device", "epochs", "epochs_done", "finished"];
-    let more = ["last_test_accuracy", "lr", "optimizer", "run", "seconds", "steps_done"];
+    let more = ["last_test_accuracy", "lr", "optimizer", "run", "seconds", "steps_done", "tested_on"];
     assert_eq!(fields(&rows[0]), [&names[..], &more].concat());
     let epochs = sandbox.metrics("runs/a").1;
     assert_eq!(
@@ -74,6 +74,24 @@ fn runs_are_compared() {
     ] {
         assert!(printed.contains(part), "`{part}` is not in: {printed}");
     }
+}
+
+/// What came of validation images was headed "test accuracy".
+#[test]
+fn runs_say_which_images_they_were_tested_on() {
+    let sandbox = Sandbox::with_data(64, 20);
+    let train = format!("train {SMALL} --data data --device cpu --epochs 1");
+    sandbox.ok(&format!("{train} --validation 8 --out runs/a"));
+    sandbox.ok(&format!("{train} --out runs/b"));
+    let rows = sandbox.json("runs runs --json");
+    assert_eq!((&rows[0]["tested_on"], &rows[1]["tested_on"]), (&json!("validation"), &json!("test")));
+    assert!(sandbox.ok("runs runs/a").stdout.contains("\n\nvalidation accuracy\n"));
+    assert!(sandbox.ok("runs runs/a runs/b").stdout.contains("\n\ntest or validation accuracy\n"));
+    assert_eq!(sandbox.json("runs runs/a runs/b --json")["tested_on"], json!(["validation", "test"]));
+    // What cannot be read is told however little is said.
+    sandbox.write("runs/damaged/config.json", b"{");
+    let printed = sandbox.ok("runs runs --quiet");
+    assert!(printed.stderr.contains("skipped: run runs/damaged"), "{}", printed.stderr);
 }
 
 #[test]

@@ -157,8 +157,8 @@ pub struct NewRun {
 }
 
 impl Settings {
-    /// The run that is asked for.
-    pub fn new_run(&self, max_steps: Option<u64>) -> Result<NewRun> {
+    /// The run that is asked for, or with its settings the check of sanity.
+    pub fn new_run(&self, max_steps: Option<u64>, overfit_one_batch: bool) -> Result<NewRun> {
         let mut file = self.source.config.as_deref().map(read).transpose()?;
         let in_file = |file: &Option<toml::Table>, key: &str| Some(file.as_ref()?.get(key)?.as_str()?.to_owned());
         let arch = self.source.arch.clone().or_else(|| in_file(&file, "arch"));
@@ -187,7 +187,9 @@ impl Settings {
             RecipeName::Fast => TrainConfig::fast(&arch)?,
             RecipeName::Practice => TrainConfig::practice(&arch)?,
         };
-        let file_normalizes = file.as_ref().is_some_and(|file| file.contains_key("normalize"));
+        let file_has = |key| file.as_ref().is_some_and(|file| file.contains_key(key));
+        let file_normalizes = file_has("normalize");
+        let chooses_optimizer = self.optimizer.chooses() || file_has("optimizer") || file_has("lr");
         if let Some(file) = file {
             let named = |e: Error| match (e, &self.source.config) {
                 (Error::Setting(message), Some(path)) => Error::Setting(format!("{}: {message}", path.display())),
@@ -199,6 +201,10 @@ impl Settings {
         config.data = data.name();
         config.max_steps = max_steps.or(config.max_steps);
         self.apply(&mut config)?;
+        if overfit_one_batch {
+            config.overfit_one_batch(chooses_optimizer);
+            self.apply_to_resumed(&mut config)?;
+        }
         if let Some(init) = &init {
             let void = |flag: &str| {
                 let init = init.display();
@@ -221,11 +227,6 @@ impl Settings {
         }
         config.validate()?;
         Ok(NewRun { config, data, init })
-    }
-
-    /// Whether the optimiser or its rate was asked for.
-    pub fn chooses_optimizer(&self) -> bool {
-        self.optimizer.chooses() || self.source.config.is_some()
     }
 
     /// Puts those flags into a configuration that may change in the middle of a run.
@@ -269,7 +270,10 @@ fn read(path: &Path) -> Result<toml::Table> {
     use std::io::Read;
     let mut text = String::new();
     std::fs::File::open(path)
-        .and_then(|file| file.take(MOST_BYTES).read_to_string(&mut text))
+        .and_then(|file| file.take(MOST_BYTES + 1).read_to_string(&mut text))
         .map_err(Error::io("reading", path))?;
+    if text.len() as u64 > MOST_BYTES {
+        return Err(Error::Setting(format!("{}: more than {MOST_BYTES} bytes are no settings", path.display())));
+    }
     text.parse().map_err(|e: toml::de::Error| Error::Setting(format!("{}: {e}", path.display())))
 }

@@ -98,7 +98,7 @@ fn no_batches_hint(folder: &Path) -> String {
         return "this is the Python version of the set; download the binary version".to_owned();
     }
     if folder.join(Split::Train.name()).is_dir() {
-        return "this is a tree of image files; import it first".to_owned();
+        return "this is a tree of image files: name it with --data, which takes such trees, too".to_owned();
     }
     "name the folder that holds data_batch_1.bin, as in cifar-10-batches-bin".to_owned()
 }

@@ -1,11 +1,10 @@
 //! Sorts the files of a source into splits and classes, and decodes them.
 
-use super::decode::decode;
 use super::place::{Met, Place, sort_out};
 use super::{ImportPhase, ImportProgress, Limits, PictureSize};
 use crate::data::picture::{decode_picture, read_within};
 use crate::data::rng::SplitMix64;
-use crate::data::{DataError, Dataset, IMAGE_BYTES, Split, Splits};
+use crate::data::{DataError, Dataset, IMAGE_BYTES, Split, Splits, check_class_names};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -85,6 +84,10 @@ impl<'a> Collector<'a> {
                 let first = self.top.get_or_insert_with(|| top.clone());
                 if *first != top {
                     return Err(DataError::TwoTrees { path: self.source.into(), first: first.clone(), second: top });
+                }
+                if check_class_names(std::slice::from_ref(&place.class)).is_err() {
+                    let folder = self.source.join(path);
+                    return Err(DataError::ClassFolderName { path: folder.parent().unwrap_or(&folder).into() });
                 }
                 return Ok(Some(place));
             }
@@ -172,6 +175,9 @@ impl<'a> Collector<'a> {
         if classes.len() > self.limits.classes {
             return Err(DataError::TooManyClasses { classes: classes.len(), limit: self.limits.classes });
         }
+        if let (Some(only), 1) = (classes.first(), classes.len()) {
+            return Err(DataError::OneClass { path: self.source.into(), class: (*only).to_owned() });
+        }
         let classes: Vec<String> = classes.into_iter().map(str::to_owned).collect();
         let splits = Splits {
             train: self.train.ordered(0, &classes)?,
@@ -206,15 +212,11 @@ impl Gathered {
 }
 
 fn load(image: &Pending, limits: &Limits) -> Result<[u8; IMAGE_BYTES], DataError> {
-    let decode = match limits.sizes {
-        PictureSize::Exact => decode,
-        PictureSize::Any => decode_picture,
-    };
     match &image.content {
-        Content::Bytes(bytes) => decode(&image.file, bytes),
+        Content::Bytes(bytes) => decode_picture(&image.file, bytes, limits.sizes),
         Content::File(path) => {
             let file = File::open(path).map_err(DataError::io("open", path))?;
-            decode(&image.file, &read_within(&image.file, file, limits.file_bytes)?)
+            decode_picture(&image.file, &read_within(&image.file, file, limits.file_bytes)?, limits.sizes)
         }
     }
 }

@@ -66,7 +66,7 @@ fn a_png_that_claims_a_huge_size_is_refused_by_its_header() {
     let mut crc = flate2::Crc::new();
     crc.update(&bytes[12..29]);
     bytes[29..33].copy_from_slice(&crc.sum().to_be_bytes());
-    let error = decode::decode("huge", &bytes).unwrap_err();
+    let error = decode_picture("huge", &bytes, PictureSize::Exact).unwrap_err();
     let told = message(&error);
     assert!(told.contains("30000×30000"), "{told}");
 }
@@ -157,6 +157,29 @@ fn splits_and_classes_must_fit_together() {
     let place = Place::new();
     let error = place.import(&place.file(&tar(&many))).unwrap_err();
     assert!(matches!(error, DataError::TooManyClasses { classes: 257, .. }));
+}
+
+/// It was found after all the decoding, and called a bad list of names.
+#[test]
+fn a_class_whose_name_cannot_be_kept_is_told_by_its_folder() {
+    let odd: Files =
+        files("").into_iter().map(|(path, bytes)| (path.replace("train/cat", "train/cat "), bytes)).collect();
+    let folder = tempdir().unwrap();
+    fs::write(folder.path().join("odd.tar"), tar(&odd)).unwrap();
+    let error =
+        import(folder.path().join("odd.tar"), folder.path().join("out"), PictureSize::Exact, &|_| {}).unwrap_err();
+    assert!(matches!(&error, DataError::ClassFolderName { path } if path.ends_with("train/cat ")), "{error}");
+}
+
+/// Only pictures of other sizes were turned.
+#[test]
+fn a_picture_that_need_not_be_scaled_is_turned_alike() {
+    let jpeg = encode(ramp(77), ImageFormat::Jpeg);
+    // A TIFF directory with one entry: tag 0x0112 (orientation), one 16-bit number, 3: by half a turn.
+    let exif = *b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0\0\0\0\0";
+    let turned = [&jpeg[..2], &[0xff, 0xe1, 0, exif.len() as u8 + 2], &exif, &jpeg[2..]].concat();
+    let [straight, turned] = [&jpeg, &turned].map(|bytes| decode_picture("p.jpg", bytes, PictureSize::Exact).unwrap());
+    assert!(straight[..1024].iter().rev().eq(&turned[..1024]));
 }
 
 #[test]
