@@ -72,7 +72,7 @@ impl TrainConfig {
         }
     }
 
-    /// A short recipe for real images, tuned for this program.
+    /// A short recipe for real images, made for this program.
     ///
     /// # Errors
     /// [`Error::UnknownArchitecture`].

@@ -51,7 +51,7 @@ const MOST_BYTES: u64 = 1 << 20;
 enum RecipeName {
     /// As the network was published
     Published,
-    /// A short one, tuned for this program
+    /// A short one, made for this program
     Fast,
     /// For the built-in synthetic set
     Practice,
