@@ -97,8 +97,10 @@ impl Train {
         saved.config.profile = self.profile;
         self.settings.apply_to_resumed(&mut saved.config)?;
         let data = DataChoice::new(Some(self.settings.data.as_ref().unwrap_or(&saved.config.data)));
-        saved.config.data = data.name();
         let splits = data.load()?;
+        if self.settings.data.is_some() {
+            (saved.config.data, saved.source) = (data.name(), splits.source.clone());
+        }
         let device = self.settings.device.open_again(&saved)?;
         if device.description() != saved.ran_on {
             warn(format_args!(

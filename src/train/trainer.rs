@@ -137,7 +137,7 @@ pub fn resume(
     }
     let checkpoint = CheckpointFolder::of(run).newest(observer)?;
     let progress = checkpoint.as_ref().map_or_else(Progress::start, |(progress, _)| progress.clone());
-    let mut saved = SavedRun { ran_on: device.description(), source: splits.source.clone(), ..saved.clone() };
+    let mut saved = SavedRun { ran_on: device.description(), ..saved.clone() };
     let reached = |most: &u64| progress.step >= *most;
     saved.config.max_steps = max_steps.or(saved.config.max_steps.filter(|most| !reached(most)));
     let config = &saved.config;
