@@ -69,10 +69,9 @@ fn backend_of(opengl: bool) -> Backend {
 
 fn open(choice: DeviceChoice, backend: Backend) -> Result<Device> {
     if (choice, backend) == (DeviceChoice::Cpu, Backend::OpenGl) {
-        return Err(Error::Setting("OpenGL is a way to GPUs and has no effect on the CPU: leave --opengl away, or add --opengl=false if the run's settings \
-             ask for it"
-                .into(),
-        ));
+        let message = "OpenGL is a way to GPUs and has no effect on the CPU: leave --opengl away, \
+                       or add --opengl=false if the run's settings ask for it";
+        return Err(Error::Setting(message.into()));
     }
     let (device, reason) = Device::open(choice, backend)?;
     say(format_args!("device: {} ({reason})", device.description()));
