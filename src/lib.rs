@@ -46,6 +46,7 @@ pub mod tape;
 pub mod tensor;
 pub mod train;
 pub mod weights;
+pub mod words;
 
 pub use device::{Device, DeviceChoice};
 pub use error::{Error, Result};

@@ -3,9 +3,10 @@
 use cifar_gpu::Result;
 use cifar_gpu::bench::{BenchConfig, BenchReport, Mode, StepTimes, bench};
 use cifar_gpu::nn::Architecture;
+use cifar_gpu::words::counted;
 use clap::ValueEnum;
 
-use super::common::{DeviceArguments, architecture_names, counted, print, print_json};
+use super::common::{DeviceArguments, architecture_names, print, print_json};
 use super::tune::PlanArguments;
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -266,29 +266,6 @@ pub fn lossy<S: serde::Serializer>(path: &Path, serializer: S) -> std::result::R
     serializer.serialize_str(&path.to_string_lossy())
 }
 
-/// A number with a comma every three digits: 1,369,738.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// A number of things: 1 epoch, 2 epochs, 3 classes.
-pub fn counted(number: u64, thing: &str) -> String {
-    let plural = match (number, thing.ends_with('s')) {
-        (1, _) => "",
-        (_, true) => "es",
-        (_, false) => "s",
-    };
-    format!("{} {thing}{plural}", grouped(number))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -296,11 +273,5 @@ mod tests {
     #[test]
     fn a_name_cannot_command_the_terminal() {
         assert_eq!(for_terminal("a\u{1b}[31m.png\n"), "a\\u{1b}[31m.png\n");
-        assert_eq!([1, 2].map(|n| counted(n, "class")), ["1 class", "2 classes"]);
-    }
-
-    #[test]
-    fn numbers_are_grouped_by_thousands() {
-        assert_eq!([0, 999, 1000, 1_369_738].map(grouped), ["0", "999", "1,000", "1,369,738"]);
     }
 }

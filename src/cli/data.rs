@@ -6,9 +6,10 @@ use cifar_gpu::Result;
 use cifar_gpu::data::{Note, PictureSize, import, synthetic, write_folder};
 use cifar_gpu::ops::batch_assembly::Augmentation;
 use cifar_gpu::report::write_preview;
+use cifar_gpu::words::counted;
 use clap::Subcommand;
 
-use super::common::{DataChoice, counted, print, print_json, say};
+use super::common::{DataChoice, print, print_json, say};
 use super::progress::ImageProgress;
 use super::settings::AugmentArguments;
 

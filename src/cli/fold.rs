@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use cifar_gpu::nn::{Network, Summary};
 use cifar_gpu::weights;
+use cifar_gpu::words::grouped;
 use cifar_gpu::{Device, Error, Result};
 
-use super::common::{WeightsArguments, grouped, print};
+use super::common::{WeightsArguments, print};
 
 #[derive(clap::Args)]
 #[command(after_help = "\

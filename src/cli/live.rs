@@ -1,9 +1,10 @@
 //! The live view of a training run: curves and figures below the lines already said, on a terminal that is large enough.
 
 use std::io::{IsTerminal, Stderr, stderr};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use cifar_gpu::train::{EpochMetrics, Start};
+use cifar_gpu::words::{duration, grouped};
 use ratatui::backend::CrosstermBackend;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style};
@@ -11,8 +12,6 @@ use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Axis, Chart, Dataset, Gauge, GraphType, Paragraph};
 use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
-
-use super::common::grouped;
 
 /// Lines that the view takes.
 const HEIGHT: u16 = 15;
@@ -114,7 +113,7 @@ impl LiveView {
         state.status = format!(
             "loss {loss:.3}, accuracy {:.1} %, {images_per_second:.0} images/s, {} left",
             100.0 * accuracy,
-            words(Duration::from_secs_f64(left))
+            duration(left)
         );
         self.draw();
     }
@@ -240,24 +239,56 @@ fn push(points: &mut Points, point: (f64, f64)) {
     points.push(point);
 }
 
-/// A time as a person says it.
-fn words(time: Duration) -> String {
-    let seconds = time.as_secs();
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, seconds) => format!("{seconds} s"),
-        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
-        (hours, minutes, _) => format!("{hours} h {minutes} min"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use ratatui::backend::TestBackend;
+
     use super::*;
 
+    /// What a terminal of this size shows in the middle of the second of two epochs.
+    fn screen(width: u16, height: u16, train_loss: Points) -> Vec<String> {
+        let state = State {
+            title: "lenet5 on a device".into(),
+            epochs: 2.0,
+            total_steps: 2000,
+            first_step: 0,
+            steps_per_epoch: 1000.0,
+            step: 1500,
+            started: Instant::now(),
+            status: "loss 0.500".into(),
+            train_loss,
+            train_accuracy: vec![(0.5, 20.0), (1.5, 60.0)],
+            test_loss: vec![(1.0, 0.8)],
+            test_accuracy: vec![(1.0, 50.0)],
+            coloured: false,
+        };
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a screen in memory");
+        terminal.draw(|frame| state.draw(frame)).expect("nothing to fail");
+        let buffer = terminal.backend().buffer();
+        let line = |y| (0..width).map(|x| buffer[(x, y)].symbol()).collect();
+        (0..height).map(line).collect()
+    }
+
     #[test]
-    fn times_are_short() {
-        let said = [5, 65, 3600, 7384].map(|seconds| words(Duration::from_secs(seconds)));
-        assert_eq!(said, ["5 s", "1 min 5 s", "1 h 0 min", "2 h 3 min"]);
+    fn the_view_shows_how_far_a_run_is_and_its_curves() {
+        let lines = screen(80, HEIGHT, vec![(0.5, 2.0), (1.5, 0.5)]);
+        assert!(lines[0].starts_with("lenet5 on a device ") && lines[1].starts_with("loss 0.500 "), "{lines:#?}");
+        assert!(lines[2].contains("epoch 2 of 2, step 1,500 of 2,000"), "{lines:#?}");
+        assert!(lines[3].contains("loss: training, • test") && lines[3].contains("accuracy, %: "), "{lines:#?}");
+        let charts = &lines[4..];
+        assert!(charts[0].contains("2.10│") && charts[0].contains("100│"), "{lines:#?}");
+        let is_braille = |c: char| ('\u{2801}'..='\u{28ff}').contains(&c);
+        assert!(charts.iter().any(|line| line.contains(is_braille)) && charts.concat().contains('•'), "{lines:#?}");
+        assert!(charts.concat().contains("epoch 2"), "{lines:#?}");
+    }
+
+    #[test]
+    fn a_loss_that_is_no_number_and_a_terminal_made_tiny_are_drawn() {
+        let lines = screen(80, HEIGHT, vec![(0.5, f64::NAN), (1.5, f64::INFINITY)]);
+        assert!(lines[4].contains("0.84│"), "the test loss alone decides the range: {lines:#?}");
+        for (width, height) in [(1, 1), (5, 3), (20, 6)] {
+            assert_eq!(screen(width, height, vec![(0.5, 2.0)]).len(), usize::from(height));
+        }
     }
 
     #[test]

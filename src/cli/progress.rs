@@ -8,9 +8,10 @@ use cifar_gpu::Result;
 use cifar_gpu::data::{ImportPhase, ImportProgress};
 use cifar_gpu::profile::Profile;
 use cifar_gpu::train::{EpochMetrics, Metrics, Observer, PeakMemory, Start, StepMetrics, Tuning};
+use cifar_gpu::words::{counted, grouped};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::common::{counted, grouped, is_quiet, say, warn};
+use super::common::{is_quiet, say, warn};
 use super::live::LiveView;
 use super::tune::Tally;
 

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use cifar_gpu::report::duration;
 use cifar_gpu::train::{Metrics, SavedRun};
+use cifar_gpu::words::{counted, duration};
 use cifar_gpu::{Error, Result};
 use serde_json::Value;
 
-use super::common::{counted, lossy, print, print_json, warn};
+use super::common::{lossy, print, print_json, warn};
 
 /// What tells runs apart without being a setting.
 const NO_SETTINGS: [&str; 4] = ["class_names", "preprocessing", "plans", "began"];

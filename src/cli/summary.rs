@@ -4,8 +4,9 @@ use cifar_gpu::Result;
 use cifar_gpu::nn::{self, Architecture};
 use cifar_gpu::ops::conv2d::DeviceKind;
 use cifar_gpu::train::{Precision, TrainConfig, inference_bytes, training_bytes};
+use cifar_gpu::words::grouped;
 
-use super::common::{architecture_names, grouped, print, print_json};
+use super::common::{architecture_names, print, print_json};
 use super::tune::PrecisionName;
 
 #[derive(clap::Args)]

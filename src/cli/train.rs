@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use cifar_gpu::report::Reporter;
 use cifar_gpu::train::{Outcome, SavedRun, Sources, resume, train};
+use cifar_gpu::words::counted;
 use cifar_gpu::{Error, Result};
 
-use super::common::{DataChoice, counted, print, print_json, say, warn};
+use super::common::{DataChoice, print, print_json, say, warn};
 use super::live;
 use super::progress::TrainProgress;
 use super::settings::{NewRun, Settings, decided_by_overfitting, settled};

@@ -7,10 +7,11 @@ use cifar_gpu::nn::Architecture;
 use cifar_gpu::ops::conv2d::tune::Verdict;
 use cifar_gpu::ops::conv2d::{Direction, Plan, Plans};
 use cifar_gpu::train::{Autotune, Precision, Search, TrainConfig, Tuning, autotune, default_cache};
+use cifar_gpu::words::counted;
 use cifar_gpu::{Device, Error, Result};
 use clap::ValueEnum;
 
-use super::common::{self, DeviceArguments, architecture_names, counted, print, print_json, say};
+use super::common::{self, DeviceArguments, architecture_names, print, print_json, say};
 
 /// How much is tried before kernels are chosen.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

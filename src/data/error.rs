@@ -3,6 +3,7 @@
 mod hint;
 
 use super::{IMAGE_BYTES, IMAGE_SIDE, Split};
+use crate::words::counted;
 use std::io;
 use std::path::PathBuf;
 
@@ -118,8 +119,8 @@ pub enum DataError {
     },
 
     /// A label handed to a constructor names no class.
-    #[error("image {record} has label {label}, but there {} {classes} class name{}",
-        if *classes == 1 { "is" } else { "are" }, if *classes == 1 { "" } else { "s" })]
+    #[error("image {record} has label {label}, but there {} {}",
+        if *classes == 1 { "is" } else { "are" }, counted(*classes as u64, "class name"))]
     UnknownLabel {
         /// Index of the image.
         record: usize,
@@ -308,7 +309,7 @@ pub enum DataError {
     },
 
     /// Some folders of what was asked for cannot be looked through, or have no pictures.
-    #[error("{count} {} could not be looked through or had no pictures", if *count == 1 { "folder" } else { "folders" })]
+    #[error("{} could not be looked through or had no pictures", counted(*count as u64, "folder"))]
     UnreadableFolders {
         /// How many.
         count: usize,

@@ -23,7 +23,6 @@ use crate::profile::Profile;
 use crate::train::{EpochMetrics, Finish, Metrics, Observer, PeakMemory, SavedRun, Start, StepMetrics, Tuning};
 
 pub use confusion::{write_confusion_csv, write_confusion_png};
-pub use page::duration;
 pub use preview::write_preview;
 pub use scores::{ClassScore, class_scores, top_5_accuracy};
 

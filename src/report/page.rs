@@ -12,6 +12,7 @@ use super::recipe::configuration;
 use super::scores::{class_scores, top_5_accuracy};
 use crate::error::{Error, Result};
 use crate::train::{Finish, Metrics, SavedRun};
+use crate::words::duration;
 
 /// Pictures of mistakes at most.
 const MOST_MISTAKES: usize = 30;
@@ -152,14 +153,4 @@ fn mistakes(finish: &Finish<'_>, path: &Path) -> Result<Vec<Mistake>> {
             })
         })
         .collect()
-}
-
-/// Seconds for a reader: "42.0 s", "3 min 20 s", "2 h 5 min".
-pub fn duration(seconds: f64) -> String {
-    let whole = seconds.round() as u64;
-    match whole {
-        0..60 => format!("{seconds:.1} s"),
-        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
-        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
-    }
 }

@@ -1,40 +1,14 @@
 //! A run's settings in words.
 
 use crate::nn::Preprocessing;
-use crate::ops::batch_assembly::{Augmentation, Flip};
 use crate::optim::Schedule;
 use crate::train::{Initializer, SavedRun, TrainConfig};
-
-/// What is changed about the training images: "mirrored, cropped by 4".
-fn augmentation(augmentation: &Augmentation) -> String {
-    let Augmentation { flip, crop_padding, shift, rotation_degrees, cutout } = *augmentation;
-    let mut parts = Vec::new();
-    match flip {
-        Flip::Never => {}
-        Flip::Random => parts.push("mirrored by chance".to_owned()),
-        Flip::Alternating => parts.push("mirrored in turns".to_owned()),
-        Flip::Always => parts.push("mirrored".to_owned()),
-    }
-    if crop_padding > 0 {
-        parts.push(format!("cropped by {crop_padding}"));
-    }
-    if shift > 0.0 {
-        parts.push(format!("shifted by {:.0} %", 100.0 * shift));
-    }
-    if rotation_degrees > 0.0 {
-        parts.push(format!("rotated by {rotation_degrees}°"));
-    }
-    if cutout > 0 {
-        parts.push(format!("cutout {cutout}"));
-    }
-    if parts.is_empty() { "no augmentation".to_owned() } else { parts.join(", ") }
-}
+use crate::words::counted;
 
 /// The settings that matter most, each in a few words.
 pub(super) fn recipe(config: &TrainConfig) -> Vec<String> {
-    let epochs = if config.epochs == 1 { "1 epoch".into() } else { format!("{} epochs", config.epochs) };
     let mut parts = vec![
-        format!("{epochs}, batch {}", config.batch_size),
+        format!("{}, batch {}", counted(config.epochs.into(), "epoch"), config.batch_size),
         format!("{} at {} ({})", config.optimizer, config.lr, config.schedule),
     ];
     if config.weight_decay > 0.0 {
@@ -46,7 +20,7 @@ pub(super) fn recipe(config: &TrainConfig) -> Vec<String> {
     if config.average_decay > 0.0 {
         parts.push(format!("weights averaged at {}", config.average_decay));
     }
-    parts.push(augmentation(&config.augmentation));
+    parts.push(config.augmentation.to_string());
     parts.push(format!("seed {}", config.seed));
     parts
 }
@@ -92,7 +66,7 @@ pub(super) fn configuration(run: &SavedRun) -> Vec<(&'static str, String)> {
         ("Schedule", format!("{}{}{warmup}", config.schedule, schedule_details(&config.schedule))),
         ("Weight decay", or_none(config.weight_decay)),
         ("Dropout", dropout),
-        ("Augmentation", augmentation(&config.augmentation)),
+        ("Augmentation", config.augmentation.to_string()),
         ("Label smoothing", or_none(config.label_smoothing)),
         ("Largest gradient norm", or_none(config.clip_norm)),
         ("Average of weights", or_none(config.average_decay)),

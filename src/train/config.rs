@@ -178,9 +178,7 @@ impl TrainConfig {
                     toml::Table::from_iter([("kind".into(), kind.into())]).into()
                 }
                 ("augmentation", toml::Value::String(name)) => {
-                    let known = Augmentation::named(&name)
-                        .ok_or_else(|| bad(format!("augmentation = \"{name}\": none, flip-crop, keras or strong")))?;
-                    toml::Value::try_from(known).map_err(|e| bad(e.to_string()))?
+                    toml::Value::try_from(Augmentation::named(&name)?).map_err(|e| bad(e.to_string()))?
                 }
                 (_, value) => value,
             };

@@ -10,6 +10,7 @@ use crate::ops::conv2d::{Plan, Plans};
 use crate::train::TrainConfig;
 use crate::train::autotune::{problem_name, problems};
 use crate::train::observer::EpochMetrics;
+use crate::words::counted;
 
 /// Largest `config.json` that is read, in bytes.
 const MOST_CONFIG_BYTES: u64 = 16 << 20;
@@ -83,11 +84,10 @@ impl SavedRun {
 
     /// How far a run has come by the end of these metrics, in words: whole epochs, or steps.
     pub fn done(&self, last: &EpochMetrics) -> String {
-        let (number, thing) = match last.steps.is_multiple_of(self.steps_per_epoch()) {
-            true => (last.steps / self.steps_per_epoch(), "epoch"),
-            false => (last.steps, "step"),
-        };
-        format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+        match last.steps.is_multiple_of(self.steps_per_epoch()) {
+            true => counted(last.steps / self.steps_per_epoch(), "epoch"),
+            false => counted(last.steps, "step"),
+        }
     }
 
     /// The settings as a TOML file that a run may be begun with again, with the weights that it started from.

@@ -20,6 +20,7 @@ use crate::train::run_folder::RunFolder;
 use crate::train::saved_run::SavedRun;
 use crate::train::session::{Profiling, Session, Setup};
 use crate::weights::WeightsFile;
+use crate::words::counted;
 
 /// Where a run's images and first weights come from, and where its results go.
 #[derive(Debug, Clone, Copy)]
@@ -153,8 +154,7 @@ pub fn resume(
     let is_at_end = progress.epoch == config.epochs + 1 && progress.steps_in_epoch == 0;
     let lacks_end = is_at_end && !observer.has_finished(run);
     if !lacks_end && (is_complete || config.max_steps.as_ref().is_some_and(reached)) {
-        let [steps, epochs] = [(progress.step, "step"), (u64::from(progress.epoch - 1), "epoch")]
-            .map(|(number, thing)| format!("{number} {thing}{}", if number == 1 { "" } else { "s" }));
+        let (steps, epochs) = (counted(progress.step, "step"), counted((progress.epoch - 1).into(), "epoch"));
         let message = format!("it is complete: {steps} in {epochs} are done");
         return Err(fail(message, "ask for more with --epochs or --max-steps, or begin a new run with --init"));
     }

@@ -5,6 +5,7 @@ use cifar_gpu::optim::Schedule;
 use cifar_gpu::train::{Initializer, Normalize, Optimization, TrainConfig};
 use cifar_gpu::{Error, Result};
 use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use super::set;
 
@@ -27,29 +28,6 @@ enum ScheduleName {
     Cosine,
     /// It rises tenfold in the first quarter of the run, then falls to nothing (--peak-at)
     OneCycle,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum AugmentName {
-    /// Images as they are
-    None,
-    /// Mirrored by chance, and cropped with a border of 4 pixels
-    FlipCrop,
-    /// Mirrored by chance, shifted by up to a tenth, rotated by up to 10° (ygnet's published one)
-    Keras,
-    /// Mirrored every other epoch, cropped, rotated by up to 10°, with squares of 8 pixels cut out
-    Strong,
-}
-
-impl AugmentName {
-    fn augmentation(self) -> Augmentation {
-        match self {
-            AugmentName::None => Augmentation::NONE,
-            AugmentName::FlipCrop => Augmentation::FLIP_CROP,
-            AugmentName::Keras => Augmentation::KERAS,
-            AugmentName::Strong => Augmentation::STRONG,
-        }
-    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -228,12 +206,18 @@ impl RegularisationArguments {
     }
 }
 
+/// Reads the presets' names; help says what each changes.
+fn presets() -> impl TypedValueParser<Value = Augmentation> {
+    let names = Augmentation::PRESETS.map(|(name, preset)| PossibleValue::new(name).help(preset.to_string()));
+    PossibleValuesParser::new(names).try_map(|name| Augmentation::named(&name))
+}
+
 /// What is changed at random about training images.
 #[derive(clap::Args)]
 pub struct AugmentArguments {
     /// Random changes made to training images
-    #[arg(long, value_enum, help_heading = "Recipe")]
-    augment: Option<AugmentName>,
+    #[arg(long, value_parser = presets(), value_name = "AUGMENT", help_heading = "Recipe")]
+    augment: Option<Augmentation>,
     /// Mirror training images
     #[arg(long, value_enum, help_heading = "Recipe")]
     flip: Option<FlipName>,
@@ -255,7 +239,7 @@ impl AugmentArguments {
     /// Puts flags into an augmentation.
     pub fn apply(&self, augmentation: &mut Augmentation) {
         if let Some(preset) = self.augment {
-            *augmentation = preset.augmentation();
+            *augmentation = preset;
         }
         let flip = self.flip.map(|flip| match flip {
             FlipName::Never => Flip::Never,

@@ -56,6 +56,33 @@ pub struct Augmentation {
     pub cutout: u32,
 }
 
+/// In words: "mirrored by chance, cropped by 4".
+impl std::fmt::Display for Augmentation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Augmentation { flip, crop_padding, shift, rotation_degrees, cutout } = *self;
+        let mut parts = Vec::new();
+        match flip {
+            Flip::Never => {}
+            Flip::Random => parts.push("mirrored by chance".to_owned()),
+            Flip::Alternating => parts.push("mirrored in turns".to_owned()),
+            Flip::Always => parts.push("mirrored".to_owned()),
+        }
+        if crop_padding > 0 {
+            parts.push(format!("cropped by {crop_padding}"));
+        }
+        if shift > 0.0 {
+            parts.push(format!("shifted by {:.0} %", 100.0 * shift));
+        }
+        if rotation_degrees > 0.0 {
+            parts.push(format!("rotated by {rotation_degrees}°"));
+        }
+        if cutout > 0 {
+            parts.push(format!("cutout {cutout}"));
+        }
+        f.write_str(&if parts.is_empty() { "no augmentation".to_owned() } else { parts.join(", ") })
+    }
+}
+
 impl Augmentation {
     /// Nothing is changed.
     pub const NONE: Augmentation =
@@ -71,14 +98,25 @@ impl Augmentation {
     pub const STRONG: Augmentation =
         Augmentation { flip: Flip::Alternating, crop_padding: 4, shift: 0.0, rotation_degrees: 10.0, cutout: 8 };
 
-    /// The presets by the names that `--augment` gives them.
-    pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "none" => Some(Augmentation::NONE),
-            "flip-crop" => Some(Augmentation::FLIP_CROP),
-            "keras" => Some(Augmentation::KERAS),
-            "strong" => Some(Augmentation::STRONG),
-            _ => None,
+    /// The presets by the names that flags and files of settings give them.
+    pub const PRESETS: [(&'static str, Augmentation); 4] = [
+        ("none", Augmentation::NONE),
+        ("flip-crop", Augmentation::FLIP_CROP),
+        ("keras", Augmentation::KERAS),
+        ("strong", Augmentation::STRONG),
+    ];
+
+    /// The preset of this name.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] with the names that there are.
+    pub fn named(name: &str) -> Result<Self> {
+        match Self::PRESETS.iter().find(|(preset, _)| *preset == name) {
+            Some((_, augmentation)) => Ok(*augmentation),
+            None => {
+                let names = Self::PRESETS.map(|(preset, _)| preset).join(", ");
+                Err(Error::Setting(format!("there is no augmentation \"{name}\": choose one of {names}")))
+            }
         }
     }
 
