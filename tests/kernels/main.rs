@@ -8,6 +8,7 @@ mod cases;
 mod compare;
 mod elements;
 mod gradients;
+mod languages;
 mod layers;
 mod operands;
 mod oracle;
@@ -44,5 +45,6 @@ fn main() {
     trials.push(Trial::test("comparator/finds a wrong element", compare::finds_a_wrong_element));
     trials.push(Trial::test("comparator/finds an unwritten element", compare::finds_an_unwritten_element));
     trials.extend(shaders::all());
+    trials.extend(languages::all());
     libtest_mimic::run(&arguments, trials).exit();
 }
