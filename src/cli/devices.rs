@@ -1,6 +1,6 @@
 //! `cifar-gpu devices`
 
-use cifar_gpu::check::{Verdict, check};
+use cifar_gpu::check::{CheckResult, Verdict, check};
 use cifar_gpu::gpu::{AdapterSummary, Backend, GpuError, list_adapters};
 use cifar_gpu::{Device, DeviceChoice, Error, Result};
 
@@ -91,13 +91,13 @@ impl Devices {
         let (mut reports, mut failed) = (Vec::new(), 0);
         for adapter in adapters {
             let index = adapter.index;
-            let (device, _) = Device::open(DeviceChoice::GpuIndex(index), backend)?;
             if !self.json {
-                print(format_args!("gpu:{index}  {}", device.description()))?;
+                print(format_args!("gpu:{index}  {adapter}"))?;
                 print_limits(adapter)?;
             }
             let mut printed = Ok(());
-            check(&device, &mut |result| {
+            let opened = Device::open(DeviceChoice::GpuIndex(index), backend).map(|(device, _)| device);
+            check_opened(opened, &mut |result| {
                 failed += usize::from(!result.verdict.is_good());
                 let (verdict, detail) = words(&result.verdict);
                 if !self.json && printed.is_ok() {
@@ -105,7 +105,7 @@ impl Devices {
                 }
                 let (device, check) = (format!("gpu:{index}"), result.name.clone());
                 reports.push(CheckReport { device, check, verdict, detail });
-            })?;
+            });
             printed?;
         }
         if self.json {
@@ -115,6 +115,20 @@ impl Devices {
             0 => Ok(()),
             _ => Err(Error::Gpu(GpuError::FailedCheck { failed, checks: reports.len() })),
         }
+    }
+}
+
+/// Checks a device. One that could not be opened, or is lost on the way, has failed a check and keeps no other from its own.
+fn check_opened(opened: Result<Device>, hear: &mut dyn FnMut(&CheckResult)) {
+    let refused =
+        |name: &str, error: Error| CheckResult { name: name.into(), verdict: Verdict::Refused(error.to_string()) };
+    match opened {
+        Ok(device) => {
+            if let Err(error) = check(&device, hear) {
+                hear(&refused("to go on", error));
+            }
+        }
+        Err(error) => hear(&refused("to open it", error)),
     }
 }
 
@@ -136,5 +150,22 @@ fn words(verdict: &Verdict) -> (&'static str, String) {
         Verdict::Refused(reason) => ("FAIL", reason.clone()),
         Verdict::Fault(what) => ("FAULT", what.clone()),
         Verdict::Absent(what) => ("ABSENT", what.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first adapter that would not open ended the check of all.
+    #[test]
+    fn an_adapter_that_does_not_open_has_failed_one_check() {
+        let mut heard = Vec::new();
+        let lost = Error::Gpu(GpuError::NoAdapter("it is lost".into()));
+        check_opened(Err(lost), &mut |result| heard.push(result.clone()));
+        let [CheckResult { name, verdict: Verdict::Refused(reason) }] = &heard[..] else {
+            unreachable!("{heard:?}");
+        };
+        assert!(name == "to open it" && reason.contains("it is lost"), "{heard:?}");
     }
 }

@@ -3,7 +3,7 @@
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 
-use super::{Sandbox, png};
+use super::{Sandbox, native, png};
 
 const PREDICT: &str = "predict --weights run/weights.safetensors --device cpu";
 
@@ -26,7 +26,7 @@ fn images(predictions: &Value) -> Vec<&str> {
 fn folders_are_taken_with_all_pictures_below() {
     let sandbox = with_pictures();
     let predictions = sandbox.json(&format!("{PREDICT} --json pictures"));
-    assert_eq!(images(&predictions), ["pictures/a.png", "pictures/b.png", "pictures/deep/er/c.png"]);
+    assert_eq!(images(&predictions), ["pictures/a.png", "pictures/b.png", "pictures/deep/er/c.png"].map(native));
     let single = sandbox.json(&format!("{PREDICT} --json pictures/b.png"));
     assert_eq!(predictions[1]["class"], single[0]["class"]);
     std::fs::create_dir(sandbox.path("empty")).unwrap();
@@ -65,7 +65,7 @@ fn a_bad_picture_does_not_keep_the_others_from_being_looked_at() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert_eq!(images(&serde_json::from_slice(&output.stdout).unwrap()).len(), 3);
-    assert!(stderr.contains("warning: pictures/bad.png: not a readable"), "{stderr}");
+    assert!(stderr.contains(&native("warning: pictures/bad.png: not a readable")), "{stderr}");
     assert!(stderr.contains("absent.png") && stderr.contains("error: 2 of 5 pictures could not be read"), "{stderr}");
 }
 

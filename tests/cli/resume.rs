@@ -1,7 +1,7 @@
 //! Runs that are stopped, killed, and gone on with.
 
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cifar_gpu::ops::random::RandomStream;
 use serde_json::{Value, json};
@@ -36,7 +36,9 @@ fn has_finished(arguments: &str, output: &Output) -> bool {
     let stderr = String::from_utf8_lossy(&output.stderr);
     // One that was killed after its last act has nothing to go on with.
     let finished = output.status.success() || stderr.contains("\nerror: run run-") && stderr.contains("it is complete");
-    assert!(finished || output.status.code().is_none(), "{arguments}: {}\n{stderr}", output.status);
+    // On Windows a process is ended from outside with a status of the killer's choice.
+    let killed = output.status.code().is_none() || cfg!(windows) && !stderr.contains("\nerror: ");
+    assert!(finished || killed, "{arguments}: {}\n{stderr}", output.status);
     finished
 }
 
@@ -96,7 +98,7 @@ fn a_run_killed_at_random_moments_goes_on_bit_for_bit_on_the_gpu() {
 fn interrupted_runs_come_out_the_same(device: &str, epochs: u32) {
     let sandbox = Sandbox::with_data(400, 20);
     let recipe = format!("{} --device {device}", RECIPE.replace("--epochs 3", &format!("--epochs {epochs}")));
-    let start_of_whole = Instant::now();
+    let start_of_whole = std::time::Instant::now();
     sandbox.ok(&format!("train {recipe} --out whole"));
     // Short enough on a fast device, too, to come several times.
     let longest = start_of_whole.elapsed() / 6;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{SMALL, Sandbox, fields};
+use super::{SMALL, Sandbox, fields, native};
 
 /// Two runs, one of them stopped after its first epoch, and two folders that are none.
 fn sandbox() -> Sandbox {
@@ -26,13 +26,21 @@ fn runs_are_listed_and_damaged_folders_named() {
     let lines: Vec<_> = printed.stdout.lines().collect();
     assert_eq!(lines.len(), 3, "{}", printed.stdout);
     assert!(lines[0].starts_with("run ") && lines[0].ends_with("device"), "{}", lines[0]);
-    assert!(lines[1].starts_with("runs/a") && lines[1].contains(" 2/2 ") && lines[1].contains(" yes "), "{}", lines[1]);
-    assert!(lines[2].starts_with("runs/b") && lines[2].contains(" 1/2 ") && lines[2].contains(" no "), "{}", lines[2]);
+    assert!(
+        lines[1].starts_with(&native("runs/a")) && lines[1].contains(" 2/2 ") && lines[1].contains(" yes "),
+        "{}",
+        lines[1]
+    );
+    assert!(
+        lines[2].starts_with(&native("runs/b")) && lines[2].contains(" 1/2 ") && lines[2].contains(" no "),
+        "{}",
+        lines[2]
+    );
     // Fields of a column start below each other.
     let starts = [lines[0].find("finished"), lines[1].find("yes"), lines[2].find("no ")];
     assert!(starts.iter().all(|start| *start == starts[0]), "{}", printed.stdout);
     for folder in ["runs/damaged", "runs/empty"] {
-        assert!(printed.stderr.contains(&format!("skipped: run {folder}: ")), "{}", printed.stderr);
+        assert!(printed.stderr.contains(&native(&format!("skipped: run {folder}: "))), "{}", printed.stderr);
     }
     let rows = sandbox.json("runs runs --json");
     assert_eq!(rows.as_array().unwrap().len(), 2);
@@ -91,7 +99,7 @@ fn runs_say_which_images_they_were_tested_on() {
     // What cannot be read is told however little is said.
     sandbox.write("runs/damaged/config.json", b"{");
     let printed = sandbox.ok("runs runs --quiet");
-    assert!(printed.stderr.contains("skipped: run runs/damaged"), "{}", printed.stderr);
+    assert!(printed.stderr.contains(&native("skipped: run runs/damaged")), "{}", printed.stderr);
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn what_is_no_set_is_refused() {
     assert!(matches!(only(&[("a/1.png", 1), ("a/2.png", 2)]), DataError::OneClass { class, .. } if class == "a"));
     assert!(matches!(only(&[("a/1.png", 1), ("b/2.png", 2)]), DataError::NothingToTest { .. }));
     assert!(matches!(only(&[("train/a/1.png", 1), ("train/b/1.png", 2)]), DataError::NoTestFolder { .. }));
-    assert!(matches!(only(&[("a/1.png", 1), ("b /2.png", 2)]), DataError::ClassFolderName { .. }));
+    assert!(matches!(only(&[("a/1.png", 1), (" b/2.png", 2)]), DataError::ClassFolderName { .. }));
     assert!(matches!(only(&[("a/1.png", 1), ("b/c/2.png", 2)]), DataError::EmptyClass { path } if path.ends_with("b")));
     let odd = [("train/a/1.png", 1), ("train/b/1.png", 2), ("test/c/1.png", 3)];
     assert!(matches!(only(&odd), DataError::TestOnlyClass { class, .. } if class == "c"));

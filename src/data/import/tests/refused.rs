@@ -51,7 +51,9 @@ fn bad_images_are_named() {
             let error = place.import(&src).unwrap_err();
             let told = message(&error);
             assert!(told.contains(wanted), "{told}");
-            assert!(told.contains("train/cat/bad.png"), "{told}");
+            // A file is named as the system does it, an archive's entry as the archive does.
+            let path = std::path::Path::new("train").join("cat").join("bad.png");
+            assert!(told.contains("train/cat/bad.png") || told.contains(&*path.to_string_lossy()), "{told}");
             assert!(error.hint().is_some());
             assert!(!place.dst().exists(), "nothing is left behind");
         }
