@@ -52,7 +52,7 @@ fn bad_images_are_named() {
             let told = message(&error);
             assert!(told.contains(wanted), "{told}");
             // A file is named as the system does it, an archive's entry as the archive does.
-            let path = std::path::Path::new("train").join("cat").join("bad.png");
+            let path = Path::new("train").join("cat").join("bad.png");
             assert!(told.contains("train/cat/bad.png") || told.contains(&*path.to_string_lossy()), "{told}");
             assert!(error.hint().is_some());
             assert!(!place.dst().exists(), "nothing is left behind");
