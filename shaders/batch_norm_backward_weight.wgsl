@@ -1,8 +1,9 @@
-// batch_norm_backward_weight: gradients of scale and shift, adding up in order what `batch_norm_backward_partial` made.
+// batch_norm_backward_weight: gradients of scale and shift, adding up what `batch_norm_backward_partial` made.
 //
 //     d_weight[c] = Σ_p partial[p, 0, c];   d_bias[c] = Σ_p partial[p, 1, c]
 //
-// partial [parts, 2, CHANNELS], d_weight and d_bias [CHANNELS]. One invocation a channel; ⌈CHANNELS / 256⌉ workgroups.
+// partial [parts, 2, CHANNELS], d_weight and d_bias [CHANNELS]. A workgroup of {{ LANES }} invocations a
+// channel, which add up in a tree.
 struct Params {
     parts: u32,
 }
@@ -12,18 +13,28 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> d_weight: array<f32>;
 @group(0) @binding(3) var<storage, read_write> d_bias: array<f32>;
 
-@compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let c = group.x * 256u + lane;
-    if c >= {{ CHANNELS }}u {
-        return;
-    }
+{% include "shared/workgroup.wgsl" %}
+{% include "shared/workgroup_sum.wgsl" %}
+
+@compute @workgroup_size({{ LANES }})
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let c = linear_workgroup(group, grid);
     var products = 0.0;
     var sum = 0.0;
-    for (var part = 0u; part < params.parts; part++) {
-        products += partial[2u * part * {{ CHANNELS }}u + c];
-        sum += partial[(2u * part + 1u) * {{ CHANNELS }}u + c];
+    if c < {{ CHANNELS }}u {
+        for (var part = lane; part < params.parts; part += {{ LANES }}u) {
+            products += partial[2u * part * {{ CHANNELS }}u + c];
+            sum += partial[(2u * part + 1u) * {{ CHANNELS }}u + c];
+        }
     }
-    d_weight[c] = products;
-    d_bias[c] = sum;
+    let all_products = workgroup_sum(lane, products);
+    let all = workgroup_sum(lane, sum);
+    if lane == 0u && c < {{ CHANNELS }}u {
+        d_weight[c] = all_products;
+        d_bias[c] = all;
+    }
 }

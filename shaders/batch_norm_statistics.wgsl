@@ -2,9 +2,9 @@
 //
 //     statistics[0, c] = mean;   statistics[1, c] = 1 / √(variance + ε)
 //
-// TRAINING: of the batch, put together in order from the parts that `batch_norm_partial` made (Chan et al., 1983); the running
+// TRAINING: of the batch, put together from the parts that `batch_norm_partial` made (Chan et al., 1983), in a tree; the running
 // mean goes the share MOMENTUM towards it, and the running variance towards the variance with n − 1 (as in PyTorch).
-// Else: the running ones. statistics [2, CHANNELS], running_* [CHANNELS]. One invocation a channel; ⌈CHANNELS / 256⌉ workgroups.
+// Else: the running ones. statistics [2, CHANNELS], running_* [CHANNELS]. A workgroup of {{ LANES }} invocations a channel.
 struct Params {
     rows: u32,
     rows_per_part: u32,
@@ -21,28 +21,63 @@ struct Params {
 @group(0) @binding(4) var<storage, read> partial: array<f32>;
 {% endif %}
 
-@compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let c = group.x * 256u + lane;
-    if c >= {{ CHANNELS }}u {
+{% include "shared/workgroup.wgsl" %}
+{% if TRAINING %}
+
+// Rows that were put together, their mean, and the sum of squares of their differences from it.
+struct Summary {
+    count: f32,
+    mean: f32,
+    squares: f32,
+}
+
+var<workgroup> summaries: array<Summary, {{ LANES }}>;
+
+fn merged(a: Summary, b: Summary) -> Summary {
+    if b.count == 0.0 {
+        return a;
+    }
+    let total = a.count + b.count;
+    let difference = b.mean - a.mean;
+    let squares = a.squares + b.squares + difference * difference * (a.count * b.count / total);
+    return Summary(total, a.mean + difference * (b.count / total), squares);
+}
+{% endif %}
+
+@compute @workgroup_size({{ LANES }})
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let c = linear_workgroup(group, grid);
+{% if TRAINING %}
+    var own = Summary(0.0, 0.0, 0.0);
+    if c < {{ CHANNELS }}u {
+        for (var part = lane; part < params.parts; part += {{ LANES }}u) {
+            let rows = f32(min(params.rows_per_part, params.rows - part * params.rows_per_part));
+            let at = 2u * part * {{ CHANNELS }}u + c;
+            own = merged(own, Summary(rows, partial[at], partial[at + {{ CHANNELS }}u]));
+        }
+    }
+    summaries[lane] = own;
+    for (var half = {{ LANES // 2 }}u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if lane < half {
+            summaries[lane] = merged(summaries[lane], summaries[lane + half]);
+        }
+    }
+{% endif %}
+    if lane > 0u || c >= {{ CHANNELS }}u {
         return;
     }
 {% if TRAINING %}
-    var mean = 0.0;
-    var squares = 0.0;
-    var count = 0.0;
-    for (var part = 0u; part < params.parts; part++) {
-        let rows = f32(min(params.rows_per_part, params.rows - part * params.rows_per_part));
-        let difference = partial[2u * part * {{ CHANNELS }}u + c] - mean;
-        let total = count + rows;
-        mean += difference * (rows / total);
-        squares += partial[(2u * part + 1u) * {{ CHANNELS }}u + c] + difference * difference * (count * rows / total);
-        count = total;
-    }
-    squares = max(squares, 0.0);
-    let variance = squares / count;
+    let batch = summaries[0];
+    let mean = batch.mean;
+    let squares = max(batch.squares, 0.0);
+    let variance = squares / batch.count;
     running_mean[c] += params.momentum * (mean - running_mean[c]);
-    running_variance[c] += params.momentum * (squares / max(count - 1.0, 1.0) - running_variance[c]);
+    running_variance[c] += params.momentum * (squares / max(batch.count - 1.0, 1.0) - running_variance[c]);
 {% else %}
     let mean = running_mean[c];
     let variance = running_variance[c];

@@ -3,7 +3,7 @@
 //     norm = gradient_factor · √(Σ partial);   gradient_factor = gradient_factor · min(1, max_norm / (norm + 10⁻⁶))
 //
 // partial [parts] are what `sum_of_squares` made of the gradients. A negative gradient_factor, which tells the optimiser to
-// leave everything as it is, stays. One invocation.
+// leave everything as it is, stays. One workgroup of {{ LANES }} invocations, which add up in a tree.
 struct Params {
     parts: u32,
     max_norm: f32,
@@ -14,14 +14,17 @@ struct Params {
 @group(0) @binding(1) var<storage, read> partial: array<f32>;
 @group(0) @binding(2) var<storage, read_write> state: StepState;
 
-@compute @workgroup_size(1)
-fn main() {
-    if state.gradient_factor < 0.0 {
-        return;
+{% include "shared/workgroup_sum.wgsl" %}
+
+@compute @workgroup_size({{ LANES }})
+fn main(@builtin(local_invocation_index) lane: u32) {
+    var own = 0.0;
+    for (var i = lane; i < params.parts; i += {{ LANES }}u) {
+        own += partial[i];
     }
-    var sum = 0.0;
-    for (var i = 0u; i < params.parts; i++) {
-        sum += partial[i];
+    let sum = workgroup_sum(lane, own);
+    if lane > 0u || state.gradient_factor < 0.0 {
+        return;
     }
     let norm = sqrt(sum) * state.gradient_factor;
     state.gradient_factor *= min(1.0, params.max_norm / (norm + 1e-6));

@@ -5,7 +5,8 @@
 //     else:    gradient_factor = −1;         scale = max(scale / 2, 1)
 //
 // partial [parts] are what `sum_of_squares` made of the gradients of the scaled loss; scaling [4]: the scale, finite steps
-// since it changed, steps that were skipped, and the gradients' Euclidean norm without the scale. One invocation.
+// since it changed, steps that were skipped, and the gradients' Euclidean norm without the scale. One workgroup of {{ LANES }}
+// invocations, which add up in a tree.
 struct Params {
     parts: u32,
 }
@@ -16,11 +17,17 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> scaling: array<f32>;
 @group(0) @binding(3) var<storage, read_write> state: StepState;
 
-@compute @workgroup_size(1)
-fn main() {
-    var sum = 0.0;
-    for (var i = 0u; i < params.parts; i++) {
-        sum += partial[i];
+{% include "shared/workgroup_sum.wgsl" %}
+
+@compute @workgroup_size({{ LANES }})
+fn main(@builtin(local_invocation_index) lane: u32) {
+    var own = 0.0;
+    for (var i = lane; i < params.parts; i += {{ LANES }}u) {
+        own += partial[i];
+    }
+    let sum = workgroup_sum(lane, own);
+    if lane > 0u {
+        return;
     }
     let scale = scaling[0];
     // By its bits: shaders may be compiled as if there were no infinities.

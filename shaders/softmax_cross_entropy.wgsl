@@ -21,8 +21,7 @@ struct Params {
 
 {% include "shared/exp_log.wgsl" %}
 
-var<workgroup> losses: array<f32, {{ LANES }}>;
-var<workgroup> hits: array<f32, {{ LANES }}>;
+{% include "shared/workgroup_sum.wgsl" %}
 
 @compute @workgroup_size({{ LANES }})
 fn main(@builtin(local_invocation_index) lane: u32) {
@@ -62,17 +61,10 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         loss_sum += log_1p_accurate(rest) + nearest + params.smoothing * (below / {{ CLASSES }}.0 - nearest);
         hit_sum += select(0.0, 1.0, largest_at == label);
     }
-    losses[lane] = loss_sum;
-    hits[lane] = hit_sum;
-    for (var half = {{ LANES // 2 }}u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if lane < half {
-            losses[lane] += losses[lane + half];
-            hits[lane] += hits[lane + half];
-        }
-    }
+    let losses = workgroup_sum(lane, loss_sum);
+    let hits = workgroup_sum(lane, hit_sum);
     if lane == 0u {
-        loss[0] = losses[0] / f32(params.rows);
-        correct[0] = hits[0];
+        loss[0] = losses / f32(params.rows);
+        correct[0] = hits;
     }
 }

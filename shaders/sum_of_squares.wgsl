@@ -13,7 +13,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> input: array<f32>;
 @group(0) @binding(2) var<storage, read_write> partial: array<f32>;
 
-var<workgroup> sums: array<f32, {{ LANES }}>;
+{% include "shared/workgroup_sum.wgsl" %}
 
 @compute @workgroup_size({{ LANES }})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -21,14 +21,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = group.x * {{ LANES }}u + lane; i < params.count; i += params.parts * {{ LANES }}u) {
         sum += input[i] * input[i];
     }
-    sums[lane] = sum;
-    for (var half = {{ LANES // 2 }}u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if lane < half {
-            sums[lane] += sums[lane + half];
-        }
-    }
+    let total = workgroup_sum(lane, sum);
     if lane == 0u {
-        partial[group.x] = sums[0];
+        partial[group.x] = total;
     }
 }

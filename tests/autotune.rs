@@ -5,7 +5,7 @@
 use std::fs;
 
 use cifar_gpu::Device;
-use cifar_gpu::gpu::CooperativeMatrix;
+use cifar_gpu::gpu::{CooperativeMatrix, GpuDevice, GpuOptions};
 use cifar_gpu::nn::Architecture;
 use cifar_gpu::ops::conv2d::tune::Verdict;
 use cifar_gpu::ops::conv2d::{DeviceKind, Direction, Plan, Target};
@@ -50,6 +50,22 @@ fn choices_are_right_and_remembered() {
     assert!(again.iter().all(|tuning| !tuning.trials.is_empty()));
     let remembered = tune(Autotune::Full, &cache);
     assert!(remembered.iter().zip(&again).all(|(remembered, again)| remembered.chosen == again.chosen));
+}
+
+/// What tuning had allocated stayed allocated as long as the run lasted.
+#[test]
+fn a_gpu_keeps_no_memory_of_the_trials() {
+    let gpu = GpuDevice::open(GpuOptions::default()).expect("these tests need a GPU adapter, a software one will do");
+    let lenet5 = Architecture::by_name("lenet5", 10).unwrap();
+    let search = Search { mode: Autotune::Quick, cache: None, again: false };
+    let mut timed = 0;
+    let mut hear = |tuning: &Tuning| {
+        timed += tuning.trials.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Timed(_))).count();
+    };
+    autotune(&Device::Gpu(gpu.clone()), DType::F32, &lenet5, 2, true, search, &mut hear).unwrap();
+    let memory = gpu.memory();
+    assert!(timed > 0 && memory.buffers_made > 0);
+    assert_eq!((memory.allocated_bytes, memory.in_use_bytes, memory.peak_bytes), (0, 0, 0), "{memory:?}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! An open GPU: its memory, and the submission of what was recorded.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::thread::ThreadId;
 use std::time::Duration;
 
@@ -62,6 +62,8 @@ pub(super) struct Shared {
     pub(super) faults: Arc<Faults>,
     /// Whether this is a [`GpuDevice::rehearsal`].
     pub(super) rehearsal: bool,
+    /// The first timestamp that was read, in ticks.
+    pub(super) first_tick: OnceLock<u64>,
 }
 
 impl GpuDevice {
@@ -144,6 +146,7 @@ impl GpuDevice {
             counters: Counters::default(),
             faults,
             rehearsal: pool == PoolKind::Rehearsal,
+            first_tick: OnceLock::new(),
         };
         Ok(GpuDevice { shared: Arc::new(shared) })
     }
@@ -195,6 +198,12 @@ impl GpuDevice {
     /// What the buffer pool holds and has held.
     pub fn memory(&self) -> MemoryUse {
         self.shared.pool.memory()
+    }
+
+    /// Gives back to the driver all memory that no tensor and no captured commands use, and counts the most bytes in use anew:
+    /// for between two kinds of work of which the second has no use for the first one's buffers.
+    pub fn release_unused(&self) {
+        self.shared.pool.start_over();
     }
 
     /// Bytes that the driver's allocator has given out, for tensors and all else; `None` where it does not tell.
@@ -287,11 +296,13 @@ impl GpuDevice {
         if profile::is_collecting() && self.has_timestamps() {
             return self.submit_timed(&commands).map(Some);
         }
-        let commands = commands.encode(&self.shared.device);
-        let index = self.shared.queue.submit([commands]);
-        count(&self.shared.counters.submissions);
+        let mut last = None;
+        for commands in commands.encode(&self.shared.device) {
+            last = Some(self.shared.queue.submit([commands]));
+            count(&self.shared.counters.submissions);
+        }
         self.check()?;
-        Ok(Some(index))
+        Ok(last)
     }
 
     /// Submits what was recorded and waits until the GPU is idle.
@@ -384,5 +395,10 @@ mod tests {
         let memory = gpu.memory();
         assert_eq!((memory.buffers_made, memory.in_use_bytes), (1, 0));
         assert_eq!(memory.peak_bytes, memory.allocated_bytes);
+        let kept = gpu.allocate(100, "a test").unwrap();
+        gpu.release_unused();
+        let memory = gpu.memory();
+        assert_eq!((memory.allocated_bytes, memory.peak_bytes), (memory.in_use_bytes, memory.in_use_bytes));
+        assert!(memory.in_use_bytes >= kept.bytes());
     }
 }

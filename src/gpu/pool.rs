@@ -302,6 +302,13 @@ impl Pool {
         }
     }
 
+    /// The same, and the peak of use begins anew.
+    pub(super) fn start_over(&self) {
+        self.release_free();
+        let memory = &mut self.free.lock().memory;
+        memory.peak_bytes = memory.in_use_bytes;
+    }
+
     pub(super) fn memory(&self) -> MemoryUse {
         self.free.lock().memory
     }

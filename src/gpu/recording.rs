@@ -4,6 +4,10 @@ use std::sync::Arc;
 
 use super::pipeline::Pipeline;
 
+/// Most floating-point operations of a submission that can be cut. Windows resets a GPU that is at one for two seconds; the
+/// slowest in use manage some 100 GFLOP/s.
+const MOST_FLOPS: u64 = 50_000_000_000;
+
 /// One thing to do.
 #[derive(Debug)]
 pub(super) enum Command {
@@ -73,12 +77,16 @@ impl Recording {
         self.commands.iter().flat_map(Command::parts)
     }
 
-    /// Encodes everything, neighbouring dispatches in one compute pass.
-    pub(super) fn encode(&self, device: &wgpu::Device) -> wgpu::CommandBuffer {
+    /// Encodes everything, neighbouring dispatches in one compute pass, for one submission after the other.
+    pub(super) fn encode(&self, device: &wgpu::Device) -> Vec<wgpu::CommandBuffer> {
         let is_dispatch = |c: &Command| matches!(c, Command::Dispatch { .. });
+        let flops = |command: &&Command| command.kernel().map_or(0, |(_, flops, _)| flops);
         let commands: Vec<&Command> = self.commands().collect();
-        let groups = commands.chunk_by(|a, b| is_dispatch(a) && is_dispatch(b));
-        Self::encode_groups(device, groups.map(|group| (group, None)))
+        let submissions = cut(&commands, MOST_FLOPS, flops).into_iter().map(|commands| {
+            let groups = commands.chunk_by(|a, b| is_dispatch(a) && is_dispatch(b));
+            Self::encode_groups(device, groups.map(|group| (group, None)))
+        });
+        submissions.collect()
     }
 
     /// Encodes everything, each dispatch in a compute pass of its own that writes two timestamps into the set, as far as its
@@ -134,5 +142,34 @@ impl Recording {
             }
         }
         encoder.finish()
+    }
+}
+
+/// Cuts items into as few runs as it takes for none of several to weigh more than `most`.
+fn cut<T>(mut items: &[T], most: u64, weight: impl Fn(&T) -> u64) -> Vec<&[T]> {
+    let mut runs = Vec::new();
+    while !items.is_empty() {
+        let mut sum = 0_u64;
+        let over = items.iter().position(|item| {
+            sum = sum.saturating_add(weight(item));
+            sum > most
+        });
+        let (run, rest) = items.split_at(over.unwrap_or(items.len()).max(1));
+        runs.push(run);
+        items = rest;
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn submissions_are_cut_where_they_would_take_too_long() {
+        let cut = |weights: &'static [u64]| cut(weights, 10, |weight| *weight);
+        assert_eq!(cut(&[4, 6, 1, 0, 9]), [&[4, 6][..], &[1, 0, 9]]);
+        assert_eq!(cut(&[11, 0, 20, 3]), [&[11][..], &[0], &[20], &[3]], "what cannot be cut stands alone");
+        assert!(cut(&[]).is_empty() && cut(&[u64::MAX, u64::MAX]).len() == 2);
     }
 }

@@ -59,11 +59,14 @@ impl GpuDevice {
         let view = staging.slice(..).get_mapped_range().map_err(|e| GpuError::Rejected(e.to_string()))?;
         let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&view);
         let period = f64::from(self.shared.queue.get_timestamp_period());
+        // Some count from 1970 on, which a floating-point number would round to hundreds of nanoseconds.
+        let first = ticks.first().copied().unwrap_or_default();
+        let first = *self.shared.first_tick.get_or_init(|| first);
         let nanoseconds = |ticks: u64| (ticks as f64 * period) as u64;
         profile::add(kernels.iter().zip(ticks.chunks_exact(2)).take(timed).map(|(&(name, flops, bytes), ticks)| {
             Event {
                 name,
-                start_ns: nanoseconds(ticks[0]),
+                start_ns: nanoseconds(ticks[0].saturating_sub(first)),
                 duration_ns: nanoseconds(ticks[1].saturating_sub(ticks[0])),
                 flops,
                 bytes,

@@ -131,6 +131,10 @@ pub fn autotune(
         observe(&Tuning { layer, direction, geometry, chosen, trials });
     }
     cache.write();
+    if let Device::Gpu(gpu) = device {
+        // Training has no use for most of what the trials took.
+        gpu.release_unused();
+    }
     failed.map_or(Ok(plans), Err)
 }
 

@@ -157,20 +157,20 @@ fn variants_with(name: &'static str, tiles: &[Tiling]) -> Option<Vec<ShaderVaria
             .collect(),
         "batch_norm_partial" => real(&[("CHANNELS", 5)]),
         "batch_norm_statistics" => {
-            [0, 1].map(|training| with(&[], &[("CHANNELS", 5), ("TRAINING", training)])).to_vec()
+            [0, 1].map(|training| with(&[], &[("LANES", 64), ("CHANNELS", 5), ("TRAINING", training)])).to_vec()
         }
         "batch_norm_forward" => [0, 1].iter().flat_map(|&relu| real(&[("CHANNELS", 5), ("RELU", relu)])).collect(),
         "batch_norm_backward_partial" | "batch_norm_backward_input" => {
             [0, 1].iter().flat_map(|&mask| real(&[("CHANNELS", 5), ("MASK", mask)])).collect()
         }
-        "batch_norm_backward_weight" => vec![with(&[], &[("CHANNELS", 5)])],
+        "batch_norm_backward_weight" => vec![with(&[], &[("LANES", 64), ("CHANNELS", 5)])],
         "softmax_cross_entropy" => vec![with(&[], &[("CLASSES", 10), ("LANES", 256)])],
         "convert" => [0, 1].map(|to_half| with(&[], &[("TO_HALF", to_half)])).to_vec(),
-        "sum_of_squares" => vec![with(&[], &[("LANES", 256)])],
-        "loss_scaling" => vec![with(&[], &[("GROWTH_INTERVAL", 2000), ("LARGEST", 1 << 24)])],
+        "sum_of_squares" | "gradient_clipping" => vec![with(&[], &[("LANES", 256)])],
+        "loss_scaling" => vec![with(&[], &[("LANES", 256), ("GROWTH_INTERVAL", 2000), ("LARGEST", 1 << 24)])],
         "add" | "dropout" | "relu_backward" | "relu_forward" => real(&[]),
-        "adam_step" | "count_iterations" | "fill" | "gradient_clipping" | "record_metrics" | "scale" | "sgd_step"
-        | "split_k_reduce" | "weight_average" => vec![with(&[], &[])],
+        "adam_step" | "count_iterations" | "fill" | "record_metrics" | "scale" | "sgd_step" | "split_k_reduce"
+        | "weight_average" => vec![with(&[], &[])],
         _ => return None,
     })
 }

@@ -3,8 +3,11 @@
 use super::{EPSILON, MOMENTUM, Parts};
 use crate::error::Result;
 use crate::gpu::{GpuBuffer, GpuDevice, Launch, ShaderVariant};
-use crate::ops::{ELEMENTS_PER_WORKGROUP, as_u32, half, launch_elementwise};
+use crate::ops::{as_u32, half, launch_elementwise};
 use crate::tensor::DType;
+
+/// Invocations that put the parts of a channel together.
+const LANES: u32 = 64;
 
 pub(super) fn batch_norm_partial(
     gpu: &GpuDevice,
@@ -123,7 +126,7 @@ pub(super) fn batch_norm_backward_input(
     launch_elementwise(gpu, OP, &constants, bytemuck::cast_slice(&uniform), &buffers, count)
 }
 
-/// Records a kernel with an invocation for each channel.
+/// Records a kernel with a workgroup for each channel.
 fn per_channel(
     gpu: &GpuDevice,
     name: &'static str,
@@ -133,10 +136,10 @@ fn per_channel(
     channels: usize,
 ) -> Result<()> {
     Ok(gpu.record(&Launch {
-        variant: ShaderVariant::new(name, constants),
+        variant: ShaderVariant::new(name, &[&[("LANES", LANES)], constants].concat()),
         uniform,
         buffers,
-        workgroups: (channels as u64).div_ceil(ELEMENTS_PER_WORKGROUP),
+        workgroups: channels as u64,
         flops: 0,
     })?)
 }

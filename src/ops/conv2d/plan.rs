@@ -273,6 +273,8 @@ impl Target {
 
 /// Channels from which on Winograd's transforms cost less than they save.
 const WINOGRAD_CHANNELS: usize = 16;
+/// Tiles below which a GPU's cores are not all busy: large ones have about a hundred.
+const FEW_TILES: usize = 64;
 /// What channels must be a multiple of for cooperative matrices: vectors of four are loaded.
 const COOPERATIVE_CHANNELS: usize = 4;
 
@@ -295,9 +297,14 @@ impl Plan {
             .map(|outputs| Algorithm::Winograd { outputs })
             .filter(|&algorithm| Plan { algorithm, tiling: direct(8, 8) }.suits(target, g));
         let algorithm = winograd.unwrap_or(Algorithm::ImplicitGemm);
-        let columns = match direction {
-            Direction::Forward | Direction::BackwardWeight => g.out_c,
-            Direction::BackwardInput => g.in_c,
+        let (rows, columns) = match direction {
+            Direction::Forward => (g.out_pixels(), g.out_c),
+            Direction::BackwardInput => (g.batch * g.in_h * g.in_w, g.in_c),
+            // Its sums are split until there is enough to do.
+            Direction::BackwardWeight => (usize::MAX, g.out_c),
+        };
+        let leaves_idle = |rows_per_tile, columns_per_tile| {
+            rows.div_ceil(rows_per_tile).saturating_mul(columns.div_ceil(columns_per_tile)) < FEW_TILES
         };
         let tiling = match kind {
             DeviceKind::SoftwareGpu if target.can_broadcast() => match direction {
@@ -305,6 +312,9 @@ impl Plan {
                 Direction::BackwardWeight => broadcast(4, 16),
             },
             DeviceKind::Cpu | DeviceKind::SoftwareGpu => direct(8, 8),
+            // One tile keeps one core of many busy.
+            DeviceKind::Gpu if columns > 32 && leaves_idle(128, 64) => staged(32, 64),
+            DeviceKind::Gpu if columns > 16 && leaves_idle(128, 32) => staged(32, 32),
             // Tiles that divide the columns waste nothing.
             DeviceKind::Gpu if columns.is_multiple_of(96) => staged(128, 96),
             DeviceKind::Gpu if columns > 32 => staged(128, 64),
@@ -405,6 +415,20 @@ impl Plans {
 mod tests {
     use super::*;
     use crate::ops::conv2d::Padding;
+
+    #[test]
+    fn few_rows_are_cut_into_small_tiles() {
+        let target = Target { kind: DeviceKind::Gpu, dtype: DType::F32, cooperative: None, subgroup: None };
+        let g = |input: [usize; 4], weight: [usize; 4]| Conv2dGeometry::new(&input, &weight, 1, Padding::Same).unwrap();
+        let tiling = |direction, g| Plan::usual(target, direction, &g).tiling;
+        // lenet5's first fully connected layer, with batches of 64: 8 tiles instead of 4, of a quarter of the work.
+        let fc1 = g([64, 1, 1, 1600], [1, 1, 1600, 200]);
+        assert_eq!(tiling(Direction::Forward, fc1), staged(32, 64));
+        assert_eq!(tiling(Direction::BackwardInput, fc1), staged(32, 64));
+        assert_eq!(tiling(Direction::BackwardWeight, fc1), staged(128, 64));
+        let conv2 = g([64, 32, 32, 96], [3, 3, 96, 96]);
+        assert!(Direction::ALL.iter().all(|&direction| tiling(direction, conv2) == staged(128, 96)));
+    }
 
     #[test]
     fn what_a_plan_cannot_compute_is_computed_otherwise() {

@@ -31,7 +31,10 @@ pub(super) fn loss_scaling(
 ) -> Result<()> {
     const OP: &str = "loss_scaling";
     Ok(gpu.record(&Launch {
-        variant: ShaderVariant::new(OP, &[("GROWTH_INTERVAL", GROWTH_INTERVAL), ("LARGEST", LARGEST_SCALE)]),
+        variant: ShaderVariant::new(
+            OP,
+            &[("LANES", LANES as u32), ("GROWTH_INTERVAL", GROWTH_INTERVAL), ("LARGEST", LARGEST_SCALE)],
+        ),
         uniform: bytemuck::bytes_of(&as_u32(OP, parts)?),
         buffers: &[partial, scaling, state],
         workgroups: 1,

@@ -20,7 +20,7 @@ const GROWTH_INTERVAL: u32 = 2_000;
 /// The scale grows no further.
 const LARGEST_SCALE: u32 = 1 << 24;
 /// Invocations of a part of [`sum_of_squares`].
-const LANES: usize = 256;
+pub(super) const LANES: usize = 256;
 /// Most parts of [`sum_of_squares`].
 const MOST_PARTS: usize = 256;
 
