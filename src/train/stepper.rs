@@ -266,7 +266,7 @@ impl<'a> Stepper<'a> {
         Ok(())
     }
 
-    /// Forward, loss, backward and update on the images at `indices` in epoch number `epoch` from 0, in one submission.
+    /// Forward, loss, backward and update on the images at `indices` in epoch number `epoch` from 0, submitted together.
     ///
     /// # Errors
     /// If the device fails, an index is past the last image, or the history is full.
