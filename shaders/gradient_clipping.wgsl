@@ -14,15 +14,11 @@ struct Params {
 @group(0) @binding(1) var<storage, read> partial: array<f32>;
 @group(0) @binding(2) var<storage, read_write> state: StepState;
 
-{% include "shared/workgroup_sum.wgsl" %}
+{% include "shared/partial_sum.wgsl" %}
 
 @compute @workgroup_size({{ LANES }})
 fn main(@builtin(local_invocation_index) lane: u32) {
-    var own = 0.0;
-    for (var i = lane; i < params.parts; i += {{ LANES }}u) {
-        own += partial[i];
-    }
-    let sum = workgroup_sum(lane, own);
+    let sum = partial_sum(lane);
     if lane > 0u || state.gradient_factor < 0.0 {
         return;
     }
