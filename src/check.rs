@@ -8,7 +8,7 @@ use crate::nn::{Architecture, Network};
 use crate::ops::adam::{Adam, adam_step};
 use crate::ops::batch_assembly::{Augmentation, ImageChunk, Normalisation, batch_assembly};
 use crate::ops::batch_norm::{self, Running, Statistics};
-use crate::ops::conv2d::{self, Algorithm, Conv2dGeometry, Epilogue, Padding, Plan, Target};
+use crate::ops::conv2d::{self, Algorithm, Conv2dGeometry, DeviceKind, Epilogue, Padding, Plan, Target};
 use crate::ops::convert::convert;
 use crate::ops::count_iterations::count_iterations;
 use crate::ops::dropout::{self, Dropout};
@@ -27,6 +27,9 @@ use crate::tensor::{DType, Tensor};
 const TOLERANCE: f64 = 2e-5;
 /// The same for 16-bit floats and for Winograd's larger tiles.
 const ROUGH_TOLERANCE: f64 = 2e-3;
+/// Plans that a GPU takes without having tried them.
+const UNTRIED: [&str; 6] =
+    ["staged-128x96", "staged-128x64", "staged-128x32", "staged-128x16", "staged-32x64", "staged-32x32"];
 /// Iterations after which some drivers end an invocation's loops, and a few more.
 const MANY_ITERATIONS: u32 = 70_000;
 
@@ -160,20 +163,25 @@ fn cases(device: &Device) -> Result<Vec<(String, f64, Work)>> {
         Device::Gpu(gpu) => gpu.has_f16(),
     };
     let (full, half) = (DType::F32, DType::F16);
-    for (name, dtype, size, kernel, stride, plan) in [
-        ("conv2d, 3 to 10 channels", full, [2, 9, 7, 3, 10], 3, 1, None),
-        ("conv2d, 96 to 96 channels", full, [1, 8, 8, 96, 96], 3, 1, None),
-        ("conv2d, 5×5 windows", full, [2, 10, 10, 8, 12], 5, 1, None),
-        ("conv2d, 1×1 windows", full, [2, 6, 6, 20, 10], 1, 1, None),
-        ("conv2d, stride 2", full, [2, 9, 7, 8, 12], 3, 2, None),
-        ("conv2d, 16-bit floats", half, [2, 9, 7, 8, 12], 3, 1, None),
-        ("conv2d, direct-8x8", full, [2, 9, 7, 8, 12], 3, 1, Some("direct-8x8")),
-        ("conv2d, broadcast-2x16", full, [2, 9, 7, 8, 12], 3, 1, Some("broadcast-2x16")),
-        ("conv2d, staged-64x64", full, [2, 9, 7, 8, 12], 3, 1, Some("staged-64x64")),
-        ("conv2d, cooperative-64x32", half, [2, 9, 7, 8, 12], 3, 1, Some("cooperative-64x32")),
-        ("conv2d, winograd-2", full, [2, 9, 7, 16, 12], 3, 1, Some("winograd-2 direct-8x8")),
-        ("conv2d, winograd-4", full, [2, 9, 7, 16, 12], 3, 1, Some("winograd-4 direct-8x8")),
-    ] {
+    let mut convolutions = vec![
+        ("3 to 10 channels", full, [2, 9, 7, 3, 10], 3, 1, None),
+        ("96 to 96 channels", full, [1, 8, 8, 96, 96], 3, 1, None),
+        ("5×5 windows", full, [2, 10, 10, 8, 12], 5, 1, None),
+        ("1×1 windows", full, [2, 6, 6, 20, 10], 1, 1, None),
+        ("stride 2", full, [2, 9, 7, 8, 12], 3, 2, None),
+        ("16-bit floats", half, [2, 9, 7, 8, 12], 3, 1, None),
+        ("direct-8x8", full, [2, 9, 7, 8, 12], 3, 1, Some("direct-8x8")),
+        ("broadcast-2x16", full, [2, 9, 7, 8, 12], 3, 1, Some("broadcast-2x16")),
+        ("staged-64x64", full, [2, 9, 7, 8, 12], 3, 1, Some("staged-64x64")),
+        ("cooperative-64x32", half, [2, 9, 7, 8, 12], 3, 1, Some("cooperative-64x32")),
+        ("winograd-2", full, [2, 9, 7, 16, 12], 3, 1, Some("winograd-2 direct-8x8")),
+        ("winograd-4", full, [2, 9, 7, 16, 12], 3, 1, Some("winograd-4 direct-8x8")),
+    ];
+    // Software drivers, which never take them, need minutes to compile them.
+    if DeviceKind::of(device) == DeviceKind::Gpu {
+        convolutions.extend(UNTRIED.map(|plan| (plan, full, [3, 9, 11, 20, 100], 3, 1, Some(plan))));
+    }
+    for (what, dtype, size, kernel, stride, plan) in convolutions {
         let [n, h, w, c, o] = size;
         let g = Conv2dGeometry::new(&[n, h, w, c], &[kernel, kernel, c, o], stride, Padding::Same)?;
         let plan: Option<Plan> = plan.and_then(|plan| plan.parse().ok());
@@ -181,7 +189,8 @@ fn cases(device: &Device) -> Result<Vec<(String, f64, Work)>> {
         if suits && (dtype == full || has_f16) {
             let rounds = dtype == half || plan.is_some_and(|plan| plan.algorithm == Algorithm::Winograd { outputs: 4 });
             let tolerance = if rounds { ROUGH_TOLERANCE } else { TOLERANCE };
-            add(name, tolerance, Box::new(move |device| convolution(device, dtype, &g, plan)));
+            let name = format!("conv2d, {what}");
+            add(&name, tolerance, Box::new(move |device| convolution(device, dtype, &g, plan)));
         }
     }
     let pool = MaxPool2dGeometry::new(&[2, 9, 7, 5], [3, 3], 2)?;
@@ -352,7 +361,22 @@ fn network(device: &Device, name: &str) -> Result<Vec<Tensor>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::ops::conv2d::Direction;
+
+    /// Training took tiles of which the check knew nothing.
+    #[test]
+    fn what_gpus_take_untried_is_checked() {
+        let target = Target { kind: DeviceKind::Gpu, dtype: DType::F32, cooperative: None, subgroup: None };
+        let mut taken = BTreeSet::new();
+        for (batch, out_c) in [1, 64].into_iter().flat_map(|batch| [10, 20, 50, 96].map(|out_c| (batch, out_c))) {
+            let g = Conv2dGeometry::new(&[batch, 32, 32, 3], &[3, 3, 3, out_c], 1, Padding::Same).unwrap();
+            taken.extend(Direction::ALL.map(|direction| Plan::usual(target, direction, &g).to_string()));
+        }
+        assert_eq!(taken, UNTRIED.map(String::from).into());
+    }
 
     /// What is small beside another tensor of the same case passed whatever it was.
     #[test]

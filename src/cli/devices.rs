@@ -157,7 +157,7 @@ fn words(verdict: &Verdict) -> (&'static str, String) {
 mod tests {
     use super::*;
 
-    /// The first adapter that would not open ended the check of all.
+    /// It used to end the check, of this adapter and of all after it.
     #[test]
     fn an_adapter_that_does_not_open_has_failed_one_check() {
         let mut heard = Vec::new();

@@ -14,9 +14,13 @@ use super::faults::Faults;
 use super::pipeline::Pipelines;
 use super::pool::{GpuBuffer, MemoryUse, Pool, PoolKind};
 use super::program::Capture;
-use super::recording::{Command, Recording};
+use super::recording::{Command, Recording, cut_by_flops, encode};
 use super::statistics::{Counters, Statistics, count};
 use crate::profile;
+
+/// Most floating-point operations of a submission to a GPU. Windows resets one that is at a submission for two seconds; the
+/// slowest in use manage some 100 GFLOP/s. A software adapter is not reset, and its driver waits in a submission for the one before.
+const MOST_FLOPS: u64 = 50_000_000_000;
 
 /// How to open a GPU.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +57,8 @@ pub(super) struct Shared {
     pub(super) software: bool,
     pub(super) reason: String,
     pub(super) timeout: Duration,
+    /// Most floating-point operations of a submission that can be cut.
+    pub(super) most_flops: u64,
     pub(super) pool: Arc<Pool>,
     pub(super) pipelines: Pipelines,
     pub(super) uniforms: Mutex<HashMap<Vec<u8>, wgpu::Buffer>>,
@@ -140,6 +146,7 @@ impl GpuDevice {
             software,
             reason,
             timeout,
+            most_flops: if software { u64::MAX } else { MOST_FLOPS },
             uniforms: Mutex::default(),
             recording: Mutex::default(),
             captures: Mutex::default(),
@@ -289,16 +296,18 @@ impl GpuDevice {
 
     pub(super) fn submit_locked(&self, recording: &mut Recording) -> Result<Option<wgpu::SubmissionIndex>, GpuError> {
         self.refuse_in_capture("commands were submitted")?;
-        let commands = std::mem::take(recording);
-        if commands.is_empty() || self.shared.rehearsal {
+        let recording = std::mem::take(recording);
+        if recording.is_empty() || self.shared.rehearsal {
             return self.check().map(|()| None);
         }
-        if profile::is_collecting() && self.has_timestamps() {
-            return self.submit_timed(&commands).map(Some);
-        }
+        let timed = profile::is_collecting() && self.has_timestamps();
+        let commands: Vec<_> = recording.commands().collect();
         let mut last = None;
-        for commands in commands.encode(&self.shared.device) {
-            last = Some(self.shared.queue.submit([commands]));
+        for part in cut_by_flops(&commands, self.shared.most_flops) {
+            last = Some(match timed {
+                true => self.submit_timed(part)?,
+                false => self.shared.queue.submit([encode(&self.shared.device, part)]),
+            });
             count(&self.shared.counters.submissions);
         }
         self.check()?;
@@ -344,13 +353,13 @@ mod tests {
         GpuDevice::open(options).expect("these tests need a GPU adapter, a software one will do")
     }
 
-    fn fill(gpu: &GpuDevice, buffer: &GpuBuffer, uniform: &[u8]) -> Result<(), GpuError> {
+    fn fill(gpu: &GpuDevice, buffer: &GpuBuffer, uniform: &[u8], flops: u64) -> Result<(), GpuError> {
         gpu.record(&Launch {
             variant: ShaderVariant::new("fill", &[]),
             uniform,
             buffers: &[buffer],
             workgroups: buffer.bytes().div_ceil(4 * 256),
-            flops: 0,
+            flops,
         })
     }
 
@@ -363,13 +372,40 @@ mod tests {
         assert!(matches!(result, Err(GpuError::DeviceLost(_))), "{result:?}");
     }
 
+    /// With every kernel timed, long work was one submission.
+    #[test]
+    fn long_work_is_submitted_in_parts() {
+        let mut gpu = open(GpuOptions::default());
+        Arc::get_mut(&mut gpu.shared).unwrap().most_flops = 10;
+        let buffer = gpu.allocate(64, "a test").unwrap();
+        let submissions = |timed: bool| {
+            let before = gpu.statistics().submissions;
+            for value in [1.0_f32, 2.0, 3.0] {
+                let uniform = [16, value.to_bits()];
+                fill(&gpu, &buffer, bytemuck::cast_slice(&uniform), 6).unwrap();
+            }
+            if timed {
+                profile::start();
+            }
+            gpu.synchronize().unwrap();
+            let events = profile::stop().events;
+            // Other tests' kernels may be among them.
+            let fills = events.iter().filter(|event| (event.name, event.flops) == ("fill", 6)).count();
+            assert_eq!(fills, if timed && gpu.has_timestamps() { 3 } else { 0 });
+            let after = gpu.statistics().submissions;
+            assert_eq!(gpu.read(&buffer).unwrap(), bytemuck::cast_slice::<f32, u8>(&[3.0; 16]));
+            after - before
+        };
+        assert_eq!((submissions(false), submissions(true)), (3, 3));
+    }
+
     #[test]
     fn waiting_ends_at_the_time_out() {
         let gpu = open(GpuOptions { timeout: Some(Duration::ZERO), ..GpuOptions::default() });
         let count = 16_u32 << 20;
         let buffer = gpu.allocate(4 * u64::from(count), "a test").unwrap();
         for _ in 0..20 {
-            fill(&gpu, &buffer, bytemuck::cast_slice(&[count, 1.0_f32.to_bits()])).unwrap();
+            fill(&gpu, &buffer, bytemuck::cast_slice(&[count, 1.0_f32.to_bits()]), 0).unwrap();
         }
         let result = gpu.synchronize();
         assert!(matches!(result, Err(GpuError::Timeout { seconds: 0 })), "{result:?}");

@@ -4,10 +4,6 @@ use std::sync::Arc;
 
 use super::pipeline::Pipeline;
 
-/// Most floating-point operations of a submission that can be cut. Windows resets a GPU that is at one for two seconds; the
-/// slowest in use manage some 100 GFLOP/s.
-const MOST_FLOPS: u64 = 50_000_000_000;
-
 /// One thing to do.
 #[derive(Debug)]
 pub(super) enum Command {
@@ -76,73 +72,71 @@ impl Recording {
     pub(super) fn commands(&self) -> impl Iterator<Item = &Command> {
         self.commands.iter().flat_map(Command::parts)
     }
+}
 
-    /// Encodes everything, neighbouring dispatches in one compute pass, for one submission after the other.
-    pub(super) fn encode(&self, device: &wgpu::Device) -> Vec<wgpu::CommandBuffer> {
-        let is_dispatch = |c: &Command| matches!(c, Command::Dispatch { .. });
-        let flops = |command: &&Command| command.kernel().map_or(0, |(_, flops, _)| flops);
-        let commands: Vec<&Command> = self.commands().collect();
-        let submissions = cut(&commands, MOST_FLOPS, flops).into_iter().map(|commands| {
-            let groups = commands.chunk_by(|a, b| is_dispatch(a) && is_dispatch(b));
-            Self::encode_groups(device, groups.map(|group| (group, None)))
-        });
-        submissions.collect()
-    }
+/// Encodes commands, neighbouring dispatches in one compute pass.
+pub(super) fn encode(device: &wgpu::Device, commands: &[&Command]) -> wgpu::CommandBuffer {
+    let is_dispatch = |c: &Command| matches!(c, Command::Dispatch { .. });
+    let groups = commands.chunk_by(|a, b| is_dispatch(a) && is_dispatch(b));
+    encode_groups(device, groups.map(|group| (group, None)))
+}
 
-    /// Encodes everything, each dispatch in a compute pass of its own that writes two timestamps into the set, as far as its
-    /// `queries` go.
-    pub(super) fn encode_timed(
-        &self,
-        device: &wgpu::Device,
-        set: &wgpu::QuerySet,
-        queries: u32,
-    ) -> wgpu::CommandBuffer {
-        let commands: Vec<&Command> = self.commands().collect();
-        let mut next = 0;
-        let groups = commands.chunks(1).map(|group| {
-            if group[0].kernel().is_none() || next + 2 > queries {
-                return (group, None);
-            }
-            let writes = wgpu::ComputePassTimestampWrites {
-                query_set: set,
-                beginning_of_pass_write_index: Some(next),
-                end_of_pass_write_index: Some(next + 1),
-            };
-            next += 2;
-            (group, Some(writes))
-        });
-        Self::encode_groups(device, groups)
-    }
-
-    /// Encodes groups of commands: the dispatches of one in one compute pass, anything else alone.
-    fn encode_groups<'a>(
-        device: &wgpu::Device,
-        groups: impl Iterator<Item = (&'a [&'a Command], Option<wgpu::ComputePassTimestampWrites<'a>>)>,
-    ) -> wgpu::CommandBuffer {
-        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
-        for (group, timestamp_writes) in groups {
-            if group[0].kernel().is_some() {
-                let mut pass =
-                    encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
-                for command in group {
-                    if let Command::Dispatch { pipeline, bind_group, workgroups: [x, y, z], .. } = command {
-                        pass.set_pipeline(&pipeline.pipeline);
-                        pass.set_bind_group(0, bind_group, &[]);
-                        pass.dispatch_workgroups(*x, *y, *z);
-                    }
-                }
-                continue;
-            }
-            match group[0] {
-                Command::Copy { source, source_offset, target, target_offset, bytes } => {
-                    encoder.copy_buffer_to_buffer(source, *source_offset, target, *target_offset, Some(*bytes));
-                }
-                Command::Clear { buffer, offset, bytes } => encoder.clear_buffer(buffer, *offset, Some(*bytes)),
-                Command::Dispatch { .. } | Command::Run(_) => {}
-            }
+/// Encodes commands, each dispatch in a compute pass of its own that writes two timestamps into the set, as far as its
+/// `queries` go.
+pub(super) fn encode_timed(
+    device: &wgpu::Device,
+    commands: &[&Command],
+    set: &wgpu::QuerySet,
+    queries: u32,
+) -> wgpu::CommandBuffer {
+    let mut next = 0;
+    let groups = commands.chunks(1).map(|group| {
+        if group[0].kernel().is_none() || next + 2 > queries {
+            return (group, None);
         }
-        encoder.finish()
+        let writes = wgpu::ComputePassTimestampWrites {
+            query_set: set,
+            beginning_of_pass_write_index: Some(next),
+            end_of_pass_write_index: Some(next + 1),
+        };
+        next += 2;
+        (group, Some(writes))
+    });
+    encode_groups(device, groups)
+}
+
+/// Encodes groups of commands: the dispatches of one in one compute pass, anything else alone.
+fn encode_groups<'a>(
+    device: &wgpu::Device,
+    groups: impl Iterator<Item = (&'a [&'a Command], Option<wgpu::ComputePassTimestampWrites<'a>>)>,
+) -> wgpu::CommandBuffer {
+    let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+    for (group, timestamp_writes) in groups {
+        if group[0].kernel().is_some() {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
+            for command in group {
+                if let Command::Dispatch { pipeline, bind_group, workgroups: [x, y, z], .. } = command {
+                    pass.set_pipeline(&pipeline.pipeline);
+                    pass.set_bind_group(0, bind_group, &[]);
+                    pass.dispatch_workgroups(*x, *y, *z);
+                }
+            }
+            continue;
+        }
+        match group[0] {
+            Command::Copy { source, source_offset, target, target_offset, bytes } => {
+                encoder.copy_buffer_to_buffer(source, *source_offset, target, *target_offset, Some(*bytes));
+            }
+            Command::Clear { buffer, offset, bytes } => encoder.clear_buffer(buffer, *offset, Some(*bytes)),
+            Command::Dispatch { .. } | Command::Run(_) => {}
+        }
     }
+    encoder.finish()
+}
+
+/// Cuts commands into as few runs as it takes for none of several commands to take more than `most` floating-point operations.
+pub(super) fn cut_by_flops<'a>(commands: &'a [&'a Command], most: u64) -> Vec<&'a [&'a Command]> {
+    cut(commands, most, |command| command.kernel().map_or(0, |(_, flops, _)| flops))
 }
 
 /// Cuts items into as few runs as it takes for none of several to weigh more than `most`.

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use super::recording::{Command, Recording};
+use super::recording::{Command, encode_timed};
 use super::statistics::count;
 use super::{GpuDevice, GpuError};
 use crate::profile::{self, Event};
@@ -18,9 +18,9 @@ impl GpuDevice {
 
     /// Submits commands with a timestamp before and after each kernel, waits for them, and adds the kernels' runs to what is
     /// collected. Kernels beyond what a query set holds are run untimed.
-    pub(super) fn submit_timed(&self, recording: &Recording) -> Result<wgpu::SubmissionIndex, GpuError> {
+    pub(super) fn submit_timed(&self, commands: &[&Command]) -> Result<wgpu::SubmissionIndex, GpuError> {
         let device = &self.shared.device;
-        let kernels: Vec<_> = recording.commands().filter_map(Command::kernel).collect();
+        let kernels: Vec<_> = commands.iter().filter_map(|command| command.kernel()).collect();
         let timed = kernels.len().min(MOST_QUERIES as usize / 2);
         let queries = (2 * timed).max(2) as u32;
         let set = device.create_query_set(&wgpu::QuerySetDescriptor {
@@ -39,12 +39,11 @@ impl GpuDevice {
         };
         let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC)?;
         let staging = buffer(wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ)?;
-        let commands = recording.encode_timed(device, &set, queries);
+        let commands = encode_timed(device, commands, &set, queries);
         let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         encoder.resolve_query_set(&set, 0..queries, &resolved, 0);
         encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, None);
         let submission = self.shared.queue.submit([commands, encoder.finish()]);
-        count(&self.shared.counters.submissions);
         let (sender, answer) = mpsc::channel();
         staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
             // The receiver is gone only if nobody waits for the times any more.

@@ -84,6 +84,8 @@ pub fn all() -> Vec<(String, Run)> {
         ("broadcast-2x12", ([3, 5, 4, 10], 9, 1, same)),
         ("staged-64x64", odd),
         ("staged-128x96", wide),
+        ("staged-32x64", wide),
+        ("staged-32x32", odd),
         ("winograd-2 direct-8x8", ([1, 1, 1, 1], 1, 1, same)),
         ("winograd-2 direct-8x8", ([3, 9, 12, 33], 18, 1, valid)),
         ("winograd-4 direct-4x16", ([3, 9, 12, 33], 18, 1, valid)),

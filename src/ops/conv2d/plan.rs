@@ -179,6 +179,33 @@ const fn cooperative(rows: usize, columns: usize) -> Tiling {
     Tiling::Cooperative { rows, columns }
 }
 
+/// Tiles below which a GPU's cores are not all busy: large ones have about a hundred.
+const FEW_TILES: usize = 64;
+
+/// Tiles that usually suit a product on a GPU.
+fn usual_staged(direction: Direction, g: &Conv2dGeometry) -> Tiling {
+    // How many products are computed at a time, and the size of each.
+    let (products, rows, columns) = match direction {
+        Direction::Forward => (1, g.out_pixels(), g.out_c),
+        // Those of a stride's phases wait for one another.
+        Direction::BackwardInput => (1, (g.batch * g.in_h * g.in_w).div_ceil(g.stride * g.stride), g.in_c),
+        Direction::BackwardWeight => (g.splits().count, g.products() + 1, g.out_c),
+    };
+    let tile_columns = match columns {
+        // Tiles that divide the columns waste nothing.
+        columns if columns.is_multiple_of(96) => 96,
+        33.. => 64,
+        17.. => 32,
+        _ => 16,
+    };
+    let tiles = products * rows.div_ceil(128) * columns.div_ceil(tile_columns);
+    // One tile keeps one core of many busy. Small ones with 16 columns would leave most of a subgroup without work.
+    match tile_columns {
+        32.. if tiles < FEW_TILES => staged(32, tile_columns.min(64)),
+        _ => staged(128, tile_columns),
+    }
+}
+
 impl Tiling {
     /// All tiles that are ever tried.
     pub fn all() -> impl Iterator<Item = Tiling> {
@@ -273,8 +300,6 @@ impl Target {
 
 /// Channels from which on Winograd's transforms cost less than they save.
 const WINOGRAD_CHANNELS: usize = 16;
-/// Tiles below which a GPU's cores are not all busy: large ones have about a hundred.
-const FEW_TILES: usize = 64;
 /// What channels must be a multiple of for cooperative matrices: vectors of four are loaded.
 const COOPERATIVE_CHANNELS: usize = 4;
 
@@ -297,29 +322,13 @@ impl Plan {
             .map(|outputs| Algorithm::Winograd { outputs })
             .filter(|&algorithm| Plan { algorithm, tiling: direct(8, 8) }.suits(target, g));
         let algorithm = winograd.unwrap_or(Algorithm::ImplicitGemm);
-        let (rows, columns) = match direction {
-            Direction::Forward => (g.out_pixels(), g.out_c),
-            Direction::BackwardInput => (g.batch * g.in_h * g.in_w, g.in_c),
-            // Its sums are split until there is enough to do.
-            Direction::BackwardWeight => (usize::MAX, g.out_c),
-        };
-        let leaves_idle = |rows_per_tile, columns_per_tile| {
-            rows.div_ceil(rows_per_tile).saturating_mul(columns.div_ceil(columns_per_tile)) < FEW_TILES
-        };
         let tiling = match kind {
             DeviceKind::SoftwareGpu if target.can_broadcast() => match direction {
                 Direction::Forward | Direction::BackwardInput => broadcast(2, 16),
                 Direction::BackwardWeight => broadcast(4, 16),
             },
             DeviceKind::Cpu | DeviceKind::SoftwareGpu => direct(8, 8),
-            // One tile keeps one core of many busy.
-            DeviceKind::Gpu if columns > 32 && leaves_idle(128, 64) => staged(32, 64),
-            DeviceKind::Gpu if columns > 16 && leaves_idle(128, 32) => staged(32, 32),
-            // Tiles that divide the columns waste nothing.
-            DeviceKind::Gpu if columns.is_multiple_of(96) => staged(128, 96),
-            DeviceKind::Gpu if columns > 32 => staged(128, 64),
-            DeviceKind::Gpu if columns > 16 => staged(128, 32),
-            DeviceKind::Gpu => staged(128, 16),
+            DeviceKind::Gpu => usual_staged(direction, g),
         };
         Plan { algorithm, tiling }
     }
@@ -425,9 +434,18 @@ mod tests {
         let fc1 = g([64, 1, 1, 1600], [1, 1, 1600, 200]);
         assert_eq!(tiling(Direction::Forward, fc1), staged(32, 64));
         assert_eq!(tiling(Direction::BackwardInput, fc1), staged(32, 64));
-        assert_eq!(tiling(Direction::BackwardWeight, fc1), staged(128, 64));
-        let conv2 = g([64, 32, 32, 96], [3, 3, 96, 96]);
-        assert!(Direction::ALL.iter().all(|&direction| tiling(direction, conv2) == staged(128, 96)));
+        // The gradient of its weight has 13 × 4 tiles of 128 rows and no splits.
+        assert_eq!(tiling(Direction::BackwardWeight, fc1), staged(32, 64));
+        let conv2 = |batch| g([batch, 32, 32, 96], [3, 3, 96, 96]);
+        assert!(Direction::ALL.iter().all(|&direction| tiling(direction, conv2(64)) == staged(128, 96)));
+        // What counts is the tiles that would be taken: of 64 columns there would be 64, of 96 there are 32.
+        assert_eq!(tiling(Direction::Forward, conv2(4)), staged(32, 64));
+        assert_eq!(tiling(Direction::BackwardWeight, conv2(4)), staged(128, 96));
+        // A cotangent's phases are computed one after the other: 32 tiles each.
+        let strided = Conv2dGeometry::new(&[16, 32, 32, 96], &[3, 3, 96, 96], 2, Padding::Same).unwrap();
+        assert_eq!(tiling(Direction::BackwardInput, strided), staged(32, 64));
+        let classes = g([64, 6, 6, 192], [1, 1, 192, 10]);
+        assert_eq!(tiling(Direction::Forward, classes), staged(128, 16));
     }
 
     #[test]

@@ -160,7 +160,7 @@ impl Problem {
     fn time(&self, device: &Device, plan: Plan) -> Result<Duration> {
         const RUNS: usize = 3;
         const LEAST: Duration = Duration::from_millis(2);
-        // As in training: captured, so that the host's part of a call is not timed with the device's.
+        // As in training: captured, so that looking up pipelines and making bind groups is not timed with the device's part.
         let captured = match device {
             Device::Gpu(gpu) => Some((gpu, gpu.capture(|| self.run(plan))?)),
             Device::Cpu(_) => None,

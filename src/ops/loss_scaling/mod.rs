@@ -19,7 +19,7 @@ pub const FIRST_SCALE: f32 = 65_536.0;
 const GROWTH_INTERVAL: u32 = 2_000;
 /// The scale grows no further.
 const LARGEST_SCALE: u32 = 1 << 24;
-/// Invocations of a part of [`sum_of_squares`].
+/// Invocations of a part of [`sum_of_squares`], and of the workgroups that add up the parts, here and in `gradient_clipping`.
 pub(super) const LANES: usize = 256;
 /// Most parts of [`sum_of_squares`].
 const MOST_PARTS: usize = 256;
