@@ -11,7 +11,7 @@
 //!
 //! For convolutions and fully connected layers, elements are floating-point operations: Gelem/s are GFLOP/s. The input's
 //! cotangent includes transposing the weight and the weight's gradient includes adding up its partial sums, as in
-//! training; batch normalisation includes its statistics and sums. All other kernels are bound by memory: their bytes are what must be read and written at least. Where a
+//! training; batch normalization includes its statistics and sums. All other kernels are bound by memory: their bytes are what must be read and written at least. Where a
 //! kernel belongs to a layer without a name, it goes by the last named one before. Batches have 64 images unless the
 //! environment says otherwise; on a software adapter those of the convolutions have 8.
 //!
@@ -29,7 +29,7 @@ use std::iter;
 use cifar_gpu::Result;
 use cifar_gpu::nn::{Architecture, IMAGE_SHAPE, Layer};
 use cifar_gpu::ops::adam::{Adam, adam_step};
-use cifar_gpu::ops::batch_assembly::{Augmentation, ImageChunk, Normalisation, batch_assembly};
+use cifar_gpu::ops::batch_assembly::{Augmentation, ImageChunk, Normalization, batch_assembly};
 use cifar_gpu::ops::batch_norm::{self, Running, Statistics};
 use cifar_gpu::ops::conv2d::{self, Conv2dGeometry, Epilogue, Padding};
 use cifar_gpu::ops::count_iterations::count_iterations;
@@ -316,7 +316,7 @@ fn activations(kernels: &mut Kernels<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Batch normalisation, in the sizes of ygnet-bn.
+/// Batch normalization, in the sizes of ygnet-bn.
 fn batch_norms(kernels: &mut Kernels<'_>) -> Result<()> {
     let mut seen = Vec::new();
     let architecture = Architecture::by_name("ygnet-bn", CLASSES)?;
@@ -385,8 +385,8 @@ fn batches(kernels: &mut Kernels<'_>) {
         let indices = random_below(device, IMAGES, batch)?;
         let output = device.empty(&[batch, height, width, channels])?;
         let labels_out = device.allocate(&[batch], DType::U32)?;
-        let normalisation = Normalisation::from_mean_std([0.5; 3], [0.25; 3]);
-        Ok(move || batch_assembly(&normalisation, None, &chunks, &labels, &indices, &output, &labels_out))
+        let normalization = Normalization::from_mean_std([0.5; 3], [0.25; 3]);
+        Ok(move || batch_assembly(&normalization, None, &chunks, &labels, &indices, &output, &labels_out))
     });
     for (name, augmentation) in [("flip-crop", Augmentation::FLIP_CROP), ("keras", Augmentation::KERAS)] {
         kernels.bench("batch_assembly", name, moved, |device| {
@@ -396,11 +396,11 @@ fn batches(kernels: &mut Kernels<'_>) {
             let indices = random_below(device, IMAGES, batch)?;
             let output = device.empty(&[batch, height, width, channels])?;
             let labels_out = device.allocate(&[batch], DType::U32)?;
-            let normalisation = Normalisation::from_mean_std([0.5; 3], [0.25; 3]);
+            let normalization = Normalization::from_mean_std([0.5; 3], [0.25; 3]);
             let state = StepState::new(1, 0, 0.0).tensor(device)?;
             Ok(move || {
                 let changes = Some((&augmentation, &state));
-                batch_assembly(&normalisation, changes, &chunks, &labels, &indices, &output, &labels_out)
+                batch_assembly(&normalization, changes, &chunks, &labels, &indices, &output, &labels_out)
             })
         });
     }

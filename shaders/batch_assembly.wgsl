@@ -1,10 +1,10 @@
-// batch_assembly: gathers a batch from images kept as bytes, changes it at random, normalises it and turns planes into
+// batch_assembly: gathers a batch from images kept as bytes, changes it at random, normalizes it and turns planes into
 // channels-last.
 //
 //     output[b, p, c] = (image[indices[b], c, s(p)] − mean[c]) / deviation[c]        labels_out[b] = labels[indices[b]]
 //
 // s(p) is p without AUGMENT. With it: 0 is written inside a square of `cutout` pixels; else x is mirrored, x and y are moved
-// by whole pixels (`crop_padding` at most; beyond the edge bytes are 0), and with INTERPOLATE turned about the centre and
+// by whole pixels (`crop_padding` at most; beyond the edge bytes are 0), and with INTERPOLATE turned about the center and
 // shifted by parts of pixels, where bytes are interpolated linearly from the four pixels around, the nearest ones beyond the
 // edge. Random numbers: Threefry at key (seed, seed + STREAM) and counter (DRAWS · b + number, step).
 //
@@ -52,7 +52,7 @@ fn store(i: u32, value: vec3<f32>) {
 {% endfor %}
 }
 
-fn normalised(bytes: vec3<f32>) -> vec3<f32> {
+fn normalized(bytes: vec3<f32>) -> vec3<f32> {
     return (bytes - params.mean.xyz) / params.deviation.xyz;
 }
 
@@ -108,19 +108,19 @@ fn store_augmented(i: u32, b: u32, p: u32, image: u32) {
     x = select(x, {{ WIDTH - 1 }} - x, flipped) + below(crop, 2u * params.crop_padding + 1u) - i32(params.crop_padding);
     y += below(crop << 16u, 2u * params.crop_padding + 1u) - i32(params.crop_padding);
     if x < 0 || x >= {{ WIDTH }} || y < 0 || y >= {{ HEIGHT }} {
-        store(i, normalised(vec3<f32>(0.0)));
+        store(i, normalized(vec3<f32>(0.0)));
         return;
     }
 {% if INTERPOLATE %}
     let move_bits = threefry(key, vec2<u32>({{ DRAWS }}u * b + 1u, state.step));
     let angle_bits = threefry(key, vec2<u32>({{ DRAWS }}u * b + 2u, state.step)).x;
     let rotation = sine_cosine(uniform_number(angle_bits) * params.rotation_radians);
-    let centre = vec2<f32>({{ (WIDTH - 1) / 2 }}, {{ (HEIGHT - 1) / 2 }});
-    let d = vec2<f32>(f32(x), f32(y)) - centre;
+    let center = vec2<f32>({{ (WIDTH - 1) / 2 }}, {{ (HEIGHT - 1) / 2 }});
+    let d = vec2<f32>(f32(x), f32(y)) - center;
     let turned = vec2<f32>(rotation.y * d.x - rotation.x * d.y, rotation.x * d.x + rotation.y * d.y);
     let shift = params.shift * vec2<f32>(uniform_number(move_bits.x), uniform_number(move_bits.y));
     let last = vec2<f32>({{ WIDTH - 1 }}.0, {{ HEIGHT - 1 }}.0);
-    let place = clamp(turned + centre + shift, vec2<f32>(0.0), last);
+    let place = clamp(turned + center + shift, vec2<f32>(0.0), last);
     let before = vec2<u32>(place);
     let after = min(before + vec2<u32>(1u), vec2<u32>(last));
     let part = place - vec2<f32>(before);
@@ -130,9 +130,9 @@ fn store_augmented(i: u32, b: u32, p: u32, image: u32) {
     let lower_right = pixel(image, after.y * {{ WIDTH }}u + after.x);
     let upper = upper_left + part.x * (upper_right - upper_left);
     let lower = lower_left + part.x * (lower_right - lower_left);
-    store(i, normalised(upper + part.y * (lower - upper)));
+    store(i, normalized(upper + part.y * (lower - upper)));
 {% else %}
-    store(i, normalised(pixel(image, u32(y) * {{ WIDTH }}u + u32(x))));
+    store(i, normalized(pixel(image, u32(y) * {{ WIDTH }}u + u32(x))));
 {% endif %}
 }
 {% endif %}
@@ -157,7 +157,7 @@ fn main(
 {% if AUGMENT %}
     store_augmented(i, b, p, image);
 {% else %}
-    store(i, normalised(pixel(image, p)));
+    store(i, normalized(pixel(image, p)));
 {% endif %}
     if p == 0u {
         labels_out[b] = labels[indices[b]];

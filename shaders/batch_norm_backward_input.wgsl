@@ -1,4 +1,4 @@
-// batch_norm_backward_input: cotangent of the input of batch normalisation, whose mean and variance depend on the input, too.
+// batch_norm_backward_input: cotangent of the input of batch normalization, whose mean and variance depend on the input, too.
 //
 //     d_input[r, c] = weight[c] · statistics[1, c] · (d[r, c] − d_bias[c] / rows − n[r, c] · d_weight[c] / rows)
 //
@@ -37,8 +37,8 @@ fn main(
     }
     let c = i % {{ CHANNELS }}u;
     let scale = statistics[{{ CHANNELS }}u + c];
-    let normalised = (f32(input[i]) - statistics[c]) * scale;
+    let normalized = (f32(input[i]) - statistics[c]) * scale;
     let d = {% if MASK %}select(0.0, f32(d_output[i]), f32(output[i]) > 0.0){% else %}f32(d_output[i]){% endif %};
-    let mean_parts = (d_bias[c] + normalised * d_weight[c]) / f32(params.rows);
+    let mean_parts = (d_bias[c] + normalized * d_weight[c]) / f32(params.rows);
     d_input[i] = real(weight[c] * scale * (d - mean_parts));
 }

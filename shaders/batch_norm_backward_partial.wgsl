@@ -1,4 +1,4 @@
-// batch_norm_backward_partial: sums for the gradients of batch normalisation over parts of the rows.
+// batch_norm_backward_partial: sums for the gradients of batch normalization over parts of the rows.
 //
 //     partial[p, 0, c] = Σ_r d[r, c] · n[r, c];   partial[p, 1, c] = Σ_r d[r, c]      over the rows r of part p
 //     n[r, c] = (input[r, c] − statistics[0, c]) · statistics[1, c]

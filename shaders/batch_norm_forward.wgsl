@@ -1,4 +1,4 @@
-// batch_norm_forward: normalises each channel and gives it a scale and shift of its own, then ReLU.
+// batch_norm_forward: normalizes each channel and gives it a scale and shift of its own, then ReLU.
 //
 //     output[r, c] = max((input[r, c] − statistics[0, c]) · statistics[1, c] · weight[c] + bias[c], 0 with RELU)
 //

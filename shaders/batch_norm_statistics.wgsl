@@ -1,4 +1,4 @@
-// batch_norm_statistics: what batch normalisation subtracts from each channel and multiplies it by.
+// batch_norm_statistics: what batch normalization subtracts from each channel and multiplies it by.
 //
 //     statistics[0, c] = mean;   statistics[1, c] = 1 / √(variance + ε)
 //

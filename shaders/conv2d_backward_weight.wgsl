@@ -66,7 +66,7 @@ fn store_partial(share: u32, row: u32, column: u32, value: vec4<f32>) {
 }
 {% endif %}
 
-// Where the input of some neighbouring rows of the product, all of one tap, lies.
+// Where the input of some neighboring rows of the product, all of one tap, lies.
 struct Tap {
     ky: i32,
     kx: i32,

@@ -1,4 +1,4 @@
-// loss_scaling: decides from the gradients' sum of squares whether the optimiser may use them, and adapts the factor that
+// loss_scaling: decides from the gradients' sum of squares whether the optimizer may use them, and adapts the factor that
 // losses are multiplied by.
 //
 //     finite:  gradient_factor = 1 / scale;  after GROWTH_INTERVAL such steps in a row, scale = min(2 · scale, LARGEST)

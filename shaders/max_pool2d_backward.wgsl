@@ -3,7 +3,7 @@
 //     d_input[n, y, x, c] = Σ over windows (oy, ox) that cover (y, x) and chose it of d_output[n, oy, ox, c]
 //
 // d_output and choice [N, OUT_H, OUT_W, CHANNELS], d_input [N, IN_H, IN_W, CHANNELS].
-// One invocation an element of d_input, or four neighbouring channels where they are always there; ⌈count / 256⌉ workgroups
+// One invocation an element of d_input, or four neighboring channels where they are always there; ⌈count / 256⌉ workgroups
 // for so many invocations. The windows that may cover an element are unrolled, without branches.
 {% include "shared/real.wgsl" %}
 {% set wide = CHANNELS % 4 == 0 %}

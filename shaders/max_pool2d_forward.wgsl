@@ -3,7 +3,7 @@
 //     output[n, y, x, c] = max over (ky, kx) of input[n, y·STRIDE + ky, x·STRIDE + kx, c];  of equals the first is chosen
 //
 // input [N, IN_H, IN_W, CHANNELS], output and choice [N, OUT_H, OUT_W, CHANNELS]; choice = ky · KERNEL_W + kx.
-// One invocation an element of the output, or four neighbouring channels where they are always there; ⌈count / 256⌉
+// One invocation an element of the output, or four neighboring channels where they are always there; ⌈count / 256⌉
 // workgroups for so many invocations. The window is unrolled, without branches. A NaN behind the first element is passed over,
 // which the twin does not: compilers for GPUs take it that there is none.
 {% include "shared/real.wgsl" %}

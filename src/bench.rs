@@ -72,7 +72,7 @@ impl StepTimes {
         seconds.sort_by(f64::total_cmp);
         let last = seconds.len().checked_sub(1)?;
         let at = |quarters: usize| {
-            // Between two neighbours, in proportion.
+            // Between two neighbors, in proportion.
             let (whole, rest) = (last * quarters / 4, (last * quarters % 4) as f64 / 4.0);
             seconds[whole] + rest * (seconds[(whole + 1).min(last)] - seconds[whole])
         };
@@ -140,7 +140,7 @@ pub fn bench(
     };
     check_memory(device, needed, format!("{} with batches of {} images", config.arch, config.batch_size))?;
     let dataset = random_images(config.batch_size.min(MOST_IMAGES))?;
-    let images = DeviceDataset::new(device, &dataset, architecture.preprocessing.normalisation())?;
+    let images = DeviceDataset::new(device, &dataset, architecture.preprocessing.normalization())?;
     let plans = plans(&architecture)?;
     let mut network = Network::new(architecture, device, recipe.seed)?;
     network.set_plans(plans)?;
@@ -258,10 +258,10 @@ fn random_images(count: usize) -> Result<Dataset> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::batch_assembly::Normalisation;
+    use crate::ops::batch_assembly::Normalization;
 
     #[test]
-    fn quartiles_lie_between_neighbours() {
+    fn quartiles_lie_between_neighbors() {
         let times = StepTimes::of(vec![4.0, 1.0, 3.0, 2.0]).unwrap();
         assert_eq!(times, StepTimes { best: 1.0, quartile_1: 1.75, median: 2.5, quartile_3: 3.25, worst: 4.0 });
         let one = StepTimes::of(vec![7.0]).unwrap();
@@ -284,7 +284,7 @@ mod tests {
         let device = Device::cpu();
         let recipe = TrainConfig::published(&config.arch).unwrap();
         let images =
-            DeviceDataset::new(&device, &random_images(2).unwrap(), Normalisation::from_mean_std([0.5; 3], [0.5; 3]))
+            DeviceDataset::new(&device, &random_images(2).unwrap(), Normalization::from_mean_std([0.5; 3], [0.5; 3]))
                 .unwrap();
         let network = Network::new(Architecture::by_name("lenet5", 10).unwrap(), &device, 1).unwrap();
         let mut runner = Runner::new(&config, &recipe, &network, &images).unwrap();

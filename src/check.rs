@@ -6,7 +6,7 @@ use crate::device::Device;
 use crate::error::Result;
 use crate::nn::{Architecture, Network};
 use crate::ops::adam::{Adam, adam_step};
-use crate::ops::batch_assembly::{Augmentation, ImageChunk, Normalisation, batch_assembly};
+use crate::ops::batch_assembly::{Augmentation, ImageChunk, Normalization, batch_assembly};
 use crate::ops::batch_norm::{self, Running, Statistics};
 use crate::ops::conv2d::{self, Algorithm, Conv2dGeometry, DeviceKind, Epilogue, Padding, Plan, Target};
 use crate::ops::convert::convert;
@@ -211,7 +211,7 @@ fn cases(device: &Device) -> Result<Vec<(String, f64, Work)>> {
             Ok(vec![global_avg_pool::backward([3, 5, 7, 11], &output)?, output])
         }),
     );
-    add("batch_norm", TOLERANCE, Box::new(normalisation));
+    add("batch_norm", TOLERANCE, Box::new(normalization));
     add(
         "relu, add, scale, fill",
         TOLERANCE,
@@ -282,7 +282,7 @@ fn convolution(device: &Device, dtype: DType, g: &Conv2dGeometry, plan: Option<P
     Ok(vec![output, d_input, d_weight, d_bias])
 }
 
-fn normalisation(device: &Device) -> Result<Vec<Tensor>> {
+fn normalization(device: &Device) -> Result<Vec<Tensor>> {
     let (input, d_output) = (random(device, &[3, 5, 7, 11], 1)?, random(device, &[3, 5, 7, 11], 2)?);
     let (weight, bias) = (random(device, &[11], 3)?, random(device, &[11], 4)?);
     let (mean, variance) = (random(device, &[11], 5)?, device.tensor(&[11], &[1.5; 11])?);
@@ -303,7 +303,7 @@ fn assembly(device: &Device) -> Result<Vec<Tensor>> {
         let images = device.tensor_u8(&[4, 3, 64], &bytes)?;
         let (output, labels) = (device.empty(&[5, 8, 8, 3])?, device.allocate(&[5], DType::U32)?);
         batch_assembly(
-            &Normalisation::from_mean_std([0.5; 3], [0.25; 3]),
+            &Normalization::from_mean_std([0.5; 3], [0.25; 3]),
             augmentation.as_ref().map(|augmentation| (augmentation, &state)),
             &[ImageChunk { start: 0, images }],
             &device.tensor_u32(&[4], &[3, 1, 2, 0])?,

@@ -107,9 +107,9 @@ pub enum Error {
     /// A training setting cannot be used.
     #[error("{0}")]
     Setting(String),
-    /// A check of sanity ended without its images learnt by heart.
-    #[error("one batch was NOT learnt by heart: loss {loss:.4}")]
-    NotLearnt {
+    /// A check of sanity ended without its images learned by heart.
+    #[error("one batch was NOT learned by heart: loss {loss:.4}")]
+    NotLearned {
         /// The mean loss at the end.
         loss: f64,
     },
@@ -182,7 +182,7 @@ impl Error {
             Error::RunFolderExists(_) => Some(
                 "go on with it by --resume, name another with --out, or remove it if it is no longer wanted".into(),
             ),
-            Error::NotLearnt { .. } => Some(
+            Error::NotLearned { .. } => Some(
                 "a higher --lr or more --epochs may do; if not, something is wrong with the network or the images".into(),
             ),
             Error::Setting(_) => Some("--help after the command tells what each setting takes".into()),

@@ -65,7 +65,7 @@ fn training_set(images: usize) -> Dataset {
 }
 
 fn on_device(network: &Network, data: &Dataset) -> cifar_gpu::Result<DeviceDataset> {
-    DeviceDataset::new(network.device(), data, network.architecture().preprocessing.normalisation())
+    DeviceDataset::new(network.device(), data, network.architecture().preprocessing.normalization())
 }
 
 /// Images of a training set, and the most of them in a batch: two full ones and an odd last one.
@@ -279,7 +279,7 @@ fn memory_is_as_rehearsed(arch: &str, batch: usize) -> Outcome {
         let (device, gpu) = own_gpu()?;
         let data = training_set(images);
         let indices: Vec<u32> = (0..images as u32).collect();
-        let on_device = DeviceDataset::new(&device, &data, architecture.preprocessing.normalisation())?;
+        let on_device = DeviceDataset::new(&device, &data, architecture.preprocessing.normalization())?;
         let data_set = gpu.memory().in_use_bytes;
         let allocator_before = gpu.allocator_bytes();
         let network = common::network(arch, &device, SEED)?;

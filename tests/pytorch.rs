@@ -40,7 +40,7 @@ const STEPS: usize = 20;
 struct Fixture {
     /// By network.
     reference: BTreeMap<String, Reference>,
-    /// By network and optimiser.
+    /// By network and optimizer.
     trajectories: BTreeMap<String, BTreeMap<String, Trajectory>>,
 }
 

@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use cifar_gpu::data::Dataset;
 use cifar_gpu::nn::{Architecture, Network};
 use cifar_gpu::ops::StepState;
-use cifar_gpu::ops::batch_assembly::{Augmentation, Flip, ImageChunk, Normalisation, batch_assembly};
+use cifar_gpu::ops::batch_assembly::{Augmentation, Flip, ImageChunk, Normalization, batch_assembly};
 use cifar_gpu::ops::batch_norm::{self, Running, Statistics};
 use cifar_gpu::ops::sgd::Sgd;
 use cifar_gpu::ops::softmax_cross_entropy;
@@ -61,7 +61,7 @@ fn label_smoothing(device: &Device) -> Outcome {
     close("d_logits", &result.d_logits, PART, "d_logits")
 }
 
-fn normalisation(device: &Device) -> Outcome {
+fn normalization(device: &Device) -> Outcome {
     const PART: &str = "batch_norm";
     let shape: Vec<usize> = numbers(PART, "shape").iter().map(|&side| side as usize).collect();
     let channels = shape[3];
@@ -121,7 +121,7 @@ fn augmentation(device: &Device) -> Outcome {
         let images = device.tensor_u8(&[count, 3, side * side], &bytes)?;
         let output = device.empty(&[count, side, side, 3])?;
         batch_assembly(
-            &Normalisation::from_mean_std([0.5; 3], [0.25; 3]),
+            &Normalization::from_mean_std([0.5; 3], [0.25; 3]),
             Some((&augmentation, &state.tensor(device)?)),
             &[ImageChunk { start: 0, images }],
             &device.tensor_u32(&[count], &indices)?,
@@ -151,7 +151,7 @@ fn augmentation_statistics(device: &Device) -> Outcome {
     // Where the bright pixel's weight lies in each image: sums over its rows and columns.
     let places = |augmentation: &Augmentation, step, epoch| -> cifar_gpu::Result<Vec<[f64; 3]>> {
         let state = StepState { epoch, ..StepState::new(11, step, 0.0) }.tensor(device)?;
-        let plain = Normalisation::from_mean_std([0.0; 3], [1.0; 3]);
+        let plain = Normalization::from_mean_std([0.0; 3], [1.0; 3]);
         batch_assembly(&plain, Some((augmentation, &state)), &chunks, &indices, &indices, &output, &labels)?;
         let values = output.to_vec()?;
         Ok(values
@@ -185,11 +185,11 @@ fn augmentation_statistics(device: &Device) -> Outcome {
             offsets[0][(column - x as f64 + 2.0) as usize] += 1.0;
             offsets[1][(row - y as f64 + 2.0) as usize] += 1.0;
         }
-        // Seen from the centre, the bright pixel is to the left and a little below; turned, it stays as far away.
-        let centre = 0.5 * (SIDE - 1) as f64;
-        let start = (y as f64 - centre).atan2(x as f64 - centre);
+        // Seen from the center, the bright pixel is to the left and a little below; turned, it stays as far away.
+        let center = 0.5 * (SIDE - 1) as f64;
+        let start = (y as f64 - center).atan2(x as f64 - center);
         for [_, column, row] in places(&Augmentation { rotation_degrees: 40.0, ..Augmentation::NONE }, step, 0)? {
-            let turned = (row - centre).atan2(column - centre) - start;
+            let turned = (row - center).atan2(column - center) - start;
             let degrees = turned.sin().atan2(turned.cos()).to_degrees();
             // Interpolation blurs the place.
             if degrees.abs() > 50.0 {
@@ -221,7 +221,7 @@ fn augmentation_statistics(device: &Device) -> Outcome {
     Ok(expect("sides of the first epoch", sides as f64, IMAGES as f64 / 2.0)?)
 }
 
-/// ygnet with batch normalisation and the weights and images of the other fixtures.
+/// ygnet with batch normalization and the weights and images of the other fixtures.
 fn fixture_network(device: &Device, folder: &std::path::Path) -> Result<(Network, Dataset), libtest_mimic::Failed> {
     // Its own layers' weights, in a file together with those of the convolutions.
     let network = Network::new(Architecture::by_name("ygnet-bn", 10)?, device, 0)?;
@@ -240,12 +240,12 @@ fn fixture_network(device: &Device, folder: &std::path::Path) -> Result<(Network
     Ok((network, Dataset::new(batch.tensor("images")?.data().to_vec(), labels, names)?))
 }
 
-/// Smoothed labels, clipped gradients, Nesterov's momentum, weight decay, warm-up and batch normalisation together.
+/// Smoothed labels, clipped gradients, Nesterov's momentum, weight decay, warm-up and batch normalization together.
 fn whole_recipe(device: &Device) -> Outcome {
     const PART: &str = "recipe";
     let folder = tempfile::tempdir()?;
     let (network, dataset) = fixture_network(device, folder.path())?;
-    let images = DeviceDataset::new(device, &dataset, network.architecture().preprocessing.normalisation())?;
+    let images = DeviceDataset::new(device, &dataset, network.architecture().preprocessing.normalization())?;
     let sgd = OptimizerConfig::Sgd(Sgd { momentum: 0.9, weight_decay: 5e-4, nesterov: true });
     let config = TrainConfig {
         lr: number(PART, "lr"),
@@ -283,7 +283,7 @@ fn mirrored_tests(device: &Device) -> Outcome {
     let names: Vec<String> = (0..10).map(|class| format!("class {class}")).collect();
     let loss = |bytes: &[u8], mirror| -> cifar_gpu::Result<f64> {
         let dataset = Dataset::new(bytes.to_vec(), (0..20).map(|i| i % 10).collect(), names.clone())?;
-        let images = DeviceDataset::new(device, &dataset, network.architecture().preprocessing.normalisation())?;
+        let images = DeviceDataset::new(device, &dataset, network.architecture().preprocessing.normalization())?;
         // A whole batch and a part of one, which go different ways.
         Ok(evaluate(&network, &images, &dataset, 16, mirror, |_| {})?.loss)
     };
@@ -301,7 +301,7 @@ fn average(device: &Device) -> Outcome {
     let bytes = (0..16 * 3072_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let names = (0..10).map(|class| format!("class {class}")).collect();
     let dataset = Dataset::new(bytes, (0..16).map(|i| i % 10).collect(), names)?;
-    let images = DeviceDataset::new(device, &dataset, network.architecture().preprocessing.normalisation())?;
+    let images = DeviceDataset::new(device, &dataset, network.architecture().preprocessing.normalization())?;
     let sgd = OptimizerConfig::Sgd(Sgd { momentum: 0.9, weight_decay: 0.0, nesterov: false });
     let optimizer = Optimizer::new(sgd, device, network.parameters())?;
     let settings = StepSettings { average_decay: Some(0.4), ..StepSettings::default() };
@@ -332,7 +332,7 @@ fn main() {
     type Case = (&'static str, fn(&Device) -> Outcome);
     let cases: [Case; 7] = [
         ("label_smoothing", label_smoothing),
-        ("batch_norm", normalisation),
+        ("batch_norm", normalization),
         ("augmentation", augmentation),
         ("augmentation_statistics", augmentation_statistics),
         ("whole_recipe", whole_recipe),

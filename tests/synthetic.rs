@@ -1,4 +1,4 @@
-//! The synthetic set is a real task: too hard for a linear classifier, and learnt by a small convolutional network.
+//! The synthetic set is a real task: too hard for a linear classifier, and learned by a small convolutional network.
 
 use std::sync::atomic::AtomicBool;
 
@@ -6,7 +6,7 @@ use cifar_gpu::data::{Dataset, Splits, synthetic};
 use cifar_gpu::nn::{Layout, Parameters};
 use cifar_gpu::ops::StepState;
 use cifar_gpu::ops::adam::Adam;
-use cifar_gpu::ops::batch_assembly::Normalisation;
+use cifar_gpu::ops::batch_assembly::Normalization;
 use cifar_gpu::optim::{Optimizer, OptimizerConfig};
 use cifar_gpu::tape::{Activation, Tape, Var};
 use cifar_gpu::train::{DeviceDataset, Observer, Sources, TrainConfig, train};
@@ -29,7 +29,7 @@ fn linear(tape: &Tape, parameters: &Parameters, images: &Var) -> Result<Var> {
 fn linear_accuracy(splits: &Splits, epochs: usize, lr: f32, weight_decay: f32) -> Result<f64> {
     let device = Device::cpu();
     let on_device =
-        |data: &Dataset| DeviceDataset::new(&device, data, Normalisation::from_mean_std([0.5; 3], [0.5; 3]));
+        |data: &Dataset| DeviceDataset::new(&device, data, Normalization::from_mean_std([0.5; 3], [0.5; 3]));
     let (training, test) = (on_device(&splits.train)?, on_device(&splits.test)?);
     let weight = Layout::LinearWeight { out_features: CLASSES, channels: PIXELS, pixels: 1 };
     let parameters = Parameters::new(
@@ -69,7 +69,7 @@ fn no_linear_classifier_passes_60_percent() {
         let accuracy = linear_accuracy(&splits, 15, lr, weight_decay).expect("training on the CPU");
         println!("learning rate {lr}, weight decay {weight_decay}: {:.1} %", 100.0 * accuracy);
         assert!(accuracy < 0.6, "learning rate {lr}, weight decay {weight_decay}: {accuracy}");
-        assert!(accuracy > 0.1, "it learnt nothing: the test would show nothing");
+        assert!(accuracy > 0.1, "it learned nothing: the test would show nothing");
     }
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times PyTorch on the networks of cifar-gpu: whole training steps or inference, on random images.
 
-A step is what `cifar-gpu bench` times: images are taken from bytes on the device and normalised, then forward, loss,
+A step is what `cifar-gpu bench` times: images are taken from bytes on the device and normalized, then forward, loss,
 backward and update (train) or forward alone (infer); the device is waited for after each step. The program prints one
 line of JSON, which benches/compare.py reads. It needs nothing but `pip install torch`.
 """

@@ -1,7 +1,7 @@
 // Tile: a workgroup of {{ SUBGROUPS }} subgroups owns {{ TILE_ROWS }} rows × {{ TILE_COLUMNS }} columns, each subgroup a
 // band of {{ TILE_ROWS // SUBGROUPS }} rows, as cooperative matrices of {{ SIDE }} × {{ SIDE }} sums. Slabs of 32 pixels of
 // both operands go through workgroup memory, 16 bits wide, the next one on its way while one is multiplied. Lines of a slab
-// are 16 bytes longer than what they hold, so that neighbours are in different banks and stay aligned.
+// are 16 bytes longer than what they hold, so that neighbors are in different banks and stay aligned.
 // Dispatch: splits · MATRICES · ⌈(K + 1) / {{ TILE_ROWS }}⌉ · ⌈OUT_C / {{ TILE_COLUMNS }}⌉ workgroups, column tiles innermost.
 {% from "shared/cooperative.wgsl" import left, right, sums %}
 {% set DEPTH = 32 %}

@@ -8,7 +8,7 @@ fn load_element(tap: Tap, pixel: u32, blank: {{ scalar }}) -> {{ scalar }} {
     return select(blank, {{ scalar }}(input[u32(select(0, start, here)){% if wide_rows %} / 4u{% endif %}]), here);
 }
 
-// Four neighbouring rows of the product at one pixel.
+// Four neighboring rows of the product at one pixel.
 fn load_rows(row: u32, pixel: u32) -> vec4<f32> {
     // What a row sees where there is no pixel: nothing, but a one in the bias's row.
 {% if wide_rows %}

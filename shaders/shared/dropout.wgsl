@@ -13,7 +13,7 @@ fn drop_out(i: u32, value: f32) -> f32 {
     return select(0.0, value * params.scale, select(pair.x, pair.y, i % 2u == 1u) >= params.threshold);
 }
 
-// Of neighbouring elements, the first of which has an even number.
+// Of neighboring elements, the first of which has an even number.
 fn drop_out_4(first: u32, values: vec4<f32>) -> vec4<f32> {
     let random = vec4<u32>(random_pair(first / 2u), random_pair(first / 2u + 1u));
     return select(vec4<f32>(), values * params.scale, random >= vec4<u32>(params.threshold));

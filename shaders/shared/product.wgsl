@@ -8,7 +8,7 @@
 //     Origin, origin(row) -> Origin          where a target pixel's window lies
 //     tap_start(origin, ky, kx) -> i32       first element of the source pixel under a tap, or -1 outside the image
 //     first_sum(column) -> vec4<f32>         the sums' first value for four columns
-//     finish(row, column, sum) -> vec4<f32>  what happens to four neighbouring sums at the end
+//     finish(row, column, sum) -> vec4<f32>  what happens to four neighboring sums at the end
 //     strided (a template's variable)        whether rows and taps are some of many; then also
 //     weight_tap(tap) -> u32                 the weight's tap that a tap of the window is
 //     target_row(row) -> u32                 the target's pixel that a row is

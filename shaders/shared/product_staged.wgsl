@@ -1,7 +1,7 @@
 // Tile: a workgroup of {{ LANES }} invocations owns {{ TILE_ROWS }} rows × {{ TILE_COLUMNS }} columns. Slabs of 16 channels of
 // one tap of both operands go through workgroup memory, the next one on its way while one is multiplied; an invocation
 // keeps 8 rows × 8 columns of sums in registers. A slab of patches lies row by row with a gap of four floats after each,
-// so that neighbouring rows are in different banks.
+// so that neighboring rows are in different banks.
 // Dispatch: MATRICES · ⌈rows / {{ TILE_ROWS }}⌉ · ⌈COLUMNS / {{ TILE_COLUMNS }}⌉ workgroups, column tiles innermost.
 {% set lane_columns = TILE_COLUMNS // 8 %}
 {% set lane_rows = TILE_ROWS // 8 %}

@@ -1,5 +1,5 @@
 // Squares of pixels, each transformed, channel by channel: element (i, j) of tile t is row t of matrix i · side + j.
-// Neighbouring invocations have neighbouring channels. One invocation a tile and channel; ⌈tiles · channels / 256⌉
+// Neighboring invocations have neighboring channels. One invocation a tile and channel; ⌈tiles · channels / 256⌉
 // workgroups. Sizes are uniforms, so that layers share a pipeline. The including shader sets `matrix`.
 struct Params {
     // Tiles of all images, those in a row of an image, and the rows of an image.

@@ -96,10 +96,10 @@ pub struct WeightsArguments {
     #[arg(long, value_parser = architecture_names())]
     arch: Option<String>,
     /// What is subtracted from pixels of 0 to 1, for a file that does not say it
-    #[arg(long, value_name = "R,G,B", value_parser = colours, requires = "std")]
+    #[arg(long, value_name = "R,G,B", value_parser = colors, requires = "std")]
     mean: Option<[f64; 3]>,
     /// What pixels are divided by then
-    #[arg(long, value_name = "R,G,B", value_parser = colours, requires = "mean")]
+    #[arg(long, value_name = "R,G,B", value_parser = colors, requires = "mean")]
     std: Option<[f64; 3]>,
 }
 
@@ -112,7 +112,7 @@ impl WeightsArguments {
             (Some(_), Some(_)) => {
                 return Err(Error::Weights {
                     path: self.path.clone(),
-                    message: "the file says itself how pixels are normalised".into(),
+                    message: "the file says itself how pixels are normalized".into(),
                     hint: "leave --mean and --std away".into(),
                 });
             }
@@ -120,7 +120,7 @@ impl WeightsArguments {
                 architecture.preprocessing = Preprocessing { mean, std };
             }
             (None, Some(_)) => return Err(Error::Setting("--std must be positive".into())),
-            (None, None) => warn_of_normalisation(&self.path, &architecture, "--mean and --std say otherwise"),
+            (None, None) => warn_of_normalization(&self.path, &architecture, "--mean and --std say otherwise"),
             (Some(_), None) => {}
         }
         Ok((file, architecture))
@@ -128,10 +128,10 @@ impl WeightsArguments {
 }
 
 /// Warns that weights do not say how pixels became the network's input, and what is assumed.
-pub fn warn_of_normalisation(weights: &Path, architecture: &Architecture, remedy: &str) {
+pub fn warn_of_normalization(weights: &Path, architecture: &Architecture, remedy: &str) {
     let Preprocessing { mean, std } = architecture.preprocessing;
     warn(format_args!(
-        "{} does not say how pixels are normalised: (pixel − {mean:?}) / {std:?} is assumed; {remedy}",
+        "{} does not say how pixels are normalized: (pixel − {mean:?}) / {std:?} is assumed; {remedy}",
         weights.display()
     ));
 }
@@ -141,11 +141,11 @@ pub fn architecture_names() -> PossibleValuesParser {
     PossibleValuesParser::new(ARCHITECTURES)
 }
 
-fn colours(text: &str) -> std::result::Result<[f64; 3], String> {
+fn colors(text: &str) -> std::result::Result<[f64; 3], String> {
     let numbers = text.split(',').map(|number| number.trim().parse()).collect::<std::result::Result<Vec<f64>, _>>();
-    let colours = numbers.ok().and_then(|numbers| <[f64; 3]>::try_from(numbers).ok());
-    colours
-        .filter(|colours| colours.iter().all(|c| c.is_finite()))
+    let colors = numbers.ok().and_then(|numbers| <[f64; 3]>::try_from(numbers).ok());
+    colors
+        .filter(|colors| colors.iter().all(|c| c.is_finite()))
         .ok_or_else(|| "three numbers with commas between them are wanted".to_owned())
 }
 

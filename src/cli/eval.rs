@@ -105,14 +105,14 @@ impl Eval {
         let (kind, dtype) = (DeviceKind::of(&device), self.plans.precision().dtype());
         let needed = evaluation_bytes(kind, dtype, &architecture, dataset.len(), batch, self.mirror)?;
         check_memory(&device, needed, format!("evaluating {} with batches of {batch} images", architecture.name))?;
-        let normalisation = architecture.preprocessing.normalisation();
+        let normalization = architecture.preprocessing.normalization();
         let plans = self.plans.plans(&device, &architecture, batch, false)?;
         let mut network = Network::new(architecture, &device, 0)?;
         network.set_plans(plans)?;
         file.load_into(&network)?;
         self.check_classes(&network, &dataset, file.metadata().map(|m| m.class_names.as_slice()))?;
         let start = Instant::now();
-        let images = DeviceDataset::new(&device, &dataset, normalisation)?;
+        let images = DeviceDataset::new(&device, &dataset, normalization)?;
         let evaluation = evaluate(&network, &images, &dataset, self.batch_size, self.mirror, |_| {})?;
         let report = Report {
             split: self.split.name(),

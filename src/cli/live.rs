@@ -43,7 +43,7 @@ struct State {
     train_accuracy: Points,
     test_loss: Points,
     test_accuracy: Points,
-    coloured: bool,
+    colored: bool,
 }
 
 /// Whether the terminal is this process's to change: the system stops one in the background that tries to.
@@ -83,7 +83,7 @@ impl LiveView {
             train_accuracy: Vec::new(),
             test_loss: Vec::new(),
             test_accuracy: Vec::new(),
-            coloured: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            colored: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         };
         earlier.iter().for_each(|metrics| state.add_epoch(metrics));
         let mut view = LiveView { terminal, state };
@@ -202,8 +202,8 @@ impl State {
             let highest = values().fold(0.0, f64::max);
             (0.0, if highest > 0.0 { 1.05 * highest } else { 1.0 })
         });
-        let curve = |points, marker, colour| {
-            Dataset::default().data(points).marker(marker).graph_type(GraphType::Line).style(self.style(colour))
+        let curve = |points, marker, color| {
+            Dataset::default().data(points).marker(marker).graph_type(GraphType::Line).style(self.style(color))
         };
         let datasets = vec![curve(train, Marker::Braille, Color::Cyan), curve(test, Marker::Dot, Color::Yellow)];
         let labels = [low, 0.5 * (low + high), high]
@@ -222,8 +222,8 @@ impl State {
         frame.render_widget(Chart::new(datasets).x_axis(x).y_axis(y).legend_position(None), body);
     }
 
-    fn style(&self, colour: Color) -> Style {
-        if self.coloured { Style::default().fg(colour) } else { Style::default() }
+    fn style(&self, color: Color) -> Style {
+        if self.colored { Style::default().fg(color) } else { Style::default() }
     }
 }
 
@@ -260,7 +260,7 @@ mod tests {
             train_accuracy: vec![(0.5, 20.0), (1.5, 60.0)],
             test_loss: vec![(1.0, 0.8)],
             test_accuracy: vec![(1.0, 50.0)],
-            coloured: false,
+            colored: false,
         };
         let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a screen in memory");
         terminal.draw(|frame| state.draw(frame)).expect("nothing to fail");

@@ -42,7 +42,7 @@ Examples:
   cifar-gpu data import cifar10.tar.gz data/cifar10
 
 Without data of its own, train takes a built-in set of synthetic shapes; --data names a folder of images.
-Environment: NO_COLOR=1 for no colours, RUST_LOG=cifar_gpu=debug to see what is going on inside.";
+Environment: NO_COLOR=1 for no colors, RUST_LOG=cifar_gpu=debug to see what is going on inside.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -58,7 +58,7 @@ enum Command {
     Bench(bench::Bench),
     /// List the GPUs that can be used
     Devices(devices::Devices),
-    /// Fold batch normalisation into the convolutions before it: a smaller, faster network with the same answers
+    /// Fold batch normalization into the convolutions before it: a smaller, faster network with the same answers
     Fold(fold::Fold),
     /// Show a network's layers, parameters, arithmetic and memory
     Summary(summary::Summary),

@@ -62,7 +62,7 @@ impl Predict {
         let (images, folders_refused) = self.pictures()?;
         let of = images.len();
         let device = self.device.open()?;
-        let normalisation = architecture.preprocessing.normalisation();
+        let normalization = architecture.preprocessing.normalization();
         let network = Network::new(architecture, &device, 0)?;
         file.load_into(&network)?;
         let (mut predictions, mut refused) = (Vec::new(), Vec::new());
@@ -88,7 +88,7 @@ impl Predict {
                 continue;
             }
             let pictures = Dataset::new(bytes, vec![0; readable.len()], names.clone())?;
-            let pictures = DeviceDataset::new(&device, &pictures, normalisation)?;
+            let pictures = DeviceDataset::new(&device, &pictures, normalization)?;
             let batch = pictures.batch(&(0..readable.len() as u32).collect::<Vec<_>>())?;
             let tape = Tape::inference();
             let logits = network.forward(&tape, &tape.constant(&batch.images))?.tensor().to_vec()?;

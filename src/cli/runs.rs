@@ -178,7 +178,7 @@ fn percent(share: Option<f64>) -> String {
 
 fn table(rows: &[Row]) -> String {
     let head =
-        ["run", "arch", "epochs", "batch", "optimiser", "tested on", "best", "last", "time", "finished", "device"];
+        ["run", "arch", "epochs", "batch", "optimizer", "tested on", "best", "last", "time", "finished", "device"];
     let mut lines = vec![head.map(String::from)];
     lines.extend(rows.iter().map(|row| {
         [

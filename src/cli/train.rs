@@ -37,7 +37,7 @@ pub struct Train {
     /// Time every kernel of some early steps: prints a table and writes a trace that Perfetto opens
     #[arg(long)]
     profile: bool,
-    /// Check of sanity: learn the first batch by heart in 200 epochs of a step, by Adam at 1e-3 unless another optimiser or rate
+    /// Check of sanity: learn the first batch by heart in 200 epochs of a step, by Adam at 1e-3 unless another optimizer or rate
     /// is given
     #[arg(long, conflicts_with_all = decided_by_overfitting(), conflicts_with = "resume")]
     overfit_one_batch: bool,
@@ -59,13 +59,13 @@ impl Train {
             print_json(&outcome)?;
         }
         if self.overfit_one_batch && outcome.last.test_accuracy < 1.0 {
-            return Err(Error::NotLearnt { loss: outcome.last.test_loss });
+            return Err(Error::NotLearned { loss: outcome.last.test_loss });
         }
         if self.json {
             return Ok(());
         }
         if self.overfit_one_batch {
-            return print(format_args!("one batch was learnt by heart: loss {:.4}", outcome.last.test_loss));
+            return print(format_args!("one batch was learned by heart: loss {:.4}", outcome.last.test_loss));
         }
         let done = match outcome.is_whole_epoch {
             true => counted(outcome.last.epoch.into(), "epoch"),

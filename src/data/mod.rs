@@ -156,8 +156,8 @@ impl Dataset {
         Ok(self)
     }
 
-    /// The mean and standard deviation of each colour over all pixels, as shares of the full range; a deviation is never zero.
-    pub fn colour_statistics(&self) -> ([f64; 3], [f64; 3]) {
+    /// The mean and standard deviation of each color over all pixels, as shares of the full range; a deviation is never zero.
+    pub fn color_statistics(&self) -> ([f64; 3], [f64; 3]) {
         let mut sums = [(0_u64, 0_u64); 3];
         for image in self.images.chunks_exact(IMAGE_BYTES) {
             for (plane, (sum, squares)) in image.chunks_exact(IMAGE_SIDE * IMAGE_SIDE).zip(&mut sums) {

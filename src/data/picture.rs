@@ -79,7 +79,7 @@ pub(super) fn decode_picture(name: &str, bytes: &[u8], sizes: PictureSize) -> Re
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut picture = DynamicImage::from_decoder(decoder).map_err(undecodable)?;
     if !fits {
-        // Before its colours are converted, which takes as much memory again.
+        // Before its colors are converted, which takes as much memory again.
         picture = picture.resize_exact(side, side, FilterType::Triangle);
     }
     picture.apply_orientation(orientation);
@@ -205,7 +205,7 @@ mod tests {
         }
     }
 
-    /// Decoders fill a picture that is cut off with grey.
+    /// Decoders fill a picture that is cut off with gray.
     #[test]
     fn a_jpeg_that_is_cut_off_is_refused() {
         let picture = RgbImage::from_fn(200, 160, |x, y| image::Rgb([x as u8, y as u8, (x * y) as u8]));

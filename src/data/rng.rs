@@ -18,7 +18,7 @@ impl SplitMix64 {
 
     /// A generator for one `(stream, index)` pair of a seed.
     ///
-    /// Every step goes through the full mixer, so neighbouring indices give
+    /// Every step goes through the full mixer, so neighboring indices give
     /// unrelated sequences and images can be drawn in any order.
     pub(super) fn at(seed: u64, stream: u64, index: u64) -> Self {
         let mut state = seed;

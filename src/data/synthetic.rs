@@ -2,7 +2,7 @@
 //! program, so that training can be tried without any download.
 //!
 //! The class is carried by the outline. Place, size, turn and polarity are
-//! random, and colour tells the class in half of the images at most, so a
+//! random, and color tells the class in half of the images at most, so a
 //! linear classifier on the pixels does poorly while a small convolutional
 //! network does well.
 //!

@@ -74,7 +74,7 @@ impl Recording {
     }
 }
 
-/// Encodes commands, neighbouring dispatches in one compute pass.
+/// Encodes commands, neighboring dispatches in one compute pass.
 pub(super) fn encode(device: &wgpu::Device, commands: &[&Command]) -> wgpu::CommandBuffer {
     let is_dispatch = |c: &Command| matches!(c, Command::Dispatch { .. });
     let groups = commands.chunk_by(|a, b| is_dispatch(a) && is_dispatch(b));

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::nn::Init;
-use crate::ops::batch_assembly::Normalisation;
+use crate::ops::batch_assembly::Normalization;
 use crate::ops::conv2d::Padding;
 
 /// Height, width and channels of the images that the networks take.
@@ -29,7 +29,7 @@ pub enum Layer {
         /// Distribution of the initial weight and bias.
         init: Init,
     },
-    /// Batch normalisation of every channel.
+    /// Batch normalization of every channel.
     BatchNorm {
         /// Prefix of its parameters' and running statistics' names.
         name: &'static str,
@@ -71,8 +71,8 @@ pub struct Preprocessing {
 
 impl Preprocessing {
     /// As the batch assembly takes it.
-    pub fn normalisation(&self) -> Normalisation {
-        Normalisation::from_mean_std(self.mean, self.std)
+    pub fn normalization(&self) -> Normalization {
+        Normalization::from_mean_std(self.mean, self.std)
     }
 }
 
@@ -188,7 +188,7 @@ fn ygnet_final_relu(classes: usize) -> Architecture {
     architecture
 }
 
-/// [`ygnet`] with batch normalisation behind every convolution that has a ReLU: another network, which learns faster.
+/// [`ygnet`] with batch normalization behind every convolution that has a ReLU: another network, which learns faster.
 fn ygnet_bn(classes: usize) -> Architecture {
     const NAMES: [&str; 8] = ["bn1", "bn2", "bn3", "bn4", "bn5", "bn6", "bn7", "bn8"];
     let ygnet = ygnet(classes);

@@ -1,10 +1,10 @@
-//! Batch normalisation folded into the layer before it.
+//! Batch normalization folded into the layer before it.
 
 use crate::error::{Error, Result};
 use crate::nn::{Architecture, Layer, Layout, Network};
 use crate::ops::batch_norm::EPSILON;
 
-/// What batch normalisation does to a channel in inference.
+/// What batch normalization does to a channel in inference.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Affine {
     scale: f64,
@@ -12,21 +12,21 @@ struct Affine {
 }
 
 impl Architecture {
-    /// This architecture without its batch normalisations, by the name that it then has.
+    /// This architecture without its batch normalizations, by the name that it then has.
     ///
     /// # Errors
     /// [`Error::Setting`] if it has none.
     pub fn without_batch_norms(&self) -> Result<Self> {
         let name = match self.name {
             "ygnet-bn" => "ygnet",
-            other => return Err(Error::Setting(format!("{other} has no batch normalisation to fold"))),
+            other => return Err(Error::Setting(format!("{other} has no batch normalization to fold"))),
         };
         let stays = |layer: &&Layer| !matches!(layer, Layer::BatchNorm { .. });
         let layers = self.layers.iter().filter(stays).cloned().collect();
         Ok(Architecture { name, layers, preprocessing: self.preprocessing })
     }
 
-    /// The batch normalisation right behind the layer of this name.
+    /// The batch normalization right behind the layer of this name.
     fn batch_norm_behind(&self, layer: &str) -> Option<&'static str> {
         self.layers.windows(2).find_map(|pair| match *pair {
             [Layer::Conv2d { name, .. } | Layer::Linear { name, .. }, Layer::BatchNorm { name: norm }]
@@ -40,7 +40,7 @@ impl Architecture {
 }
 
 impl Network {
-    /// The network without batch normalisations that answers as this one does in inference: the layer before each of them
+    /// The network without batch normalizations that answers as this one does in inference: the layer before each of them
     /// takes over its scale and its shift by the running statistics (Jacob et al., "Quantization and Training of Neural
     /// Networks for Efficient Integer-Arithmetic-Only Inference", 2018, section 3.2).
     ///
@@ -65,7 +65,7 @@ impl Network {
         Ok(folded)
     }
 
-    /// What the batch normalisation of this name does to each channel in inference.
+    /// What the batch normalization of this name does to each channel in inference.
     fn affines(&self, norm: &str) -> Result<Vec<Affine>> {
         let part = |suffix| self.outer_values(&format!("{norm}.{suffix}"));
         let (weight, bias, mean, variance) =

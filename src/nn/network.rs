@@ -20,7 +20,7 @@ use crate::tensor::DType;
 pub struct Network {
     architecture: Architecture,
     parameters: Parameters,
-    /// Running statistics, two tensors for each batch normalisation, where there is any.
+    /// Running statistics, two tensors for each batch normalization, where there is any.
     statistics: Option<Parameters>,
     plans: Rc<Plans>,
     device: Device,
@@ -88,7 +88,7 @@ impl Network {
         &self.parameters
     }
 
-    /// The running statistics of its batch normalisations: each one's mean and variance, in the order of the layers; `None`
+    /// The running statistics of its batch normalizations: each one's mean and variance, in the order of the layers; `None`
     /// if it has none.
     pub fn statistics(&self) -> Option<&Parameters> {
         self.statistics.as_ref()
@@ -126,7 +126,7 @@ impl Network {
         self.plans.dtype()
     }
 
-    /// The logits `[batch, classes]`, 32 bits wide, of `images [batch, 32, 32, 3]`, normalised as the architecture says.
+    /// The logits `[batch, classes]`, 32 bits wide, of `images [batch, 32, 32, 3]`, normalized as the architecture says.
     pub fn forward(&self, tape: &Tape, images: &Var) -> Result<Var> {
         let tape = &tape.with_plans(self.plans.clone());
         let mut parameters = self.parameters.on(tape, self.dtype())?;
@@ -236,7 +236,7 @@ impl Architecture {
         Ok(found)
     }
 
-    /// The running statistics of its batch normalisations: names, channels, and what they start as.
+    /// The running statistics of its batch normalizations: names, channels, and what they start as.
     ///
     /// # Errors
     /// If the layers do not fit together.

@@ -117,7 +117,7 @@ impl Parameters {
         for (name, layout, outer) in parameters {
             places.push((name, layout, values.len()));
             values.extend(layout.to_inner(&outer));
-            // Zeros, which every optimiser leaves as they are: their gradient is zero, too.
+            // Zeros, which every optimizer leaves as they are: their gradient is zero, too.
             values.resize(values.len().next_multiple_of(aligned), 0.0);
         }
         let flat = device.tensor(&[values.len()], &values)?;

@@ -4,7 +4,7 @@ use crate::device::Device;
 use crate::error::Result;
 use crate::tensor::{DType, Tensor};
 
-/// The step's number, random seed and optimiser scalars, as kernels read them.
+/// The step's number, random seed and optimizer scalars, as kernels read them.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct StepState {
@@ -20,7 +20,7 @@ pub struct StepState {
     pub first_moment_correction: f32,
     /// Adam's `1 − β₂ᵗ`.
     pub second_moment_correction: f32,
-    /// What the optimiser multiplies gradients by; negative if it shall leave everything as it is. The device may change it
+    /// What the optimizer multiplies gradients by; negative if it shall leave everything as it is. The device may change it
     /// during the step.
     pub gradient_factor: f32,
     /// Number of the epoch from 0.

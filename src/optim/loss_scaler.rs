@@ -36,8 +36,8 @@ impl LossScaler {
         Ok(LossScaler { scale: scaling.view(0, &[1])?, scaling })
     }
 
-    /// Gradients of the scaled loss; the factor that undoes the scale goes into the step's state for the optimiser, or word
-    /// to leave everything as it is if a gradient is not finite. An optimiser counts skipped steps, too.
+    /// Gradients of the scaled loss; the factor that undoes the scale goes into the step's state for the optimizer, or word
+    /// to leave everything as it is if a gradient is not finite. An optimizer counts skipped steps, too.
     ///
     /// # Errors
     /// As for [`Var::backward`], and if the parameters did not come onto the tape by [`Parameters::on`].

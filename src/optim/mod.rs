@@ -1,4 +1,4 @@
-//! Optimisers, loss scaling and learning-rate schedules.
+//! Optimizers, loss scaling and learning-rate schedules.
 
 mod loss_scaler;
 mod optimizer;

@@ -1,4 +1,4 @@
-//! Optimisers: what they remember of each parameter, and the update.
+//! Optimizers: what they remember of each parameter, and the update.
 
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -9,7 +9,7 @@ use crate::ops::sgd::{Sgd, sgd_step};
 use crate::tape::Gradients;
 use crate::tensor::{DType, Tensor};
 
-/// Which optimiser, with its settings.
+/// Which optimizer, with its settings.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum OptimizerConfig {
     /// Stochastic gradient descent.
@@ -18,14 +18,14 @@ pub enum OptimizerConfig {
     Adam(Adam),
 }
 
-/// An optimiser with what it remembers of the parameters.
+/// An optimizer with what it remembers of the parameters.
 #[derive(Debug)]
 pub struct Optimizer {
     memory: Memory,
     updates: u64,
 }
 
-/// What an optimiser remembers, each tensor with the places of the tensor that holds the parameters.
+/// What an optimizer remembers, each tensor with the places of the tensor that holds the parameters.
 #[derive(Debug)]
 enum Memory {
     Sgd { sgd: Sgd, velocity: Tensor },
@@ -33,7 +33,7 @@ enum Memory {
 }
 
 impl Optimizer {
-    /// An optimiser for these parameters; [`Optimizer::step`] must be given the same ones.
+    /// An optimizer for these parameters; [`Optimizer::step`] must be given the same ones.
     pub fn new(config: OptimizerConfig, device: &Device, parameters: &Parameters) -> Result<Self> {
         let zeros = || device.zeros(parameters.flat().shape(), DType::F32);
         let memory = match config {
@@ -81,7 +81,7 @@ impl Optimizer {
         let flat = parameters.flat();
         let gradients = gradients
             .flat(flat)
-            .ok_or_else(|| Error::Tape("the gradients are not those of the optimiser's parameters".into()))?;
+            .ok_or_else(|| Error::Tape("the gradients are not those of the optimizer's parameters".into()))?;
         match &self.memory {
             Memory::Sgd { sgd, velocity } => sgd_step(*sgd, state, gradients, flat, velocity),
             Memory::Adam { adam, first_moment, second_moment } => {

@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use super::raster::Fonts;
 
-/// A colour by what it is for, so that a page can choose others for a dark background.
+/// A color by what it is for, so that a page can choose others for a dark background.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Colour {
+pub(super) enum Color {
     /// Behind everything.
     Surface,
     /// Text.
@@ -19,34 +19,34 @@ pub(super) enum Colour {
     Train,
     /// The test images' curve.
     Test,
-    /// This very colour.
+    /// This very color.
     Rgb([u8; 3]),
 }
 
-impl Colour {
+impl Color {
     /// Red, green and blue on a light background.
     pub fn rgb(self) -> [u8; 3] {
         match self {
-            Colour::Surface => [255, 255, 255],
-            Colour::Ink => [26, 32, 44],
-            Colour::Muted => [100, 110, 125],
-            Colour::Grid => [226, 229, 234],
-            Colour::Train => [37, 113, 214],
-            Colour::Test => [224, 92, 36],
-            Colour::Rgb(rgb) => rgb,
+            Color::Surface => [255, 255, 255],
+            Color::Ink => [26, 32, 44],
+            Color::Muted => [100, 110, 125],
+            Color::Grid => [226, 229, 234],
+            Color::Train => [37, 113, 214],
+            Color::Test => [224, 92, 36],
+            Color::Rgb(rgb) => rgb,
         }
     }
 
     /// Name of the class in SVG.
     fn class(self) -> Option<&'static str> {
         match self {
-            Colour::Surface => Some("surface"),
-            Colour::Ink => Some("ink"),
-            Colour::Muted => Some("muted"),
-            Colour::Grid => Some("grid"),
-            Colour::Train => Some("train"),
-            Colour::Test => Some("test"),
-            Colour::Rgb(_) => None,
+            Color::Surface => Some("surface"),
+            Color::Ink => Some("ink"),
+            Color::Muted => Some("muted"),
+            Color::Grid => Some("grid"),
+            Color::Train => Some("train"),
+            Color::Test => Some("test"),
+            Color::Rgb(_) => None,
         }
     }
 
@@ -74,7 +74,7 @@ pub(super) struct Text {
     pub text: String,
     /// Height of an em.
     pub size: f32,
-    pub colour: Colour,
+    pub color: Color,
     pub anchor: Anchor,
     pub bold: bool,
     /// Whether it runs from the bottom to the top.
@@ -85,15 +85,15 @@ impl Text {
     /// Plain text from `at` to the right.
     pub fn new(at: (f32, f32), size: f32, text: impl Into<String>) -> Self {
         let text = text.into();
-        Text { at, text, size, colour: Colour::Ink, anchor: Anchor::Start, bold: false, upwards: false }
+        Text { at, text, size, color: Color::Ink, anchor: Anchor::Start, bold: false, upwards: false }
     }
 
     pub fn anchor(self, anchor: Anchor) -> Self {
         Text { anchor, ..self }
     }
 
-    pub fn colour(self, colour: Colour) -> Self {
-        Text { colour, ..self }
+    pub fn color(self, color: Color) -> Self {
+        Text { color, ..self }
     }
 
     pub fn bold(self) -> Self {
@@ -108,9 +108,9 @@ impl Text {
 /// Something drawn.
 #[derive(Debug, Clone)]
 pub(super) enum Shape {
-    Box { corner: (f32, f32), size: (f32, f32), colour: Colour },
-    Line { points: Vec<(f32, f32)>, width: f32, colour: Colour },
-    Disc { centre: (f32, f32), radius: f32, colour: Colour },
+    Box { corner: (f32, f32), size: (f32, f32), color: Color },
+    Line { points: Vec<(f32, f32)>, width: f32, color: Color },
+    Disc { center: (f32, f32), radius: f32, color: Color },
     Text(Text),
 }
 
@@ -126,20 +126,20 @@ pub(super) struct Canvas {
 impl Canvas {
     /// An empty one.
     pub fn new(width: f32, height: f32, fonts: Fonts) -> Self {
-        let background = Shape::Box { corner: (0.0, 0.0), size: (width, height), colour: Colour::Surface };
+        let background = Shape::Box { corner: (0.0, 0.0), size: (width, height), color: Color::Surface };
         Canvas { width, height, fonts, shapes: vec![background] }
     }
 
-    pub fn line(&mut self, points: Vec<(f32, f32)>, width: f32, colour: Colour) {
-        self.shapes.push(Shape::Line { points, width, colour });
+    pub fn line(&mut self, points: Vec<(f32, f32)>, width: f32, color: Color) {
+        self.shapes.push(Shape::Line { points, width, color });
     }
 
-    pub fn disc(&mut self, centre: (f32, f32), radius: f32, colour: Colour) {
-        self.shapes.push(Shape::Disc { centre, radius, colour });
+    pub fn disc(&mut self, center: (f32, f32), radius: f32, color: Color) {
+        self.shapes.push(Shape::Disc { center, radius, color });
     }
 
-    pub fn filled_box(&mut self, corner: (f32, f32), size: (f32, f32), colour: Colour) {
-        self.shapes.push(Shape::Box { corner, size, colour });
+    pub fn filled_box(&mut self, corner: (f32, f32), size: (f32, f32), color: Color) {
+        self.shapes.push(Shape::Box { corner, size, color });
     }
 
     pub fn text(&mut self, text: Text) {
@@ -156,22 +156,22 @@ impl Canvas {
         for shape in &self.shapes {
             // Writing into a string does not fail.
             let _ = match shape {
-                Shape::Box { corner: (x, y), size: (w, h), colour } => {
-                    let fill = colour.svg("fill");
+                Shape::Box { corner: (x, y), size: (w, h), color } => {
+                    let fill = color.svg("fill");
                     writeln!(svg, "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{w:.2}\" height=\"{h:.2}\" {fill}/>")
                 }
-                Shape::Line { points, width, colour } => {
+                Shape::Line { points, width, color } => {
                     let points: Vec<_> = points.iter().map(|(x, y)| format!("{x:.2},{y:.2}")).collect();
                     writeln!(
                         svg,
                         "<polyline points=\"{}\" fill=\"none\" {} stroke-width=\"{width}\" stroke-linejoin=\"round\" \
                          stroke-linecap=\"round\"/>",
                         points.join(" "),
-                        colour.svg("stroke")
+                        color.svg("stroke")
                     )
                 }
-                Shape::Disc { centre: (x, y), radius, colour } => {
-                    writeln!(svg, "<circle cx=\"{x:.2}\" cy=\"{y:.2}\" r=\"{radius}\" {}/>", colour.svg("fill"))
+                Shape::Disc { center: (x, y), radius, color } => {
+                    writeln!(svg, "<circle cx=\"{x:.2}\" cy=\"{y:.2}\" r=\"{radius}\" {}/>", color.svg("fill"))
                 }
                 Shape::Text(text) => writeln!(svg, "{}", svg_text(text)),
             };
@@ -192,7 +192,7 @@ fn svg_text(text: &Text) -> String {
     format!(
         "<text x=\"{x:.2}\" y=\"{y:.2}\" font-size=\"{}\" text-anchor=\"{anchor}\" {}{bold}{turned}>{}</text>",
         text.size,
-        text.colour.svg("fill"),
+        text.color.svg("fill"),
         escape(&text.text)
     )
 }

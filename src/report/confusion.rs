@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::canvas::{Anchor, Canvas, Colour, Text};
+use super::canvas::{Anchor, Canvas, Color, Text};
 use super::raster::Fonts;
 use crate::error::Result;
 
@@ -15,7 +15,7 @@ const MOST_NAME: f32 = 150.0;
 const MARGIN: f32 = 26.0;
 
 /// Writes a confusion matrix as a PNG: a row for each true class, a column for each class that images were taken for, a
-/// colour by the share of the row, and the counts where there is room for them.
+/// color by the share of the row, and the counts where there is room for them.
 ///
 /// # Errors
 /// If the file cannot be written; what was there is then as it was.
@@ -76,7 +76,7 @@ fn drawing(confusion: &[Vec<usize>], names: &[String]) -> Result<Canvas> {
     let (left, top) = (MARGIN + 22.0 + widest + 10.0, MARGIN + 22.0 + widest + 10.0);
     let mut canvas = Canvas::new(left + side + MARGIN, top + side + MARGIN, fonts);
     let middle = (left + side / 2.0, top + side / 2.0);
-    let title = |at, text| Text::new(at, 13.0, text).anchor(Anchor::Middle).colour(Colour::Muted);
+    let title = |at, text| Text::new(at, 13.0, text).anchor(Anchor::Middle).color(Color::Muted);
     canvas.text(title((middle.0, MARGIN + 6.0), "taken for"));
     canvas.text(title((MARGIN + 6.0, middle.1), "true class").upwards());
     for (class, (name, row)) in names.iter().zip(confusion).enumerate() {
@@ -86,15 +86,15 @@ fn drawing(confusion: &[Vec<usize>], names: &[String]) -> Result<Canvas> {
         canvas.text(Text::new((left + at + size * 0.36, top - 10.0), size, name).upwards());
         for (guess, &count) in row.iter().enumerate() {
             let (x, y) = (left + guess as f32 * cell, top + class as f32 * cell);
-            let (colour, is_dark) = shade(share(count, row));
+            let (color, is_dark) = shade(share(count, row));
             let gap = if cell > 12.0 { 1.0 } else { 0.0 };
-            canvas.filled_box((x, y), (cell - gap, cell - gap), Colour::Rgb(colour));
+            canvas.filled_box((x, y), (cell - gap, cell - gap), Color::Rgb(color));
             let text = count.to_string();
             let (size, bold) = (15.0, guess == class);
             if count > 0 && canvas.fonts.width(&text, size, bold) < cell - 4.0 {
-                let ink = if is_dark { Colour::Surface } else { Colour::Ink };
+                let ink = if is_dark { Color::Surface } else { Color::Ink };
                 let text = Text::new((x + (cell - gap) / 2.0, y + cell / 2.0 + 5.0), size, text);
-                let text = text.anchor(Anchor::Middle).colour(ink);
+                let text = text.anchor(Anchor::Middle).color(ink);
                 canvas.text(if bold { text.bold() } else { text });
             }
         }
@@ -110,10 +110,10 @@ mod tests {
     fn names_with_commas_and_quotes_stay_one_field() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.csv");
-        let names = ["cat, grey", "the \"dog\""].map(String::from);
+        let names = ["cat, gray", "the \"dog\""].map(String::from);
         write_confusion_csv(&path, &[vec![3, 1], vec![0, 2]], &names).unwrap();
         let csv = std::fs::read_to_string(path).unwrap();
-        assert_eq!(csv, "true class,\"cat, grey\",\"the \"\"dog\"\"\"\n\"cat, grey\",3,1\n\"the \"\"dog\"\"\",0,2\n");
+        assert_eq!(csv, "true class,\"cat, gray\",\"the \"\"dog\"\"\"\n\"cat, gray\",3,1\n\"the \"\"dog\"\"\",0,2\n");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Accuracy and loss against the epoch, as a drawing.
 
-use super::canvas::{Anchor, Canvas, Colour, Text};
+use super::canvas::{Anchor, Canvas, Color, Text};
 use super::raster::Fonts;
 use super::recipe::recipe;
 use crate::error::Result;
@@ -91,7 +91,7 @@ fn header(canvas: &mut Canvas, run: &SavedRun, epochs: &[EpochMetrics]) {
     let mut y = 66.0;
     for line in lines {
         let line = canvas.fonts.fitted(&line, 12.5, false, room);
-        canvas.text(Text::new((MARGIN, y), 12.5, line).colour(Colour::Muted));
+        canvas.text(Text::new((MARGIN, y), 12.5, line).color(Color::Muted));
         y += 19.0;
     }
 }
@@ -100,11 +100,11 @@ fn plot(canvas: &mut Canvas, plot: &Plot, epochs: &[EpochMetrics]) {
     let (top, bottom) = PLOT;
     canvas.text(Text::new((plot.left - AXIS, top - 22.0), 14.0, plot.title).bold());
     let mut right = plot.right;
-    for (name, colour) in [(plot.tested_on, Colour::Test), ("train", Colour::Train)] {
+    for (name, color) in [(plot.tested_on, Color::Test), ("train", Color::Train)] {
         let width = canvas.fonts.width(name, 12.5, false);
         canvas.text(Text::new((right, top - 22.0), 12.5, name).anchor(Anchor::End));
         let from = right - width - 30.0;
-        canvas.line(vec![(from, top - 26.5), (from + 22.0, top - 26.5)], 2.5, colour);
+        canvas.line(vec![(from, top - 26.5), (from + 22.0, top - 26.5)], 2.5, color);
         right = from - 16.0;
     }
     let number = |epoch: Option<&EpochMetrics>| epoch.map_or(1.0, |e| e.epoch as f32);
@@ -118,10 +118,10 @@ fn plot(canvas: &mut Canvas, plot: &Plot, epochs: &[EpochMetrics]) {
     let count = ((plot.range.1 - plot.range.0) / plot.step).round() as u32;
     for tick in 0..=count {
         let value = plot.range.0 + tick as f32 * plot.step;
-        canvas.line(vec![(plot.left, y(value)), (plot.right, y(value))], 1.0, Colour::Grid);
+        canvas.line(vec![(plot.left, y(value)), (plot.right, y(value))], 1.0, Color::Grid);
         let decimals = (-plot.step.log10().floor()).max(0.0) as usize;
         let label = Text::new((plot.left - 9.0, y(value) + 4.0), 12.0, format!("{value:.decimals$}"));
-        canvas.text(label.anchor(Anchor::End).colour(Colour::Muted));
+        canvas.text(label.anchor(Anchor::End).color(Color::Muted));
     }
     let step = nice_step((last - first) / 8.0).max(1.0);
     let from = (first / step).ceil() as u32;
@@ -130,21 +130,21 @@ fn plot(canvas: &mut Canvas, plot: &Plot, epochs: &[EpochMetrics]) {
         labels.insert(0, 1.0);
     }
     for epoch in labels {
-        canvas.line(vec![(x(epoch), bottom), (x(epoch), bottom + 5.0)], 1.0, Colour::Muted);
+        canvas.line(vec![(x(epoch), bottom), (x(epoch), bottom + 5.0)], 1.0, Color::Muted);
         let label = Text::new((x(epoch), bottom + 20.0), 12.0, format!("{epoch:.0}"));
-        canvas.text(label.anchor(Anchor::Middle).colour(Colour::Muted));
+        canvas.text(label.anchor(Anchor::Middle).color(Color::Muted));
     }
-    canvas.line(vec![(plot.left, bottom), (plot.right, bottom)], 1.0, Colour::Muted);
+    canvas.line(vec![(plot.left, bottom), (plot.right, bottom)], 1.0, Color::Muted);
     let middle = (plot.left + plot.right) / 2.0;
-    canvas.text(Text::new((middle, bottom + 38.0), 12.0, "epoch").anchor(Anchor::Middle).colour(Colour::Muted));
+    canvas.text(Text::new((middle, bottom + 38.0), 12.0, "epoch").anchor(Anchor::Middle).color(Color::Muted));
 
-    for (curve, colour) in plot.curves.iter().zip([Colour::Train, Colour::Test]) {
+    for (curve, color) in plot.curves.iter().zip([Color::Train, Color::Test]) {
         let points: Vec<_> = curve.iter().map(|&(epoch, value)| (x(epoch), y(value))).collect();
         if epochs.len() <= MOST_DOTS {
-            points.iter().for_each(|&point| canvas.disc(point, 3.0, colour));
+            points.iter().for_each(|&point| canvas.disc(point, 3.0, color));
         }
         if points.len() > 1 {
-            canvas.line(points, 2.0, colour);
+            canvas.line(points, 2.0, color);
         }
     }
     last_values(canvas, plot, y);
@@ -155,8 +155,8 @@ fn last_values(canvas: &mut Canvas, plot: &Plot, y: impl Fn(f32) -> f32) {
     let ends: Vec<_> = plot
         .curves
         .iter()
-        .zip([Colour::Train, Colour::Test])
-        .filter_map(|(curve, colour)| curve.last().map(|&(_, value)| (y(value), value, colour)))
+        .zip([Color::Train, Color::Test])
+        .filter_map(|(curve, color)| curve.last().map(|&(_, value)| (y(value), value, color)))
         .collect();
     let between = match ends.as_slice() {
         [(a, ..), (b, ..)] => ((16.0 - (a - b).abs()) / 2.0).max(0.0),
@@ -164,11 +164,11 @@ fn last_values(canvas: &mut Canvas, plot: &Plot, y: impl Fn(f32) -> f32) {
     };
     let upper = ends.iter().map(|end| end.0).fold(f32::MAX, f32::min);
     let mut upper_is_taken = false;
-    for (at, value, colour) in ends {
+    for (at, value, color) in ends {
         let is_upper = at == upper && !upper_is_taken;
         upper_is_taken |= is_upper;
         let at = if is_upper { at - between } else { at + between };
-        canvas.text(Text::new((plot.right + 8.0, at + 4.0), 12.0, (plot.value)(value)).bold().colour(colour));
+        canvas.text(Text::new((plot.right + 8.0, at + 4.0), 12.0, (plot.value)(value)).bold().color(color));
     }
 }
 

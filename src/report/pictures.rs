@@ -20,9 +20,9 @@ pub(super) fn image_uri(planes: &[u8], page: &Path) -> Result<String> {
     uri(&pixels, page)
 }
 
-/// The filters of the first convolution that sees colours, each as a data URI; none if the network has no such layer.
+/// The filters of the first convolution that sees colors, each as a data URI; none if the network has no such layer.
 ///
-/// All are scaled alike: grey is zero, and the largest weight is as far from it as a byte goes.
+/// All are scaled alike: gray is zero, and the largest weight is as far from it as a byte goes.
 pub(super) fn filter_uris(network: &Network, page: &Path) -> Result<Vec<String>> {
     let first = network.parameters().iter().find_map(|parameter| match parameter.layout {
         Layout::Conv2dWeight { in_c: 3, kernel, .. } => Some((parameter, kernel)),

@@ -10,7 +10,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::files::replace;
 use crate::ops::StepState;
-use crate::ops::batch_assembly::{Augmentation, Normalisation};
+use crate::ops::batch_assembly::{Augmentation, Normalization};
 use crate::tensor::DType;
 use crate::train::DeviceDataset;
 
@@ -32,10 +32,10 @@ pub fn write_preview(dataset: &Dataset, augmentation: &Augmentation, seed: u64, 
     augmentation.validate(IMAGE_SIDE, IMAGE_SIDE)?;
     let rows = dataset.len().min(MOST_ROWS);
     let device = Device::cpu();
-    // What is cut out is the mean colour, as a network sees it.
-    let (mean, _) = dataset.colour_statistics();
-    let normalisation = Normalisation::from_mean_std(mean, [1.0; 3]);
-    let images = DeviceDataset::new(&device, &dataset.clone().truncated(rows), normalisation)?;
+    // What is cut out is the mean color, as a network sees it.
+    let (mean, _) = dataset.color_statistics();
+    let normalization = Normalization::from_mean_std(mean, [1.0; 3]);
+    let images = DeviceDataset::new(&device, &dataset.clone().truncated(rows), normalization)?;
     let indices = device.tensor_u32(&[rows], &(0..).take(rows).collect::<Vec<u32>>())?;
     let side = IMAGE_SIDE as u32;
     let place = |number: u32| GAP + number * (ZOOM * side + GAP);
@@ -48,7 +48,7 @@ pub fn write_preview(dataset: &Dataset, augmentation: &Augmentation, seed: u64, 
             for y in 0..ZOOM * side {
                 for x in 0..ZOOM * side {
                     let at = 3 * (y / ZOOM * side + x / ZOOM) as usize;
-                    // Normalised by a deviation of one: shares of the full range, less the mean.
+                    // Normalized by a deviation of one: shares of the full range, less the mean.
                     let byte = |c: usize| (255.0 * (image[at + c] + mean[c] as f32)).round().clamp(0.0, 255.0) as u8;
                     sheet.put_pixel(place(column) + x, place(row) + y, Rgb([0, 1, 2].map(byte)));
                 }

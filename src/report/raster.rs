@@ -67,18 +67,18 @@ impl Canvas {
         let mut image = RgbImage::new((self.width * SCALE) as u32, (self.height * SCALE) as u32);
         for shape in &self.shapes {
             match shape {
-                Shape::Box { corner: (x, y), size: (w, h), colour } => {
+                Shape::Box { corner: (x, y), size: (w, h), color } => {
                     let inside = |low: f32, size: f32, pixel: f32| {
                         ((low + size) * SCALE - pixel).clamp(0.0, 1.0) - (low * SCALE - pixel).clamp(0.0, 1.0)
                     };
-                    paint(&mut image, (*x, *y), (x + w, y + h), colour.rgb(), |px, py| {
+                    paint(&mut image, (*x, *y), (x + w, y + h), color.rgb(), |px, py| {
                         inside(*x, *w, px) * inside(*y, *h, py)
                     });
                 }
-                Shape::Line { points, width, colour } => line(&mut image, points, *width, colour.rgb()),
-                Shape::Disc { centre: (x, y), radius, colour } => {
+                Shape::Line { points, width, color } => line(&mut image, points, *width, color.rgb()),
+                Shape::Disc { center: (x, y), radius, color } => {
                     let (low, high) = ((x - radius, y - radius), (x + radius, y + radius));
-                    paint(&mut image, low, high, colour.rgb(), |px, py| {
+                    paint(&mut image, low, high, color.rgb(), |px, py| {
                         let distance = (px + 0.5 - x * SCALE).hypot(py + 0.5 - y * SCALE);
                         (radius * SCALE - distance + 0.5).clamp(0.0, 1.0)
                     });
@@ -115,14 +115,14 @@ impl Canvas {
             glyph.draw(|gx, gy, coverage| {
                 let (px, py) = (corner.x + gx as f32, corner.y + gy as f32);
                 let (px, py) = if text.upwards { (x + py, y - px - 1.0) } else { (px, py) };
-                blend(image, px as i64, py as i64, text.colour.rgb(), coverage);
+                blend(image, px as i64, py as i64, text.color.rgb(), coverage);
             });
         }
     }
 }
 
 /// A line with round joints: what is nearer to it than half its width.
-fn line(image: &mut RgbImage, points: &[(f32, f32)], width: f32, colour: [u8; 3]) {
+fn line(image: &mut RgbImage, points: &[(f32, f32)], width: f32, color: [u8; 3]) {
     let half = width / 2.0;
     let low = points.iter().fold((f32::MAX, f32::MAX), |low, p| (low.0.min(p.0), low.1.min(p.1)));
     let high = points.iter().fold((f32::MIN, f32::MIN), |high, p| (high.0.max(p.0), high.1.max(p.1)));
@@ -133,7 +133,7 @@ fn line(image: &mut RgbImage, points: &[(f32, f32)], width: f32, colour: [u8; 3]
     // A column of pixels sees only the segments that come near it.
     let mut near: Vec<[(f32, f32); 2]> = Vec::new();
     let mut column = f32::NAN;
-    paint(image, low, high, colour, |px, py| {
+    paint(image, low, high, color, |px, py| {
         let (x, y) = ((px + 0.5) / SCALE, (py + 0.5) / SCALE);
         if column != px {
             column = px;
@@ -159,7 +159,7 @@ fn paint(
     image: &mut RgbImage,
     low: (f32, f32),
     high: (f32, f32),
-    colour: [u8; 3],
+    color: [u8; 3],
     mut coverage: impl FnMut(f32, f32) -> f32,
 ) {
     let range = |low: f32, high: f32, most: u32| {
@@ -168,18 +168,18 @@ fn paint(
     };
     for px in range(low.0, high.0, image.width()) {
         for py in range(low.1, high.1, image.height()) {
-            blend(image, px.into(), py.into(), colour, coverage(px as f32, py as f32));
+            blend(image, px.into(), py.into(), color, coverage(px as f32, py as f32));
         }
     }
 }
 
-/// Mixes a colour into a pixel, if there is one.
-fn blend(image: &mut RgbImage, x: i64, y: i64, colour: [u8; 3], coverage: f32) {
+/// Mixes a color into a pixel, if there is one.
+fn blend(image: &mut RgbImage, x: i64, y: i64, color: [u8; 3], coverage: f32) {
     let (Ok(x), Ok(y)) = (u32::try_from(x), u32::try_from(y)) else { return };
     if coverage > 0.0
         && let Some(Rgb(pixel)) = image.get_pixel_mut_checked(x, y)
     {
-        for (old, new) in pixel.iter_mut().zip(colour) {
+        for (old, new) in pixel.iter_mut().zip(color) {
             let mixed = f32::from(*old) + coverage.min(1.0) * (f32::from(new) - f32::from(*old));
             *old = mixed.round() as u8;
         }
@@ -195,17 +195,17 @@ pub(super) fn png(pixels: &RgbImage) -> std::result::Result<Vec<u8>, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::canvas::Colour;
+    use super::super::canvas::Color;
     use super::*;
 
     #[test]
     fn lines_boxes_and_text_are_where_they_should_be() {
         let mut canvas = Canvas::new(60.0, 30.0, Fonts::embedded().unwrap());
-        let red = Colour::Rgb([200, 0, 0]);
+        let red = Color::Rgb([200, 0, 0]);
         canvas.filled_box((0.0, 0.0), (5.0, 5.0), red);
         canvas.line(vec![(10.0, 20.0), (50.0, 20.0)], 2.0, red);
-        canvas.text(Text::new((10.0, 15.0), 10.0, "H").colour(red));
-        canvas.text(Text::new((55.0, 25.0), 10.0, "H").colour(red).upwards());
+        canvas.text(Text::new((10.0, 15.0), 10.0, "H").color(red));
+        canvas.text(Text::new((55.0, 25.0), 10.0, "H").color(red).upwards());
         let pixels = canvas.pixels();
         let is_red = |x: u32, y: u32| pixels.get_pixel(x, y).0 == [200, 0, 0];
         assert!(is_red(9, 9) && !is_red(10, 10));

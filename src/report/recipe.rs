@@ -62,7 +62,7 @@ pub(super) fn configuration(run: &SavedRun) -> Vec<(&'static str, String)> {
         ("Images", format!("{} training, {} {}", run.train_images, run.test_images, config.tested_on())),
         ("Epochs", config.epochs.to_string()),
         ("Batch", config.batch_size.to_string()),
-        ("Optimiser", optimizer),
+        ("Optimizer", optimizer),
         ("Schedule", format!("{}{}{warmup}", config.schedule, schedule_details(&config.schedule))),
         ("Weight decay", or_none(config.weight_decay)),
         ("Dropout", dropout),

@@ -9,13 +9,13 @@ pub struct ClassScore {
     pub class: String,
     /// Images of it.
     pub images: usize,
-    /// How many of them were recognised.
+    /// How many of them were recognized.
     pub correct: usize,
-    /// Share of its images that were recognised; `None` without images. Of a single class this is the recall.
+    /// Share of its images that were recognized; `None` without images. Of a single class this is the recall.
     pub accuracy: Option<f64>,
     /// Share of the images taken for it that are of it; `None` if none was.
     pub precision: Option<f64>,
-    /// Share of its images that were recognised; `None` without images.
+    /// Share of its images that were recognized; `None` without images.
     pub recall: Option<f64>,
 }
 

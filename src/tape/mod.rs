@@ -250,7 +250,7 @@ impl Tape {
         Ok(Var { gate, ..output })
     }
 
-    /// Batch normalisation, then ReLU if `relu`: on a recording tape with the batch's statistics, towards which the running
+    /// Batch normalization, then ReLU if `relu`: on a recording tape with the batch's statistics, towards which the running
     /// ones move, else with the running ones; see [`batch_norm::forward`] for the shapes.
     pub fn batch_norm(&self, input: &Var, weight: &Var, bias: &Var, running: Running<'_>, relu: bool) -> Result<Var> {
         let kind = if self.shared.recording { Statistics::Batch } else { Statistics::Running };

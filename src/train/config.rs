@@ -20,7 +20,7 @@ const EVALUATION_BATCH: usize = 64;
 /// What [`TrainConfig::data`] says of the built-in set.
 pub const SYNTHETIC: &str = "synthetic";
 
-/// Which optimiser updates the parameters.
+/// Which optimizer updates the parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Optimization {
@@ -82,7 +82,7 @@ pub enum Normalize {
     /// As the architecture was published.
     #[default]
     Published,
-    /// To mean 0 and deviation 1 of each colour over the training images.
+    /// To mean 0 and deviation 1 of each color over the training images.
     Standard,
 }
 
@@ -104,7 +104,7 @@ pub struct TrainConfig {
     pub epochs: u32,
     /// Images of a step.
     pub batch_size: usize,
-    /// Which optimiser.
+    /// Which optimizer.
     pub optimizer: Optimization,
     /// Base learning rate.
     pub lr: f64,
@@ -303,7 +303,7 @@ impl TrainConfig {
             architecture.set_he_init();
         }
         if self.normalize == Normalize::Standard {
-            let (mean, std) = train_set.colour_statistics();
+            let (mean, std) = train_set.color_statistics();
             architecture.preprocessing = Preprocessing { mean, std };
         }
         Ok(architecture)
@@ -338,7 +338,7 @@ impl TrainConfig {
         if (step as f64) < warmup { rate * (step + 1) as f64 / (warmup + 1.0) } else { rate }
     }
 
-    /// The optimiser's settings.
+    /// The optimizer's settings.
     pub fn optimizer_config(&self) -> OptimizerConfig {
         let adam = |decoupled| {
             OptimizerConfig::Adam(Adam {

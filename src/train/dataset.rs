@@ -3,7 +3,7 @@
 use crate::data::{Dataset, IMAGE_BYTES, IMAGE_SIDE};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::ops::batch_assembly::{Augmentation, ImageChunk, Normalisation, batch_assembly};
+use crate::ops::batch_assembly::{Augmentation, ImageChunk, Normalization, batch_assembly};
 use crate::tensor::{DType, Tensor};
 
 /// A data set on a device.
@@ -13,10 +13,10 @@ pub struct DeviceDataset {
     chunks: Vec<ImageChunk>,
     labels: Tensor,
     len: usize,
-    normalisation: Normalisation,
+    normalization: Normalization,
 }
 
-/// Normalised images and their labels.
+/// Normalized images and their labels.
 #[derive(Debug, Clone)]
 pub struct Batch {
     /// `[batch, 32, 32, 3]`.
@@ -27,7 +27,7 @@ pub struct Batch {
 
 impl DeviceDataset {
     /// Copies a data set to a device, in as many pieces as the device's limits demand.
-    pub fn new(device: &Device, dataset: &Dataset, normalisation: Normalisation) -> Result<Self> {
+    pub fn new(device: &Device, dataset: &Dataset, normalization: Normalization) -> Result<Self> {
         let most_bytes = match device {
             Device::Cpu(_) => i32::MAX as u64,
             Device::Gpu(gpu) => gpu.limits().max_storage_buffer_binding_size.min(i32::MAX as u64),
@@ -48,7 +48,7 @@ impl DeviceDataset {
             chunks,
             labels: device.tensor_u32(&[labels.len()], &labels)?,
             len: labels.len(),
-            normalisation,
+            normalization,
         })
     }
 
@@ -62,7 +62,7 @@ impl DeviceDataset {
         self.len == 0
     }
 
-    /// The images at `indices`, normalised, and their labels.
+    /// The images at `indices`, normalized, and their labels.
     ///
     /// # Errors
     /// If an index is past the last image.
@@ -82,7 +82,7 @@ impl DeviceDataset {
         }
     }
 
-    /// The images at the indices in a tensor `[batch]`, normalised, as floats of type `dtype`, and their labels; changed at
+    /// The images at the indices in a tensor `[batch]`, normalized, as floats of type `dtype`, and their labels; changed at
     /// random where an augmentation and the step's state say so.
     ///
     /// Whoever writes the indices sees to it that there are such images; see [`DeviceDataset::check`].
@@ -95,7 +95,7 @@ impl DeviceDataset {
         let size = indices.len();
         let images = self.device.allocate(&[size, IMAGE_SIDE, IMAGE_SIDE, 3], dtype)?;
         let labels = self.device.allocate(&[size], DType::U32)?;
-        batch_assembly(&self.normalisation, augmentation, &self.chunks, &self.labels, indices, &images, &labels)?;
+        batch_assembly(&self.normalization, augmentation, &self.chunks, &self.labels, indices, &images, &labels)?;
         Ok(Batch { images, labels })
     }
 }

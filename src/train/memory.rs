@@ -15,7 +15,7 @@ use crate::train::evaluate::Inference;
 use crate::train::stepper::Stepper;
 
 /// Bytes that training as in `config` holds on a kind of device at its peak with batches of `batch` images, without the data
-/// set: parameters, gradients, the optimiser's memory, and what a step keeps at a time.
+/// set: parameters, gradients, the optimizer's memory, and what a step keeps at a time.
 ///
 /// A step is run on a [`GpuDevice::rehearsal`], so that the figure comes from the code that runs it.
 ///
@@ -135,7 +135,7 @@ fn rehearse(
     let gpu = GpuDevice::rehearsal(kind == DeviceKind::SoftwareGpu)?;
     let device = Device::Gpu(gpu.clone());
     let image = Dataset::new(vec![0; IMAGE_BYTES], vec![0], vec!["one".into(), "two".into()])?;
-    let images = DeviceDataset::new(&device, &image, architecture.preprocessing.normalisation())?;
+    let images = DeviceDataset::new(&device, &image, architecture.preprocessing.normalization())?;
     let data_set = gpu.memory().in_use_bytes;
     let mut network = Network::new(architecture.clone(), &device, 0)?;
     network.set_plans(Plans::new(dtype))?;

@@ -125,7 +125,7 @@ impl TrainConfig {
         let published = TrainConfig::published(arch)?;
         Ok(match arch {
             "lenet5" => TrainConfig { epochs: 4, batch_size: 64, lr: 0.02, schedule: Schedule::Constant, ..published },
-            // Deep and without normalisation: SGD needs long to find a first foothold, and dropout makes that longer.
+            // Deep and without normalization: SGD needs long to find a first foothold, and dropout makes that longer.
             _ => TrainConfig {
                 epochs: 2,
                 batch_size: 32,
@@ -141,7 +141,7 @@ impl TrainConfig {
     }
 
     /// Makes it a check of sanity: to learn the first batch by heart, with nothing that hinders it; by Adam, which needs no
-    /// rate to be found first, unless the optimiser and its rate are to stay.
+    /// rate to be found first, unless the optimizer and its rate are to stay.
     pub fn overfit_one_batch(&mut self, keep_optimizer: bool) {
         if !keep_optimizer {
             (self.optimizer, self.lr) = (Optimization::Adam, OVERFITTING_RATE);

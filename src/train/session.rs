@@ -24,7 +24,7 @@ use crate::train::stepper::{StepMetrics, Stepper};
 
 /// How often metrics are read back, at least: what a person at a progress bar would not call slow.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(250);
-/// Number of the generator's stream that orders the images; those below initialise the weights.
+/// Number of the generator's stream that orders the images; those below initialize the weights.
 const ORDER_STREAM: u32 = 1 << 16;
 /// Steps before those that a profile times, which make pipelines and memory.
 const UNPROFILED_STEPS: u64 = 3;
@@ -48,11 +48,11 @@ impl Setup {
         train_set: Dataset,
         test_set: Dataset,
     ) -> Result<Self> {
-        let normalisation = architecture.preprocessing.normalisation();
+        let normalization = architecture.preprocessing.normalization();
         let mut network = Network::new(architecture, device, config.seed)?;
         network.set_plans(plans)?;
-        let train_images = DeviceDataset::new(device, &train_set, normalisation)?;
-        let test_images = DeviceDataset::new(device, &test_set, normalisation)?;
+        let train_images = DeviceDataset::new(device, &train_set, normalization)?;
+        let test_images = DeviceDataset::new(device, &test_set, normalization)?;
         Ok(Setup { train_set, test_set, network, train_images, test_images })
     }
 

@@ -60,7 +60,7 @@ impl StepSettings {
 pub struct StepperState {
     /// Number of the next step.
     pub step: u64,
-    /// Elements of parameters, optimiser, loss scaling and average, by name.
+    /// Elements of parameters, optimizer, loss scaling and average, by name.
     pub tensors: BTreeMap<String, Vec<f32>>,
 }
 
@@ -172,7 +172,7 @@ pub struct Stepper<'a> {
 }
 
 impl<'a> Stepper<'a> {
-    /// A stepper at step 0, for the network whose parameters the optimiser was made for.
+    /// A stepper at step 0, for the network whose parameters the optimizer was made for.
     pub fn new(
         network: &'a Network,
         images: &'a DeviceDataset,

@@ -47,7 +47,7 @@ impl WeightsFile {
         let file = SafeTensors::deserialize(&bytes).map_err(|e| error(path, e.to_string(), damaged))?;
         let mut tensors = HashMap::new();
         for (name, view) in file.tensors() {
-            // PyTorch's batch normalisation counts its steps, which nothing here depends on.
+            // PyTorch's batch normalization counts its steps, which nothing here depends on.
             if name.ends_with(".num_batches_tracked") {
                 continue;
             }
@@ -212,7 +212,7 @@ fn parse_metadata(path: &Path, map: &HashMap<String, String>) -> Result<Option<M
     {
         return Err(error(
             path,
-            format!("metadata: {preprocessing:?} is no way to normalise"),
+            format!("metadata: {preprocessing:?} is no way to normalize"),
             "the file may be damaged",
         ));
     }

@@ -135,7 +135,7 @@ fn settings_out_of_range() {
         let name = setting.split(' ').next().unwrap();
         sandbox.refuses(&format!("train --arch lenet5 --data data {setting}"), name);
     }
-    // Weights bring the normalisation that they were trained with, whoever names them.
+    // Weights bring the normalization that they were trained with, whoever names them.
     sandbox.ok("train --arch lenet5 --data data --device cpu --max-steps 1 --out first");
     sandbox.write("a.safetensors", &sandbox.read("first/weights.safetensors"));
     sandbox.write("init.toml", b"arch = \"lenet5\"\ninit = \"a.safetensors\"\n");

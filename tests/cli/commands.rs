@@ -132,13 +132,13 @@ fn eval_reports_what_training_printed() {
 fn predict_takes_pictures_of_any_size() {
     let sandbox = Sandbox::with_weights();
     sandbox.write("wide.png", &png(RgbImage::from_fn(100, 60, |x, y| Rgb([x as u8, y as u8, 9]))));
-    sandbox.write("grey.png", &png(GrayImage::from_pixel(7, 9, Luma([90]))));
-    let predict = "predict --weights run/weights.safetensors wide.png grey.png";
+    sandbox.write("gray.png", &png(GrayImage::from_pixel(7, 9, Luma([90]))));
+    let predict = "predict --weights run/weights.safetensors wide.png gray.png";
     for device in ["cpu", "gpu"] {
         let predictions = sandbox.json(&format!("{predict} --json --top 4 --device {device}"));
         let predictions = predictions.as_array().unwrap();
         assert_eq!(predictions.len(), 2);
-        for (prediction, image) in predictions.iter().zip(["wide.png", "grey.png"]) {
+        for (prediction, image) in predictions.iter().zip(["wide.png", "gray.png"]) {
             assert_eq!(fields(prediction), ["class", "image", "label", "logits", "probability", "top"]);
             assert_eq!(prediction["image"], image);
             let logits: Vec<_> = prediction["logits"].as_array().unwrap().iter().filter_map(Value::as_f64).collect();

@@ -1,4 +1,4 @@
-//! `fold`: weights with batch normalisation become weights of the same network without it.
+//! `fold`: weights with batch normalization become weights of the same network without it.
 
 use serde_json::json;
 
@@ -27,7 +27,7 @@ fn what_cannot_be_folded_is_refused() {
     let sandbox = Sandbox::with_data(16, 10);
     sandbox.ok(&format!("train {SMALL} --data data --device cpu --max-steps 1 --out run"));
     let fold = "fold --weights run/weights.safetensors --out";
-    sandbox.refuses(&format!("{fold} plain.safetensors"), "lenet5 has no batch normalisation");
+    sandbox.refuses(&format!("{fold} plain.safetensors"), "lenet5 has no batch normalization");
     sandbox.refuses(&format!("{fold} run/../run/weights.safetensors"), "cannot be unfolded");
     sandbox.refuses("fold --weights absent.safetensors --out plain.safetensors", "absent.safetensors");
 }

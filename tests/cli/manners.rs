@@ -72,7 +72,7 @@ fn logs_are_there_for_those_who_ask() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn no_colour_is_used_where_none_is_wanted() {
+fn no_color_is_used_where_none_is_wanted() {
     // `script` runs a command on a terminal of its own.
     let on_terminal = |no_color: Option<&str>| {
         let sandbox = Sandbox::new();

@@ -10,8 +10,8 @@ const FEW: &str = "--arch lenet5 --batch-size 16 --lr 0.01 --epochs 1 --max-step
 
 /// A picture of a class and number, of a size of its own.
 fn picture(class: usize, number: usize) -> Vec<u8> {
-    let colour = [40 * (class % 6) as u8, 7 * (class % 37) as u8, 20 * number as u8];
-    png(RgbImage::from_pixel(20 + 9 * number as u32, 50, Rgb(colour)))
+    let color = [40 * (class % 6) as u8, 7 * (class % 37) as u8, 20 * number as u8];
+    png(RgbImage::from_pixel(20 + 9 * number as u32, 50, Rgb(color)))
 }
 
 /// `photos/<class>/<number>.png` of as many classes, with `each` images.

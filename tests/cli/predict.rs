@@ -92,9 +92,9 @@ fn without_metadata(file: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header.as_slice(), &file[8 + length..]].concat()
 }
 
-/// Pixels were normalised in another way than the weights were trained with, without a word.
+/// Pixels were normalized in another way than the weights were trained with, without a word.
 #[test]
-fn weights_that_do_not_say_how_pixels_are_normalised() {
+fn weights_that_do_not_say_how_pixels_are_normalized() {
     let sandbox = Sandbox::with_data(64, 20);
     let train = "train --arch lenet5 --data data --device cpu --batch-size 16 --lr 0.01 --max-steps 3";
     sandbox.ok(&format!("{train} --normalize standard --out run"));
@@ -109,10 +109,10 @@ fn weights_that_do_not_say_how_pixels_are_normalised() {
     let right = sandbox.json(&eval("run/weights.safetensors"));
     assert_eq!(sandbox.json(&eval(&format!("bare.safetensors {told}")))["loss"], right["loss"]);
     let guessed = sandbox.ok(&eval("bare.safetensors --arch lenet5"));
-    assert!(guessed.stderr.contains("does not say how pixels are normalised"), "{}", guessed.stderr);
-    sandbox.refuses(&eval(&format!("run/weights.safetensors {told}")), "says itself how pixels are normalised");
+    assert!(guessed.stderr.contains("does not say how pixels are normalized"), "{}", guessed.stderr);
+    sandbox.refuses(&eval(&format!("run/weights.safetensors {told}")), "says itself how pixels are normalized");
     sandbox.command(&eval("bare.safetensors --arch lenet5 --mean 0,0 --std 1,1,1")).assert().code(2);
-    // A run that starts from them normalises as it would without, or as it is told.
+    // A run that starts from them normalizes as it would without, or as it is told.
     let on = sandbox.ok(&format!("{train} --init bare.safetensors --out on"));
     assert!(on.stderr.contains("--normalize published is assumed"), "{}", on.stderr);
     sandbox.ok(&format!("{train} --init bare.safetensors --normalize standard --out standard"));

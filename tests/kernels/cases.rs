@@ -15,7 +15,7 @@ use crate::elements::{
     adam_updates, averaging_weights, clipping, converting, dropping, elementwise_operations, recording_metrics,
     scaling_losses, sgd_updates,
 };
-use crate::layers::{assembling, averaging, convolution, cross_entropy, fully_connected, normalising, pooling};
+use crate::layers::{assembling, averaging, convolution, cross_entropy, fully_connected, normalizing, pooling};
 
 /// A case's body, run on each device.
 pub type Run = Arc<dyn Fn(&Device) -> Outcome + Send + Sync>;
@@ -171,7 +171,7 @@ pub fn all() -> Vec<(String, Run)> {
         let [n, h, w, c] = shape;
         for (dtype, suffix) in REALS {
             let name = format!("batch_norm/{n}x{h}x{w}x{c}{suffix}");
-            cases.push(case(name, move |device| normalising(device, dtype, shape)));
+            cases.push(case(name, move |device| normalizing(device, dtype, shape)));
         }
     }
     for (batch, classes, largest) in [(1, 2, 1.0), (7, 10, 5.0), (300, 3, 1.0), (5, 1000, 3.0), (16, 10, 1e4)] {

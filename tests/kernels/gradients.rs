@@ -52,9 +52,9 @@ pub fn all() -> Vec<(String, Run)> {
                 Activation::Identity,
             )
         }),
-        ("batch_norm", |tape, x, device| normalised(tape, x, device, false)),
+        ("batch_norm", |tape, x, device| normalized(tape, x, device, false)),
         ("batch_norm_relu", |tape, x, device| {
-            pointwise(tape, &normalised(tape, x, device, true)?, device, Activation::Relu)
+            pointwise(tape, &normalized(tape, x, device, true)?, device, Activation::Relu)
         }),
         ("relu", |tape, x, _| tape.relu(x)),
         ("max_pool2d", |tape, x, _| tape.max_pool2d(x, 3, 2)),
@@ -116,7 +116,7 @@ fn pointwise(tape: &Tape, x: &Var, device: &Device, activation: Activation) -> c
     tape.conv2d(x, &weight, &bias, 1, Padding::Same, activation)
 }
 
-fn normalised(tape: &Tape, x: &Var, device: &Device, relu: bool) -> cifar_gpu::Result<Var> {
+fn normalized(tape: &Tape, x: &Var, device: &Device, relu: bool) -> cifar_gpu::Result<Var> {
     let running = [device.tensor(&[4], &[0.0; 4])?, device.tensor(&[4], &[1.0; 4])?];
     let (weight, bias) = (parameter(tape, device, "w", &[4])?, parameter(tape, device, "b", &[4])?);
     tape.batch_norm(x, &weight, &bias, Running { mean: &running[0], variance: &running[1] }, relu)

@@ -1,7 +1,7 @@
 //! How each layer's operation is held against its oracle.
 
 use cifar_gpu::Device;
-use cifar_gpu::ops::batch_assembly::{Augmentation, ImageChunk, Normalisation, batch_assembly};
+use cifar_gpu::ops::batch_assembly::{Augmentation, ImageChunk, Normalization, batch_assembly};
 use cifar_gpu::ops::batch_norm::{self, Running, Statistics};
 use cifar_gpu::ops::conv2d::{
     self, Algorithm, Conv2dGeometry, Direction, Epilogue, Padding, Plan, Plans, Target, Tiling,
@@ -131,7 +131,7 @@ pub fn averaging(device: &Device, dtype: DType, shape: [usize; 4]) -> Outcome {
     compare_within(exactness, "global_avg_pool_backward", &d_input, &oracle::global_avg_pool_backward(h * w, c, &d))
 }
 
-pub fn normalising(device: &Device, dtype: DType, shape: [usize; 4]) -> Outcome {
+pub fn normalizing(device: &Device, dtype: DType, shape: [usize; 4]) -> Outcome {
     let (rows, channels) = (shape[0] * shape[1] * shape[2], shape[3]);
     // A mean far from zero: squares must not cancel.
     let tensor = device.allocate(&shape, dtype)?;
@@ -263,11 +263,11 @@ pub fn assembling(device: &Device, dtype: DType, augmentation: Option<Augmentati
     let indices = [4, 1, 2, 0, 4, 3, 1];
     let output = device.allocate(&[indices.len(), height, width, 3], dtype)?;
     let labels_out = device.allocate(&[indices.len()], DType::U32)?;
-    let normalisation = Normalisation::from_mean_std([0.5, 0.1, 0.0], [0.5, 0.25, 1.0]);
+    let normalization = Normalization::from_mean_std([0.5, 0.1, 0.0], [0.5, 0.25, 1.0]);
     let state = StepState { epoch: 3, ..StepState::new(0x1234_5678_9abc, 77, 0.0) };
     let state_tensor = state.tensor(device)?;
     batch_assembly(
-        &normalisation,
+        &normalization,
         augmentation.as_ref().map(|augmentation| (augmentation, &state_tensor)),
         &[a?, b?],
         &device.tensor_u32(&[images], &labels)?,
@@ -275,7 +275,7 @@ pub fn assembling(device: &Device, dtype: DType, augmentation: Option<Augmentati
         &output,
         &labels_out,
     )?;
-    let expected = oracle::batch_assembly(&normalisation, augmentation, &state, [height, width], &bytes, &indices);
+    let expected = oracle::batch_assembly(&normalization, augmentation, &state, [height, width], &bytes, &indices);
     compare_within(Exactness::of(dtype), "batch_assembly", &output.to_vec()?, &expected)?;
     let expected: Vec<u32> = indices.iter().map(|&i| labels[i as usize]).collect();
     compare_exact("batch_assembly, labels", &labels_out.to_vec_u32()?, &expected)

@@ -1,7 +1,7 @@
 //! Each operation written down as plainly as possible, in f64, with the magnitudes that rounding is measured against.
 
 use cifar_gpu::ops::StepState;
-use cifar_gpu::ops::batch_assembly::{Augmentation, Flip, Normalisation};
+use cifar_gpu::ops::batch_assembly::{Augmentation, Flip, Normalization};
 use cifar_gpu::ops::conv2d::Conv2dGeometry;
 use cifar_gpu::ops::max_pool2d::MaxPool2dGeometry;
 use cifar_gpu::ops::random::threefry;
@@ -158,7 +158,7 @@ pub fn softmax_cross_entropy(smoothing: f64, classes: usize, logits: &[f32], lab
 
 /// The images at `indices`, changed as is drawn for each, by the words of the operation's documentation.
 pub fn batch_assembly(
-    n: &Normalisation,
+    n: &Normalization,
     augmentation: Option<Augmentation>,
     state: &StepState,
     [height, width]: [usize; 2],
@@ -217,7 +217,7 @@ pub fn batch_assembly(
                     }
                 }
                 if a.shift > 0.0 || a.rotation_degrees > 0.0 {
-                    // A place rounds to 2⁻²¹ of a pixel or so, and neighbours differ by 255 at most.
+                    // A place rounds to 2⁻²¹ of a pixel or so, and neighbors differ by 255 at most.
                     value.magnitude += 255.0 / f64::from(n.std[c]) * width as f64;
                 }
                 output.push(value);

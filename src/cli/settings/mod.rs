@@ -12,13 +12,13 @@ use clap::{Id, ValueEnum};
 use super::common::{DataChoice, DeviceArguments, architecture_names, say, warn};
 use super::tune::PlanArguments;
 pub use recipe::AugmentArguments;
-use recipe::{BeginningArguments, OptimizerArguments, RegularisationArguments, ScheduleArguments};
+use recipe::{BeginningArguments, OptimizerArguments, RegularizationArguments, ScheduleArguments};
 
 /// The flags of what `--overfit-one-batch` decides by itself.
 pub fn decided_by_overfitting() -> Vec<Id> {
     let all = [
         flags::<ScheduleArguments>(),
-        flags::<RegularisationArguments>(),
+        flags::<RegularizationArguments>(),
         flags::<AugmentArguments>(),
         flags::<ImagesArguments>(),
     ];
@@ -74,7 +74,7 @@ pub struct Settings {
     #[command(flatten)]
     schedule: ScheduleArguments,
     #[command(flatten)]
-    regularisation: RegularisationArguments,
+    regularization: RegularizationArguments,
     #[command(flatten)]
     augmentation: AugmentArguments,
     #[command(flatten)]
@@ -213,14 +213,14 @@ impl Settings {
             if self.beginning.initializes() {
                 return void("--initializer");
             }
-            let says_normalisation = WeightsFile::read(init)?.metadata().is_some();
-            if says_normalisation && self.beginning.normalizes() {
+            let says_normalization = WeightsFile::read(init)?.metadata().is_some();
+            if says_normalization && self.beginning.normalizes() {
                 return void("--normalize");
             }
-            if !says_normalisation && !self.beginning.normalizes() && !file_normalizes {
+            if !says_normalization && !self.beginning.normalizes() && !file_normalizes {
                 let way = if config.normalize == Normalize::Standard { "standard" } else { "published" };
                 warn(format_args!(
-                    "{} does not say how pixels are normalised: --normalize {way} is assumed",
+                    "{} does not say how pixels are normalized: --normalize {way} is assumed",
                     init.display()
                 ));
             }
@@ -244,7 +244,7 @@ impl Settings {
         self.apply_to_resumed(config)?;
         self.optimizer.apply(config)?;
         self.schedule.apply(config)?;
-        self.regularisation.apply(config);
+        self.regularization.apply(config);
         self.augmentation.apply(&mut config.augmentation);
         self.beginning.apply(config);
         set(&mut config.seed, &self.random.seed);

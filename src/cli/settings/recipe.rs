@@ -1,4 +1,4 @@
-//! What makes a recipe, as flags: optimiser, schedule, regularisation, augmentation and the network's beginning.
+//! What makes a recipe, as flags: optimizer, schedule, regularization, augmentation and the network's beginning.
 
 use cifar_gpu::ops::batch_assembly::{Augmentation, Flip};
 use cifar_gpu::optim::Schedule;
@@ -51,7 +51,7 @@ enum InitializerName {
 enum NormalizeName {
     /// As the network was published
     Published,
-    /// Mean 0 and deviation 1 of each colour over the training images
+    /// Mean 0 and deviation 1 of each color over the training images
     Standard,
 }
 
@@ -61,7 +61,7 @@ pub struct OptimizerArguments {
     /// Images of a step
     #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Recipe")]
     batch_size: Option<usize>,
-    /// Optimiser
+    /// Optimizer
     #[arg(long, value_enum, help_heading = "Recipe")]
     optimizer: Option<OptimizerName>,
     /// Base learning rate
@@ -76,7 +76,7 @@ pub struct OptimizerArguments {
 }
 
 impl OptimizerArguments {
-    /// Whether the optimiser or its rate was asked for.
+    /// Whether the optimizer or its rate was asked for.
     pub fn chooses(&self) -> bool {
         self.optimizer.is_some() || self.lr.is_some() || self.momentum.is_some() || self.nesterov.is_some()
     }
@@ -169,7 +169,7 @@ impl ScheduleArguments {
 
 /// What keeps a network from learning images by heart, or its weights from running away.
 #[derive(clap::Args)]
-pub struct RegularisationArguments {
+pub struct RegularizationArguments {
     /// Weight decay
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
     weight_decay: Option<f64>,
@@ -190,7 +190,7 @@ pub struct RegularisationArguments {
     no_dropout: bool,
 }
 
-impl RegularisationArguments {
+impl RegularizationArguments {
     /// Puts flags into a configuration.
     pub fn apply(&self, config: &mut TrainConfig) {
         set(&mut config.weight_decay, &self.weight_decay);
@@ -271,7 +271,7 @@ impl BeginningArguments {
         self.initializer.is_some()
     }
 
-    /// Whether the way to normalise pixels was asked for.
+    /// Whether the way to normalize pixels was asked for.
     pub fn normalizes(&self) -> bool {
         self.normalize.is_some()
     }

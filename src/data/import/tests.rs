@@ -142,9 +142,9 @@ fn a_jpeg_has_its_planes_and_axes_in_place() {
 }
 
 #[test]
-fn grey_and_transparent_images_become_rgb() {
-    let grey = GrayImage::from_fn(32, 32, |x, y| image::Luma([(x + 4 * y) as u8]));
-    let planes = decode_picture("grey", &encode(grey, ImageFormat::Png), PictureSize::Exact).unwrap();
+fn gray_and_transparent_images_become_rgb() {
+    let gray = GrayImage::from_fn(32, 32, |x, y| image::Luma([(x + 4 * y) as u8]));
+    let planes = decode_picture("gray", &encode(gray, ImageFormat::Png), PictureSize::Exact).unwrap();
     for plane in planes.chunks_exact(1024) {
         assert_eq!(plane[33], 5);
         assert_eq!(plane, &planes[..1024]);

@@ -19,10 +19,10 @@ type Rgb = [i64; 3];
 
 /// Draws `shape` on a random ground into `image` (planes R, G, B).
 ///
-/// Colour, polarity, place, size, turn, ground, clutter and noise all come
-/// from `rng`; the ink's colour is typical of the class in half of the images.
+/// Color, polarity, place, size, turn, ground, clutter and noise all come
+/// from `rng`; the ink's color is typical of the class in half of the images.
 pub(super) fn draw(shape: Shape, rng: &mut SplitMix64, image: &mut [u8; IMAGE_BYTES]) {
-    let (ground, ink) = colours(shape, rng);
+    let (ground, ink) = colors(shape, rng);
     let mut canvas = gradient(ground, rng);
     clutter(&mut canvas, rng);
     let placed = Placed::random(shape, rng);
@@ -42,7 +42,7 @@ pub(super) fn draw(shape: Shape, rng: &mut SplitMix64, image: &mut [u8; IMAGE_BY
     }
 }
 
-/// The ink's typical colour, by label.
+/// The ink's typical color, by label.
 const TYPICAL_INK: [Rgb; 10] = [
     [210, 50, 50],
     [230, 140, 30],
@@ -56,15 +56,15 @@ const TYPICAL_INK: [Rgb; 10] = [
     [120, 80, 50],
 ];
 
-/// Colours of ground and ink, at least 90 apart in brightness, either of them the brighter.
+/// Colors of ground and ink, at least 90 apart in brightness, either of them the brighter.
 ///
-/// Half of the inks are near the class's typical colour. That is too little to tell the class by, but enough for a deep
-/// network without normalisation to find its first foothold.
-fn colours(shape: Shape, rng: &mut SplitMix64) -> (Rgb, Rgb) {
+/// Half of the inks are near the class's typical color. That is too little to tell the class by, but enough for a deep
+/// network without normalization to find its first foothold.
+fn colors(shape: Shape, rng: &mut SplitMix64) -> (Rgb, Rgb) {
     let typical = rng.below(2) == 0;
     loop {
-        let mut colour = || std::array::from_fn(|_| rng.between(20, 235));
-        let (ground, mut ink): (Rgb, Rgb) = (colour(), colour());
+        let mut color = || std::array::from_fn(|_| rng.between(20, 235));
+        let (ground, mut ink): (Rgb, Rgb) = (color(), color());
         if typical {
             let base = TYPICAL_INK[shape as usize];
             ink = std::array::from_fn(|channel| (base[channel] + rng.between(-25, 25)).clamp(20, 235));
@@ -96,28 +96,28 @@ fn gradient(base: Rgb, rng: &mut SplitMix64) -> [Rgb; PLANE] {
 fn clutter(canvas: &mut [Rgb; PLANE], rng: &mut SplitMix64) {
     let side = IMAGE_SIDE as i64;
     for _ in 0..rng.between(0, 3) {
-        let colour = std::array::from_fn(|_| rng.between(20, 235));
+        let color = std::array::from_fn(|_| rng.between(20, 235));
         let (cx, cy) = (rng.between(0, side * SUB), rng.between(0, side * SUB));
         let radius = rng.between(SUB, 2 * SUB);
         each_pixel(canvas, |x, y, pixel| {
             let (dx, dy) = (x - cx, y - cy);
-            blend(pixel, colour, i64::from(dx * dx + dy * dy <= radius * radius), 1);
+            blend(pixel, color, i64::from(dx * dx + dy * dy <= radius * radius), 1);
         });
     }
     if rng.below(2) == 0 {
-        let colour = std::array::from_fn(|_| rng.between(20, 235));
+        let color = std::array::from_fn(|_| rng.between(20, 235));
         let upright = rng.below(2) == 0;
         let place = rng.between(0, side * SUB);
         let lean = rng.between(-16, 16);
         each_pixel(canvas, |x, y, pixel| {
             let (along, across) = if upright { (y, x) } else { (x, y) };
             let off = (across - place - lean * along / 64).abs();
-            blend(pixel, colour, i64::from(off <= SUB / 2), 2);
+            blend(pixel, color, i64::from(off <= SUB / 2), 2);
         });
     }
 }
 
-/// Calls `paint` with each pixel's centre, in 1/64 of a pixel.
+/// Calls `paint` with each pixel's center, in 1/64 of a pixel.
 fn each_pixel(canvas: &mut [Rgb; PLANE], mut paint: impl FnMut(i64, i64, &mut Rgb)) {
     for (index, pixel) in canvas.iter_mut().enumerate() {
         let (x, y) = ((index % IMAGE_SIDE) as i64, (index / IMAGE_SIDE) as i64);
@@ -125,9 +125,9 @@ fn each_pixel(canvas: &mut [Rgb; PLANE], mut paint: impl FnMut(i64, i64, &mut Rg
     }
 }
 
-/// Moves `pixel` towards `colour` by `part / whole`.
-fn blend(pixel: &mut Rgb, colour: Rgb, part: i64, whole: i64) {
-    for (value, towards) in pixel.iter_mut().zip(colour) {
+/// Moves `pixel` towards `color` by `part / whole`.
+fn blend(pixel: &mut Rgb, color: Rgb, part: i64, whole: i64) {
+    for (value, towards) in pixel.iter_mut().zip(color) {
         *value += (towards - *value) * part / whole;
     }
 }
@@ -135,7 +135,7 @@ fn blend(pixel: &mut Rgb, colour: Rgb, part: i64, whole: i64) {
 /// A shape with its place, size and turn in the image.
 struct Placed {
     shape: Shape,
-    centre: (i64, i64),
+    center: (i64, i64),
     radius: i64,
     cos: i64,
     sin: i64,
@@ -146,7 +146,7 @@ impl Placed {
         let radius = rng.between(7 * SUB, 12 * SUB);
         // The whole shape stays inside, apart from corners it turns outwards.
         let slack = IMAGE_SIDE as i64 * SUB - 2 * radius;
-        let centre = (radius + rng.between(0, slack), radius + rng.between(0, slack));
+        let center = (radius + rng.between(0, slack), radius + rng.between(0, slack));
         // With t = tan(angle / 2) rational, cosine and sine are rational too,
         // so no library sine can make the bytes differ between platforms.
         // 34/256 is an angle of 15 degrees.
@@ -154,7 +154,7 @@ impl Placed {
         let norm = whole * whole + t * t;
         Self {
             shape,
-            centre,
+            center,
             radius,
             cos: ((whole * whole - t * t) << ROTATION_BITS) / norm,
             sin: ((2 * t * whole) << ROTATION_BITS) / norm,
@@ -163,7 +163,7 @@ impl Placed {
 
     /// How many of the `SAMPLES²` points of pixel `(x, y)` the shape covers.
     fn coverage(&self, x: i64, y: i64) -> i64 {
-        let (dx, dy) = (x * SUB - self.centre.0, y * SUB - self.centre.1);
+        let (dx, dy) = (x * SUB - self.center.0, y * SUB - self.center.1);
         // No shape reaches further than its box's diagonal, plus one pixel.
         let reach = self.radius * 3 / 2 + SUB;
         if dx * dx + dy * dy > reach * reach {

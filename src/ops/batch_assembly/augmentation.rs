@@ -39,7 +39,7 @@ impl Flip {
 }
 
 /// What is changed at random about training images. Seen from the result: a square is cut out, the image is mirrored, cropped
-/// out of itself with a black border, and rotated and shifted about its centre.
+/// out of itself with a black border, and rotated and shifted about its center.
 #[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Augmentation {
@@ -52,7 +52,7 @@ pub struct Augmentation {
     pub shift: f32,
     /// Largest rotation to either side in degrees, interpolated likewise.
     pub rotation_degrees: f32,
-    /// Side in pixels of the square that becomes the mean colour, its centre anywhere (DeVries and Taylor, 2017).
+    /// Side in pixels of the square that becomes the mean color, its center anywhere (DeVries and Taylor, 2017).
     pub cutout: u32,
 }
 

@@ -3,13 +3,13 @@
 use rayon::prelude::*;
 
 use super::augmentation::Draw;
-use super::{Augmentation, CHANNELS, Normalisation};
+use super::{Augmentation, CHANNELS, Normalization};
 use crate::ops::StepState;
 use crate::profile;
 
 #[expect(clippy::too_many_arguments, reason = "the kernel's parameters and bindings")]
 pub(super) fn batch_assembly(
-    normalisation: &Normalisation,
+    normalization: &Normalization,
     augmentation: Option<(&Augmentation, &StepState)>,
     size: [usize; 2],
     chunk_start: usize,
@@ -37,12 +37,12 @@ pub(super) fn batch_assembly(
         match augmentation {
             Some((augmentation, state)) => {
                 let draw = augmentation.draw(state, place as u32, index, size);
-                augmented(normalisation, augmentation, &draw, size, planes, output);
+                augmented(normalization, augmentation, &draw, size, planes, output);
             }
             None => {
                 for (p, pixel) in output.chunks_exact_mut(CHANNELS).enumerate() {
                     for (c, value) in pixel.iter_mut().enumerate() {
-                        *value = normalisation.apply(c, f32::from(planes[c * pixels + p]));
+                        *value = normalization.apply(c, f32::from(planes[c * pixels + p]));
                     }
                 }
             }
@@ -53,7 +53,7 @@ pub(super) fn batch_assembly(
 
 /// One image, changed as was drawn for it.
 fn augmented(
-    normalisation: &Normalisation,
+    normalization: &Normalization,
     augmentation: &Augmentation,
     draw: &Draw,
     [height, width]: [usize; 2],
@@ -73,33 +73,33 @@ fn augmented(
         let x = if draw.flipped { width as i32 - 1 - x } else { x } + draw.crop[0];
         let y = y + draw.crop[1];
         if !(0..width as i32).contains(&x) || !(0..height as i32).contains(&y) {
-            pixel.iter_mut().enumerate().for_each(|(c, value)| *value = normalisation.apply(c, 0.0));
+            pixel.iter_mut().enumerate().for_each(|(c, value)| *value = normalization.apply(c, 0.0));
             continue;
         }
         if !interpolates {
             let source = y as usize * width + x as usize;
             for (c, value) in pixel.iter_mut().enumerate() {
-                *value = normalisation.apply(c, f32::from(planes[c * pixels + source]));
+                *value = normalization.apply(c, f32::from(planes[c * pixels + source]));
             }
             continue;
         }
-        let centre = [0.5 * (width - 1) as f32, 0.5 * (height - 1) as f32];
-        let (dx, dy) = (x as f32 - centre[0], y as f32 - centre[1]);
-        let source_x = draw.cosine * dx - draw.sine * dy + centre[0] + draw.shift[0];
-        let source_y = draw.sine * dx + draw.cosine * dy + centre[1] + draw.shift[1];
-        let (left, right, across) = neighbours(source_x, width);
-        let (above, below, down) = neighbours(source_y, height);
+        let center = [0.5 * (width - 1) as f32, 0.5 * (height - 1) as f32];
+        let (dx, dy) = (x as f32 - center[0], y as f32 - center[1]);
+        let source_x = draw.cosine * dx - draw.sine * dy + center[0] + draw.shift[0];
+        let source_y = draw.sine * dx + draw.cosine * dy + center[1] + draw.shift[1];
+        let (left, right, across) = neighbors(source_x, width);
+        let (above, below, down) = neighbors(source_y, height);
         for (c, value) in pixel.iter_mut().enumerate() {
             let at = |y: usize, x: usize| f32::from(planes[c * pixels + y * width + x]);
             let upper = at(above, left) + across * (at(above, right) - at(above, left));
             let lower = at(below, left) + across * (at(below, right) - at(below, left));
-            *value = normalisation.apply(c, upper + down * (lower - upper));
+            *value = normalization.apply(c, upper + down * (lower - upper));
         }
     }
 }
 
 /// The pixels before and after a place along a side of so many, and how far it lies from the one towards the other.
-fn neighbours(place: f32, side: usize) -> (usize, usize, f32) {
+fn neighbors(place: f32, side: usize) -> (usize, usize, f32) {
     let place = place.clamp(0.0, (side - 1) as f32);
     let before = place as usize;
     (before, (before + 1).min(side - 1), place - before as f32)

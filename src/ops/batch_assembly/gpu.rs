@@ -1,7 +1,7 @@
 //! Launcher of the batch assembly kernel.
 
 use super::augmentation::{DRAWS, STREAM};
-use super::{Augmentation, CHANNELS, Normalisation};
+use super::{Augmentation, CHANNELS, Normalization};
 use crate::error::Result;
 use crate::gpu::{GpuBuffer, GpuDevice};
 use crate::ops::{as_u32, half, launch_elementwise};
@@ -28,7 +28,7 @@ struct Params {
 pub(super) fn batch_assembly(
     gpu: &GpuDevice,
     dtype: DType,
-    normalisation: &Normalisation,
+    normalization: &Normalization,
     augmentation: Option<(&Augmentation, &GpuBuffer)>,
     batch: usize,
     [height, width]: [usize; 2],
@@ -49,8 +49,8 @@ pub(super) fn batch_assembly(
         chunk_start: as_u32(OP, chunk_start)?,
         chunk_images: as_u32(OP, chunk_images)?,
         flip: changes.flip.code(),
-        mean: padded(normalisation.mean),
-        std: padded(normalisation.std),
+        mean: padded(normalization.mean),
+        std: padded(normalization.std),
         shift: [changes.shift * width as f32, changes.shift * height as f32],
         rotation_radians: changes.rotation_degrees.to_radians(),
         crop_padding: changes.crop_padding,

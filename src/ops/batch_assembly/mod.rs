@@ -11,22 +11,22 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Tensor};
 
-/// Colour channels of an image.
+/// Color channels of an image.
 pub const CHANNELS: usize = 3;
 
 /// How bytes become floats: `(byte − mean[c]) / std[c]` in channel c, a form that rounds little.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Normalisation {
+pub struct Normalization {
     /// Mean of each channel, in bytes.
     pub mean: [f32; CHANNELS],
     /// Standard deviation of each channel, in bytes.
     pub std: [f32; CHANNELS],
 }
 
-impl Normalisation {
+impl Normalization {
     /// `(byte / 255 − mean) / std`, by channel.
     pub fn from_mean_std(mean: [f64; CHANNELS], std: [f64; CHANNELS]) -> Self {
-        Normalisation { mean: mean.map(|mean| (255.0 * mean) as f32), std: std.map(|std| (255.0 * std) as f32) }
+        Normalization { mean: mean.map(|mean| (255.0 * mean) as f32), std: std.map(|std| (255.0 * std) as f32) }
     }
 
     fn apply(&self, channel: usize, byte: f32) -> f32 {
@@ -48,7 +48,7 @@ pub struct ImageChunk {
 /// `labels` covers all images, `chunks` hold all of them. Indices must be below the number of images; whoever writes
 /// them sees to that. An augmentation comes with the step's state, whose seed, step and epoch it draws its numbers from.
 pub fn batch_assembly(
-    normalisation: &Normalisation,
+    normalization: &Normalization,
     augmentation: Option<(&Augmentation, &Tensor)>,
     chunks: &[ImageChunk],
     labels: &Tensor,
@@ -84,7 +84,7 @@ pub fn batch_assembly(
             Device::Cpu(_) => {
                 let state = augmentation.map(|(_, state)| StepState::read(OP, state)).transpose()?;
                 cpu::batch_assembly(
-                    normalisation,
+                    normalization,
                     augmentation.map(|(augmentation, _)| augmentation).zip(state.as_ref()),
                     size,
                     chunk.start,
@@ -98,7 +98,7 @@ pub fn batch_assembly(
             Device::Gpu(gpu) => gpu::batch_assembly(
                 gpu,
                 output.dtype(),
-                normalisation,
+                normalization,
                 augmentation.map(|(augmentation, state)| Ok::<_, Error>((augmentation, state.gpu(OP)?))).transpose()?,
                 batch,
                 size,

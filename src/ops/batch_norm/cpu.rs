@@ -1,4 +1,4 @@
-//! CPU twins of batch normalisation's kernels. Rows are pixels of all images; each has one element of every channel.
+//! CPU twins of batch normalization's kernels. Rows are pixels of all images; each has one element of every channel.
 
 use rayon::prelude::*;
 
@@ -206,9 +206,9 @@ pub(super) fn batch_norm_backward_input(
             || {
                 for start in (0..d_input.len()).step_by(channels) {
                     for c in 0..channels {
-                        let normalised = (input[start + c] - means[c]) * scales[c];
+                        let normalized = (input[start + c] - means[c]) * scales[c];
                         let d = masked(d_output[start + c], output, start + c);
-                        let mean_parts = (d_bias[c] + normalised * d_weight[c]) / rows as f32;
+                        let mean_parts = (d_bias[c] + normalized * d_weight[c]) / rows as f32;
                         d_input[start + c] = weight[c] * scales[c] * (d - mean_parts);
                     }
                 }

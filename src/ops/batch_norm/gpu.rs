@@ -1,4 +1,4 @@
-//! Launchers of batch normalisation's kernels.
+//! Launchers of batch normalization's kernels.
 
 use super::{EPSILON, MOMENTUM, Parts};
 use crate::error::Result;

@@ -1,4 +1,4 @@
-//! Batch normalisation (Ioffe and Szegedy, 2015), as PyTorch's `BatchNorm2d`, with a ReLU behind it if wanted.
+//! Batch normalization (Ioffe and Szegedy, 2015), as PyTorch's `BatchNorm2d`, with a ReLU behind it if wanted.
 
 mod cpu;
 mod gpu;
@@ -32,7 +32,7 @@ impl Parts {
     }
 }
 
-/// Which statistics normalise.
+/// Which statistics normalize.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Statistics {
     /// Those of the batch, towards which the running ones move: for training.
@@ -50,7 +50,7 @@ pub struct Running<'a> {
     pub variance: &'a Tensor,
 }
 
-/// Normalises each channel of `input [batch, height, width, channels]`, scales it by `weight` and shifts it by `bias`
+/// Normalizes each channel of `input [batch, height, width, channels]`, scales it by `weight` and shifts it by `bias`
 /// (`[channels]` each), then ReLU if `relu`. Also answers with the statistics used, `[2, channels]`: the mean, and 1 / √(variance
 /// + ε).
 ///
@@ -251,7 +251,7 @@ pub struct BatchNormBackward {
 impl Backward for BatchNormBackward {
     fn backward(&self, cotangent: &Tensor, wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
         let [_, weight, bias] = wanted else {
-            return Err(Error::Tape("batch normalisation has three inputs".into()));
+            return Err(Error::Tape("batch normalization has three inputs".into()));
         };
         let device = cotangent.device();
         let (d_weight, d_bias) = (weight.place(device, self.weight.shape())?, bias.place(device, self.weight.shape())?);

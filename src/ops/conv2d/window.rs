@@ -93,7 +93,7 @@ impl Window {
         buffer
     }
 
-    /// One line of a window: neighbouring pixels, which lie behind one another.
+    /// One line of a window: neighboring pixels, which lie behind one another.
     fn line(&self, line: usize, x: usize, source: &[f32], taps: &mut [f32]) {
         let (left, kernel_w, channels) = ((x * self.stride) as isize - self.pad_left, self.kernel_w, self.channels);
         let inside = |edge: isize| edge.clamp(0, kernel_w as isize) as usize;

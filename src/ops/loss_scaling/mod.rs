@@ -42,7 +42,7 @@ pub fn sum_of_squares(input: &Tensor) -> Result<Tensor> {
 /// Sets the step's `gradient_factor` from the partial sums of the squares of all gradients, and adapts `scaling`, a tensor
 /// of [`ELEMENTS`] floats that starts as [`FIRST_SCALE`] and zeros.
 ///
-/// If a gradient is not finite the optimiser is told to leave everything as it is.
+/// If a gradient is not finite the optimizer is told to leave everything as it is.
 pub fn loss_scaling(partial: &Tensor, scaling: &Tensor, state: &Tensor) -> Result<()> {
     const OP: &str = "loss_scaling";
     let device = common_device(OP, &[partial, scaling, state])?;

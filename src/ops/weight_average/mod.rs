@@ -1,4 +1,4 @@
-//! A running average of the weights over the steps, which generalises better than the last ones (Polyak and Juditsky, 1992).
+//! A running average of the weights over the steps, which generalizes better than the last ones (Polyak and Juditsky, 1992).
 
 mod cpu;
 mod gpu;

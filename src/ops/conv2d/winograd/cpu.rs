@@ -24,7 +24,7 @@ const LANES: usize = 16;
 /// few lines of the nearest cache.
 const GAP: usize = 32;
 
-/// Values of neighbouring channels.
+/// Values of neighboring channels.
 type Lanes = [f32; LANES];
 
 /// `matrix · values`.
@@ -426,7 +426,7 @@ pub(super) fn winograd_backward_weight(
     );
 }
 
-/// Sums of `width` neighbouring partial sums of one element of all tiles over the splits, in order.
+/// Sums of `width` neighboring partial sums of one element of all tiles over the splits, in order.
 #[inline(always)]
 fn total(w: &WinogradGeometry, splits: usize, partial: &[f32], element: usize, start: usize, width: usize) -> Lanes {
     let share = (w.conv.in_c + 1) * w.conv.out_c;

@@ -181,7 +181,7 @@ pub(super) fn transform_tile<S: Simd, T: Transform<IN, OUT>, const IN: usize, co
     }
 }
 
-/// A vector of neighbouring channels, zeros past the last.
+/// A vector of neighboring channels, zeros past the last.
 #[inline(always)]
 pub(super) fn load<S: Simd>(simd: S, channels: &[f32]) -> S::f32s {
     match channels.get(..S::F32_LANES) {
@@ -190,7 +190,7 @@ pub(super) fn load<S: Simd>(simd: S, channels: &[f32]) -> S::f32s {
     }
 }
 
-/// Puts a vector where neighbouring channels are, as far as there are any.
+/// Puts a vector where neighboring channels are, as far as there are any.
 #[inline(always)]
 pub(super) fn store<S: Simd>(simd: S, channels: &mut [f32], vector: S::f32s) {
     match channels.get_mut(..S::F32_LANES) {
