@@ -385,7 +385,7 @@ fn batches(kernels: &mut Kernels<'_>) {
         let indices = random_below(device, IMAGES, batch)?;
         let output = device.empty(&[batch, height, width, channels])?;
         let labels_out = device.allocate(&[batch], DType::U32)?;
-        let normalization = Normalization::from_mean_std([0.5; 3], [0.25; 3]);
+        let normalization = Normalization::new([0.5; 3], [0.25; 3]);
         Ok(move || batch_assembly(&normalization, None, &chunks, &labels, &indices, &output, &labels_out))
     });
     for (name, augmentation) in [("flip-crop", Augmentation::FLIP_CROP), ("keras", Augmentation::KERAS)] {
@@ -396,7 +396,7 @@ fn batches(kernels: &mut Kernels<'_>) {
             let indices = random_below(device, IMAGES, batch)?;
             let output = device.empty(&[batch, height, width, channels])?;
             let labels_out = device.allocate(&[batch], DType::U32)?;
-            let normalization = Normalization::from_mean_std([0.5; 3], [0.25; 3]);
+            let normalization = Normalization::new([0.5; 3], [0.25; 3]);
             let state = StepState::new(1, 0, 0.0).tensor(device)?;
             Ok(move || {
                 let changes = Some((&augmentation, &state));

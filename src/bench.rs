@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use crate::cpu::peak_process_bytes;
 use crate::data::{CIFAR10_CLASSES, Dataset, IMAGE_BYTES};
-use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::nn::{Architecture, Network};
 use crate::ops::conv2d::{DeviceKind, Plans};
 use crate::ops::random::RandomStream;
 use crate::optim::Optimizer;
+use crate::tensor::Device;
+use crate::tensor::cpu::peak_process_bytes;
 use crate::train::{
     DeviceDataset, Inference, Precision, StepMetrics, Stepper, TrainConfig, check_memory, inference_bytes,
     training_bytes,
@@ -140,7 +140,7 @@ pub fn bench(
     };
     check_memory(device, needed, format!("{} with batches of {} images", config.arch, config.batch_size))?;
     let dataset = random_images(config.batch_size.min(MOST_IMAGES))?;
-    let images = DeviceDataset::new(device, &dataset, architecture.preprocessing.normalization())?;
+    let images = DeviceDataset::new(device, &dataset, &architecture.normalization)?;
     let plans = plans(&architecture)?;
     let mut network = Network::new(architecture, device, recipe.seed)?;
     network.set_plans(plans)?;
@@ -284,8 +284,7 @@ mod tests {
         let device = Device::cpu();
         let recipe = TrainConfig::published(&config.arch).unwrap();
         let images =
-            DeviceDataset::new(&device, &random_images(2).unwrap(), Normalization::from_mean_std([0.5; 3], [0.5; 3]))
-                .unwrap();
+            DeviceDataset::new(&device, &random_images(2).unwrap(), &Normalization::new([0.5; 3], [0.5; 3])).unwrap();
         let network = Network::new(Architecture::by_name("lenet5", 10).unwrap(), &device, 1).unwrap();
         let mut runner = Runner::new(&config, &recipe, &network, &images).unwrap();
         let mut heard = 0;

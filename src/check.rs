@@ -2,7 +2,6 @@
 //!
 //! This asks whether *this* adapter and driver compute right, on small odd shapes; the test suite asks more of the kernels.
 
-use crate::device::Device;
 use crate::error::Result;
 use crate::nn::{Architecture, Network};
 use crate::ops::adam::{Adam, adam_step};
@@ -21,6 +20,7 @@ use crate::ops::sgd::{Sgd, sgd_step};
 use crate::ops::weight_average::weight_average;
 use crate::ops::{Gate, StepState, elementwise, global_avg_pool, relu, softmax_cross_entropy};
 use crate::tape::Tape;
+use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
 /// Largest difference that passes, as a share of the largest magnitude of what is right.
@@ -303,7 +303,7 @@ fn assembly(device: &Device) -> Result<Vec<Tensor>> {
         let images = device.tensor_u8(&[4, 3, 64], &bytes)?;
         let (output, labels) = (device.empty(&[5, 8, 8, 3])?, device.allocate(&[5], DType::U32)?);
         batch_assembly(
-            &Normalization::from_mean_std([0.5; 3], [0.25; 3]),
+            &Normalization::new([0.5; 3], [0.25; 3]),
             augmentation.as_ref().map(|augmentation| (augmentation, &state)),
             &[ImageChunk { start: 0, images }],
             &device.tensor_u32(&[4], &[3, 1, 2, 0])?,

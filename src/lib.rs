@@ -30,9 +30,7 @@
 
 pub mod bench;
 pub mod check;
-pub mod cpu;
 pub mod data;
-pub mod device;
 mod error;
 mod files;
 pub mod gpu;
@@ -40,7 +38,6 @@ pub mod nn;
 pub mod ops;
 pub mod optim;
 pub mod profile;
-mod replay;
 pub mod report;
 pub mod tape;
 pub mod tensor;
@@ -48,8 +45,6 @@ pub mod train;
 pub mod weights;
 pub mod words;
 
-pub use device::{Device, DeviceChoice};
 pub use error::{Error, Result};
-pub use replay::Replay;
 pub use tape::Tape;
-pub use tensor::Tensor;
+pub use tensor::{Device, DeviceChoice, ImageShape, Replay, Tensor};

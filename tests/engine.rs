@@ -6,7 +6,6 @@
 #[allow(dead_code, reason = "not all tests use all of it")]
 mod common;
 
-use cifar_gpu::cpu::CpuDevice;
 use cifar_gpu::data::{Dataset, synthetic};
 use cifar_gpu::gpu::{GpuDevice, GpuOptions, Statistics};
 use cifar_gpu::nn::{Architecture, Network};
@@ -15,6 +14,7 @@ use cifar_gpu::ops::adam::Adam;
 use cifar_gpu::ops::conv2d::DeviceKind;
 use cifar_gpu::ops::sgd::Sgd;
 use cifar_gpu::optim::{Optimizer, OptimizerConfig};
+use cifar_gpu::tensor::cpu::CpuDevice;
 use cifar_gpu::train::{
     DeviceDataset, StepSettings, Stepper, TrainConfig, evaluate, inference_bytes, run_bytes, training_bytes,
 };
@@ -65,7 +65,7 @@ fn training_set(images: usize) -> Dataset {
 }
 
 fn on_device(network: &Network, data: &Dataset) -> cifar_gpu::Result<DeviceDataset> {
-    DeviceDataset::new(network.device(), data, network.architecture().preprocessing.normalization())
+    DeviceDataset::new(network.device(), data, &network.architecture().normalization)
 }
 
 /// Images of a training set, and the most of them in a batch: two full ones and an odd last one.
@@ -279,7 +279,7 @@ fn memory_is_as_rehearsed(arch: &str, batch: usize) -> Outcome {
         let (device, gpu) = own_gpu()?;
         let data = training_set(images);
         let indices: Vec<u32> = (0..images as u32).collect();
-        let on_device = DeviceDataset::new(&device, &data, architecture.preprocessing.normalization())?;
+        let on_device = DeviceDataset::new(&device, &data, &architecture.normalization)?;
         let data_set = gpu.memory().in_use_bytes;
         let allocator_before = gpu.allocator_bytes();
         let network = common::network(arch, &device, SEED)?;

@@ -45,7 +45,7 @@ fn network(device: &Device, arch: &str, dtype: DType) -> Result<Network> {
 
 fn images(network: &Network, count: usize) -> Result<DeviceDataset> {
     let set = synthetic::generate(count, 1, SEED).train;
-    DeviceDataset::new(network.device(), &set, network.architecture().preprocessing.normalization())
+    DeviceDataset::new(network.device(), &set, &network.architecture().normalization)
 }
 
 /// Gradients of the loss itself, whatever it was scaled by.

@@ -121,7 +121,7 @@ fn augmentation(device: &Device) -> Outcome {
         let images = device.tensor_u8(&[count, 3, side * side], &bytes)?;
         let output = device.empty(&[count, side, side, 3])?;
         batch_assembly(
-            &Normalization::from_mean_std([0.5; 3], [0.25; 3]),
+            &Normalization::new([0.5; 3], [0.25; 3]),
             Some((&augmentation, &state.tensor(device)?)),
             &[ImageChunk { start: 0, images }],
             &device.tensor_u32(&[count], &indices)?,
@@ -151,7 +151,7 @@ fn augmentation_statistics(device: &Device) -> Outcome {
     // Where the bright pixel's weight lies in each image: sums over its rows and columns.
     let places = |augmentation: &Augmentation, step, epoch| -> cifar_gpu::Result<Vec<[f64; 3]>> {
         let state = StepState { epoch, ..StepState::new(11, step, 0.0) }.tensor(device)?;
-        let plain = Normalization::from_mean_std([0.0; 3], [1.0; 3]);
+        let plain = Normalization::new([0.0; 3], [1.0; 3]);
         batch_assembly(&plain, Some((augmentation, &state)), &chunks, &indices, &indices, &output, &labels)?;
         let values = output.to_vec()?;
         Ok(values
@@ -245,7 +245,7 @@ fn whole_recipe(device: &Device) -> Outcome {
     const PART: &str = "recipe";
     let folder = tempfile::tempdir()?;
     let (network, dataset) = fixture_network(device, folder.path())?;
-    let images = DeviceDataset::new(device, &dataset, network.architecture().preprocessing.normalization())?;
+    let images = DeviceDataset::new(device, &dataset, &network.architecture().normalization)?;
     let sgd = OptimizerConfig::Sgd(Sgd { momentum: 0.9, weight_decay: 5e-4, nesterov: true });
     let config = TrainConfig {
         lr: number(PART, "lr"),
@@ -283,7 +283,7 @@ fn mirrored_tests(device: &Device) -> Outcome {
     let names: Vec<String> = (0..10).map(|class| format!("class {class}")).collect();
     let loss = |bytes: &[u8], mirror| -> cifar_gpu::Result<f64> {
         let dataset = Dataset::new(bytes.to_vec(), (0..20).map(|i| i % 10).collect(), names.clone())?;
-        let images = DeviceDataset::new(device, &dataset, network.architecture().preprocessing.normalization())?;
+        let images = DeviceDataset::new(device, &dataset, &network.architecture().normalization)?;
         // A whole batch and a part of one, which go different ways.
         Ok(evaluate(&network, &images, &dataset, 16, mirror, |_| {})?.loss)
     };
@@ -301,7 +301,7 @@ fn average(device: &Device) -> Outcome {
     let bytes = (0..16 * 3072_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let names = (0..10).map(|class| format!("class {class}")).collect();
     let dataset = Dataset::new(bytes, (0..16).map(|i| i % 10).collect(), names)?;
-    let images = DeviceDataset::new(device, &dataset, network.architecture().preprocessing.normalization())?;
+    let images = DeviceDataset::new(device, &dataset, &network.architecture().normalization)?;
     let sgd = OptimizerConfig::Sgd(Sgd { momentum: 0.9, weight_decay: 0.0, nesterov: false });
     let optimizer = Optimizer::new(sgd, device, network.parameters())?;
     let settings = StepSettings { average_decay: Some(0.4), ..StepSettings::default() };

@@ -28,8 +28,7 @@ fn linear(tape: &Tape, parameters: &Parameters, images: &Var) -> Result<Var> {
 /// Share of the images that a linear classifier gets right after so many epochs of Adam on the training images.
 fn linear_accuracy(splits: &Splits, epochs: usize, lr: f32, weight_decay: f32) -> Result<f64> {
     let device = Device::cpu();
-    let on_device =
-        |data: &Dataset| DeviceDataset::new(&device, data, Normalization::from_mean_std([0.5; 3], [0.5; 3]));
+    let on_device = |data: &Dataset| DeviceDataset::new(&device, data, &Normalization::new([0.5; 3], [0.5; 3]));
     let (training, test) = (on_device(&splits.train)?, on_device(&splits.test)?);
     let weight = Layout::LinearWeight { out_features: CLASSES, channels: PIXELS, pixels: 1 };
     let parameters = Parameters::new(

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use cifar_gpu::data::{self, Splits, synthetic};
 use cifar_gpu::gpu::Backend;
-use cifar_gpu::nn::{ARCHITECTURES, Architecture, Preprocessing};
+use cifar_gpu::nn::{ARCHITECTURES, Architecture};
+use cifar_gpu::ops::batch_assembly::Normalization;
 use cifar_gpu::train::{SYNTHETIC, SavedRun, TrainConfig};
 use cifar_gpu::weights::WeightsFile;
 use cifar_gpu::{Device, DeviceChoice, Error, Result};
@@ -117,7 +118,7 @@ impl WeightsArguments {
                 });
             }
             (None, Some((mean, std))) if std.iter().all(|&std| std > 1e-6) => {
-                architecture.preprocessing = Preprocessing { mean, std };
+                architecture.normalization = Normalization::new(mean, std);
             }
             (None, Some(_)) => return Err(Error::Setting("--std must be positive".into())),
             (None, None) => warn_of_normalization(&self.path, &architecture, "--mean and --std say otherwise"),
@@ -129,7 +130,7 @@ impl WeightsArguments {
 
 /// Warns that weights do not say how pixels became the network's input, and what is assumed.
 pub fn warn_of_normalization(weights: &Path, architecture: &Architecture, remedy: &str) {
-    let Preprocessing { mean, std } = architecture.preprocessing;
+    let Normalization { mean, std } = &architecture.normalization;
     warn(format_args!(
         "{} does not say how pixels are normalized: (pixel − {mean:?}) / {std:?} is assumed; {remedy}",
         weights.display()

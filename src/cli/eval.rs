@@ -105,7 +105,7 @@ impl Eval {
         let (kind, dtype) = (DeviceKind::of(&device), self.plans.precision().dtype());
         let needed = evaluation_bytes(kind, dtype, &architecture, dataset.len(), batch, self.mirror)?;
         check_memory(&device, needed, format!("evaluating {} with batches of {batch} images", architecture.name))?;
-        let normalization = architecture.preprocessing.normalization();
+        let normalization = &architecture.normalization.clone();
         let plans = self.plans.plans(&device, &architecture, batch, false)?;
         let mut network = Network::new(architecture, &device, 0)?;
         network.set_plans(plans)?;

@@ -62,7 +62,7 @@ impl Predict {
         let (images, folders_refused) = self.pictures()?;
         let of = images.len();
         let device = self.device.open()?;
-        let normalization = architecture.preprocessing.normalization();
+        let normalization = &architecture.normalization.clone();
         let network = Network::new(architecture, &device, 0)?;
         file.load_into(&network)?;
         let (mut predictions, mut refused) = (Vec::new(), Vec::new());

@@ -60,29 +60,13 @@ pub enum Layer {
     GlobalAvgPool,
 }
 
-/// How pixels become the network's input: `(byte / 255 − mean) / std`, by channel.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Preprocessing {
-    /// Subtracted from each channel, in units of the full range.
-    pub mean: [f64; 3],
-    /// What each channel is divided by, in units of the full range.
-    pub std: [f64; 3],
-}
-
-impl Preprocessing {
-    /// As the batch assembly takes it.
-    pub fn normalization(&self) -> Normalization {
-        Normalization::from_mean_std(self.mean, self.std)
-    }
-}
-
 /// A network's description.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Architecture {
     /// Name, as on the command line.
     pub name: &'static str,
     /// How pixels become its input.
-    pub preprocessing: Preprocessing,
+    pub normalization: Normalization,
     /// Its layers in order.
     pub layers: Vec<Layer>,
 }
@@ -176,7 +160,7 @@ fn ygnet(classes: usize) -> Architecture {
         .relu()
         .conv2d("conv9", classes, 1, 1, same)
         .global_avg_pool()
-        .build("ygnet", Preprocessing { mean: [0.0; 3], std: [1.0; 3] })
+        .build("ygnet", Normalization::new([0.0; 3], [1.0; 3]))
 }
 
 /// [`ygnet`] as it was published with pretrained weights: with one more ReLU after the last convolution.
@@ -222,7 +206,7 @@ fn lenet5(classes: usize) -> Architecture {
         .linear("fc2", 100)
         .relu()
         .linear("fc3", classes)
-        .build("lenet5", Preprocessing { mean: [0.5; 3], std: [0.5; 3] })
+        .build("lenet5", Normalization::new([0.5; 3], [0.5; 3]))
 }
 
 /// All-CNN-C (Springenberg et al., "Striving for Simplicity", 2015): strided convolutions in place of pooling.
@@ -251,7 +235,7 @@ fn all_cnn_c(classes: usize) -> Architecture {
         .conv2d("conv9", classes, 1, 1, valid)
         .relu()
         .global_avg_pool()
-        .build("all-cnn-c", Preprocessing { mean: [0.4914, 0.4822, 0.4465], std: [0.2470, 0.2435, 0.2616] })
+        .build("all-cnn-c", Normalization::new([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]))
 }
 
 /// Writes a description layer by layer.
@@ -308,7 +292,7 @@ impl Builder {
         self.push(Layer::GlobalAvgPool)
     }
 
-    fn build(self, name: &'static str, preprocessing: Preprocessing) -> Architecture {
-        Architecture { name, preprocessing, layers: self.layers }
+    fn build(self, name: &'static str, normalization: Normalization) -> Architecture {
+        Architecture { name, normalization, layers: self.layers }
     }
 }

@@ -23,7 +23,7 @@ impl Architecture {
         };
         let stays = |layer: &&Layer| !matches!(layer, Layer::BatchNorm { .. });
         let layers = self.layers.iter().filter(stays).cloned().collect();
-        Ok(Architecture { name, layers, preprocessing: self.preprocessing })
+        Ok(Architecture { name, layers, normalization: self.normalization.clone() })
     }
 
     /// The batch normalization right behind the layer of this name.
@@ -90,9 +90,9 @@ impl Network {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::Device;
     use crate::nn::{ARCHITECTURES, IMAGE_SHAPE};
     use crate::tape::Tape;
+    use crate::tensor::Device;
 
     /// Biases, scales and statistics that are not those which a network starts with.
     fn vary(network: &Network) {

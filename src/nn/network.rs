@@ -3,7 +3,6 @@
 use std::iter::Peekable;
 use std::rc::Rc;
 
-use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::gpu::GpuError;
 use crate::nn::{Architecture, IMAGE_SHAPE, Init, Layer, Layout, Parameter, Parameters};
@@ -14,6 +13,7 @@ use crate::ops::max_pool2d::MaxPool2dGeometry;
 use crate::ops::random::RandomStream;
 use crate::tape::{Activation, Tape, Var};
 use crate::tensor::DType;
+use crate::tensor::Device;
 
 /// A network with parameters on a device.
 #[derive(Debug)]

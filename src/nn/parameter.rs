@@ -2,10 +2,10 @@
 
 use std::ops::Deref;
 
-use crate::device::Device;
 use crate::error::Result;
 use crate::ops::convert::convert;
 use crate::tape::{Tape, Var};
+use crate::tensor::Device;
 use crate::tensor::{DType, Tensor, VIEW_ALIGNMENT};
 
 /// How a parameter's elements are ordered inside, compared with PyTorch.

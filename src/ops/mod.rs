@@ -24,9 +24,9 @@ pub mod weight_average;
 
 pub use step_state::StepState;
 
-use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::gpu::{GpuBuffer, GpuDevice, Launch, ShaderVariant};
+use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
 /// The backward half of an operation: holds what the forward half kept.

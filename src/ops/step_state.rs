@@ -1,7 +1,7 @@
 //! What changes from step to step, kept in a tensor so that the recorded commands of a step stay the same.
 
-use crate::device::Device;
 use crate::error::Result;
+use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
 /// The step's number, random seed and optimizer scalars, as kernels read them.

@@ -1,10 +1,10 @@
 //! What keeps 16-bit cotangents from vanishing.
 
-use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::nn::Parameters;
 use crate::ops::loss_scaling::{ELEMENTS, FIRST_SCALE, loss_scaling, sum_of_squares};
 use crate::tape::{Gradients, Var};
+use crate::tensor::Device;
 use crate::tensor::Tensor;
 
 /// Multiplies losses before their backward pass, and adapts the factor to what gradients allow; see

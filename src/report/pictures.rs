@@ -67,8 +67,8 @@ fn base64(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::Device;
     use crate::nn::Architecture;
+    use crate::tensor::Device;
 
     #[test]
     fn base64_of_rfc_4648() {

@@ -6,12 +6,12 @@ use image::{Rgb, RgbImage};
 
 use super::raster::png;
 use crate::data::{Dataset, IMAGE_SIDE};
-use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::files::replace;
 use crate::ops::StepState;
 use crate::ops::batch_assembly::{Augmentation, Normalization};
 use crate::tensor::DType;
+use crate::tensor::Device;
 use crate::train::DeviceDataset;
 
 /// Images in a row, as they are and then as so many steps of training would see them.
@@ -34,8 +34,8 @@ pub fn write_preview(dataset: &Dataset, augmentation: &Augmentation, seed: u64, 
     let device = Device::cpu();
     // What is cut out is the mean color, as a network sees it.
     let (mean, _) = dataset.color_statistics();
-    let normalization = Normalization::from_mean_std(mean, [1.0; 3]);
-    let images = DeviceDataset::new(&device, &dataset.clone().truncated(rows), normalization)?;
+    let normalization = Normalization::new(mean, [1.0; 3]);
+    let images = DeviceDataset::new(&device, &dataset.clone().truncated(rows), &normalization)?;
     let indices = device.tensor_u32(&[rows], &(0..).take(rows).collect::<Vec<u32>>())?;
     let side = IMAGE_SIDE as u32;
     let place = |number: u32| GAP + number * (ZOOM * side + GAP);

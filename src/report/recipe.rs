@@ -1,6 +1,6 @@
 //! A run's settings in words.
 
-use crate::nn::Preprocessing;
+use crate::ops::batch_assembly::Normalization;
 use crate::optim::Schedule;
 use crate::train::{Initializer, SavedRun, TrainConfig};
 use crate::words::counted;
@@ -88,8 +88,8 @@ pub(super) fn configuration(run: &SavedRun) -> Vec<(&'static str, String)> {
         };
         rows.push(("Initial weights", initializer.into()));
     }
-    let numbers = |values: [f64; 3]| values.map(|value| format!("{value:.4}")).join(", ");
-    let Preprocessing { mean, std } = run.preprocessing;
+    let numbers = |values: &[f64]| values.iter().map(|value| format!("{value:.4}")).collect::<Vec<_>>().join(", ");
+    let Normalization { mean, std } = &run.normalization;
     rows.push(("Input", format!("(pixel / 255 − mean {}) / deviation {}", numbers(mean), numbers(std))));
     if !config.shuffle {
         rows.push(("Order of images", "as they lie".into()));

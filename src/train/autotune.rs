@@ -6,7 +6,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::files::{read_at_most, replace};
 use crate::gpu::shaders;
@@ -14,6 +13,7 @@ use crate::nn::Architecture;
 use crate::ops::conv2d::tune::{Verdict, tune};
 use crate::ops::conv2d::{Conv2dGeometry, DeviceKind, Direction, Plan, Plans, Target, Tiling};
 use crate::tensor::DType;
+use crate::tensor::Device;
 
 /// Time after which [`Autotune::Quick`] begins no further try.
 const QUICK: Duration = Duration::from_secs(8);

@@ -1,15 +1,15 @@
 //! Settings of a training run.
 
 use crate::data::{Dataset, IMAGE_SIDE, MOST_CLASSES};
-use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::gpu::Backend;
-use crate::nn::{Architecture, Preprocessing};
+use crate::nn::Architecture;
 use crate::ops::adam::Adam;
-use crate::ops::batch_assembly::Augmentation;
+use crate::ops::batch_assembly::{Augmentation, Normalization};
 use crate::ops::sgd::Sgd;
 use crate::optim::{OptimizerConfig, Schedule};
 use crate::tensor::DType;
+use crate::tensor::DeviceChoice;
 use crate::train::autotune::Autotune;
 use crate::train::checkpoint::Checkpoints;
 use crate::train::stepper::StepSettings;
@@ -304,7 +304,7 @@ impl TrainConfig {
         }
         if self.normalize == Normalize::Standard {
             let (mean, std) = train_set.color_statistics();
-            architecture.preprocessing = Preprocessing { mean, std };
+            architecture.normalization = Normalization::new(mean, std);
         }
         Ok(architecture)
     }

@@ -1,9 +1,9 @@
 //! A data set that stays on the device as bytes, and the batches made from it there.
 
 use crate::data::{Dataset, IMAGE_BYTES, IMAGE_SIDE};
-use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::ops::batch_assembly::{Augmentation, ImageChunk, Normalization, batch_assembly};
+use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
 /// A data set on a device.
@@ -27,7 +27,7 @@ pub struct Batch {
 
 impl DeviceDataset {
     /// Copies a data set to a device, in as many pieces as the device's limits demand.
-    pub fn new(device: &Device, dataset: &Dataset, normalization: Normalization) -> Result<Self> {
+    pub fn new(device: &Device, dataset: &Dataset, normalization: &Normalization) -> Result<Self> {
         let most_bytes = match device {
             Device::Cpu(_) => i32::MAX as u64,
             Device::Gpu(gpu) => gpu.limits().max_storage_buffer_binding_size.min(i32::MAX as u64),
@@ -48,7 +48,7 @@ impl DeviceDataset {
             chunks,
             labels: device.tensor_u32(&[labels.len()], &labels)?,
             len: labels.len(),
-            normalization,
+            normalization: normalization.clone(),
         })
     }
 

@@ -1,13 +1,13 @@
 //! How good a network is on a data set.
 
 use crate::data::Dataset;
-use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::nn::Network;
 use crate::ops::batch_assembly::Augmentation;
 use crate::ops::{StepState, elementwise};
-use crate::replay::Replay;
 use crate::tape::Tape;
+use crate::tensor::Device;
+use crate::tensor::Replay;
 use crate::tensor::{DType, HostRead, Tensor};
 use crate::train::dataset::DeviceDataset;
 

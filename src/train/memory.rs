@@ -1,14 +1,14 @@
 //! How much memory training and inference take, found by rehearsing them.
 
-use crate::cpu::available_memory_bytes;
 use crate::data::{Dataset, IMAGE_BYTES};
-use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::gpu::GpuDevice;
 use crate::nn::{Architecture, Network};
 use crate::ops::conv2d::{DeviceKind, Plans};
 use crate::optim::Optimizer;
 use crate::tensor::DType;
+use crate::tensor::Device;
+use crate::tensor::cpu::available_memory_bytes;
 use crate::train::TrainConfig;
 use crate::train::dataset::DeviceDataset;
 use crate::train::evaluate::Inference;
@@ -135,7 +135,7 @@ fn rehearse(
     let gpu = GpuDevice::rehearsal(kind == DeviceKind::SoftwareGpu)?;
     let device = Device::Gpu(gpu.clone());
     let image = Dataset::new(vec![0; IMAGE_BYTES], vec![0], vec!["one".into(), "two".into()])?;
-    let images = DeviceDataset::new(&device, &image, architecture.preprocessing.normalization())?;
+    let images = DeviceDataset::new(&device, &image, &architecture.normalization)?;
     let data_set = gpu.memory().in_use_bytes;
     let mut network = Network::new(architecture.clone(), &device, 0)?;
     network.set_plans(Plans::new(dtype))?;

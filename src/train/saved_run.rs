@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::files::read_at_most;
-use crate::nn::{Architecture, Preprocessing};
+use crate::nn::Architecture;
+use crate::ops::batch_assembly::Normalization;
 use crate::ops::conv2d::{Plan, Plans};
 use crate::train::TrainConfig;
 use crate::train::autotune::{problem_name, problems};
@@ -42,7 +43,8 @@ pub struct SavedRun {
     /// The classes.
     pub class_names: Vec<String>,
     /// How pixels become the network's input.
-    pub preprocessing: Preprocessing,
+    #[serde(rename = "preprocessing")]
+    pub normalization: Normalization,
     /// Plans that autotuning chose, by layer and product; the usual ones compute the others.
     pub plans: BTreeMap<String, String>,
 }
@@ -122,7 +124,7 @@ impl SavedRun {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::DeviceChoice;
+    use crate::tensor::DeviceChoice;
 
     fn saved() -> SavedRun {
         SavedRun {
@@ -136,7 +138,7 @@ mod tests {
             train_images: 65,
             test_images: 20,
             class_names: vec!["cat".into(), "dog".into()],
-            preprocessing: Preprocessing { mean: [0.1; 3], std: [0.3; 3] },
+            normalization: Normalization::new([0.1; 3], [0.3; 3]),
             plans: BTreeMap::new(),
         }
     }

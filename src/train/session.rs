@@ -3,9 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::cpu::peak_process_bytes;
 use crate::data::Dataset;
-use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::files::replace;
 use crate::nn::{Architecture, Network};
@@ -13,6 +11,8 @@ use crate::ops::conv2d::Plans;
 use crate::ops::random::RandomStream;
 use crate::optim::Optimizer;
 use crate::profile;
+use crate::tensor::Device;
+use crate::tensor::cpu::peak_process_bytes;
 use crate::train::TrainConfig;
 use crate::train::checkpoint::{Best, CheckpointFolder, Progress};
 use crate::train::dataset::DeviceDataset;
@@ -48,11 +48,10 @@ impl Setup {
         train_set: Dataset,
         test_set: Dataset,
     ) -> Result<Self> {
-        let normalization = architecture.preprocessing.normalization();
         let mut network = Network::new(architecture, device, config.seed)?;
         network.set_plans(plans)?;
-        let train_images = DeviceDataset::new(device, &train_set, normalization)?;
-        let test_images = DeviceDataset::new(device, &test_set, normalization)?;
+        let train_images = DeviceDataset::new(device, &train_set, &network.architecture().normalization)?;
+        let test_images = DeviceDataset::new(device, &test_set, &network.architecture().normalization)?;
         Ok(Setup { train_set, test_set, network, train_images, test_images })
     }
 

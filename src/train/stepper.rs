@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::device::{Device, Submission};
 use crate::error::{Error, Result};
 use crate::nn::Network;
 use crate::ops::StepState;
@@ -13,9 +12,10 @@ use crate::ops::loss_scaling::sum_of_squares;
 use crate::ops::record_metrics::record_metrics;
 use crate::ops::weight_average::weight_average;
 use crate::optim::{LossScaler, Optimizer, ScalerState};
-use crate::replay::Replay;
 use crate::tape::Tape;
+use crate::tensor::Replay;
 use crate::tensor::{DType, Tensor, VIEW_ALIGNMENT};
+use crate::tensor::{Device, Submission};
 use crate::train::dataset::DeviceDataset;
 
 /// Steps whose metrics stay on the device before they are read back.

@@ -6,10 +6,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::data::{Dataset, Splits};
-use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::nn::Architecture;
 use crate::ops::conv2d::{DeviceKind, Plans};
+use crate::tensor::Device;
 use crate::train::TrainConfig;
 use crate::train::autotune::{Autotune, Search, autotune, default_cache, problem_name};
 use crate::train::checkpoint::{CheckpointFolder, Progress};
@@ -53,9 +53,9 @@ pub fn train(
     let mut architecture = config.architecture(&train_set)?;
     let weights = init.map(WeightsFile::read).transpose()?;
     if let Some(weights) = &weights {
-        let theirs = weights.architecture(Some(&config.arch))?.preprocessing;
+        let theirs = weights.architecture(Some(&config.arch))?.normalization;
         if weights.metadata().is_some() {
-            architecture.preprocessing = theirs;
+            architecture.normalization = theirs;
         }
     }
     check_room(config, device, &architecture, &train_set, &test_set)?;
@@ -80,7 +80,7 @@ pub fn train(
         train_images: setup.train_set.len(),
         test_images: setup.test_set.len(),
         class_names: setup.train_set.class_names().to_vec(),
-        preprocessing: setup.network.architecture().preprocessing,
+        normalization: setup.network.architecture().normalization.clone(),
         plans: chosen,
     };
     let settings = saved.settings()?;
@@ -143,7 +143,7 @@ pub fn resume(
     saved.config.max_steps = max_steps.or(saved.config.max_steps.filter(|most| !reached(most)));
     let config = &saved.config;
     let mut architecture = config.architecture(&train_set)?;
-    architecture.preprocessing = saved.preprocessing;
+    architecture.normalization = saved.normalization.clone();
     check_room(config, device, &architecture, &train_set, &test_set)?;
     let plans = saved
         .plans(&architecture, config.training_batch(train_set.len()))

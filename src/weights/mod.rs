@@ -8,7 +8,8 @@ use safetensors::{Dtype, SafeTensors};
 
 use crate::data::{CIFAR10_CLASSES, MOST_CLASSES, check_class_names};
 use crate::error::{Error, Result};
-use crate::nn::{Architecture, Network, Preprocessing};
+use crate::nn::{Architecture, Network};
+use crate::ops::batch_assembly::Normalization;
 
 /// Larger files are refused before they are read: no network here comes near.
 const MOST_BYTES: u64 = 1 << 30;
@@ -19,7 +20,7 @@ pub struct Metadata {
     /// Name of the architecture.
     pub arch: String,
     /// How pixels become the network's input.
-    pub preprocessing: Preprocessing,
+    pub normalization: Normalization,
     /// Names of the classes, in the order of the logits.
     pub class_names: Vec<String>,
 }
@@ -92,7 +93,7 @@ impl WeightsFile {
             (Some(metadata), _) => {
                 let mut architecture =
                     Architecture::by_name(&metadata.arch, self.classes(metadata.class_names.len())?)?;
-                architecture.preprocessing = metadata.preprocessing;
+                architecture.normalization = metadata.normalization.clone();
                 Ok(architecture)
             }
             (None, Some(arch)) => {
@@ -159,7 +160,7 @@ pub fn save(path: &Path, network: &Network, class_names: &[String]) -> Result<()
         ("format", "pt".to_owned()),
         ("producer", concat!("cifar-gpu ", env!("CARGO_PKG_VERSION")).to_owned()),
         ("arch", architecture.name.to_owned()),
-        ("preprocessing", json(serde_json::to_string(&architecture.preprocessing))?),
+        ("preprocessing", json(serde_json::to_string(&architecture.normalization))?),
         ("classes", json(serde_json::to_string(class_names))?),
     ]);
     let metadata = json(serde_json::to_string(&metadata))?;
@@ -205,21 +206,21 @@ fn parse_metadata(path: &Path, map: &HashMap<String, String>) -> Result<Option<M
         map.get(name).ok_or_else(|| error(path, format!("metadata lack `{name}`"), "the file may be damaged"))
     };
     let bad = |e: serde_json::Error| error(path, format!("metadata: {e}"), "the file may be damaged");
-    let preprocessing: Preprocessing = serde_json::from_str(field("preprocessing")?).map_err(bad)?;
+    let normalization: Normalization = serde_json::from_str(field("preprocessing")?).map_err(bad)?;
     let sound = |value: f64| value.is_finite() && value.abs() < 1e6;
-    if !preprocessing.mean.iter().all(|&mean| sound(mean))
-        || !preprocessing.std.iter().all(|&std| sound(std) && std > 1e-6)
+    if !normalization.mean.iter().all(|&mean| sound(mean))
+        || !normalization.std.iter().all(|&std| sound(std) && std > 1e-6)
     {
         return Err(error(
             path,
-            format!("metadata: {preprocessing:?} is no way to normalize"),
+            format!("metadata: {normalization:?} is no way to normalize"),
             "the file may be damaged",
         ));
     }
     let class_names: Vec<String> = serde_json::from_str(field("classes")?).map_err(bad)?;
     check_class_names(&class_names)
         .map_err(|message| error(path, format!("metadata: classes: {message}"), "the file may be damaged"))?;
-    Ok(Some(Metadata { arch: arch.clone(), preprocessing, class_names }))
+    Ok(Some(Metadata { arch: arch.clone(), normalization, class_names }))
 }
 
 fn error(path: &Path, message: String, hint: &str) -> Error {
@@ -231,7 +232,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::device::Device;
+    use crate::tensor::Device;
 
     fn network(name: &str, seed: u64) -> Network {
         Network::new(Architecture::by_name(name, 10).unwrap(), &Device::cpu(), seed).unwrap()

@@ -166,7 +166,8 @@ fn batches_larger_than_the_memory() {
     let sandbox = Sandbox::new();
     let summary = sandbox.json("summary --arch ygnet --batch-size 1000 --json");
     // Another program may end meanwhile, so twice what is free now.
-    let images = 2 * (cifar_gpu::cpu::available_memory_bytes() / (summary["training_bytes"].as_u64().unwrap() / 1000));
+    let images =
+        2 * (cifar_gpu::tensor::cpu::available_memory_bytes() / (summary["training_bytes"].as_u64().unwrap() / 1000));
     sandbox.write_black("data/data_batch_1.bin", images);
     sandbox.write_black("data/test_batch.bin", 1);
     // Where that is more than kernels can count the elements of, this is what is wrong.

@@ -57,7 +57,7 @@ impl Batch {
             labels: device.allocate(&[count], DType::U32)?,
         };
         batch_assembly(
-            &net.architecture().preprocessing.normalization(),
+            &net.architecture().normalization,
             None,
             &[ImageChunk { start: 0, images }],
             &device.tensor_u32(&[count], labels)?,

@@ -263,7 +263,7 @@ pub fn assembling(device: &Device, dtype: DType, augmentation: Option<Augmentati
     let indices = [4, 1, 2, 0, 4, 3, 1];
     let output = device.allocate(&[indices.len(), height, width, 3], dtype)?;
     let labels_out = device.allocate(&[indices.len()], DType::U32)?;
-    let normalization = Normalization::from_mean_std([0.5, 0.1, 0.0], [0.5, 0.25, 1.0]);
+    let normalization = Normalization::new([0.5, 0.1, 0.0], [0.5, 0.25, 1.0]);
     let state = StepState { epoch: 3, ..StepState::new(0x1234_5678_9abc, 77, 0.0) };
     let state_tensor = state.tensor(device)?;
     batch_assembly(

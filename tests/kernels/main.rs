@@ -19,8 +19,8 @@ mod variants;
 use std::sync::LazyLock;
 
 use cifar_gpu::Device;
-use cifar_gpu::cpu::CpuDevice;
 use cifar_gpu::gpu::{GpuDevice, GpuOptions};
+use cifar_gpu::tensor::cpu::CpuDevice;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// What a case answers: nothing, or what is wrong.

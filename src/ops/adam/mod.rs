@@ -4,8 +4,8 @@ mod cpu;
 mod gpu;
 
 use super::{StepState, as_u32, common_device, expect};
-use crate::device::Device;
 use crate::error::Result;
+use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
 /// Settings of Adam (Kingma and Ba, 2015) and AdamW (Loshchilov and Hutter, 2019).

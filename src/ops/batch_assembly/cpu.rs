@@ -3,13 +3,13 @@
 use rayon::prelude::*;
 
 use super::augmentation::Draw;
-use super::{Augmentation, CHANNELS, Normalization};
+use super::{Augmentation, ByteScale, CHANNELS};
 use crate::ops::StepState;
 use crate::profile;
 
 #[expect(clippy::too_many_arguments, reason = "the kernel's parameters and bindings")]
 pub(super) fn batch_assembly(
-    normalization: &Normalization,
+    scale: &ByteScale,
     augmentation: Option<(&Augmentation, &StepState)>,
     size: [usize; 2],
     chunk_start: usize,
@@ -37,12 +37,12 @@ pub(super) fn batch_assembly(
         match augmentation {
             Some((augmentation, state)) => {
                 let draw = augmentation.draw(state, place as u32, index, size);
-                augmented(normalization, augmentation, &draw, size, planes, output);
+                augmented(scale, augmentation, &draw, size, planes, output);
             }
             None => {
                 for (p, pixel) in output.chunks_exact_mut(CHANNELS).enumerate() {
                     for (c, value) in pixel.iter_mut().enumerate() {
-                        *value = normalization.apply(c, f32::from(planes[c * pixels + p]));
+                        *value = scale.apply(c, f32::from(planes[c * pixels + p]));
                     }
                 }
             }
@@ -53,7 +53,7 @@ pub(super) fn batch_assembly(
 
 /// One image, changed as was drawn for it.
 fn augmented(
-    normalization: &Normalization,
+    scale: &ByteScale,
     augmentation: &Augmentation,
     draw: &Draw,
     [height, width]: [usize; 2],
@@ -73,13 +73,13 @@ fn augmented(
         let x = if draw.flipped { width as i32 - 1 - x } else { x } + draw.crop[0];
         let y = y + draw.crop[1];
         if !(0..width as i32).contains(&x) || !(0..height as i32).contains(&y) {
-            pixel.iter_mut().enumerate().for_each(|(c, value)| *value = normalization.apply(c, 0.0));
+            pixel.iter_mut().enumerate().for_each(|(c, value)| *value = scale.apply(c, 0.0));
             continue;
         }
         if !interpolates {
             let source = y as usize * width + x as usize;
             for (c, value) in pixel.iter_mut().enumerate() {
-                *value = normalization.apply(c, f32::from(planes[c * pixels + source]));
+                *value = scale.apply(c, f32::from(planes[c * pixels + source]));
             }
             continue;
         }
@@ -93,7 +93,7 @@ fn augmented(
             let at = |y: usize, x: usize| f32::from(planes[c * pixels + y * width + x]);
             let upper = at(above, left) + across * (at(above, right) - at(above, left));
             let lower = at(below, left) + across * (at(below, right) - at(below, left));
-            *value = normalization.apply(c, upper + down * (lower - upper));
+            *value = scale.apply(c, upper + down * (lower - upper));
         }
     }
 }

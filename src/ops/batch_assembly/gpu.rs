@@ -1,7 +1,7 @@
 //! Launcher of the batch assembly kernel.
 
 use super::augmentation::{DRAWS, STREAM};
-use super::{Augmentation, CHANNELS, Normalization};
+use super::{Augmentation, ByteScale, CHANNELS};
 use crate::error::Result;
 use crate::gpu::{GpuBuffer, GpuDevice};
 use crate::ops::{as_u32, half, launch_elementwise};
@@ -28,7 +28,7 @@ struct Params {
 pub(super) fn batch_assembly(
     gpu: &GpuDevice,
     dtype: DType,
-    normalization: &Normalization,
+    scale: &ByteScale,
     augmentation: Option<(&Augmentation, &GpuBuffer)>,
     batch: usize,
     [height, width]: [usize; 2],
@@ -41,7 +41,7 @@ pub(super) fn batch_assembly(
     labels_out: &GpuBuffer,
 ) -> Result<()> {
     const OP: &str = "batch_assembly";
-    let padded = |[r, g, b]: [f32; CHANNELS]| [r, g, b, 0.0];
+    let padded = |values: &[f32]| std::array::from_fn(|channel| values.get(channel).copied().unwrap_or_default());
     let count = batch * height * width;
     let changes = augmentation.map_or(Augmentation::NONE, |(augmentation, _)| *augmentation);
     let params = Params {
@@ -49,8 +49,8 @@ pub(super) fn batch_assembly(
         chunk_start: as_u32(OP, chunk_start)?,
         chunk_images: as_u32(OP, chunk_images)?,
         flip: changes.flip.code(),
-        mean: padded(normalization.mean),
-        std: padded(normalization.std),
+        mean: padded(&scale.mean),
+        std: padded(&scale.std),
         shift: [changes.shift * width as f32, changes.shift * height as f32],
         rotation_radians: changes.rotation_degrees.to_radians(),
         crop_padding: changes.crop_padding,

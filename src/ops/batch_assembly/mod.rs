@@ -7,28 +7,43 @@ mod gpu;
 pub use augmentation::{Augmentation, Flip};
 
 use super::{StepState, as_u32, common_device, expect, expect_real};
-use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
 /// Color channels of an image.
 pub const CHANNELS: usize = 3;
 
-/// How bytes become floats: `(byte − mean[c]) / std[c]` in channel c, a form that rounds little.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// How pixels become a network's input: `(byte / 255 − mean) / std`, by channel.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Normalization {
-    /// Mean of each channel, in bytes.
-    pub mean: [f32; CHANNELS],
-    /// Standard deviation of each channel, in bytes.
-    pub std: [f32; CHANNELS],
+    /// Subtracted from each channel, as a share of the full range.
+    pub mean: Vec<f64>,
+    /// What each channel is divided by, as a share of the full range.
+    pub std: Vec<f64>,
 }
 
 impl Normalization {
-    /// `(byte / 255 − mean) / std`, by channel.
-    pub fn from_mean_std(mean: [f64; CHANNELS], std: [f64; CHANNELS]) -> Self {
-        Normalization { mean: mean.map(|mean| (255.0 * mean) as f32), std: std.map(|std| (255.0 * std) as f32) }
+    /// `(byte / 255 − mean) / std` with one mean and one deviation for each channel.
+    pub fn new(mean: impl Into<Vec<f64>>, std: impl Into<Vec<f64>>) -> Self {
+        Normalization { mean: mean.into(), std: std.into() }
     }
 
+    /// The same in the unit of a byte, as kernels take it.
+    fn in_bytes(&self) -> ByteScale {
+        let in_bytes = |values: &[f64]| values.iter().map(|value| (255.0 * value) as f32).collect();
+        ByteScale { mean: in_bytes(&self.mean), std: in_bytes(&self.std) }
+    }
+}
+
+/// `(byte − mean[c]) / std[c]` in channel c: a form that rounds little.
+#[derive(Debug, Clone, PartialEq)]
+struct ByteScale {
+    mean: Vec<f32>,
+    std: Vec<f32>,
+}
+
+impl ByteScale {
     fn apply(&self, channel: usize, byte: f32) -> f32 {
         (byte - self.mean[channel]) / self.std[channel]
     }
@@ -57,6 +72,7 @@ pub fn batch_assembly(
     labels_out: &Tensor,
 ) -> Result<()> {
     const OP: &str = "batch_assembly";
+    let scale = &normalization.in_bytes();
     let &[batch, height, width, CHANNELS] = output.shape() else {
         return Err(Error::shape(OP, format!("output {:?} must be [batch, height, width, 3]", output.shape())));
     };
@@ -84,7 +100,7 @@ pub fn batch_assembly(
             Device::Cpu(_) => {
                 let state = augmentation.map(|(_, state)| StepState::read(OP, state)).transpose()?;
                 cpu::batch_assembly(
-                    normalization,
+                    scale,
                     augmentation.map(|(augmentation, _)| augmentation).zip(state.as_ref()),
                     size,
                     chunk.start,
@@ -98,7 +114,7 @@ pub fn batch_assembly(
             Device::Gpu(gpu) => gpu::batch_assembly(
                 gpu,
                 output.dtype(),
-                normalization,
+                scale,
                 augmentation.map(|(augmentation, state)| Ok::<_, Error>((augmentation, state.gpu(OP)?))).transpose()?,
                 batch,
                 size,

@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use super::{EPSILON, MOMENTUM, Parts};
-use crate::cpu::vectorized;
 use crate::profile;
+use crate::tensor::cpu::vectorized;
 
 /// Rows that one task of an element-by-element kernel handles.
 const ROWS: usize = 256;

@@ -5,10 +5,10 @@ use rayon::prelude::*;
 use super::phase::Phase;
 use super::window::Window;
 use super::{Conv2dGeometry, Finish, Splits};
-use crate::cpu::vectorized;
 use crate::ops::dropout::{Dropout, drop_out};
 use crate::ops::{Gate, StepState};
 use crate::profile;
+use crate::tensor::cpu::vectorized;
 
 /// Rows of patches gathered at a time.
 const TILE_ROWS: usize = 128;

@@ -19,8 +19,8 @@ use winograd::WinogradGeometry;
 
 use super::dropout::Dropout;
 use super::{Backward, Gate, StepState, Wanted, common_device, expect, expect_real, relu};
-use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
 /// What follows the bias before a convolution's output is stored.

@@ -5,8 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{Conv2dGeometry, winograd};
-use crate::device::Device;
 use crate::gpu::CooperativeMatrix;
+use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
 /// Which of a convolution's three products.

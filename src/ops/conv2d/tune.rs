@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::{Algorithm, Conv2dGeometry, DeviceKind, Direction, Epilogue, Plan, Tiling};
-use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::gpu::GpuError;
 use crate::ops::Gate;
 use crate::ops::random::RandomStream;
+use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
 /// Largest error of a result that may be used, relative to the largest magnitude in it.

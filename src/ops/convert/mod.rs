@@ -3,8 +3,8 @@
 mod gpu;
 
 use super::{Backward, Wanted, expect};
-use crate::device::Device;
 use crate::error::Result;
+use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
 /// The same numbers as floats of the other width, `dtype`, rounded to the nearest if that is narrower.

@@ -3,8 +3,8 @@
 mod cpu;
 mod gpu;
 
-use crate::device::Device;
 use crate::error::Result;
+use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
 /// `[2]`: iterations of a loop that shall make so many, and what a generator of numbers came to in them.

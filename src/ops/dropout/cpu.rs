@@ -3,10 +3,10 @@
 use rayon::prelude::*;
 
 use super::Dropout;
-use crate::cpu::vectorized;
 use crate::ops::StepState;
 use crate::ops::random::threefry_lanes;
 use crate::profile;
+use crate::tensor::cpu::vectorized;
 
 /// Pairs of elements whose random numbers are drawn at a time.
 const PAIRS: usize = 16;

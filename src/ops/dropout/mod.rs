@@ -6,8 +6,8 @@ mod gpu;
 pub(super) use cpu::drop_out;
 
 use super::{Backward, StepState, Wanted, common_device, expect_real};
-use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::tensor::Device;
 use crate::tensor::Tensor;
 
 /// One use of dropout: how much to drop and which random numbers to draw.

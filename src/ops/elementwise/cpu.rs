@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use crate::cpu::vectorized;
 use crate::profile;
+use crate::tensor::cpu::vectorized;
 
 /// Elements that one task handles.
 const CHUNK: usize = 1 << 14;

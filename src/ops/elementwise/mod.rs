@@ -4,8 +4,8 @@ mod cpu;
 mod gpu;
 
 use super::{common_device, expect, expect_real};
-use crate::device::Device;
 use crate::error::Result;
+use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
 /// Sets every element of `output` to `value`.

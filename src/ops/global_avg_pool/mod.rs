@@ -4,8 +4,8 @@ mod cpu;
 mod gpu;
 
 use super::{Backward, Wanted, expect_real};
-use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::tensor::Device;
 use crate::tensor::Tensor;
 
 /// Means of `input [batch, height, width, channels]` over height and width: `[batch, channels]`.

@@ -4,8 +4,8 @@ mod cpu;
 mod gpu;
 
 use super::{StepState, common_device, expect};
-use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
 /// Makes the step's `gradient_factor` smaller, so that the norm of all gradients times it is `max_norm` at most; `partial` are

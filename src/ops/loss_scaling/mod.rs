@@ -6,8 +6,8 @@ mod cpu;
 mod gpu;
 
 use super::{StepState, as_u32, common_device, expect};
-use crate::device::Device;
 use crate::error::Result;
+use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
 /// Elements of the tensor that [`loss_scaling`] keeps: the scale, finite steps since it changed, steps skipped, and the

@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use super::MaxPool2dGeometry;
-use crate::cpu::vectorized;
 use crate::profile;
+use crate::tensor::cpu::vectorized;
 
 pub(super) fn max_pool2d_forward(g: &MaxPool2dGeometry, input: &[f32], output: &mut [f32], choice: &mut [u32]) {
     let _timed = profile::twin("max_pool2d_forward", 0, size_of_val(input) + size_of_val(output) + size_of_val(choice));

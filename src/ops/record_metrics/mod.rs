@@ -4,8 +4,8 @@ mod cpu;
 mod gpu;
 
 use super::{StepState, common_device, expect};
-use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
 /// Puts `loss [1]` and `correct [1]` into the slot of `history [slots, 2]` that `state` names.

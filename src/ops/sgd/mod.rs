@@ -4,8 +4,8 @@ mod cpu;
 mod gpu;
 
 use super::{StepState, as_u32, common_device, expect};
-use crate::device::Device;
 use crate::error::Result;
+use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
 /// Settings of stochastic gradient descent, as in PyTorch with dampening 0. The learning rate is in the step's state.

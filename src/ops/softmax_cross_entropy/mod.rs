@@ -4,8 +4,8 @@ mod cpu;
 mod gpu;
 
 use super::{Backward, Wanted, as_u32, common_device, elementwise, expect};
-use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
 /// What [`forward`] yields.

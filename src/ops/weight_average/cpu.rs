@@ -2,9 +2,9 @@
 
 use rayon::prelude::*;
 
-use crate::cpu::vectorized;
 use crate::ops::StepState;
 use crate::profile;
+use crate::tensor::cpu::vectorized;
 
 /// Elements that one task handles.
 const CHUNK: usize = 1 << 14;

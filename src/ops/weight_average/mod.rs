@@ -4,8 +4,8 @@ mod cpu;
 mod gpu;
 
 use super::{StepState, as_u32, common_device, expect};
-use crate::device::Device;
 use crate::error::Result;
+use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
 /// Moves `average` the state's `average_share` of the way to `parameter`, element by element; not at all if the state's

@@ -11,9 +11,9 @@ use super::transforms::{
     store, transform_tile,
 };
 use super::{WEIGHT_2, WEIGHT_2_OF_5, WEIGHT_4, WinogradGeometry, sum_element};
-use crate::cpu::vectorized;
 use crate::ops::StepState;
 use crate::profile;
+use crate::tensor::cpu::vectorized;
 
 /// Tiles that are transformed, multiplied and transformed back at a time.
 const BLOCK_TILES: usize = 32;

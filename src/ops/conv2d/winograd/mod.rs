@@ -15,9 +15,9 @@ mod gpu;
 mod transforms;
 
 use super::{Conv2dGeometry, DeviceKind, Finish, Splits, Tiling};
-use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::ops::StepState;
+use crate::tensor::Device;
 use crate::tensor::Tensor;
 
 /// G of F(2×2, 3×3).

@@ -1,8 +1,8 @@
-//! Work that is the same every time, asked of a device again and again.
+//! Records a device's commands once and replays them.
 
-use crate::device::Device;
 use crate::error::Result;
 use crate::gpu::Program;
+use crate::tensor::Device;
 
 /// Work that is the same every time: on a GPU its commands are captured at the first call and run again at each later
 /// one, which makes and allocates nothing; the CPU does it again.

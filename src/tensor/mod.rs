@@ -1,13 +1,21 @@
-//! Arrays of numbers on a device.
+//! Devices, arrays of numbers on them, and work that is recorded once and replayed.
+
+pub mod cpu;
+mod device;
+mod image_shape;
+mod replay;
+
+pub use device::{Device, DeviceChoice, Submission};
+pub use image_shape::{BadImageShape, ImageShape, ImageSize};
+pub use replay::Replay;
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use half::vec::HalfFloatVecExt;
 
-use crate::cpu::{CpuBuffer, Floats, FloatsMut};
-use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::gpu::{BUFFER_ALIGNMENT, GpuBuffer, PendingRead};
+use cpu::{CpuBuffer, Floats, FloatsMut};
 
 /// Views start at multiples of so many bytes, which every adapter can bind.
 pub const VIEW_ALIGNMENT: usize = BUFFER_ALIGNMENT as usize;

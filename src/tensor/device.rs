@@ -1,8 +1,8 @@
 //! Where tensors live and operations run: the CPU or a GPU.
 
-use crate::cpu::CpuDevice;
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterRequest, Backend, GpuDevice, GpuOptions, list_adapters};
+use crate::tensor::cpu::CpuDevice;
 use crate::tensor::{DType, Storage, Tensor, elements};
 
 /// What the CPU's description begins with.
