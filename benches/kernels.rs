@@ -28,10 +28,11 @@ use std::iter;
 
 use cifar_gpu::Result;
 use cifar_gpu::nn::{Architecture, IMAGE_SHAPE, Layer};
+use cifar_gpu::ops::Padding;
 use cifar_gpu::ops::adam::{Adam, adam_step};
 use cifar_gpu::ops::batch_assembly::{Augmentation, ImageChunk, Normalization, batch_assembly};
 use cifar_gpu::ops::batch_norm::{self, Running, Statistics};
-use cifar_gpu::ops::conv2d::{self, Conv2dGeometry, Epilogue, Padding};
+use cifar_gpu::ops::conv2d::{self, Conv2dGeometry, Epilogue};
 use cifar_gpu::ops::count_iterations::count_iterations;
 use cifar_gpu::ops::dropout::{self, Dropout};
 use cifar_gpu::ops::loss_scaling::sum_of_squares;

@@ -16,6 +16,7 @@ mod common;
 use cifar_gpu::nn::{Architecture, IMAGE_SHAPE, Network};
 use cifar_gpu::ops::StepState;
 use cifar_gpu::ops::sgd::Sgd;
+use cifar_gpu::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use cifar_gpu::optim::{Optimizer, OptimizerConfig};
 use cifar_gpu::{Result, Tape};
 use criterion::Throughput;
@@ -49,7 +50,7 @@ fn network(suite: &mut Suite, name: &str, batch: usize) {
             state.store(&state_tensor)?;
             let tape = Tape::recording(Some(state_tensor.clone()));
             let logits = net.forward(&tape, &tape.constant(&images))?;
-            let gradients = tape.softmax_cross_entropy(&logits, &labels)?.backward()?;
+            let gradients = logits.apply(SoftmaxCrossEntropy::new(&labels)?)?.backward()?;
             optimizer.step(&state_tensor, net.parameters(), &gradients)
         })
     });

@@ -1,4 +1,4 @@
-// add: sum[i] = a[i] + b[i]. One invocation an element; ⌈count / 256⌉ workgroups.
+// add: sum[i] = a[i] + b[i], and max(·, 0) of it if RELU. One invocation an element; ⌈count / 256⌉ workgroups.
 {% include "shared/real.wgsl" %}
 
 struct Params {
@@ -22,5 +22,6 @@ fn main(
     if i >= params.count {
         return;
     }
-    sum[i] = real(f32(a[i]) + f32(b[i]));
+    let value = f32(a[i]) + f32(b[i]);
+    sum[i] = real({% if RELU %}select(value, 0.0, value < 0.0){% else %}value{% endif %});
 }

@@ -3,7 +3,7 @@
 //     statistics[0, c] = mean;   statistics[1, c] = 1 / √(variance + ε)
 //
 // TRAINING: of the batch, put together from the parts that `batch_norm_partial` made (Chan et al., 1983), in a tree; the running
-// mean goes the share MOMENTUM towards it, and the running variance towards the variance with n − 1 (as in PyTorch).
+// mean goes the share `momentum` towards it, and the running variance towards the variance with n − 1 (as in PyTorch).
 // Else: the running ones. statistics [2, CHANNELS], running_* [CHANNELS]. A workgroup of {{ LANES }} invocations a channel.
 struct Params {
     rows: u32,

@@ -1,4 +1,4 @@
-// conv2d_forward: convolution of channels-last images with bias and, if RELU, max(·, 0), and, if DROPOUT, dropout behind it.
+// conv2d_forward: convolution of channels-last images, with bias if BIAS, max(·, 0) if RELU, and dropout behind it if DROPOUT.
 //
 //     output[n, y, x, o] = bias[o] + Σ_{ky, kx, c} input[n, y·STRIDE + ky − PAD_TOP, x·STRIDE + kx − PAD_LEFT, c] · weight[ky, kx, c, o]
 //
@@ -20,11 +20,13 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> source_pixels: array<{{ source }}>;
 @group(0) @binding(2) var<storage, read> weight: array<{{ target }}>;
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read_write> target_pixels: array<{{ target }}>;
+@group(0) @binding(3) var<storage, read_write> target_pixels: array<{{ target }}>;
+{% if BIAS %}
+@group(0) @binding(4) var<storage, read> bias: array<f32>;
+{% endif %}
 {% if DROPOUT %}
 {% include "shared/step_state.wgsl" %}
-@group(0) @binding(5) var<storage, read> state: StepState;
+@group(0) @binding({{ 4 + BIAS }}) var<storage, read> state: StepState;
 
 {% include "shared/dropout.wgsl" %}
 {% endif %}
@@ -54,6 +56,7 @@ fn tap_start(o: Origin, ky: i32, kx: i32) -> i32 {
 }
 
 fn first_sum(column: u32) -> vec4<f32> {
+{% if BIAS %}
     let last = {{ COLUMNS - 1 }}u;
     return vec4<f32>(
         bias[min(column, last)],
@@ -61,6 +64,9 @@ fn first_sum(column: u32) -> vec4<f32> {
         bias[min(column + 2u, last)],
         bias[min(column + 3u, last)],
     );
+{% else %}
+    return vec4<f32>();
+{% endif %}
 }
 
 fn finish(row: u32, column: u32, sum: vec4<f32>) -> vec4<f32> {

@@ -32,10 +32,10 @@ fn main(
         return;
     }
     let c = i % {{ vectors }}u;
-    let x = (i / {{ vectors }}u) % {{ IN_W }}u;
-    let y = (i / {{ vectors * IN_W }}u) % {{ IN_H }}u;
+    let x = (i / {{ vectors }}u) % {{ IN_W }}u + {{ PAD_LEFT }}u;
+    let y = (i / {{ vectors * IN_W }}u) % {{ IN_H }}u + {{ PAD_TOP }}u;
     let n = i / {{ vectors * IN_W * IN_H }}u;
-    // The last window that covers the element, and where the element lies in it.
+    // In the padded input: the last window that covers the element, and where the element lies in it.
     let last_y = y / {{ STRIDE }}u;
     let last_x = x / {{ STRIDE }}u;
     let in_last = y % {{ STRIDE }}u * {{ KERNEL_W }}u + x % {{ STRIDE }}u;

@@ -1,8 +1,9 @@
 // max_pool2d_forward: the largest element of each window, and which one it was.
 //
-//     output[n, y, x, c] = max over (ky, kx) of input[n, y·STRIDE + ky, x·STRIDE + kx, c];  of equals the first is chosen
+//     output[n, y, x, c] = max over (ky, kx) inside of input[n, y·STRIDE + ky − PAD_TOP, x·STRIDE + kx − PAD_LEFT, c]
 //
-// input [N, IN_H, IN_W, CHANNELS], output and choice [N, OUT_H, OUT_W, CHANNELS]; choice = ky · KERNEL_W + kx.
+// Of equals the first is chosen; padding never is. input [N, IN_H, IN_W, CHANNELS], output and choice
+// [N, OUT_H, OUT_W, CHANNELS]; choice = ky · KERNEL_W + kx. PADDED says whether a window reaches over an edge.
 // One invocation an element of the output, or four neighboring channels where they are always there; ⌈count / 256⌉
 // workgroups for so many invocations. The window is unrolled, without branches. A NaN behind the first element is passed over,
 // which the twin does not: compilers for GPUs take it that there is none.
@@ -36,6 +37,28 @@ fn main(
     let x = (i / {{ vectors }}u) % {{ OUT_W }}u;
     let y = (i / {{ vectors * OUT_W }}u) % {{ OUT_H }}u;
     let n = i / {{ vectors * OUT_W * OUT_H }}u;
+{% if PADDED %}
+    let top = i32(y * {{ STRIDE }}u) - {{ PAD_TOP }};
+    let left = i32(x * {{ STRIDE }}u) - {{ PAD_LEFT }};
+    let image = n * {{ IN_H * IN_W }}u;
+    // The first element of the window that lies inside.
+    let first_y = u32(max(-top, 0));
+    let first_x = u32(max(-left, 0));
+    let first = (image + u32(max(top, 0)) * {{ IN_W }}u + u32(max(left, 0))) * {{ vectors }}u + c;
+    var best = input[first];
+    var best_at = {{ choices }}(first_y * {{ KERNEL_W }}u + first_x);
+{% for at in range(KERNEL_H * KERNEL_W) %}
+    {
+        let in_y = top + {{ at // KERNEL_W }};
+        let in_x = left + {{ at % KERNEL_W }};
+        let inside = in_y >= 0 && in_y < {{ IN_H }} && in_x >= 0 && in_x < {{ IN_W }};
+        let value = input[select(first, (image + u32(in_y) * {{ IN_W }}u + u32(in_x)) * {{ vectors }}u + c, inside)];
+        let larger = value > best;
+        best_at = select(best_at, {{ choices }}({{ at }}u), larger);
+        best = select(best, value, larger);
+    }
+{% endfor %}
+{% else %}
     let corner = ((n * {{ IN_H }}u + y * {{ STRIDE }}u) * {{ IN_W }}u + x * {{ STRIDE }}u) * {{ vectors }}u + c;
     var best = input[corner];
     var best_at = {{ choices }}();
@@ -44,6 +67,7 @@ fn main(
     best_at = select(best_at, {{ choices }}({{ at }}u), value_{{ at }} > best);
     best = select(best, value_{{ at }}, value_{{ at }} > best);
 {% endfor %}
+{% endif %}
     output[i] = best;
     choice[i] = best_at;
 }

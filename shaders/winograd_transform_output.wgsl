@@ -34,7 +34,7 @@ struct Params {
 {% endif %}
 {% if DROPOUT %}
 {% include "shared/step_state.wgsl" %}
-@group(0) @binding(4) var<storage, read> state: StepState;
+@group(0) @binding({{ 3 + BIAS }}) var<storage, read> state: StepState;
 
 {% include "shared/dropout.wgsl" %}
 {% endif %}

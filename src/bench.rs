@@ -8,11 +8,10 @@ use crate::nn::{Architecture, Network};
 use crate::ops::conv2d::{DeviceKind, Plans};
 use crate::ops::random::RandomStream;
 use crate::optim::Optimizer;
-use crate::tensor::Device;
 use crate::tensor::cpu::peak_process_bytes;
+use crate::tensor::{Device, Precision};
 use crate::train::{
-    DeviceDataset, Inference, Precision, StepMetrics, Stepper, TrainConfig, check_memory, inference_bytes,
-    training_bytes,
+    DeviceDataset, Inference, StepMetrics, Stepper, TrainConfig, check_memory, inference_bytes, training_bytes,
 };
 
 /// Number of the generator's stream that draws the images: none of training.
@@ -132,18 +131,19 @@ pub fn bench(
         }
     }
     let recipe = TrainConfig { precision: config.precision, ..TrainConfig::published(&config.arch)? };
-    let architecture = Architecture::by_name(&config.arch, CIFAR10_CLASSES.len())?;
-    let (kind, dtype) = (DeviceKind::of(device), config.precision.dtype());
+    let architecture = Architecture::load(&config.arch, None)?;
+    let kind = DeviceKind::of(device);
     let needed = match config.mode {
         Mode::Train => training_bytes(kind, &architecture, &recipe, config.batch_size)?,
-        Mode::Infer => inference_bytes(kind, dtype, &architecture, config.batch_size)?,
+        Mode::Infer => inference_bytes(kind, config.precision, &architecture, config.batch_size)?,
     };
     check_memory(device, needed, format!("{} with batches of {} images", config.arch, config.batch_size))?;
     let dataset = random_images(config.batch_size.min(MOST_IMAGES))?;
     let images = DeviceDataset::new(device, &dataset, &architecture.normalization)?;
     let plans = plans(&architecture)?;
     let mut network = Network::new(architecture, device, recipe.seed)?;
-    network.set_plans(plans)?;
+    network.set_plans(plans);
+    network.set_precision(config.precision)?;
     let mut runner = Runner::new(config, &recipe, &network, &images)?;
     let (mut step_seconds, mut host_seconds) = (Vec::new(), Vec::new());
     runner.run(config.warmup, |_| ())?;

@@ -4,21 +4,24 @@
 
 use crate::error::Result;
 use crate::nn::{Architecture, Network};
+use crate::ops::Padding;
 use crate::ops::adam::{Adam, adam_step};
 use crate::ops::batch_assembly::{Augmentation, ImageChunk, Normalization, batch_assembly};
-use crate::ops::batch_norm::{self, Running, Statistics};
-use crate::ops::conv2d::{self, Algorithm, Conv2dGeometry, DeviceKind, Epilogue, Padding, Plan, Target};
+use crate::ops::batch_norm::{self, Running, Settings, Statistics};
+use crate::ops::conv2d::{self, Algorithm, Conv2dGeometry, DeviceKind, Epilogue, Plan, Target};
 use crate::ops::convert::convert;
 use crate::ops::count_iterations::count_iterations;
-use crate::ops::dropout::{self, Dropout};
+use crate::ops::dropout::{self, DropoutMask};
 use crate::ops::gradient_clipping::gradient_clipping;
 use crate::ops::loss_scaling::{loss_scaling, sum_of_squares};
-use crate::ops::max_pool2d::{self, MaxPool2dGeometry};
+use crate::ops::max_pool2d;
+use crate::ops::pool2d::Pool2dGeometry;
 use crate::ops::random::RandomStream;
 use crate::ops::record_metrics::record_metrics;
 use crate::ops::sgd::{Sgd, sgd_step};
+use crate::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use crate::ops::weight_average::weight_average;
-use crate::ops::{Gate, StepState, elementwise, global_avg_pool, relu, softmax_cross_entropy};
+use crate::ops::{Gate, StepState, elementwise, global_avg_pool, relu};
 use crate::tape::Tape;
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
@@ -193,7 +196,7 @@ fn cases(device: &Device) -> Result<Vec<(String, f64, Work)>> {
             add(&name, tolerance, Box::new(move |device| convolution(device, dtype, &g, plan)));
         }
     }
-    let pool = MaxPool2dGeometry::new(&[2, 9, 7, 5], [3, 3], 2)?;
+    let pool = Pool2dGeometry::new("max_pool2d", &[2, 9, 7, 5], [3, 3], 2, Padding::Valid)?;
     add(
         "max_pool2d",
         TOLERANCE,
@@ -235,7 +238,7 @@ fn cases(device: &Device) -> Result<Vec<(String, f64, Work)>> {
         TOLERANCE,
         Box::new(|device| {
             let state = StepState::new(7, 8, 0.0).tensor(device)?;
-            Ok(vec![dropout::apply(Dropout { probability: 0.4, stream: 2 }, &state, &random(device, &[1009], 1)?)?])
+            Ok(vec![dropout::apply(DropoutMask { probability: 0.4, stream: 2 }, &state, &random(device, &[1009], 1)?)?])
         }),
     );
     add("batch_assembly", TOLERANCE, Box::new(assembly));
@@ -245,8 +248,12 @@ fn cases(device: &Device) -> Result<Vec<(String, f64, Work)>> {
         Box::new(|device| {
             let labels: Vec<u32> = (0..70).map(|i| i % 10).collect();
             let logits = elementwise::scale(&random(device, &[70, 10], 1)?, &device.tensor(&[1], &[8.0])?)?;
-            let result = softmax_cross_entropy::forward(0.1, &logits, &device.tensor_u32(&[70], &labels)?)?;
-            Ok(vec![result.loss, result.d_logits])
+            let criterion = SoftmaxCrossEntropy::new(&device.tensor_u32(&[70], &labels)?)?.smoothing(0.1);
+            let tape = Tape::recording(None);
+            let (logits, correct) = (tape.variable(&logits), criterion.correct().clone());
+            let loss = logits.apply(criterion)?;
+            let d_logits = loss.backward()?.get(&logits).cloned();
+            Ok([loss.tensor().clone(), correct].into_iter().chain(d_logits).collect())
         }),
     );
     add("sgd_step, adam_step", TOLERANCE, Box::new(updates));
@@ -270,10 +277,10 @@ fn convolution(device: &Device, dtype: DType, g: &Conv2dGeometry, plan: Option<P
     let (input, weight) = (operand(&g.input_shape(), 1)?, operand(&g.weight_shape(), 2)?);
     let (bias, d_output) = (random(device, &[g.out_c], 3)?, operand(&g.output_shape(), 4)?);
     let state = StepState::new(7, 8, 0.0).tensor(device)?;
-    let dropout = Dropout { probability: 0.4, stream: 2 };
+    let dropout = DropoutMask { probability: 0.4, stream: 2 };
     let epilogue = Epilogue { relu: true, dropout: Some((dropout, &state)) };
     let gate = Gate { output: &input, factor: dropout.scale() };
-    let output = conv2d::forward_by(plan(conv2d::Direction::Forward), g, epilogue, &input, &weight, &bias)?;
+    let output = conv2d::forward_by(plan(conv2d::Direction::Forward), g, epilogue, &input, &weight, Some(&bias))?;
     let backward_input = plan(conv2d::Direction::BackwardInput);
     let d_input = conv2d::backward_input_by(backward_input, g, &d_output, &weight, Some(gate))?;
     let (d_weight, d_bias) = (device.empty(&g.weight_shape())?, device.empty(&[g.out_c])?);
@@ -286,12 +293,14 @@ fn normalization(device: &Device) -> Result<Vec<Tensor>> {
     let (input, d_output) = (random(device, &[3, 5, 7, 11], 1)?, random(device, &[3, 5, 7, 11], 2)?);
     let (weight, bias) = (random(device, &[11], 3)?, random(device, &[11], 4)?);
     let (mean, variance) = (random(device, &[11], 5)?, device.tensor(&[11], &[1.5; 11])?);
-    let running = Running { mean: &mean, variance: &variance };
-    let (output, statistics) = batch_norm::forward(Statistics::Batch, true, &input, &weight, &bias, running)?;
+    let running = &Running { mean: mean.clone(), variance: variance.clone() };
+    let rectified = Settings { relu: true, ..Settings::default() };
+    let (output, statistics) = batch_norm::forward(Statistics::Batch, rectified, &input, &weight, &bias, running)?;
     let (d_weight, d_bias) = (device.empty(&[11])?, device.empty(&[11])?);
     // Without the mask, so that rounding near zero does not decide.
     let d_input = batch_norm::backward(&input, &statistics, &weight, &d_output, None, &d_weight, &d_bias)?;
-    let (inference, _) = batch_norm::forward(Statistics::Running, false, &input, &weight, &bias, running)?;
+    let (inference, _) =
+        batch_norm::forward(Statistics::Running, Settings::default(), &input, &weight, &bias, running)?;
     Ok(vec![output, statistics, d_input, d_weight, d_bias, inference, mean, variance])
 }
 
@@ -352,7 +361,7 @@ fn network(device: &Device, name: &str) -> Result<Vec<Tensor>> {
     let images = random(device, &[4, 32, 32, 3], 1)?;
     let tape = Tape::recording(Some(StepState::new(7, 8, 0.0).tensor(device)?));
     let logits = network.forward(&tape, &tape.constant(&images))?;
-    let loss = tape.softmax_cross_entropy(&logits, &device.tensor_u32(&[4], &[1, 9, 3, 0])?)?;
+    let loss = logits.apply(SoftmaxCrossEntropy::new(&device.tensor_u32(&[4], &[1, 9, 3, 0])?)?)?;
     let gradients = loss.backward()?;
     // The last layer's: those before hang on near-ties of pooling.
     let last = network.parameters().last().map(|p| gradients.parameter(&p.name).cloned()).transpose()?;

@@ -49,6 +49,9 @@ pub enum Error {
     /// The device name on the command line is not one we know.
     #[error("unknown device `{0}`")]
     UnknownDevice(String),
+    /// A network's description is wrong.
+    #[error(transparent)]
+    Description(#[from] crate::nn::DescriptionError),
     /// The architecture name is not one we know.
     #[error("unknown architecture `{0}`")]
     UnknownArchitecture(String),
@@ -171,8 +174,12 @@ impl Error {
             Error::UnknownDevice(_) => {
                 Some("use auto, cpu, gpu or gpu:N; `cifar-gpu devices` lists what is here".into())
             }
+            Error::Description(_) => Some("docs/NETWORKS.md has every type of layer with its keys".into()),
             Error::UnknownArchitecture(_) => {
-                Some(format!("the architectures are {}", crate::nn::ARCHITECTURES.join(", ")))
+                Some(format!(
+                    "the architectures are {}; a file that describes another one ends in .toml",
+                    crate::nn::ARCHITECTURES.join(", ")
+                ))
             }
             Error::NoKernel { .. } => Some(
                 "update the driver, choose another adapter, or use --device cpu; a smaller --batch-size if memory ran out; `cifar-gpu devices --check` tells more".into(),

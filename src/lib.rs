@@ -6,7 +6,7 @@
 //! ```
 //! # fn main() -> cifar_gpu::Result<()> {
 //! use cifar_gpu::{Device, Tape, nn::{Architecture, Network}, optim::{Optimizer, OptimizerConfig}};
-//! use cifar_gpu::ops::{StepState, sgd::Sgd};
+//! use cifar_gpu::ops::{StepState, sgd::Sgd, softmax_cross_entropy::SoftmaxCrossEntropy};
 //!
 //! let device = Device::cpu();
 //! let net = Network::new(Architecture::by_name("lenet5", 10)?, &device, 1)?;
@@ -20,7 +20,7 @@
 //! let step = step.tensor(&device)?;
 //! let tape = Tape::recording(Some(step.clone()));
 //! let logits = net.forward(&tape, &tape.constant(&images))?;
-//! let loss = tape.softmax_cross_entropy(&logits, &labels)?;
+//! let loss = logits.apply(SoftmaxCrossEntropy::new(&labels)?)?;
 //! let gradients = loss.backward()?;
 //! optimizer.step(&step, net.parameters(), &gradients)?;
 //! assert!(loss.tensor().to_vec()?[0].is_finite());

@@ -12,7 +12,9 @@ use cifar_gpu::nn::{Architecture, Network};
 use cifar_gpu::ops::StepState;
 use cifar_gpu::ops::adam::Adam;
 use cifar_gpu::ops::conv2d::DeviceKind;
+use cifar_gpu::ops::flatten::Flatten;
 use cifar_gpu::ops::sgd::Sgd;
+use cifar_gpu::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use cifar_gpu::optim::{Optimizer, OptimizerConfig};
 use cifar_gpu::tensor::cpu::CpuDevice;
 use cifar_gpu::train::{
@@ -106,7 +108,7 @@ fn recorded(device: &Device, arch: &str, config: OptimizerConfig, rate: f64) -> 
         let batch = images.batch(&indices)?;
         let tape = Tape::recording(Some(state.clone()));
         let logits = network.forward(&tape, &tape.constant(&batch.images))?;
-        let loss = tape.softmax_cross_entropy(&logits, &batch.labels)?;
+        let loss = logits.apply(SoftmaxCrossEntropy::new(&batch.labels)?)?;
         optimizer.step(&state, network.parameters(), &loss.backward()?)?;
         losses.push(loss.tensor().to_vec()?[0]);
     }
@@ -204,7 +206,7 @@ fn one_update() -> Outcome {
         let batch = images.batch(&[0, 1])?;
         let tape = Tape::recording(None);
         let logits = network.forward(&tape, &tape.constant(&batch.images))?;
-        let gradients = tape.softmax_cross_entropy(&logits, &batch.labels)?.backward()?;
+        let gradients = logits.apply(SoftmaxCrossEntropy::new(&batch.labels)?)?.backward()?;
         let before = gpu.statistics().bind_groups;
         optimizer.step(&state, network.parameters(), &gradients)?;
         let calls = gpu.statistics().bind_groups - before;
@@ -251,9 +253,9 @@ fn flat_gradients(device: &Device) -> Outcome {
     let tape = Tape::recording(None);
     let parameters =
         network.parameters().on(&tape, cifar_gpu::tensor::DType::F32)?.collect::<cifar_gpu::Result<Vec<_>>>()?;
-    let logits = tape.flatten(&parameters[0])?;
+    let logits = parameters[0].apply(Flatten)?;
     let labels = device.tensor_u32(&[logits.shape()[0]], &vec![0; logits.shape()[0]])?;
-    let gradients = tape.softmax_cross_entropy(&logits, &labels)?.backward()?;
+    let gradients = logits.apply(SoftmaxCrossEntropy::new(&labels)?)?.backward()?;
     let flat = gradients.flat(network.parameters().flat()).ok_or("the gradients are not in one tensor")?.to_vec()?;
     let first = &network.parameters()[0];
     let (mine, others) = flat.split_at(first.tensor.len());
@@ -287,7 +289,7 @@ fn memory_is_as_rehearsed(arch: &str, batch: usize) -> Outcome {
         let rehearsed = match what {
             "inference" => {
                 evaluate(&network, &on_device, &data, batch, false, |_| {})?;
-                inference_bytes(kind, cifar_gpu::tensor::DType::F32, &architecture, batch)?
+                inference_bytes(kind, cifar_gpu::tensor::Precision::F32, &architecture, batch)?
             }
             _ => {
                 let mut stepper = Stepper::new(&network, &on_device, optimizer()?, settings(true))?;

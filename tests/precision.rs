@@ -8,11 +8,12 @@ mod common;
 use cifar_gpu::data::synthetic;
 use cifar_gpu::nn::Network;
 use cifar_gpu::ops::StepState;
-use cifar_gpu::ops::conv2d::Plans;
 use cifar_gpu::ops::sgd::Sgd;
+use cifar_gpu::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use cifar_gpu::optim::{LossScaler, Optimizer, OptimizerConfig, ScalerState};
 use cifar_gpu::tape::Tape;
 use cifar_gpu::tensor::DType;
+use cifar_gpu::tensor::Precision;
 use cifar_gpu::train::{DeviceDataset, StepSettings, Stepper};
 use cifar_gpu::{Device, Result};
 use common::{Outcome, on_both_devices, outer_gradients, relative, relative_distance, within};
@@ -39,7 +40,7 @@ type LossAndGradients = (f64, Vec<(String, Vec<f32>)>);
 
 fn network(device: &Device, arch: &str, dtype: DType) -> Result<Network> {
     let mut network = common::network(arch, device, SEED)?;
-    network.set_plans(Plans::new(dtype))?;
+    network.set_precision(if dtype == DType::F16 { Precision::F16 } else { Precision::F32 })?;
     Ok(network)
 }
 
@@ -56,7 +57,7 @@ fn same_gradients(device: &Device, arch: &str, batch: usize) -> Outcome {
         let batch = images(&network, batch)?.batch(&indices)?;
         let tape = Tape::recording(None);
         let logits = network.forward(&tape, &tape.constant(&batch.images))?;
-        let loss = tape.softmax_cross_entropy(&logits, &batch.labels)?;
+        let loss = logits.apply(SoftmaxCrossEntropy::new(&batch.labels)?)?;
         let state = StepState::new(SEED, 0, 0.0).tensor(device)?;
         let gradients = match dtype {
             DType::F16 => LossScaler::new(device)?.backward(&loss, &state, network.parameters())?,

@@ -12,9 +12,9 @@ use cifar_gpu::data::Dataset;
 use cifar_gpu::nn::{Architecture, Network};
 use cifar_gpu::ops::StepState;
 use cifar_gpu::ops::batch_assembly::{Augmentation, Flip, ImageChunk, Normalization, batch_assembly};
-use cifar_gpu::ops::batch_norm::{self, Running, Statistics};
+use cifar_gpu::ops::batch_norm::{self, Running, Settings, Statistics};
 use cifar_gpu::ops::sgd::Sgd;
-use cifar_gpu::ops::softmax_cross_entropy;
+use cifar_gpu::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use cifar_gpu::optim::{Optimizer, OptimizerConfig, Schedule};
 use cifar_gpu::tape::Tape;
 use cifar_gpu::tensor::DType;
@@ -52,13 +52,11 @@ fn close(what: &str, actual: &Tensor, part: &str, name: &str) -> Outcome {
 fn label_smoothing(device: &Device) -> Outcome {
     const PART: &str = "label_smoothing";
     let labels: Vec<u32> = numbers(PART, "labels").iter().map(|&label| label as u32).collect();
-    let result = softmax_cross_entropy::forward(
-        number(PART, "smoothing") as f32,
-        &tensor(device, &[4, 5], PART, "logits")?,
-        &device.tensor_u32(&[4], &labels)?,
-    )?;
-    within("loss", relative_maximum(&result.loss.to_vec()?, &[number(PART, "loss")]), 1e-6)?;
-    close("d_logits", &result.d_logits, PART, "d_logits")
+    let criterion = SoftmaxCrossEntropy::new(&device.tensor_u32(&[4], &labels)?)?;
+    let logits = Tape::recording(None).variable(&tensor(device, &[4, 5], PART, "logits")?);
+    let loss = logits.apply(criterion.smoothing(number(PART, "smoothing") as f32))?;
+    within("loss", relative_maximum(&loss.tensor().to_vec()?, &[number(PART, "loss")]), 1e-6)?;
+    close("d_logits", loss.backward()?.get(&logits).ok_or("no gradient")?, PART, "d_logits")
 }
 
 fn normalization(device: &Device) -> Outcome {
@@ -68,8 +66,9 @@ fn normalization(device: &Device) -> Outcome {
     let (input, cotangent) = (tensor(device, &shape, PART, "input")?, tensor(device, &shape, PART, "cotangent")?);
     let (weight, bias) = (tensor(device, &[channels], PART, "weight")?, tensor(device, &[channels], PART, "bias")?);
     let (mean, variance) = (device.tensor(&[channels], &[0.0; 3])?, device.tensor(&[channels], &[1.0; 3])?);
-    let running = Running { mean: &mean, variance: &variance };
-    let (output, statistics) = batch_norm::forward(Statistics::Batch, false, &input, &weight, &bias, running)?;
+    let running = &Running { mean: mean.clone(), variance: variance.clone() };
+    let (output, statistics) =
+        batch_norm::forward(Statistics::Batch, Settings::default(), &input, &weight, &bias, running)?;
     close("output", &output, PART, "output")?;
     close("running mean", &mean, PART, "running_mean")?;
     close("running variance", &variance, PART, "running_var")?;
@@ -78,7 +77,7 @@ fn normalization(device: &Device) -> Outcome {
     close("d_input", &d_input, PART, "d_input")?;
     close("d_weight", &d_weight, PART, "d_weight")?;
     close("d_bias", &d_bias, PART, "d_bias")?;
-    let (output, _) = batch_norm::forward(Statistics::Running, false, &input, &weight, &bias, running)?;
+    let (output, _) = batch_norm::forward(Statistics::Running, Settings::default(), &input, &weight, &bias, running)?;
     close("inference", &output, PART, "inference")
 }
 

@@ -3,12 +3,14 @@
 use std::sync::atomic::AtomicBool;
 
 use cifar_gpu::data::{Dataset, Splits, synthetic};
-use cifar_gpu::nn::{Layout, Parameters};
 use cifar_gpu::ops::StepState;
 use cifar_gpu::ops::adam::Adam;
 use cifar_gpu::ops::batch_assembly::Normalization;
+use cifar_gpu::ops::flatten::Flatten;
+use cifar_gpu::ops::linear::Linear;
+use cifar_gpu::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use cifar_gpu::optim::{Optimizer, OptimizerConfig};
-use cifar_gpu::tape::{Activation, Tape, Var};
+use cifar_gpu::tape::{Layout, Parameters, Tape, Var};
 use cifar_gpu::train::{DeviceDataset, Observer, Sources, TrainConfig, train};
 use cifar_gpu::{Device, Result};
 
@@ -22,7 +24,7 @@ fn splits() -> Splits {
 /// Logits of a linear classifier on the pixels.
 fn linear(tape: &Tape, parameters: &Parameters, images: &Var) -> Result<Var> {
     let parameters = parameters.on(tape, cifar_gpu::tensor::DType::F32)?.collect::<Result<Vec<_>>>()?;
-    tape.linear(&tape.flatten(images)?, &parameters[0], &parameters[1], Activation::Identity)
+    tape.apply(Linear::default(), &[&images.apply(Flatten)?, &parameters[0], &parameters[1]])
 }
 
 /// Share of the images that a linear classifier gets right after so many epochs of Adam on the training images.
@@ -49,7 +51,7 @@ fn linear_accuracy(splits: &Splits, epochs: usize, lr: f32, weight_decay: f32) -
             let state = state.tensor(&device)?;
             let tape = Tape::recording(None);
             let logits = linear(&tape, &parameters, &tape.constant(&batch.images))?;
-            let gradients = tape.softmax_cross_entropy(&logits, &batch.labels)?.backward()?;
+            let gradients = logits.apply(SoftmaxCrossEntropy::new(&batch.labels)?)?.backward()?;
             optimizer.step(&state, &parameters, &gradients)?;
         }
     }
@@ -57,7 +59,10 @@ fn linear_accuracy(splits: &Splits, epochs: usize, lr: f32, weight_decay: f32) -
     let batch = test.batch(&indices)?;
     let tape = Tape::inference();
     let logits = linear(&tape, &parameters, &tape.constant(&batch.images))?;
-    let correct = tape.softmax_cross_entropy(&logits, &batch.labels)?.correct.to_vec()?[0];
+    let criterion = SoftmaxCrossEntropy::new(&batch.labels)?;
+    let correct = criterion.correct().clone();
+    logits.apply(criterion)?;
+    let correct = correct.to_vec()?[0];
     Ok(f64::from(correct) / test.len() as f64)
 }
 

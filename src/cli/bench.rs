@@ -94,7 +94,7 @@ fn table(report: &BenchReport) -> String {
         counted(report.steps as u64, what),
         report.arch,
         counted(report.batch_size as u64, "image"),
-        if report.precision == cifar_gpu::train::Precision::F16 { ", 16-bit activations" } else { "" },
+        if report.precision == cifar_gpu::tensor::Precision::F16 { ", 16-bit activations" } else { "" },
         report.best_images_per_second,
         report.median_images_per_second,
         times(&report.step_seconds),

@@ -11,7 +11,7 @@ use cifar_gpu::ops::batch_assembly::Normalization;
 use cifar_gpu::train::{SYNTHETIC, SavedRun, TrainConfig};
 use cifar_gpu::weights::WeightsFile;
 use cifar_gpu::{Device, DeviceChoice, Error, Result};
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use super::progress::ImageProgress;
 
@@ -137,9 +137,33 @@ pub fn warn_of_normalization(weights: &Path, architecture: &Architecture, remedy
     ));
 }
 
-/// The architectures, as values of a flag.
-pub fn architecture_names() -> PossibleValuesParser {
-    PossibleValuesParser::new(ARCHITECTURES)
+/// A built-in architecture's name, or a file that describes one, as the value of a flag.
+pub fn architecture_names() -> impl TypedValueParser<Value = String> {
+    ArchitectureParser
+}
+
+/// Completes and checks names; a file is looked at once it is needed.
+#[derive(Clone)]
+struct ArchitectureParser;
+
+impl TypedValueParser for ArchitectureParser {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        flag: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> std::result::Result<String, clap::Error> {
+        match value.to_str() {
+            Some(path) if Architecture::is_file(path) => Ok(path.to_owned()),
+            _ => PossibleValuesParser::new(ARCHITECTURES).parse_ref(command, flag, value),
+        }
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(ARCHITECTURES.into_iter().chain(["FILE.toml"]).map(PossibleValue::new)))
+    }
 }
 
 fn colors(text: &str) -> std::result::Result<[f64; 3], String> {

@@ -102,13 +102,14 @@ impl Eval {
         };
         let device = self.device.open()?;
         let batch = self.batch_size.min(dataset.len());
-        let (kind, dtype) = (DeviceKind::of(&device), self.plans.precision().dtype());
-        let needed = evaluation_bytes(kind, dtype, &architecture, dataset.len(), batch, self.mirror)?;
+        let (kind, precision) = (DeviceKind::of(&device), self.plans.precision());
+        let needed = evaluation_bytes(kind, precision, &architecture, dataset.len(), batch, self.mirror)?;
         check_memory(&device, needed, format!("evaluating {} with batches of {batch} images", architecture.name))?;
         let normalization = &architecture.normalization.clone();
         let plans = self.plans.plans(&device, &architecture, batch, false)?;
         let mut network = Network::new(architecture, &device, 0)?;
-        network.set_plans(plans)?;
+        network.set_plans(plans);
+        network.set_precision(precision)?;
         file.load_into(&network)?;
         self.check_classes(&network, &dataset, file.metadata().map(|m| m.class_names.as_slice()))?;
         let start = Instant::now();

@@ -146,7 +146,7 @@ impl Observer for TrainProgress {
         ));
         self.line(&format!(
             "train:  {} ({} parameters), {} of {} with {}, {} at {} ({}), seed {}",
-            config.arch,
+            config.network_name(),
             grouped(start.parameters as u64),
             counted(config.epochs.into(), "epoch"),
             counted(start.steps_per_epoch, "step"),

@@ -3,7 +3,8 @@
 use cifar_gpu::Result;
 use cifar_gpu::nn::{self, Architecture};
 use cifar_gpu::ops::conv2d::DeviceKind;
-use cifar_gpu::train::{Precision, TrainConfig, inference_bytes, training_bytes};
+use cifar_gpu::tensor::Precision;
+use cifar_gpu::train::{TrainConfig, inference_bytes, training_bytes};
 use cifar_gpu::words::grouped;
 
 use super::common::{architecture_names, print, print_json};
@@ -18,9 +19,9 @@ pub struct Summary {
     /// Network
     #[arg(long, value_parser = architecture_names())]
     arch: String,
-    /// Number of classes
-    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=1000))]
-    classes: u16,
+    /// Number of classes [default: what the description says, else 10]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=1000))]
+    classes: Option<u16>,
     /// Images of a batch, for the memory figures
     #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: u32,
@@ -49,7 +50,7 @@ struct Report {
 
 impl Summary {
     pub fn run(self) -> Result<()> {
-        let architecture = Architecture::by_name(&self.arch, self.classes.into())?;
+        let architecture = Architecture::load(&self.arch, self.classes.map(usize::from))?;
         let batch_size = self.batch_size as usize;
         let precision = self.precision.precision();
         let recipe = TrainConfig { precision, ..TrainConfig::published(&self.arch)? };
@@ -58,7 +59,7 @@ impl Summary {
             batch_size,
             precision,
             training_bytes: training_bytes(DeviceKind::Gpu, &architecture, &recipe, batch_size)?,
-            inference_bytes: inference_bytes(DeviceKind::Gpu, precision.dtype(), &architecture, batch_size)?,
+            inference_bytes: inference_bytes(DeviceKind::Gpu, precision, &architecture, batch_size)?,
         };
         if self.json {
             return print_json(&report);

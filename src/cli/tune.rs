@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use cifar_gpu::data::CIFAR10_CLASSES;
 use cifar_gpu::nn::Architecture;
 use cifar_gpu::ops::conv2d::tune::Verdict;
 use cifar_gpu::ops::conv2d::{Direction, Plan, Plans};
-use cifar_gpu::train::{Autotune, Precision, Search, TrainConfig, Tuning, autotune, default_cache};
+use cifar_gpu::tensor::Precision;
+use cifar_gpu::train::{Autotune, Search, TrainConfig, Tuning, autotune, default_cache};
 use cifar_gpu::words::counted;
 use cifar_gpu::{Device, Error, Result};
 use clap::ValueEnum;
@@ -210,7 +210,7 @@ impl Tune {
         if self.autotune == AutotuneChoice::Off {
             return Err(Error::Setting("--autotune off leaves nothing to do here: quick or full".into()));
         }
-        let architecture = Architecture::by_name(&self.arch, CIFAR10_CLASSES.len())?;
+        let architecture = Architecture::load(&self.arch, None)?;
         let device = self.device.open()?;
         let cache = default_cache();
         let search = Search { mode: self.autotune.mode(), cache: cache.as_deref(), again: self.again };

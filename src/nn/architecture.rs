@@ -1,99 +1,182 @@
-//! The networks, each from one readable description.
+//! The networks: what one consists of, those that are built in, and what settings change about them.
+
+use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::nn::Init;
+use crate::files::read_at_most;
+use crate::nn::description::{DescriptionReader, MOST_BYTES};
+use crate::nn::graph::{Node, Placed, Walk};
+use crate::nn::{Init, Layer, ParameterSpec, Role};
 use crate::ops::batch_assembly::Normalization;
-use crate::ops::conv2d::Padding;
+use crate::ops::conv2d::Conv2dGeometry;
+use crate::tape::Layout;
+use crate::tensor::ImageShape;
 
-/// Height, width and channels of the images that the networks take.
-pub const IMAGE_SHAPE: [usize; 3] = [32, 32, 3];
+/// The built-in networks: names and descriptions.
+const BUILT_IN: [(&str, &str); 6] = [
+    ("ygnet", include_str!("networks/ygnet.toml")),
+    ("ygnet-final-relu", include_str!("networks/ygnet-final-relu.toml")),
+    ("ygnet-bn", include_str!("networks/ygnet-bn.toml")),
+    ("lenet5", include_str!("networks/lenet5.toml")),
+    ("all-cnn-c", include_str!("networks/all-cnn-c.toml")),
+    ("resnet20", include_str!("networks/resnet20.toml")),
+];
 
-/// Names of the architectures, as on the command line.
-pub const ARCHITECTURES: [&str; 5] = ["ygnet", "ygnet-final-relu", "ygnet-bn", "lenet5", "all-cnn-c"];
+/// Names of the built-in architectures, as on the command line.
+pub const ARCHITECTURES: [&str; BUILT_IN.len()] = {
+    let mut names = [""; BUILT_IN.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = BUILT_IN[at].0;
+        at += 1;
+    }
+    names
+};
 
-/// One layer of a network.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Layer {
-    /// Convolution with a square kernel and bias.
-    Conv2d {
-        /// Prefix of its parameters' names.
-        name: &'static str,
-        /// Output channels.
-        channels: usize,
-        /// Side of the kernel in pixels.
-        kernel: usize,
-        /// Step in pixels.
-        stride: usize,
-        /// Zeros around the input.
-        padding: Padding,
-        /// Distribution of the initial weight and bias.
-        init: Init,
-    },
-    /// Batch normalization of every channel.
-    BatchNorm {
-        /// Prefix of its parameters' and running statistics' names.
-        name: &'static str,
-    },
-    /// Rectified linear unit.
-    Relu,
-    /// Dropout with this probability.
-    Dropout(f32),
-    /// Max-pooling over square windows that stay inside.
-    MaxPool2d {
-        /// Side of the window in pixels.
-        kernel: usize,
-        /// Step in pixels.
-        stride: usize,
-    },
-    /// All of an image in one row.
-    Flatten,
-    /// Fully connected layer with bias.
-    Linear {
-        /// Prefix of its parameters' names.
-        name: &'static str,
-        /// Output features.
-        features: usize,
-        /// Distribution of the initial weight and bias.
-        init: Init,
-    },
-    /// Mean of every channel over all pixels.
-    GlobalAvgPool,
-}
+/// What a file that describes a network is called at the end.
+const DESCRIPTION_ENDING: &str = "toml";
 
 /// A network's description.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Architecture {
-    /// Name, as on the command line.
-    pub name: &'static str,
+    /// Its name.
+    pub name: String,
+    /// The images that it takes.
+    pub input: ImageShape,
     /// How pixels become its input.
     pub normalization: Normalization,
-    /// Its layers in order.
-    pub layers: Vec<Layer>,
+    pub(super) nodes: Vec<Node>,
+}
+
+impl PartialEq for Architecture {
+    /// Whether both have the same description.
+    fn eq(&self, other: &Self) -> bool {
+        matches!((self.to_toml(), other.to_toml()), (Ok(mine), Ok(theirs)) if mine == theirs)
+    }
 }
 
 impl Architecture {
-    /// The architecture of this name for so many classes.
+    /// The built-in architecture of this name for so many classes.
     ///
     /// # Errors
     /// [`Error::UnknownArchitecture`].
     pub fn by_name(name: &str, classes: usize) -> Result<Self> {
-        match name {
-            "ygnet" => Ok(ygnet(classes)),
-            "ygnet-final-relu" => Ok(ygnet_final_relu(classes)),
-            "ygnet-bn" => Ok(ygnet_bn(classes)),
-            "lenet5" => Ok(lenet5(classes)),
-            "all-cnn-c" => Ok(all_cnn_c(classes)),
-            _ => Err(Error::UnknownArchitecture(name.to_owned())),
+        Architecture::built_in(name, Some(classes))
+    }
+
+    fn built_in(name: &str, classes: Option<usize>) -> Result<Self> {
+        let known = BUILT_IN.iter().find(|(known, _)| *known == name);
+        let (_, text) = known.ok_or_else(|| Error::UnknownArchitecture(name.to_owned()))?;
+        DescriptionReader::default().read(name, text, classes)
+    }
+
+    /// Whether `arch` names a file that describes a network, and not a built-in network.
+    pub fn is_file(arch: &str) -> bool {
+        Path::new(arch).extension().is_some_and(|ending| ending == DESCRIPTION_ENDING)
+    }
+
+    /// The built-in architecture of this name, or the one that the file `arch` describes, which ends in `.toml`; for so many
+    /// classes, or for as many as the description says, else ten.
+    ///
+    /// # Errors
+    /// [`Error::UnknownArchitecture`]; if the file cannot be read; and those of [`DescriptionReader::read`].
+    pub fn load(arch: &str, classes: Option<usize>) -> Result<Self> {
+        if !Architecture::is_file(arch) {
+            return Architecture::built_in(arch, classes);
         }
+        let path = Path::new(arch);
+        let text = read_at_most(path, MOST_BYTES as u64)?.and_then(|bytes| String::from_utf8(bytes).ok());
+        let text = text.ok_or_else(|| {
+            Error::Setting(format!("{arch} is no description of a network: it is too long, or no UTF-8 text"))
+        })?;
+        DescriptionReader::default().read(arch, &text, classes)
+    }
+
+    /// Its layers in their places, in the order in which they are computed.
+    ///
+    /// # Errors
+    /// If a layer does not fit the one before it.
+    pub fn placed(&self) -> Result<Vec<Placed<'_>>> {
+        self.placed_as(&self.name)
+    }
+
+    /// The same, with faults of `source`.
+    pub(super) fn placed_as<'a>(&'a self, source: &'a str) -> Result<Vec<Placed<'a>>> {
+        Walk::through(source, &self.nodes, &self.input.axes())
+    }
+
+    /// The number of classes that it tells apart: of logits for an image.
+    ///
+    /// # Errors
+    /// If the layers do not fit together.
+    pub fn num_classes(&self) -> Result<usize> {
+        Ok(self.placed()?.last().map_or(0, |placed| placed.output.iter().product()))
+    }
+
+    /// The same architecture for images of another shape. Normalization for other channels is taken from what there is: gray gets
+    /// the mean of the colors.
+    ///
+    /// # Errors
+    /// If the layers do not fit it.
+    pub fn with_input(mut self, input: ImageShape) -> Result<Self> {
+        self.input = input;
+        self.normalization = self.normalization.for_channels(input.channels());
+        self.placed()?;
+        Ok(self)
+    }
+
+    /// The same architecture with another way to normalize.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if it does not suit the images' channels.
+    pub fn with_normalization(mut self, normalization: Normalization) -> Result<Self> {
+        let channels = self.input.channels();
+        normalization.validate(channels).map_err(|message| Error::Setting(format!("normalization: {message}")))?;
+        self.normalization = normalization;
+        Ok(self)
+    }
+
+    /// The layers that are matrix products, for batches of `batch` images: name and geometry.
+    ///
+    /// # Errors
+    /// If the layers do not fit together, or a tensor has more elements than kernels can count.
+    pub fn convolutions(&self, batch: usize) -> Result<Vec<(String, Conv2dGeometry)>> {
+        let mut found = Vec::new();
+        for placed in self.placed()? {
+            let Some(layer) = placed.layer else { continue };
+            if let Some(geometry) = layer.product(&[&[batch], placed.input.as_slice()].concat())? {
+                found.push((layer.name().unwrap_or(layer.kind()).to_owned(), geometry));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Its parameters and running statistics with their names, in the order of the layers.
+    ///
+    /// # Errors
+    /// If the layers do not fit together.
+    pub fn parameters(&self) -> Result<Vec<(String, ParameterSpec)>> {
+        Ok(self.placed()?.iter().flat_map(Placed::parameters).collect())
+    }
+
+    /// Layouts of the trained parameters with their names, in the order of the layers.
+    ///
+    /// # Errors
+    /// If the layers do not fit together.
+    pub fn parameter_layouts(&self) -> Result<Vec<(String, Layout)>> {
+        let trained = self.parameters()?.into_iter().filter(|(_, spec)| spec.is_trained);
+        Ok(trained.map(|(name, spec)| (name, spec.layout)).collect())
     }
 
     /// The probabilities of its dropout layers, in order.
     pub fn dropout(&self) -> Vec<f32> {
-        let probability = |layer: &Layer| match layer {
-            Layer::Dropout(probability) => Some(*probability),
-            _ => None,
-        };
-        self.layers.iter().filter_map(probability).collect()
+        let mut probabilities = Vec::new();
+        for_each_layer(&self.nodes, &mut |layer| {
+            if let Role::Dropout(probability) = layer.role() {
+                probabilities.push(probability);
+            }
+        });
+        probabilities
     }
 
     /// Replaces the probabilities of its dropout layers, in order.
@@ -101,198 +184,74 @@ impl Architecture {
     /// # Errors
     /// [`Error::Setting`] if there are more or fewer, or one is no probability below 1.
     pub fn set_dropout(&mut self, probabilities: &[f32]) -> Result<()> {
-        let published = self.dropout();
-        if probabilities.len() != published.len() || probabilities.iter().any(|p| !(0.0..1.0).contains(p)) {
+        let described = self.dropout();
+        if probabilities.len() != described.len() || probabilities.iter().any(|p| !(0.0..1.0).contains(p)) {
             return Err(Error::Setting(format!(
-                "--dropout {probabilities:?}: {} has {} dropout layers, published with {published:?}, and takes as many numbers \
+                "dropout {probabilities:?}: {} has {} dropout layers, described with {described:?}, and takes as many numbers \
                  from 0 to below 1",
                 self.name,
-                published.len()
+                described.len()
             )));
         }
         let mut probabilities = probabilities.iter();
-        for layer in &mut self.layers {
-            if let (Layer::Dropout(probability), Some(&new)) = (layer, probabilities.as_slice().first()) {
+        for_each_layer_mut(&mut self.nodes, &mut |layer| {
+            if let Some(probability) = layer.dropout_mut()
+                && let Some(&new) = probabilities.next()
+            {
                 *probability = new;
-                probabilities.next();
             }
-        }
+        });
         Ok(())
     }
 
-    /// Draws initial weights as suits rectifiers, whatever it was published with: of layers with a ReLU as in
-    /// [`Init::HeNormal`], of others as in [`Init::GlorotUniform`].
+    /// Draws initial weights as suits rectifiers, whatever was described: of layers with a ReLU as in [`Init::HeNormal`], of
+    /// others as in [`Init::GlorotUniform`].
     pub fn set_he_init(&mut self) {
-        let leads_to_relu = |next: &Layer| matches!(next, Layer::Relu | Layer::BatchNorm { .. });
-        let rectified: Vec<bool> = self.layers.iter().skip(1).map(leads_to_relu).chain([false]).collect();
-        for (layer, rectified) in self.layers.iter_mut().zip(rectified) {
-            if let Layer::Conv2d { init, .. } | Layer::Linear { init, .. } = layer {
-                *init = if rectified { Init::HeNormal } else { Init::GlorotUniform };
+        set_he_init(&mut self.nodes);
+    }
+}
+
+fn set_he_init(nodes: &mut [Node]) {
+    let leads_to_relu = |next: &Node| match next {
+        Node::Layer { layer, .. } => matches!(layer.role(), Role::Relu | Role::BatchNorm { .. }),
+        Node::Residual { .. } => false,
+    };
+    let rectified: Vec<bool> = nodes.iter().skip(1).map(leads_to_relu).chain([false]).collect();
+    for (node, rectified) in nodes.iter_mut().zip(rectified) {
+        match node {
+            Node::Layer { layer, .. } => {
+                if let Some(init) = layer.init_mut() {
+                    *init = Some(if rectified { Init::HeNormal } else { Init::GlorotUniform });
+                }
+            }
+            Node::Residual { body, shortcut, .. } => {
+                set_he_init(body);
+                set_he_init(shortcut);
             }
         }
     }
 }
 
-/// Nine convolutions, 1,369,738 parameters for ten classes.
-fn ygnet(classes: usize) -> Architecture {
-    let [valid, same] = [Padding::Valid, Padding::Same];
-    Builder::new(Init::GlorotUniform)
-        .conv2d("conv1", 96, 3, 1, same)
-        .relu()
-        .dropout(0.2)
-        .conv2d("conv2", 96, 3, 1, same)
-        .relu()
-        .conv2d("conv3", 96, 3, 1, same)
-        .relu()
-        .max_pool2d(3, 2)
-        .dropout(0.5)
-        .conv2d("conv4", 192, 3, 1, same)
-        .relu()
-        .conv2d("conv5", 192, 3, 1, valid)
-        .relu()
-        .conv2d("conv6", 192, 3, 1, same)
-        .relu()
-        .max_pool2d(3, 2)
-        .dropout(0.5)
-        .conv2d("conv7", 192, 3, 1, same)
-        .relu()
-        .conv2d("conv8", 192, 1, 1, same)
-        .relu()
-        .conv2d("conv9", classes, 1, 1, same)
-        .global_avg_pool()
-        .build("ygnet", Normalization::new([0.0; 3], [1.0; 3]))
-}
-
-/// [`ygnet`] as it was published with pretrained weights: with one more ReLU after the last convolution.
-fn ygnet_final_relu(classes: usize) -> Architecture {
-    let mut architecture = ygnet(classes);
-    architecture.name = "ygnet-final-relu";
-    let pool = architecture.layers.len() - 1;
-    architecture.layers.insert(pool, Layer::Relu);
-    architecture
-}
-
-/// [`ygnet`] with batch normalization behind every convolution that has a ReLU: another network, which learns faster.
-fn ygnet_bn(classes: usize) -> Architecture {
-    const NAMES: [&str; 8] = ["bn1", "bn2", "bn3", "bn4", "bn5", "bn6", "bn7", "bn8"];
-    let ygnet = ygnet(classes);
-    let mut names = NAMES.into_iter();
-    let mut layers = Vec::new();
-    for layer in ygnet.layers {
-        if layer == Layer::Relu {
-            layers.extend(names.next().map(|name| Layer::BatchNorm { name }));
+fn for_each_layer(nodes: &[Node], visit: &mut dyn FnMut(&dyn Layer)) {
+    for node in nodes {
+        match node {
+            Node::Layer { layer, .. } => visit(layer.as_ref()),
+            Node::Residual { body, shortcut, .. } => {
+                for_each_layer(body, visit);
+                for_each_layer(shortcut, visit);
+            }
         }
-        layers.push(layer);
     }
-    Architecture { name: "ygnet-bn", layers, ..ygnet }
 }
 
-/// Two convolutions and three fully connected layers, 395,006 parameters for ten classes.
-fn lenet5(classes: usize) -> Architecture {
-    let valid = Padding::Valid;
-    Builder::new(Init::KaimingUniform)
-        .conv2d("conv1", 32, 5, 1, valid)
-        .relu()
-        .dropout(0.2)
-        .max_pool2d(2, 2)
-        .conv2d("conv2", 64, 5, 1, valid)
-        .relu()
-        .dropout(0.2)
-        .max_pool2d(2, 2)
-        .flatten()
-        .linear("fc1", 200)
-        .init(Init::XavierNormal)
-        .relu()
-        .linear("fc2", 100)
-        .relu()
-        .linear("fc3", classes)
-        .build("lenet5", Normalization::new([0.5; 3], [0.5; 3]))
-}
-
-/// All-CNN-C (Springenberg et al., "Striving for Simplicity", 2015): strided convolutions in place of pooling.
-fn all_cnn_c(classes: usize) -> Architecture {
-    let [valid, one] = [Padding::Valid, Padding::Explicit(1)];
-    Builder::new(Init::HeNormal)
-        .dropout(0.2)
-        .conv2d("conv1", 96, 3, 1, one)
-        .relu()
-        .conv2d("conv2", 96, 3, 1, one)
-        .relu()
-        .conv2d("conv3", 96, 3, 2, one)
-        .relu()
-        .dropout(0.5)
-        .conv2d("conv4", 192, 3, 1, one)
-        .relu()
-        .conv2d("conv5", 192, 3, 1, one)
-        .relu()
-        .conv2d("conv6", 192, 3, 2, one)
-        .relu()
-        .dropout(0.5)
-        .conv2d("conv7", 192, 3, 1, valid)
-        .relu()
-        .conv2d("conv8", 192, 1, 1, valid)
-        .relu()
-        .conv2d("conv9", classes, 1, 1, valid)
-        .relu()
-        .global_avg_pool()
-        .build("all-cnn-c", Normalization::new([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]))
-}
-
-/// Writes a description layer by layer.
-struct Builder {
-    default_init: Init,
-    layers: Vec<Layer>,
-}
-
-impl Builder {
-    fn new(default_init: Init) -> Self {
-        Builder { default_init, layers: Vec::new() }
-    }
-
-    fn push(mut self, layer: Layer) -> Self {
-        self.layers.push(layer);
-        self
-    }
-
-    fn conv2d(self, name: &'static str, channels: usize, kernel: usize, stride: usize, padding: Padding) -> Self {
-        let init = self.default_init;
-        self.push(Layer::Conv2d { name, channels, kernel, stride, padding, init })
-    }
-
-    fn linear(self, name: &'static str, features: usize) -> Self {
-        let init = self.default_init;
-        self.push(Layer::Linear { name, features, init })
-    }
-
-    /// Replaces the initial distribution of the layer before.
-    fn init(mut self, new: Init) -> Self {
-        if let Some(Layer::Conv2d { init, .. } | Layer::Linear { init, .. }) = self.layers.last_mut() {
-            *init = new;
+fn for_each_layer_mut(nodes: &mut [Node], visit: &mut dyn FnMut(&mut dyn Layer)) {
+    for node in nodes {
+        match node {
+            Node::Layer { layer, .. } => visit(layer.as_mut()),
+            Node::Residual { body, shortcut, .. } => {
+                for_each_layer_mut(body, visit);
+                for_each_layer_mut(shortcut, visit);
+            }
         }
-        self
-    }
-
-    fn relu(self) -> Self {
-        self.push(Layer::Relu)
-    }
-
-    fn dropout(self, probability: f32) -> Self {
-        self.push(Layer::Dropout(probability))
-    }
-
-    fn max_pool2d(self, kernel: usize, stride: usize) -> Self {
-        self.push(Layer::MaxPool2d { kernel, stride })
-    }
-
-    fn flatten(self) -> Self {
-        self.push(Layer::Flatten)
-    }
-
-    fn global_avg_pool(self) -> Self {
-        self.push(Layer::GlobalAvgPool)
-    }
-
-    fn build(self, name: &'static str, normalization: Normalization) -> Architecture {
-        Architecture { name, normalization, layers: self.layers }
     }
 }

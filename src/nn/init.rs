@@ -3,7 +3,8 @@
 use crate::ops::random::RandomStream;
 
 /// Distribution of a layer's initial weight and bias, named as in the literature and in PyTorch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Init {
     /// Uniform within ±√(6 / (fan_in + fan_out)), bias zero (Glorot and Bengio, 2010; Keras's default).
     GlorotUniform,
@@ -13,6 +14,7 @@ pub enum Init {
     /// calls `xavier_normal_` on the weight alone.
     XavierNormal,
     /// Normal with variance 2 / fan_in, bias zero (He et al., 2015).
+    #[default]
     HeNormal,
 }
 

@@ -1,14 +1,21 @@
-//! Networks: their description, their parameters, and running them on a tape.
+//! Networks: their descriptions, their parameters, and running them on a tape.
 
 mod architecture;
+mod description;
 mod fold;
+mod forward;
+mod graph;
 mod init;
+mod layer;
+pub mod layers;
 mod network;
-mod parameter;
 mod summary;
 
-pub use architecture::{ARCHITECTURES, Architecture, IMAGE_SHAPE, Layer};
+pub use architecture::{ARCHITECTURES, Architecture};
+pub use description::{DescriptionError, DescriptionReader};
+pub use forward::ForwardPass;
+pub use graph::{Node, Placed};
 pub use init::Init;
+pub use layer::{Layer, LayerInput, LayerKind, Outputs, ParameterSpec, Role, Start, keys_of};
 pub use network::Network;
-pub use parameter::{Layout, Parameter, Parameters};
 pub use summary::{LayerSummary, Summary};

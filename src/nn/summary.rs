@@ -1,7 +1,9 @@
 //! What a network costs: parameters and arithmetic, from its description alone.
 
 use crate::error::Result;
-use crate::nn::{Architecture, IMAGE_SHAPE, Layer};
+use crate::nn::Architecture;
+use crate::nn::layer::count;
+use crate::tensor::ImageShape;
 
 /// One layer's line of the summary.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -12,7 +14,9 @@ pub struct LayerSummary {
     pub kind: String,
     /// Output shape for one image: height, width, channels, or features.
     pub output: Vec<usize>,
-    /// Number of parameters.
+    /// How many residual blocks it is in.
+    pub depth: usize,
+    /// Number of trained parameters.
     pub parameters: usize,
     /// Floating-point operations of the forward pass for one image; a multiply-add counts as two.
     pub flops: u64,
@@ -23,9 +27,11 @@ pub struct LayerSummary {
 pub struct Summary {
     /// Name of the architecture.
     pub arch: String,
+    /// Shape of an image: height, width, channels.
+    pub input: ImageShape,
     /// Its layers in order.
     pub layers: Vec<LayerSummary>,
-    /// Number of parameters.
+    /// Number of trained parameters.
     pub parameters: usize,
     /// Floating-point operations of the forward pass for one image.
     pub forward_flops: u64,
@@ -39,56 +45,33 @@ impl Summary {
     /// # Errors
     /// If the layers do not fit together.
     pub fn new(architecture: &Architecture) -> Result<Self> {
-        let outputs = architecture.output_shapes()?;
-        let layouts = architecture.parameter_layouts()?;
-        let mut layers = Vec::with_capacity(outputs.len());
+        let mut layers: Vec<LayerSummary> = Vec::new();
         let mut training_flops = 0;
-        let mut input = IMAGE_SHAPE.to_vec();
-        for (layer, output) in architecture.layers.iter().zip(outputs) {
-            let (inputs, elements) = (count(&input), count(&output));
-            let (name, kind, flops) = match layer {
-                Layer::Conv2d { name, kernel, stride, .. } => {
-                    let products = (kernel * kernel * input[2]) as u64;
-                    let stride = if *stride > 1 { format!(", stride {stride}") } else { String::new() };
-                    (*name, format!("conv {kernel}×{kernel}{stride}"), 2 * products * elements)
+        for placed in architecture.placed()? {
+            let (name, kind, flops) = match placed.layer {
+                Some(layer) => {
+                    let name = layer.name().unwrap_or(layer.kind());
+                    (name.to_owned(), layer.description(), layer.flops(&placed.input, &placed.output))
                 }
-                Layer::Linear { name, .. } => (*name, "linear".to_owned(), 2 * inputs * elements),
-                Layer::BatchNorm { name } => (*name, "batch norm".to_owned(), 2 * elements),
-                Layer::Relu => ("relu", "ReLU".to_owned(), elements),
-                Layer::Dropout(p) => ("dropout", format!("dropout {p}"), 0),
-                Layer::MaxPool2d { kernel, stride } => (
-                    "pool",
-                    format!("max-pool {kernel}×{kernel}, stride {stride}"),
-                    (kernel * kernel) as u64 * elements,
-                ),
-                Layer::Flatten => ("flatten", "flatten".to_owned(), 0),
-                Layer::GlobalAvgPool => ("mean", "global average pool".to_owned(), inputs),
+                None => ("residual".to_owned(), "sum of body and shortcut".to_owned(), count(&placed.output)),
             };
-            let prefix = format!("{name}.");
-            let parameters = layouts
-                .iter()
-                .filter(|(parameter, _)| parameter.starts_with(&prefix))
-                .map(|(_, layout)| layout.outer_shape().iter().product::<usize>())
-                .sum();
+            let trained = placed.parameters().into_iter().filter(|(_, spec)| spec.is_trained);
+            let parameters = trained.map(|(_, spec)| spec.layout.elements()).sum();
             // Backward costs once more for the weight, if there is one, and once more for the input, unless nothing before it learns.
-            let learns_before = layers.iter().any(|l: &LayerSummary| l.parameters > 0);
+            let learns_before = layers.iter().any(|layer| layer.parameters > 0);
             training_flops += flops * (1 + u64::from(parameters > 0) + u64::from(learns_before));
-            layers.push(LayerSummary { name: name.to_owned(), kind, output: output.clone(), parameters, flops });
-            input = output;
+            layers.push(LayerSummary { name, kind, output: placed.output, depth: placed.depth, parameters, flops });
         }
         let parameters = layers.iter().map(|l| l.parameters).sum();
         Ok(Summary {
-            arch: architecture.name.to_owned(),
+            arch: architecture.name.clone(),
+            input: architecture.input,
             forward_flops: layers.iter().map(|l| l.flops).sum(),
             training_flops,
             parameters,
             layers,
         })
     }
-}
-
-fn count(shape: &[usize]) -> u64 {
-    shape.iter().map(|&side| side as u64).product()
 }
 
 #[cfg(test)]
@@ -105,6 +88,7 @@ mod tests {
         assert_eq!(summary("ygnet-final-relu").parameters, 1_369_738);
         assert_eq!(summary("lenet5").parameters, 395_006);
         assert_eq!(summary("all-cnn-c").parameters, 1_369_738);
+        assert_eq!(summary("resnet20").parameters, 269_722);
     }
 
     #[test]
@@ -119,7 +103,7 @@ mod tests {
     #[test]
     fn shapes_shrink_as_designed() {
         let sides: Vec<_> =
-            summary("ygnet").layers.iter().filter(|l| l.name == "pool").map(|l| l.output.clone()).collect();
+            summary("ygnet").layers.iter().filter(|l| l.name == "max_pool2d").map(|l| l.output.clone()).collect();
         assert_eq!(sides, [vec![15, 15, 96], vec![6, 6, 192]]);
     }
 }

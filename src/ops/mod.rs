@@ -2,6 +2,7 @@
 //! (`cpu.rs`) and the GPU launcher (`gpu.rs`); the shaders bear the same names. They know no network and no file format.
 
 pub mod adam;
+pub mod avg_pool2d;
 pub mod batch_assembly;
 pub mod batch_norm;
 pub mod conv2d;
@@ -9,97 +10,33 @@ pub mod convert;
 pub mod count_iterations;
 pub mod dropout;
 pub mod elementwise;
+pub mod flatten;
 pub mod global_avg_pool;
 pub mod gradient_clipping;
 pub mod linear;
 pub mod loss_scaling;
 pub mod max_pool2d;
+mod op;
+pub mod pad_channels;
+mod padding;
+pub mod pool2d;
 pub mod random;
 pub mod record_metrics;
 pub mod relu;
 pub mod sgd;
+pub mod softmax;
 pub mod softmax_cross_entropy;
 mod step_state;
 pub mod weight_average;
 
+pub use op::{Context, Cotangents, Gate, GateEffect, Op, Output, Upstream, Wanted, operands};
+pub use padding::Padding;
 pub use step_state::StepState;
 
 use crate::error::{Error, Result};
 use crate::gpu::{GpuBuffer, GpuDevice, Launch, ShaderVariant};
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
-
-/// The backward half of an operation: holds what the forward half kept.
-pub trait Backward {
-    /// Cotangents of the operation's inputs from that of its output, which has the output's shape.
-    ///
-    /// `wanted` says what is wanted of each input's; those of which nothing is may be `None`.
-    fn backward(&self, cotangent: &Tensor, wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>>;
-
-    /// Told before [`Backward::backward`] if the cotangent has gone through the [`Gate`] of the output already.
-    fn cotangent_is_gated(&mut self) {}
-
-    /// Told before [`Backward::backward`] if something else, too, uses the first input or what it came from since its ReLU:
-    /// then the rule must leave that input's cotangent to the input's own gate.
-    fn input_is_shared(&mut self) {}
-
-    /// Whether the cotangent of the first input has gone through the gate of that input.
-    fn gates_input(&self) -> bool {
-        false
-    }
-
-    /// Whether the output has the gate of the first input, with another factor perhaps: if the output's cotangent has gone
-    /// through its gate, so has that of the input.
-    fn passes_gate(&self) -> bool {
-        false
-    }
-}
-
-/// What a ReLU, and the dropout behind it, do to the cotangent of their output on its way to their input: it becomes zero
-/// where the output is not positive, and is multiplied elsewhere.
-#[derive(Debug, Clone, Copy)]
-pub struct Gate<T = Tensor> {
-    /// That output.
-    pub output: T,
-    /// What dropout scaled up by, else 1.
-    pub factor: f32,
-}
-
-impl<T> Gate<T> {
-    fn as_ref(&self) -> Gate<&T> {
-        Gate { output: &self.output, factor: self.factor }
-    }
-
-    fn try_map<U>(self, f: impl FnOnce(T) -> Result<U>) -> Result<Gate<U>> {
-        Ok(Gate { output: f(self.output)?, factor: self.factor })
-    }
-}
-
-/// What is wanted of an input's cotangent.
-#[derive(Debug, Clone)]
-pub enum Wanted {
-    /// Nothing.
-    Nothing,
-    /// The cotangent.
-    Value,
-    /// The cotangent, in this tensor of its shape, or elsewhere if the operation has no use for the place.
-    In(Tensor),
-}
-
-impl Wanted {
-    /// Whether the cotangent is wanted at all.
-    pub fn is_some(&self) -> bool {
-        !matches!(self, Wanted::Nothing)
-    }
-
-    /// The tensor that the cotangent shall be in, or else a new one.
-    fn place(&self, device: &Device, shape: &[usize]) -> Result<Tensor> {
-        match self {
-            Wanted::In(tensor) => Ok(tensor.clone()),
-            Wanted::Nothing | Wanted::Value => device.empty(shape),
-        }
-    }
-}
 
 /// Elements that one workgroup of an element-by-element kernel handles.
 const ELEMENTS_PER_WORKGROUP: u64 = 256;

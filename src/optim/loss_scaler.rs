@@ -1,9 +1,8 @@
 //! What keeps 16-bit cotangents from vanishing.
 
 use crate::error::{Error, Result};
-use crate::nn::Parameters;
 use crate::ops::loss_scaling::{ELEMENTS, FIRST_SCALE, loss_scaling, sum_of_squares};
-use crate::tape::{Gradients, Var};
+use crate::tape::{Gradients, Parameters, Var};
 use crate::tensor::Device;
 use crate::tensor::Tensor;
 

@@ -1,11 +1,10 @@
 //! Optimizers: what they remember of each parameter, and the update.
 
 use crate::error::{Error, Result};
-use crate::nn::Parameters;
 use crate::ops::StepState;
 use crate::ops::adam::{Adam, adam_step};
 use crate::ops::sgd::{Sgd, sgd_step};
-use crate::tape::Gradients;
+use crate::tape::{Gradients, Parameters};
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 

@@ -116,7 +116,11 @@ impl Page {
             (name.clone(), cells.collect())
         });
         Ok(Page {
-            title: format!("{}: {:.2} % of {tested_on} images right", run.config.arch, 100.0 * evaluation.accuracy(),),
+            title: format!(
+                "{}: {:.2} % of {tested_on} images right",
+                run.config.network_name(),
+                100.0 * evaluation.accuracy(),
+            ),
             source: run.source.clone(),
             tested_on,
             run: finish.run.display().to_string(),

@@ -7,7 +7,8 @@ use image::{Rgb, RgbImage};
 use super::raster::png;
 use crate::data::IMAGE_SIDE;
 use crate::error::{Error, Result};
-use crate::nn::{Layout, Network};
+use crate::nn::Network;
+use crate::tape::Layout;
 
 /// Planes of red, green and blue as a data URI.
 pub(super) fn image_uri(planes: &[u8], page: &Path) -> Result<String> {
@@ -31,12 +32,13 @@ pub(super) fn filter_uris(network: &Network, page: &Path) -> Result<Vec<String>>
     let Some((parameter, kernel)) = first else { return Ok(Vec::new()) };
     let weights = parameter.layout.to_outer(&parameter.tensor.to_vec()?);
     let largest = weights.iter().map(|weight| weight.abs()).fold(f32::MIN_POSITIVE, f32::max);
-    let taps = kernel * kernel;
+    let [height, width] = kernel;
+    let taps = height * width;
     weights
         .chunks_exact(3 * taps)
         .map(|filter| {
-            let pixels = RgbImage::from_fn(kernel as u32, kernel as u32, |x, y| {
-                let at = y as usize * kernel + x as usize;
+            let pixels = RgbImage::from_fn(width as u32, height as u32, |x, y| {
+                let at = y as usize * width + x as usize;
                 Rgb([0, 1, 2].map(|channel| (127.5 * (1.0 + filter[channel * taps + at] / largest)).round() as u8))
             });
             uri(&pixels, page)

@@ -57,7 +57,7 @@ pub(super) fn configuration(run: &SavedRun) -> Vec<(&'static str, String)> {
         false => String::new(),
     };
     let mut rows = vec![
-        ("Network", config.arch.clone()),
+        ("Network", config.network_name().to_owned()),
         ("Data", run.source.clone()),
         ("Images", format!("{} training, {} {}", run.train_images, run.test_images, config.tested_on())),
         ("Epochs", config.epochs.to_string()),
@@ -74,8 +74,8 @@ pub(super) fn configuration(run: &SavedRun) -> Vec<(&'static str, String)> {
         (
             "Activations",
             match config.precision {
-                crate::train::Precision::F32 => "32 bits",
-                crate::train::Precision::F16 => "16 bits",
+                crate::tensor::Precision::F32 => "32 bits",
+                crate::tensor::Precision::F16 => "16 bits",
             }
             .into(),
         ),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{Node, Place, Tape, Var};
 use crate::error::{Error, Result};
-use crate::ops::{Wanted, elementwise};
+use crate::ops::{Upstream, Wanted, elementwise};
 use crate::tensor::{DType, Tensor};
 
 impl Var {
@@ -47,20 +47,10 @@ impl Var {
         // Whether a node's cotangent has gone through the gate of the node's value.
         let mut gated = vec![false; nodes.len()];
         // A node's rule is dropped right after its use, which frees the activations it kept.
-        while let Some(Node { parents, rule }) = nodes.pop() {
-            let (Some(mut rule), Some(cotangent)) = (rule, cotangents[nodes.len()].clone()) else {
-                continue;
-            };
-            cotangents[nodes.len()] = None;
-            if gated[nodes.len()] {
-                rule.cotangent_is_gated();
-            }
-            if let Some(&Some(input)) = parents.first() {
-                if !unshared[input] {
-                    rule.input_is_shared();
-                }
-                gated[input] = rule.gates_input() || gated[nodes.len()] && rule.passes_gate();
-            }
+        while let Some(Node { parents, rule, passes_gate, input_gate }) = nodes.pop() {
+            let is_gated = gated[nodes.len()];
+            let Some(rule) = rule else { continue };
+            let Some(cotangent) = cotangents[nodes.len()].take() else { continue };
             let wanted: Vec<_> = parents
                 .iter()
                 .map(|parent| match parent.map(|parent| (uses[parent], places.get(&parent))) {
@@ -70,8 +60,15 @@ impl Var {
                     None => Wanted::Nothing,
                 })
                 .collect();
-            let results = rule.backward(&cotangent, &wanted)?;
-            for (parent, result) in parents.into_iter().zip(results) {
+            let first = parents.first().copied().flatten();
+            // Where something else uses the input, too, its own gate must act on the sum.
+            let input_gate = input_gate.filter(|_| first.is_some_and(|input| unshared[input]));
+            let upstream = Upstream { cotangent: &cotangent, wanted: &wanted, is_gated, input_gate };
+            let results = rule.backward(upstream)?;
+            if let Some(input) = first {
+                gated[input] = results.first_is_gated || is_gated && passes_gate;
+            }
+            for (parent, result) in parents.into_iter().zip(results.inputs) {
                 if let (Some(parent), Some(result)) = (parent, result) {
                     cotangents[parent] = Some(match cotangents[parent].take() {
                         Some(earlier) => elementwise::add(&earlier, &result)?,
@@ -96,8 +93,8 @@ impl Var {
 fn unshared(nodes: &[Node], uses: &[usize]) -> Vec<bool> {
     let mut unshared: Vec<bool> = Vec::with_capacity(nodes.len());
     for (node, &uses) in nodes.iter().zip(uses) {
-        let source = match (&node.rule, node.parents.first()) {
-            (Some(rule), Some(&Some(input))) if rule.passes_gate() => unshared[input],
+        let source = match node.parents.first() {
+            Some(&Some(input)) if node.passes_gate => unshared[input],
             _ => true,
         };
         unshared.push(uses == 1 && source);

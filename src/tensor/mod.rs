@@ -44,6 +44,28 @@ impl DType {
     }
 }
 
+/// Width of activations, of their cotangents, and of the weights that products read. Everything is added up with 32 bits,
+/// and parameters are kept with 32.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits, and the loss is scaled.
+    F16,
+}
+
+impl Precision {
+    /// Type of the elements.
+    pub fn dtype(self) -> DType {
+        match self {
+            Precision::F32 => DType::F32,
+            Precision::F16 => DType::F16,
+        }
+    }
+}
+
 /// Where a tensor's elements are.
 #[derive(Debug, Clone)]
 pub(crate) enum Storage {

@@ -49,7 +49,7 @@ impl Autotune {
 #[derive(Debug, Clone)]
 pub struct Tuning {
     /// Name of the first layer that has it.
-    pub layer: &'static str,
+    pub layer: String,
     /// Which product.
     pub direction: Direction,
     /// The convolution.
@@ -87,7 +87,7 @@ pub fn autotune(
     observe: &mut dyn FnMut(&Tuning),
 ) -> Result<Plans> {
     let Search { mode, cache, again } = search;
-    let mut plans = Plans::new(dtype);
+    let mut plans = Plans::default();
     if mode == Autotune::Off {
         return Ok(plans);
     }
@@ -121,7 +121,7 @@ pub fn autotune(
                 }
                 // What there was no time for is not known to be wrong.
                 let chosen = fastest.or_else(|| untried(&trials)).unwrap_or_else(|| {
-                    failed.get_or_insert_with(|| no_kernel(layer, direction, &trials));
+                    failed.get_or_insert_with(|| no_kernel(&layer, direction, &trials));
                     candidates[0]
                 });
                 (chosen, trials)
@@ -143,15 +143,15 @@ pub(super) fn problems(
     architecture: &Architecture,
     batch: usize,
     training: bool,
-) -> Result<Vec<(&'static str, Direction, Conv2dGeometry)>> {
-    let mut problems: Vec<(&'static str, Direction, Conv2dGeometry)> = Vec::new();
+) -> Result<Vec<(String, Direction, Conv2dGeometry)>> {
+    let mut problems: Vec<(String, Direction, Conv2dGeometry)> = Vec::new();
     for (index, (layer, geometry)) in architecture.convolutions(batch)?.into_iter().enumerate() {
         for direction in Direction::ALL {
             // Nobody asks for the cotangent of the images.
             let needed =
                 direction == Direction::Forward || training && (index > 0 || direction != Direction::BackwardInput);
-            if needed && problems.iter().all(|&(_, d, g)| (d, g) != (direction, geometry)) {
-                problems.push((layer, direction, geometry));
+            if needed && problems.iter().all(|(_, d, g)| (*d, *g) != (direction, geometry)) {
+                problems.push((layer.clone(), direction, geometry));
             }
         }
     }

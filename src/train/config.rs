@@ -1,5 +1,8 @@
 //! Settings of a training run.
 
+use std::ffi::OsStr;
+use std::path::Path;
+
 use crate::data::{Dataset, IMAGE_SIDE, MOST_CLASSES};
 use crate::error::{Error, Result};
 use crate::gpu::Backend;
@@ -8,8 +11,8 @@ use crate::ops::adam::Adam;
 use crate::ops::batch_assembly::{Augmentation, Normalization};
 use crate::ops::sgd::Sgd;
 use crate::optim::{OptimizerConfig, Schedule};
-use crate::tensor::DType;
 use crate::tensor::DeviceChoice;
+use crate::tensor::Precision;
 use crate::train::autotune::Autotune;
 use crate::train::checkpoint::Checkpoints;
 use crate::train::stepper::StepSettings;
@@ -42,28 +45,6 @@ impl std::fmt::Display for Optimization {
     }
 }
 
-/// Width of activations, of their cotangents, and of the weights that products read. Everything is added up with 32 bits,
-/// and parameters are kept with 32.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// 32 bits.
-    #[default]
-    F32,
-    /// 16 bits, and the loss is scaled.
-    F16,
-}
-
-impl Precision {
-    /// Type of the elements.
-    pub fn dtype(self) -> DType {
-        match self {
-            Precision::F32 => DType::F32,
-            Precision::F16 => DType::F16,
-        }
-    }
-}
-
 /// How initial weights are drawn.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -89,7 +70,7 @@ pub enum Normalize {
 /// Everything that decides how a run goes, but for the images themselves.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct TrainConfig {
-    /// Name of the architecture.
+    /// Name of a built-in architecture, or a file that describes one.
     pub arch: String,
     /// Folder of the images, or `synthetic`: for the record, and for going on later.
     pub data: String,
@@ -276,6 +257,14 @@ impl TrainConfig {
         Ok(())
     }
 
+    /// What to call the network: a built-in architecture's name, or that of the file that describes it, without its ending.
+    pub fn network_name(&self) -> &str {
+        match Architecture::is_file(&self.arch) {
+            true => Path::new(&self.arch).file_stem().and_then(OsStr::to_str).unwrap_or(&self.arch),
+            false => &self.arch,
+        }
+    }
+
     /// Which images the run is held against, in a word.
     pub fn tested_on(&self) -> &'static str {
         match self.validation {
@@ -297,7 +286,7 @@ impl TrainConfig {
                 "the images are of {classes} classes: a network tells 2 to {MOST_CLASSES} apart"
             )));
         }
-        let mut architecture = Architecture::by_name(&self.arch, classes)?;
+        let mut architecture = Architecture::load(&self.arch, Some(classes))?;
         architecture.set_dropout(&self.dropout)?;
         if self.initializer == Initializer::He {
             architecture.set_he_init();

@@ -4,10 +4,10 @@ use crate::data::{Dataset, IMAGE_BYTES};
 use crate::error::{Error, Result};
 use crate::gpu::GpuDevice;
 use crate::nn::{Architecture, Network};
-use crate::ops::conv2d::{DeviceKind, Plans};
+use crate::ops::conv2d::DeviceKind;
 use crate::optim::Optimizer;
-use crate::tensor::DType;
 use crate::tensor::Device;
+use crate::tensor::Precision;
 use crate::tensor::cpu::available_memory_bytes;
 use crate::train::TrainConfig;
 use crate::train::dataset::DeviceDataset;
@@ -28,7 +28,7 @@ pub fn training_bytes(
     config: &TrainConfig,
     batch: usize,
 ) -> Result<u64> {
-    rehearse(kind, config.precision.dtype(), architecture, batch, |network, images| {
+    rehearse(kind, config.precision, architecture, batch, |network, images| {
         let optimizer = Optimizer::new(config.optimizer_config(), network.device(), network.parameters())?;
         Stepper::new(network, images, optimizer, config.step_settings())?.step(&vec![0; batch], 0, 0.0)
     })
@@ -56,11 +56,11 @@ pub fn run_bytes(
     let evaluation_batch = config.evaluation_batch(train_images).min(test_images);
     if kind == DeviceKind::Cpu {
         // It gives back the memory of one size before it works on another.
-        let (dtype, mirror) = (config.precision.dtype(), config.mirror_test);
-        let inference = evaluation_bytes(kind, dtype, architecture, test_images, evaluation_batch, mirror)?;
+        let (precision, mirror) = (config.precision, config.mirror_test);
+        let inference = evaluation_bytes(kind, precision, architecture, test_images, evaluation_batch, mirror)?;
         return Ok(training_bytes(kind, architecture, config, batch)?.max(inference));
     }
-    rehearse(kind, config.precision.dtype(), architecture, batch.max(evaluation_batch), |network, images| {
+    rehearse(kind, config.precision, architecture, batch.max(evaluation_batch), |network, images| {
         let optimizer = Optimizer::new(config.optimizer_config(), network.device(), network.parameters())?;
         let mut stepper = Stepper::new(network, images, optimizer, config.step_settings())?;
         for size in sizes(train_images, batch) {
@@ -79,8 +79,13 @@ pub fn run_bytes(
 ///
 /// # Errors
 /// As for [`training_bytes`].
-pub fn inference_bytes(kind: DeviceKind, dtype: DType, architecture: &Architecture, batch: usize) -> Result<u64> {
-    rehearse(kind, dtype, architecture, batch, |network, images| {
+pub fn inference_bytes(
+    kind: DeviceKind,
+    precision: Precision,
+    architecture: &Architecture,
+    batch: usize,
+) -> Result<u64> {
+    rehearse(kind, precision, architecture, batch, |network, images| {
         Inference::new(network, images, batch, false)?.logits(&vec![0; batch]).map(|_| ())
     })
 }
@@ -92,14 +97,14 @@ pub fn inference_bytes(kind: DeviceKind, dtype: DType, architecture: &Architectu
 /// As for [`training_bytes`].
 pub fn evaluation_bytes(
     kind: DeviceKind,
-    dtype: DType,
+    precision: Precision,
     architecture: &Architecture,
     images: usize,
     batch: usize,
     mirror: bool,
 ) -> Result<u64> {
     let batch = batch.min(images);
-    rehearse(kind, dtype, architecture, batch, |network, on_device| {
+    rehearse(kind, precision, architecture, batch, |network, on_device| {
         let mut inference = Inference::new(network, on_device, batch, mirror)?;
         // The CPU gives back the memory of one size before it works on another.
         let kept = if kind == DeviceKind::Cpu { 1 } else { 2 };
@@ -116,7 +121,7 @@ fn sizes(images: usize, batch: usize) -> impl Iterator<Item = usize> {
 /// The most bytes in use while `work` runs on a network and a data set of one image, which is not counted.
 fn rehearse(
     kind: DeviceKind,
-    dtype: DType,
+    precision: Precision,
     architecture: &Architecture,
     batch: usize,
     work: impl FnOnce(&Network, &DeviceDataset) -> Result<()>,
@@ -131,14 +136,14 @@ fn rehearse(
         return Err(too_large(Error::shape("batch", format!("{elements} elements are too many"))));
     }
     // The CPU keeps what a GPU does, and widens what has 16 bits before it computes with it.
-    let dtype = if kind == DeviceKind::Cpu { DType::F32 } else { dtype };
+    let precision = if kind == DeviceKind::Cpu { Precision::F32 } else { precision };
     let gpu = GpuDevice::rehearsal(kind == DeviceKind::SoftwareGpu)?;
     let device = Device::Gpu(gpu.clone());
     let image = Dataset::new(vec![0; IMAGE_BYTES], vec![0], vec!["one".into(), "two".into()])?;
     let images = DeviceDataset::new(&device, &image, &architecture.normalization)?;
     let data_set = gpu.memory().in_use_bytes;
     let mut network = Network::new(architecture.clone(), &device, 0)?;
-    network.set_plans(Plans::new(dtype))?;
+    network.set_precision(precision)?;
     work(&network, &images).map_err(too_large)?;
     Ok(gpu.memory().peak_bytes - data_set)
 }
@@ -174,9 +179,9 @@ mod tests {
     #[test]
     fn the_cpu_widens_halves_and_a_gpu_does_not() {
         let lenet5 = Architecture::by_name("lenet5", 10).unwrap();
-        let bytes = |kind, dtype| inference_bytes(kind, dtype, &lenet5, 100).unwrap();
-        assert_eq!(bytes(DeviceKind::Cpu, DType::F16), bytes(DeviceKind::Cpu, DType::F32));
-        assert!(bytes(DeviceKind::Gpu, DType::F16) < bytes(DeviceKind::Gpu, DType::F32));
+        let bytes = |kind, precision| inference_bytes(kind, precision, &lenet5, 100).unwrap();
+        assert_eq!(bytes(DeviceKind::Cpu, Precision::F16), bytes(DeviceKind::Cpu, Precision::F32));
+        assert!(bytes(DeviceKind::Gpu, Precision::F16) < bytes(DeviceKind::Gpu, Precision::F32));
     }
 
     #[test]
@@ -193,10 +198,10 @@ mod tests {
     fn memory_grows_with_the_batch() {
         let lenet5 = Architecture::by_name("lenet5", 10).unwrap();
         let [one, two] =
-            [1000, 2000].map(|batch| inference_bytes(DeviceKind::Gpu, DType::F32, &lenet5, batch).unwrap());
+            [1000, 2000].map(|batch| inference_bytes(DeviceKind::Gpu, Precision::F32, &lenet5, batch).unwrap());
         assert!((1.8..2.0).contains(&(two as f64 / one as f64)), "{one}, {two}");
         for batch in [500_000, usize::MAX] {
-            let message = inference_bytes(DeviceKind::Gpu, DType::F32, &lenet5, batch).unwrap_err().to_string();
+            let message = inference_bytes(DeviceKind::Gpu, Precision::F32, &lenet5, batch).unwrap_err().to_string();
             assert!(message.contains("are too many"), "{message}");
         }
     }

@@ -1,12 +1,13 @@
 //! Recipes: settings that go together, for each network.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu::Backend;
 use crate::nn::Architecture;
 use crate::ops::batch_assembly::{Augmentation, Flip};
 use crate::optim::Schedule;
+use crate::tensor::Precision;
 use crate::train::checkpoint::Checkpoints;
-use crate::train::config::{Initializer, Normalize, Optimization, Precision, SYNTHETIC, TrainConfig};
+use crate::train::config::{Initializer, Normalize, Optimization, SYNTHETIC, TrainConfig};
 
 /// Steps after which a batch should be known by heart.
 const OVERFITTING_STEPS: u32 = 200;
@@ -19,6 +20,7 @@ impl TrainConfig {
     /// # Errors
     /// [`Error::UnknownArchitecture`].
     pub fn published(arch: &str) -> Result<Self> {
+        let architecture = Architecture::load(arch, None)?;
         let common = TrainConfig {
             arch: arch.to_owned(),
             data: SYNTHETIC.to_owned(),
@@ -34,7 +36,7 @@ impl TrainConfig {
             schedule: Schedule::Constant,
             seed: 1,
             shuffle: true,
-            dropout: Architecture::by_name(arch, 2)?.dropout(),
+            dropout: architecture.dropout(),
             augmentation: Augmentation::NONE,
             label_smoothing: 0.0,
             clip_norm: 0.0,
@@ -54,7 +56,7 @@ impl TrainConfig {
             autotune: None,
             precision: Precision::F32,
         };
-        match arch {
+        match architecture.name.as_str() {
             "ygnet" | "ygnet-final-relu" | "ygnet-bn" => {
                 let schedule = Schedule::TimeDecay { decay: 5e-5 };
                 Ok(TrainConfig { epochs: 200, nesterov: true, schedule, augmentation: Augmentation::KERAS, ..common })
@@ -68,7 +70,34 @@ impl TrainConfig {
                 schedule: Schedule::Step { milestones: vec![200.0 / 350.0, 250.0 / 350.0, 300.0 / 350.0], factor: 0.1 },
                 ..common
             }),
-            _ => Err(Error::UnknownArchitecture(arch.to_owned())),
+            // He et al., 2015: 64,000 steps, the rate lowered after 32,000 and 48,000.
+            "resnet20" => Ok(TrainConfig {
+                epochs: 164,
+                batch_size: 128,
+                lr: 0.1,
+                weight_decay: 1e-4,
+                schedule: Schedule::Step { milestones: vec![0.5, 0.75], factor: 0.1 },
+                augmentation: Augmentation::FLIP_CROP,
+                ..common
+            }),
+            // Nobody has published it: what suits most.
+            _ => Ok(TrainConfig { epochs: 30, ..common.usual() }),
+        }
+    }
+
+    /// These settings with what suits most networks.
+    fn usual(self) -> Self {
+        TrainConfig {
+            batch_size: 64,
+            lr: 0.05,
+            nesterov: true,
+            weight_decay: 5e-4,
+            schedule: Schedule::OneCycle { peak_at: 0.25 },
+            augmentation: Augmentation::FLIP_CROP,
+            clip_norm: 2.0,
+            initializer: Initializer::He,
+            normalize: Normalize::Standard,
+            ..self
         }
     }
 
@@ -77,32 +106,17 @@ impl TrainConfig {
     /// # Errors
     /// [`Error::UnknownArchitecture`].
     pub fn fast(arch: &str) -> Result<Self> {
-        let published = TrainConfig::published(arch)?;
-        let common = TrainConfig {
-            batch_size: 64,
-            nesterov: true,
-            weight_decay: 5e-4,
-            schedule: Schedule::OneCycle { peak_at: 0.25 },
-            augmentation: Augmentation::FLIP_CROP,
-            clip_norm: 2.0,
-            initializer: Initializer::He,
-            normalize: Normalize::Standard,
-            ..published
-        };
-        if arch == "lenet5" {
+        let name = Architecture::load(arch, None)?.name;
+        let common = TrainConfig::published(arch)?.usual();
+        if name == "lenet5" {
             return Ok(TrainConfig { epochs: 30, lr: 0.03, dropout: vec![0.1, 0.0], ..common });
         }
-        let deep = TrainConfig {
-            epochs: 40,
-            lr: 0.05,
-            dropout: vec![0.0, 0.1, 0.1],
-            label_smoothing: 0.1,
-            average_decay: 0.999,
-            ..common
-        };
-        Ok(match arch {
+        let deep = TrainConfig { epochs: 40, lr: 0.05, label_smoothing: 0.1, average_decay: 0.999, ..common };
+        Ok(match name.as_str() {
+            "ygnet" | "ygnet-final-relu" => TrainConfig { dropout: vec![0.0, 0.1, 0.1], ..deep },
             "all-cnn-c" => TrainConfig {
                 epochs: 20,
+                dropout: vec![0.0, 0.1, 0.1],
                 augmentation: Augmentation { flip: Flip::Alternating, ..Augmentation::FLIP_CROP },
                 ..deep
             },
@@ -113,6 +127,7 @@ impl TrainConfig {
                 augmentation: Augmentation { cutout: 8, ..Augmentation::FLIP_CROP },
                 ..deep
             },
+            "resnet20" => TrainConfig { batch_size: 128, lr: 0.1, clip_norm: 0.0, average_decay: 0.0, ..deep },
             _ => deep,
         })
     }
@@ -123,7 +138,7 @@ impl TrainConfig {
     /// [`Error::UnknownArchitecture`].
     pub fn practice(arch: &str) -> Result<Self> {
         let published = TrainConfig::published(arch)?;
-        Ok(match arch {
+        Ok(match Architecture::load(arch, None)?.name.as_str() {
             "lenet5" => TrainConfig { epochs: 4, batch_size: 64, lr: 0.02, schedule: Schedule::Constant, ..published },
             // Deep and without normalization: SGD needs long to find a first foothold, and dropout makes that longer.
             _ => TrainConfig {

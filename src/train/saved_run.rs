@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::files::read_at_most;
-use crate::nn::Architecture;
+use crate::nn::{Architecture, DescriptionReader};
 use crate::ops::batch_assembly::Normalization;
 use crate::ops::conv2d::{Plan, Plans};
 use crate::train::TrainConfig;
@@ -45,6 +46,9 @@ pub struct SavedRun {
     /// How pixels become the network's input.
     #[serde(rename = "preprocessing")]
     pub normalization: Normalization,
+    /// The network's description; `None` in runs of early versions, whose networks are built in.
+    #[serde(default)]
+    pub network: Option<String>,
     /// Plans that autotuning chose, by layer and product; the usual ones compute the others.
     pub plans: BTreeMap<String, String>,
 }
@@ -92,6 +96,18 @@ impl SavedRun {
         }
     }
 
+    /// The network that it trains, on these images.
+    ///
+    /// # Errors
+    /// If its description, or a setting, cannot be used.
+    pub(super) fn architecture(&self, train_set: &Dataset) -> Result<Architecture> {
+        let architecture = match &self.network {
+            Some(text) => DescriptionReader::default().read("config.json", text, Some(train_set.num_classes()))?,
+            None => self.config.architecture(train_set)?,
+        };
+        architecture.with_normalization(self.normalization.clone())
+    }
+
     /// The settings as a TOML file that a run may be begun with again, with the weights that it started from.
     ///
     /// # Errors
@@ -110,9 +126,9 @@ impl SavedRun {
 
     /// The plans that it was begun with; an error is a sentence.
     pub(super) fn plans(&self, architecture: &Architecture, batch: usize) -> std::result::Result<Plans, String> {
-        let mut plans = Plans::new(self.config.precision.dtype());
+        let mut plans = Plans::default();
         for (layer, direction, geometry) in problems(architecture, batch, true).map_err(|e| e.to_string())? {
-            if let Some(name) = self.plans.get(&problem_name(layer, direction)) {
+            if let Some(name) = self.plans.get(&problem_name(&layer, direction)) {
                 let plan: Plan = name.parse().map_err(|_| format!("there is no plan `{name}`"))?;
                 plans.choose(direction, &geometry, plan);
             }
@@ -139,6 +155,7 @@ mod tests {
             test_images: 20,
             class_names: vec!["cat".into(), "dog".into()],
             normalization: Normalization::new([0.1; 3], [0.3; 3]),
+            network: None,
             plans: BTreeMap::new(),
         }
     }

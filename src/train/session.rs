@@ -49,7 +49,8 @@ impl Setup {
         test_set: Dataset,
     ) -> Result<Self> {
         let mut network = Network::new(architecture, device, config.seed)?;
-        network.set_plans(plans)?;
+        network.set_plans(plans);
+        network.set_precision(config.precision)?;
         let train_images = DeviceDataset::new(device, &train_set, &network.architecture().normalization)?;
         let test_images = DeviceDataset::new(device, &test_set, &network.architecture().normalization)?;
         Ok(Setup { train_set, test_set, network, train_images, test_images })

@@ -10,6 +10,7 @@ use crate::ops::batch_assembly::Augmentation;
 use crate::ops::gradient_clipping::gradient_clipping;
 use crate::ops::loss_scaling::sum_of_squares;
 use crate::ops::record_metrics::record_metrics;
+use crate::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use crate::ops::weight_average::weight_average;
 use crate::optim::{LossScaler, Optimizer, ScalerState};
 use crate::tape::Tape;
@@ -331,8 +332,10 @@ impl<'a> Stepper<'a> {
         let batch = self.images.assemble(indices, self.network.dtype(), changes)?;
         let tape = Tape::recording(dropout.then(|| state.clone()));
         let logits = self.network.forward(&tape, &tape.constant(&batch.images))?;
-        let loss = tape.smoothed_cross_entropy(&logits, &batch.labels, label_smoothing)?;
-        record_metrics(state, loss.tensor(), &loss.correct, &self.history)?;
+        let criterion = SoftmaxCrossEntropy::new(&batch.labels)?.smoothing(label_smoothing);
+        let correct = criterion.correct().clone();
+        let loss = logits.apply(criterion)?;
+        record_metrics(state, loss.tensor(), &correct, &self.history)?;
         let gradients = match &self.scaler {
             Some(scaler) => scaler.backward(&loss, state, self.network.parameters())?,
             None => loss.backward()?,

@@ -81,12 +81,13 @@ pub fn train(
         test_images: setup.test_set.len(),
         class_names: setup.train_set.class_names().to_vec(),
         normalization: setup.network.architecture().normalization.clone(),
+        network: Some(setup.network.architecture().to_toml()?),
         plans: chosen,
     };
     let settings = saved.settings()?;
     let run = match out {
         Some(out) => RunFolder::create(out, &saved, &settings)?,
-        None => RunFolder::create_numbered(&config.arch, &saved, &settings)?,
+        None => RunFolder::create_numbered(&setup.network.architecture().name, &saved, &settings)?,
     };
     let profiling = Profiling::new(config, 0);
     let progress = Progress::start();
@@ -142,8 +143,7 @@ pub fn resume(
     let reached = |most: &u64| progress.step >= *most;
     saved.config.max_steps = max_steps.or(saved.config.max_steps.filter(|most| !reached(most)));
     let config = &saved.config;
-    let mut architecture = config.architecture(&train_set)?;
-    architecture.normalization = saved.normalization.clone();
+    let architecture = saved.architecture(&train_set)?;
     check_room(config, device, &architecture, &train_set, &test_set)?;
     let plans = saved
         .plans(&architecture, config.training_batch(train_set.len()))
@@ -234,7 +234,7 @@ fn choose_plans(
     let dtype = config.precision.dtype();
     let search = Search { mode, cache: cache.as_deref(), again: false };
     let plans = autotune(device, dtype, architecture, batch, true, search, &mut |tuning| {
-        chosen.insert(problem_name(tuning.layer, tuning.direction), tuning.chosen.to_string());
+        chosen.insert(problem_name(&tuning.layer, tuning.direction), tuning.chosen.to_string());
         observer.tuned(tuning);
     })?;
     Ok((plans, chosen))

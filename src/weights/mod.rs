@@ -8,7 +8,7 @@ use safetensors::{Dtype, SafeTensors};
 
 use crate::data::{CIFAR10_CLASSES, MOST_CLASSES, check_class_names};
 use crate::error::{Error, Result};
-use crate::nn::{Architecture, Network};
+use crate::nn::{Architecture, DescriptionReader, Network};
 use crate::ops::batch_assembly::Normalization;
 
 /// Larger files are refused before they are read: no network here comes near.
@@ -19,6 +19,8 @@ const MOST_BYTES: u64 = 1 << 30;
 pub struct Metadata {
     /// Name of the architecture.
     pub arch: String,
+    /// The network's description, unless an early version wrote the file.
+    pub network: Option<String>,
     /// How pixels become the network's input.
     pub normalization: Normalization,
     /// Names of the classes, in the order of the logits.
@@ -78,36 +80,47 @@ impl WeightsFile {
         }
     }
 
-    /// The network that the weights are for: as the metadata say, or else of the architecture `arch`, whose number of
-    /// classes is then read off the last bias.
+    /// The network that the weights are for: as the metadata say, or else of the architecture `arch`, a name or a file, whose
+    /// number of classes is then read off the last parameter.
     ///
     /// # Errors
     /// If neither says which architecture, or they contradict each other.
     pub fn architecture(&self, arch: Option<&str>) -> Result<Architecture> {
-        match (&self.metadata, arch) {
-            (Some(metadata), Some(arch)) if metadata.arch != arch => Err(error(
-                &self.path,
-                format!("the weights are of {}, not of {arch}", metadata.arch),
-                &format!("give --arch {}, or other weights", metadata.arch),
-            )),
-            (Some(metadata), _) => {
-                let mut architecture =
-                    Architecture::by_name(&metadata.arch, self.classes(metadata.class_names.len())?)?;
-                architecture.normalization = metadata.normalization.clone();
-                Ok(architecture)
+        self.architecture_by(&DescriptionReader::default(), arch)
+    }
+
+    /// Like [`WeightsFile::architecture`], where the file's description may name what `reader` knows.
+    ///
+    /// # Errors
+    /// As [`WeightsFile::architecture`].
+    pub fn architecture_by(&self, reader: &DescriptionReader, arch: Option<&str>) -> Result<Architecture> {
+        let Some(metadata) = &self.metadata else {
+            let arch = arch.ok_or_else(|| {
+                let message = "the file does not say which architecture its weights are of".into();
+                error(&self.path, message, "name it with --arch")
+            })?;
+            let layouts = Architecture::load(arch, None)?.parameter_layouts()?;
+            let last = layouts.last().and_then(|(name, _)| self.tensors.get(name));
+            // Outputs come first, of weights and biases alike.
+            let classes = last.and_then(|(shape, _)| shape.first().copied()).unwrap_or(CIFAR10_CLASSES.len());
+            return Architecture::load(arch, Some(self.classes(classes)?));
+        };
+        if let Some(arch) = arch {
+            let name = if Architecture::is_file(arch) { Architecture::load(arch, None)?.name } else { arch.to_owned() };
+            if metadata.arch != name {
+                return Err(error(
+                    &self.path,
+                    format!("the weights are of {}, not of {name}", metadata.arch),
+                    &format!("give --arch {}, or other weights", metadata.arch),
+                ));
             }
-            (None, Some(arch)) => {
-                let layouts = Architecture::by_name(arch, 2)?.parameter_layouts()?;
-                let last = layouts.last().and_then(|(name, _)| self.tensors.get(name));
-                let classes = last.map_or(CIFAR10_CLASSES.len(), |(shape, _)| shape.iter().product());
-                Architecture::by_name(arch, self.classes(classes)?)
-            }
-            (None, None) => Err(error(
-                &self.path,
-                "the file does not say which architecture its weights are of".into(),
-                "name it with --arch",
-            )),
         }
+        let classes = self.classes(metadata.class_names.len())?;
+        let architecture = match &metadata.network {
+            Some(text) => reader.read(&self.path.display().to_string(), text, Some(classes))?,
+            None => Architecture::by_name(&metadata.arch, classes)?,
+        };
+        architecture.with_normalization(metadata.normalization.clone())
     }
 
     /// The number of classes that the file claims, if it is one that a network is made for.
@@ -123,7 +136,7 @@ impl WeightsFile {
     /// # Errors
     /// If a tensor is missing, is one too many, or has another shape; the network is then unchanged.
     pub fn load_into(&self, network: &Network) -> Result<()> {
-        let arch = network.architecture().name;
+        let arch = &network.architecture().name;
         let hint = format!("the weights are not of {arch} with these classes: choose another --arch or another file");
         let mut inner = Vec::new();
         for parameter in network.state() {
@@ -159,7 +172,8 @@ pub fn save(path: &Path, network: &Network, class_names: &[String]) -> Result<()
     let metadata = BTreeMap::from([
         ("format", "pt".to_owned()),
         ("producer", concat!("cifar-gpu ", env!("CARGO_PKG_VERSION")).to_owned()),
-        ("arch", architecture.name.to_owned()),
+        ("arch", architecture.name.clone()),
+        ("network", architecture.to_toml()?),
         ("preprocessing", json(serde_json::to_string(&architecture.normalization))?),
         ("classes", json(serde_json::to_string(class_names))?),
     ]);
@@ -207,20 +221,14 @@ fn parse_metadata(path: &Path, map: &HashMap<String, String>) -> Result<Option<M
     };
     let bad = |e: serde_json::Error| error(path, format!("metadata: {e}"), "the file may be damaged");
     let normalization: Normalization = serde_json::from_str(field("preprocessing")?).map_err(bad)?;
-    let sound = |value: f64| value.is_finite() && value.abs() < 1e6;
-    if !normalization.mean.iter().all(|&mean| sound(mean))
-        || !normalization.std.iter().all(|&std| sound(std) && std > 1e-6)
-    {
-        return Err(error(
-            path,
-            format!("metadata: {normalization:?} is no way to normalize"),
-            "the file may be damaged",
-        ));
-    }
+    normalization
+        .validate(normalization.mean.len())
+        .map_err(|message| error(path, format!("metadata: {message}"), "the file may be damaged"))?;
     let class_names: Vec<String> = serde_json::from_str(field("classes")?).map_err(bad)?;
     check_class_names(&class_names)
         .map_err(|message| error(path, format!("metadata: classes: {message}"), "the file may be damaged"))?;
-    Ok(Some(Metadata { arch: arch.clone(), normalization, class_names }))
+    let network = map.get("network").cloned();
+    Ok(Some(Metadata { arch: arch.clone(), network, normalization, class_names }))
 }
 
 fn error(path: &Path, message: String, hint: &str) -> Error {

@@ -3,11 +3,12 @@
 use std::sync::LazyLock;
 
 use cifar_gpu::gpu::Backend;
-use cifar_gpu::nn::{Architecture, IMAGE_SHAPE, Network};
+use cifar_gpu::nn::{Architecture, Network};
 use cifar_gpu::ops::StepState;
 use cifar_gpu::ops::batch_assembly::{CHANNELS, ImageChunk, batch_assembly};
+use cifar_gpu::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use cifar_gpu::optim::Optimizer;
-use cifar_gpu::tape::{Gradients, Loss, Tape, Var};
+use cifar_gpu::tape::{Gradients, Tape, Var};
 use cifar_gpu::tensor::DType;
 use cifar_gpu::{Device, DeviceChoice, Result, Tensor};
 use libtest_mimic::{Failed, Trial};
@@ -49,7 +50,7 @@ impl Batch {
     /// Made from bytes, image by image in planes, the way training makes it.
     pub fn new(net: &Network, images: &[u8], labels: &[u32]) -> Result<Self> {
         let (device, count) = (net.device(), labels.len());
-        let [height, width, _] = IMAGE_SHAPE;
+        let [height, width, _] = net.architecture().input.axes();
         let images = device.tensor_u8(&[count, CHANNELS, height * width], images)?;
         let indices: Vec<u32> = (0..).take(count).collect();
         let batch = Batch {
@@ -70,14 +71,14 @@ impl Batch {
 }
 
 /// Logits and loss on a tape.
-pub fn forward(net: &Network, batch: &Batch, tape: &Tape) -> Result<(Var, Loss)> {
+pub fn forward(net: &Network, batch: &Batch, tape: &Tape) -> Result<(Var, Var)> {
     let logits = net.forward(tape, &tape.constant(&batch.images))?;
-    let loss = tape.softmax_cross_entropy(&logits, &batch.labels)?;
+    let loss = logits.apply(SoftmaxCrossEntropy::new(&batch.labels)?)?;
     Ok((logits, loss))
 }
 
 /// The one number of a loss.
-pub fn value(loss: &Loss) -> Result<f64> {
+pub fn value(loss: &Var) -> Result<f64> {
     Ok(f64::from(loss.tensor().to_vec()?[0]))
 }
 

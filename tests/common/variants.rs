@@ -31,6 +31,8 @@ const YGNET: [(&str, u32); 9] = [
 const CHANNEL_PAIRS: [(u32, u32); 4] = [(4, 8), (3, 8), (4, 10), (3, 10)];
 const POOL: [(&str, u32); 7] =
     [("KERNEL_H", 3), ("KERNEL_W", 2), ("STRIDE", 2), ("IN_H", 9), ("IN_W", 7), ("OUT_H", 4), ("OUT_W", 3)];
+const PADDED_POOL: [(&str, u32); 3] = [("PAD_TOP", 1), ("PAD_LEFT", 1), ("PADDED", 1)];
+const PLAIN_POOL: [(&str, u32); 3] = [("PAD_TOP", 0), ("PAD_LEFT", 0), ("PADDED", 0)];
 
 /// Variants of a kernel that take every branch of its template.
 pub struct Variants {
@@ -113,7 +115,7 @@ fn variants_with(name: &'static str, tiles: &[Tiling]) -> Option<Vec<ShaderVaria
             // Dropout after the first layer and, of odd channels, after others.
             conv2d(&[(3, 96), (96, 96)], &|a, b| {
                 let dropout = ("DROPOUT", u32::from(a == 3 || b % 2 == 1));
-                vec![("CHANNELS", a), ("COLUMNS", b), ("RELU", u32::from(b != 8)), dropout]
+                vec![("CHANNELS", a), ("COLUMNS", b), ("BIAS", u32::from(a != 4)), ("RELU", u32::from(b != 8)), dropout]
             })
         }
         "conv2d_backward_input" => {
@@ -129,7 +131,7 @@ fn variants_with(name: &'static str, tiles: &[Tiling]) -> Option<Vec<ShaderVaria
             tiles.iter().map(|&t| with(&[("CHANNELS", 96), ("COLUMNS", 96), ("MATRICES", 16)], &tile(t))).collect()
         }
         "winograd_transform_input" | "winograd_transform_cotangent" | "winograd_reduce_weight" => winograd(&[]),
-        "winograd_transform_output" => [[0, 0, 0, 0], [0, 0, 0, 1], [1, 1, 0, 0], [1, 1, 1, 0]]
+        "winograd_transform_output" => [[0, 0, 0, 0], [0, 0, 0, 1], [0, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 0]]
             .iter()
             .flat_map(|kinds| {
                 winograd(&["BIAS", "RELU", "DROPOUT", "GATE"].iter().copied().zip(*kinds).collect::<Vec<_>>())
@@ -137,9 +139,13 @@ fn variants_with(name: &'static str, tiles: &[Tiling]) -> Option<Vec<ShaderVaria
             .collect(),
         "winograd_transform_weight" => [0, 1].iter().flat_map(|&turn| winograd(&[("TURN", turn)])).collect(),
         "conv2d_transpose_weight" => real(&[("IN_C", 3), ("OUT_C", 5)]),
-        "max_pool2d_forward" | "max_pool2d_backward" => {
-            [5, 8].iter().flat_map(|&channels| real(&[&POOL[..], &[("CHANNELS", channels)]].concat())).collect()
-        }
+        "max_pool2d_forward" | "max_pool2d_backward" | "avg_pool2d_forward" | "avg_pool2d_backward" => [5, 8]
+            .iter()
+            .flat_map(|&channels| [PLAIN_POOL, PADDED_POOL].map(|pads| (channels, pads)))
+            .flat_map(|(channels, pads)| real(&[&POOL[..], &pads, &[("CHANNELS", channels)]].concat()))
+            .collect(),
+        "pad_channels_forward" | "pad_channels_backward" => real(&[("IN_C", 3), ("OUT_C", 8), ("BEFORE", 2)]),
+        "softmax_forward" | "softmax_backward" => vec![with(&[], &[("CLASSES", 10)])],
         "global_avg_pool_forward" | "global_avg_pool_backward" => real(&[("PIXELS", 36), ("CHANNELS", 10)]),
         "batch_assembly" => [(0, 0), (1, 0), (1, 1)]
             .iter()
@@ -164,11 +170,16 @@ fn variants_with(name: &'static str, tiles: &[Tiling]) -> Option<Vec<ShaderVaria
             [0, 1].iter().flat_map(|&mask| real(&[("CHANNELS", 5), ("MASK", mask)])).collect()
         }
         "batch_norm_backward_weight" => vec![with(&[], &[("LANES", 64), ("CHANNELS", 5)])],
-        "softmax_cross_entropy" => vec![with(&[], &[("CLASSES", 10), ("LANES", 256)])],
+        "softmax_cross_entropy" => [[0, 0], [0, 1], [1, 0], [1, 1]]
+            .map(|[weights, ignore]| {
+                with(&[("CLASSES", 10), ("LANES", 256)], &[("CLASS_WEIGHTS", weights), ("IGNORE", ignore)])
+            })
+            .to_vec(),
         "convert" => [0, 1].map(|to_half| with(&[], &[("TO_HALF", to_half)])).to_vec(),
         "sum_of_squares" | "gradient_clipping" => vec![with(&[], &[("LANES", 256)])],
         "loss_scaling" => vec![with(&[], &[("LANES", 256), ("GROWTH_INTERVAL", 2000), ("LARGEST", 1 << 24)])],
-        "add" | "dropout" | "relu_backward" | "relu_forward" => real(&[]),
+        "add" => [0, 1].iter().flat_map(|&relu| real(&[("RELU", relu)])).collect(),
+        "dropout" | "relu_backward" | "relu_forward" => real(&[]),
         "adam_step" | "count_iterations" | "fill" | "record_metrics" | "scale" | "sgd_step" | "split_k_reduce"
         | "weight_average" => vec![with(&[], &[])],
         _ => return None,

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use cifar_gpu::Device;
+use cifar_gpu::ops::Padding;
 use cifar_gpu::ops::batch_assembly::Augmentation;
-use cifar_gpu::ops::conv2d::{self, Conv2dGeometry, Epilogue, Padding, Plan, Target};
+use cifar_gpu::ops::conv2d::{self, Conv2dGeometry, Epilogue, Plan, Target};
 use cifar_gpu::ops::count_iterations::count_iterations;
 use cifar_gpu::ops::elementwise;
 use cifar_gpu::tensor::DType;
@@ -115,7 +116,7 @@ pub fn all() -> Vec<(String, Run)> {
             }
             // Few adapters have cooperative matrices; the others must say so.
             let [x, w] = [&g.input_shape(), &g.weight_shape()].map(|shape| device.zeros(shape, DType::F16));
-            match (device, conv2d::forward_by(plan, &g, Epilogue::RELU, &x?, &w?, &device.empty(&[out_c])?)) {
+            match (device, conv2d::forward_by(plan, &g, Epilogue::RELU, &x?, &w?, Some(&device.empty(&[out_c])?))) {
                 (Device::Gpu(_), Ok(_)) => Err("cooperative matrices on an adapter that has none".into()),
                 _ => Ok(()),
             }

@@ -2,7 +2,7 @@
 
 use cifar_gpu::ops::adam::{Adam, adam_step};
 use cifar_gpu::ops::convert::convert;
-use cifar_gpu::ops::dropout::{self, Dropout};
+use cifar_gpu::ops::dropout::{self, DropoutMask};
 use cifar_gpu::ops::gradient_clipping::gradient_clipping;
 use cifar_gpu::ops::loss_scaling::{loss_scaling, sum_of_squares};
 use cifar_gpu::ops::record_metrics::record_metrics;
@@ -42,7 +42,7 @@ pub fn dropping(device: &Device, dtype: DType, count: usize) -> Outcome {
     let (x, input) = random_as(device, dtype, &[count], 1)?;
     let state = StepState::new(0x1234_5678_9abc, 77, 0.0).tensor(device)?;
     for (probability, stream) in [(0.25, 0), (0.5, 3)] {
-        let output = dropout::apply(Dropout { probability, stream }, &state, &input)?.to_vec()?;
+        let output = dropout::apply(DropoutMask { probability, stream }, &state, &input)?.to_vec()?;
         let mut expected = exact(x.iter().map(|&x| f64::from(x)));
         oracle::dropout(f64::from(probability), [0x5678_9abc, 0x1234 + stream], 77, &mut expected);
         compare_within(Exactness::of(dtype), "dropout", &output, &expected)?;

@@ -1,12 +1,26 @@
 //! Finite-difference checks of the tape: the operation stands mid-graph, between two others, and its result is summed
 //! with random weights, because a backward that drops its upstream cotangent does not show under a uniform one.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cifar_gpu::ops::StepState;
-use cifar_gpu::ops::batch_norm::Running;
-use cifar_gpu::ops::conv2d::Padding;
-use cifar_gpu::tape::{Activation, Tape, Var};
+use cifar_gpu::ops::Padding;
+use cifar_gpu::ops::avg_pool2d::AvgPool2d;
+use cifar_gpu::ops::batch_norm::{BatchNorm, Running, Settings};
+use cifar_gpu::ops::conv2d::{Activation, Conv2d};
+use cifar_gpu::ops::dropout::Dropout;
+use cifar_gpu::ops::elementwise::Add;
+use cifar_gpu::ops::flatten::Flatten;
+use cifar_gpu::ops::global_avg_pool::GlobalAvgPool;
+use cifar_gpu::ops::linear::Linear;
+use cifar_gpu::ops::max_pool2d::MaxPool2d;
+use cifar_gpu::ops::pad_channels::PadChannels;
+use cifar_gpu::ops::relu::Relu;
+use cifar_gpu::ops::softmax::Softmax;
+use cifar_gpu::ops::softmax_cross_entropy::{ClassWeights, SoftmaxCrossEntropy};
+use cifar_gpu::ops::{Context, Cotangents, Op, Output as OpOutput, StepState, Upstream, operands};
+use cifar_gpu::tape::{Tape, Var};
 use cifar_gpu::{Device, Tensor};
 
 use crate::Outcome;
@@ -22,50 +36,63 @@ const TOLERANCE: f64 = 2e-3;
 type Operation = fn(&Tape, &Var, &Device) -> cifar_gpu::Result<Var>;
 
 pub fn all() -> Vec<(String, Run)> {
-    let operations: [(&str, Operation); 18] = [
+    let operations: Vec<(&str, Operation)> = vec![
         ("conv2d", |tape, x, device| {
-            tape.conv2d(
-                x,
-                &parameter(tape, device, "w", &[3, 3, 4, 5])?,
-                &parameter(tape, device, "b", &[5])?,
-                2,
-                Padding::Same,
-                Activation::Identity,
-            )
+            let (w, b) = (parameter(tape, device, "w", &[3, 3, 4, 5])?, parameter(tape, device, "b", &[5])?);
+            tape.apply(Conv2d::default().stride(2).padding(Padding::Same), &[x, &w, &b])
         }),
         ("conv2d_relu", |tape, x, device| {
-            tape.conv2d(
-                x,
-                &parameter(tape, device, "w", &[3, 3, 4, 5])?,
-                &parameter(tape, device, "b", &[5])?,
-                1,
-                Padding::Valid,
-                Activation::Relu,
-            )
+            let (w, b) = (parameter(tape, device, "w", &[3, 3, 4, 5])?, parameter(tape, device, "b", &[5])?);
+            tape.apply(Conv2d::default().relu(), &[x, &w, &b])
         }),
         ("linear", |tape, x, device| {
-            let flat = tape.flatten(x)?;
-            tape.linear(
-                &flat,
-                &parameter(tape, device, "w", &[144, 7])?,
-                &parameter(tape, device, "b", &[7])?,
-                Activation::Identity,
-            )
+            let (w, b) = (parameter(tape, device, "w", &[144, 7])?, parameter(tape, device, "b", &[7])?);
+            tape.apply(Linear::default(), &[&x.apply(Flatten)?, &w, &b])
         }),
         ("batch_norm", |tape, x, device| normalized(tape, x, device, false)),
         ("batch_norm_relu", |tape, x, device| {
             pointwise(tape, &normalized(tape, x, device, true)?, device, Activation::Relu)
         }),
-        ("relu", |tape, x, _| tape.relu(x)),
-        ("max_pool2d", |tape, x, _| tape.max_pool2d(x, 3, 2)),
-        ("global_avg_pool", |tape, x, _| tape.global_avg_pool(x)),
-        ("dropout", |tape, x, _| tape.dropout(x, 0.4)),
-        ("add_of_a_value_to_itself", |tape, x, _| tape.add(x, &tape.relu(x)?)),
+        ("relu", |_, x, _| x.apply(Relu)),
+        ("max_pool2d", |_, x, _| x.apply(MaxPool2d::new(3, 2))),
+        ("max_pool2d_padded", |_, x, _| {
+            x.apply(MaxPool2d {
+                kernel: [3, 2],
+                stride: 2,
+                padding: Padding::Sides { top: 1, bottom: 2, left: 0, right: 1 },
+            })
+        }),
+        ("avg_pool2d", |_, x, _| x.apply(AvgPool2d { kernel: [2, 3], stride: 2, padding: Padding::Valid })),
+        ("avg_pool2d_padded", |_, x, _| x.apply(AvgPool2d { kernel: [3, 3], stride: 1, padding: Padding::Same })),
+        ("pad_channels", |_, x, _| x.apply(PadChannels { channels: 9 })),
+        ("conv2d_without_bias", |tape, x, device| {
+            let w = parameter(tape, device, "w", &[3, 3, 4, 5])?;
+            let padding = Padding::Sides { top: 2, bottom: 0, left: 0, right: 1 };
+            tape.apply(Conv2d::default().padding(padding).relu(), &[x, &w])
+        }),
+        ("linear_without_bias", |tape, x, device| {
+            let w = parameter(tape, device, "w", &[144, 7])?;
+            tape.apply(Linear::default(), &[&x.apply(Flatten)?, &w])
+        }),
+        ("global_avg_pool", |_, x, _| x.apply(GlobalAvgPool)),
+        ("dropout", |_, x, _| x.apply(Dropout { probability: 0.4 })),
+        ("add_of_a_value_to_itself", |tape, x, _| tape.apply(Add::default(), &[x, &x.apply(Relu)?])),
+        ("add_relu", |tape, x, device| {
+            let other = pointwise(tape, x, device, Activation::Identity)?;
+            pointwise(tape, &tape.apply(Add { relu: true }, &[x, &other])?, device, Activation::Identity)
+        }),
+        ("residual_block_behind_a_relu", |tape, x, device| {
+            let rectified = pointwise(tape, x, device, Activation::Relu)?;
+            let body = pointwise(tape, &rectified, device, Activation::Relu)?;
+            let body = pointwise(tape, &body, device, Activation::Identity)?;
+            let sum = tape.apply(Add { relu: true }, &[&body, &rectified])?;
+            tape.apply(Add::default(), &[&pointwise(tape, &sum, device, Activation::Identity)?, &sum])
+        }),
         ("parameter_used_twice", |tape, x, device| {
             let (w, b) = (parameter(tape, device, "w", &[1, 1, 4, 4])?, parameter(tape, device, "b", &[4])?);
-            let once = tape.conv2d(x, &w, &b, 1, Padding::Same, Activation::Identity)?;
+            let once = tape.apply(Conv2d::default().padding(Padding::Same), &[x, &w, &b])?;
             let (w, b) = (parameter(tape, device, "w", &[1, 1, 4, 4])?, parameter(tape, device, "b", &[4])?);
-            tape.conv2d(&once, &w, &b, 1, Padding::Same, Activation::Identity)
+            tape.apply(Conv2d::default().padding(Padding::Same), &[&once, &w, &b])
         }),
         // What comes after a ReLU does its and the dropout's part in the backward half, unless something else uses the value.
         ("rectified_input", |tape, x, device| {
@@ -73,28 +100,28 @@ pub fn all() -> Vec<(String, Run)> {
         }),
         ("rectified_input_through_dropout_and_pooling", |tape, x, device| {
             let rectified = pointwise(tape, x, device, Activation::Relu)?;
-            let pooled = tape.max_pool2d(&tape.dropout(&rectified, 0.4)?, 3, 2)?;
+            let pooled = rectified.apply(Dropout { probability: 0.4 })?.apply(MaxPool2d::new(3, 2))?;
             pointwise(tape, &pooled, device, Activation::Identity)
         }),
         ("rectified_input_used_twice", |tape, x, device| {
             let rectified = pointwise(tape, x, device, Activation::Relu)?;
-            tape.add(&pointwise(tape, &rectified, device, Activation::Identity)?, &rectified)
+            tape.apply(Add::default(), &[&pointwise(tape, &rectified, device, Activation::Identity)?, &rectified])
         }),
         ("dropout_in_the_layer", |tape, x, device| pointwise(tape, x, device, Activation::ReluDropout(0.4))),
         ("input_from_a_layer_with_dropout", |tape, x, device| {
             let dropped = pointwise(tape, x, device, Activation::ReluDropout(0.4))?;
-            let pooled = tape.dropout(&tape.max_pool2d(&dropped, 3, 2)?, 0.25)?;
+            let pooled = dropped.apply(MaxPool2d::new(3, 2))?.apply(Dropout { probability: 0.25 })?;
             pointwise(tape, &pooled, device, Activation::Identity)
         }),
         ("dropped_out_input_used_twice", |tape, x, device| {
-            let pooled = tape.max_pool2d(&pointwise(tape, x, device, Activation::ReluDropout(0.4))?, 3, 2)?;
-            let dropped = tape.dropout(&pooled, 0.25)?;
-            tape.add(&pointwise(tape, &dropped, device, Activation::Identity)?, &dropped)
+            let pooled = pointwise(tape, x, device, Activation::ReluDropout(0.4))?.apply(MaxPool2d::new(3, 2))?;
+            let dropped = pooled.apply(Dropout { probability: 0.25 })?;
+            tape.apply(Add::default(), &[&pointwise(tape, &dropped, device, Activation::Identity)?, &dropped])
         }),
         ("input_used_before_its_dropout", |tape, x, device| {
             let rectified = pointwise(tape, x, device, Activation::ReluDropout(0.4))?;
-            let dropped = tape.dropout(&rectified, 0.25)?;
-            tape.add(&pointwise(tape, &dropped, device, Activation::Identity)?, &rectified)
+            let dropped = rectified.apply(Dropout { probability: 0.25 })?;
+            tape.apply(Add::default(), &[&pointwise(tape, &dropped, device, Activation::Identity)?, &rectified])
         }),
     ];
     let mut all: Vec<(String, Run)> = operations
@@ -104,7 +131,7 @@ pub fn all() -> Vec<(String, Run)> {
             (format!("gradient/{name}"), run)
         })
         .collect();
-    all.push(("gradient/softmax_cross_entropy".into(), Arc::new(check_loss)));
+    all.push(("gradient/softmax_and_cross_entropy".into(), Arc::new(check_losses)));
     all.push(("tape/missing_gradient_is_named".into(), Arc::new(missing_gradient)));
     all
 }
@@ -113,16 +140,18 @@ pub fn all() -> Vec<(String, Run)> {
 fn pointwise(tape: &Tape, x: &Var, device: &Device, activation: Activation) -> cifar_gpu::Result<Var> {
     let weight = tape.constant(&device.tensor(&[1, 1, 4, 4], &numbers(16, 31))?);
     let bias = tape.constant(&device.tensor(&[4], &numbers(4, 32))?);
-    tape.conv2d(x, &weight, &bias, 1, Padding::Same, activation)
+    tape.apply(Conv2d::default().activation(activation), &[x, &weight, &bias])
 }
 
 fn normalized(tape: &Tape, x: &Var, device: &Device, relu: bool) -> cifar_gpu::Result<Var> {
-    let running = [device.tensor(&[4], &[0.0; 4])?, device.tensor(&[4], &[1.0; 4])?];
+    let running = Running { mean: device.tensor(&[4], &[0.0; 4])?, variance: device.tensor(&[4], &[1.0; 4])? };
     let (weight, bias) = (parameter(tape, device, "w", &[4])?, parameter(tape, device, "b", &[4])?);
-    tape.batch_norm(x, &weight, &bias, Running { mean: &running[0], variance: &running[1] }, relu)
+    let settings = Settings { epsilon: 1e-3, momentum: 0.3, relu };
+    tape.apply(BatchNorm { settings, running }, &[x, &weight, &bias])
 }
 
 fn parameter(tape: &Tape, device: &Device, name: &str, shape: &[usize]) -> cifar_gpu::Result<Var> {
+    ASKED.with_borrow_mut(|asked| asked.insert(name.to_owned()));
     let moved = MOVED.with_borrow(|moved| moved.clone().filter(|(moved, _)| moved == name));
     let usual = || device.tensor(shape, &numbers(shape.iter().product(), 20 + shape.len() as u32));
     Ok(tape.parameter(name, &moved.map_or_else(usual, |(_, tensor)| Ok(tensor))?))
@@ -148,7 +177,7 @@ fn before(tape: &Tape, x: &Var, device: &Device) -> cifar_gpu::Result<Var> {
     }
     let weight = tape.constant(&device.tensor(&[1, 1, 4, 4], &weight)?);
     let bias = tape.constant(&device.tensor(&[4], &[0.0; 4])?);
-    tape.conv2d(x, &weight, &bias, 1, Padding::Valid, Activation::Identity)
+    tape.apply(Conv2d::default(), &[x, &weight, &bias])
 }
 
 fn check(device: &Device, operation: Operation) -> Outcome {
@@ -163,10 +192,12 @@ fn check(device: &Device, operation: Operation) -> Outcome {
         let x = tape.variable(&device.tensor(&SHAPE, x)?);
         let y = operation(&tape, &before(&tape, &x, device)?, device)?;
         // After the operation: an addition, so that the cotangent does not come straight from outside.
-        let sum = tape.add(&y, &y)?;
+        let sum = tape.apply(Add::default(), &[&y, &y])?;
         Ok((tape, x, sum))
     };
+    ASKED.with_borrow_mut(BTreeSet::clear);
     let (_, leaf, output) = evaluate(&x)?;
+    let named = ASKED.take();
     let weights = numbers(output.tensor().len(), 12);
     let gradients = output.backward_from(&device.tensor(output.shape(), &weights)?)?;
     let gradient = gradients.get(&leaf).ok_or("no gradient")?.to_vec()?;
@@ -179,8 +210,8 @@ fn check(device: &Device, operation: Operation) -> Outcome {
     agree(dot(&gradient, &direction), quotient, norm(&gradient))?;
 
     // Parameters, if the operation has any: it is linear in each of them, so a large step is exact but for ReLU.
-    for name in ["w", "b"] {
-        let Ok(gradient) = gradients.parameter(name) else { continue };
+    for name in named {
+        let gradient = gradients.parameter(&name)?;
         let (gradient, shape) = (gradient.to_vec()?, gradient.shape().to_vec());
         let direction = numbers(gradient.len(), 13);
         let shifted = |sign: f32| -> cifar_gpu::Result<f64> {
@@ -189,8 +220,8 @@ fn check(device: &Device, operation: Operation) -> Outcome {
             let moved: Vec<f32> = start.iter().zip(&direction).map(|(p, d)| p + sign * EPSILON * d).collect();
             let moved = device.tensor(&shape, &moved)?;
             let x = before(&tape, &tape.constant(&device.tensor(&SHAPE, &x)?), device)?;
-            let y = with_parameter(&tape, device, operation, name, &moved, &x)?;
-            Ok(dot(&tape.add(&y, &y)?.tensor().to_vec()?, &weights))
+            let y = with_parameter(&tape, device, operation, &name, &moved, &x)?;
+            Ok(dot(&tape.apply(Add::default(), &[&y, &y])?.tensor().to_vec()?, &weights))
         };
         let quotient = (shifted(1.0)? - shifted(-1.0)?) / (2.0 * f64::from(EPSILON));
         agree(dot(&gradient, &direction), quotient, norm(&gradient)).map_err(|e| format!("{name}: {e:?}"))?;
@@ -200,7 +231,9 @@ fn check(device: &Device, operation: Operation) -> Outcome {
 
 thread_local! {
     /// A parameter's value that replaces the usual one.
-    static MOVED: std::cell::RefCell<Option<(String, Tensor)>> = const { std::cell::RefCell::new(None) };
+    static MOVED: RefCell<Option<(String, Tensor)>> = const { RefCell::new(None) };
+    /// The parameters that an operation has asked for.
+    static ASKED: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
 }
 
 fn with_parameter(
@@ -217,17 +250,43 @@ fn with_parameter(
     result
 }
 
-fn check_loss(device: &Device) -> Outcome {
-    let (logits, direction) = (numbers(50, 1), numbers(50, 2));
+fn check_losses(device: &Device) -> Outcome {
     let labels = device.tensor_u32(&[5], &[0, 9, 3, 3, 7])?;
+    let plain = SoftmaxCrossEntropy::new(&labels)?;
+    let weights = ClassWeights::new(device, &[0.5, 1.0, 2.0, 3.0, 0.25, 1.0, 1.0, 0.75, 1.0, 1.5])?;
+    for criterion in [
+        plain.clone(),
+        plain.clone().smoothing(0.2),
+        plain.clone().ignoring(3),
+        plain.clone().class_weights(Some(&weights)).smoothing(0.2),
+        plain.class_weights(Some(&weights)).smoothing(0.1).ignoring(9),
+    ] {
+        check_scalar(device, &|logits| logits.apply(criterion.clone()))?;
+    }
+    // The loss of probabilities: a softmax amid others.
+    let mixing = device.tensor(&[10, 1], &numbers(10, 3))?;
+    check_scalar(device, &|logits| {
+        let tape = logits.tape();
+        let one = device.tensor(&[1, 5], &numbers(5, 4))?;
+        let mixed = tape.apply(Linear::default(), &[&logits.apply(Softmax)?, &tape.constant(&mixing)])?;
+        let row = tape.apply(Reshape, &[&mixed])?;
+        let column = tape.constant(&one.reshape(&[5, 1])?);
+        tape.apply(Linear::default(), &[&row, &column])
+    })
+}
+
+/// The gradient of a number that is computed from logits `[5, 10]`.
+fn check_scalar(device: &Device, compute: &dyn Fn(&Var) -> cifar_gpu::Result<Var>) -> Outcome {
+    let (logits, direction) = (numbers(50, 1), numbers(50, 2));
     let evaluate = |logits: &[f32]| -> cifar_gpu::Result<(Var, Var)> {
         let tape = Tape::recording(None);
         let leaf = tape.variable(&device.tensor(&[5, 10], logits)?);
-        let loss = tape.softmax_cross_entropy(&tape.add(&leaf, &leaf)?, &labels)?;
-        Ok((leaf, loss.loss))
+        let doubled = tape.apply(Add::default(), &[&leaf, &leaf])?;
+        let loss = compute(&doubled)?;
+        Ok((leaf, loss))
     };
     let (leaf, loss) = evaluate(&logits)?;
-    let gradients = loss.backward_from(&device.tensor(&[1], &[1.75])?)?;
+    let gradients = loss.backward_from(&device.tensor(loss.shape(), &[1.75])?)?;
     let gradient = gradients.get(&leaf).ok_or("no gradient")?.to_vec()?;
     let epsilon = 1e-2;
     let shifted = |sign: f32| -> cifar_gpu::Result<f64> {
@@ -238,21 +297,43 @@ fn check_loss(device: &Device) -> Outcome {
     agree(dot(&gradient, &direction), quotient, 0.0)
 }
 
+/// An operation from outside the crate: `[rows, 1]` as `[1, rows]` and back.
+#[derive(Debug)]
+struct Reshape;
+
+impl Op for Reshape {
+    type Saved = Vec<usize>;
+
+    fn name(&self) -> &'static str {
+        "reshape"
+    }
+
+    fn forward(&self, inputs: &[&Tensor], _context: &Context<'_>) -> cifar_gpu::Result<OpOutput<Vec<usize>>> {
+        let [input] = operands(self.name(), inputs)?;
+        let shape: Vec<usize> = input.shape().iter().rev().copied().collect();
+        Ok(OpOutput::new(input.reshape(&shape)?, input.shape().to_vec()))
+    }
+
+    fn backward(&self, shape: Vec<usize>, upstream: Upstream<'_>) -> cifar_gpu::Result<Cotangents> {
+        Ok(upstream.cotangent.reshape(&shape)?.into())
+    }
+}
+
 fn missing_gradient(device: &Device) -> Outcome {
     let tape = Tape::recording(None);
     let used = tape.parameter("used", &device.tensor(&[1, 2], &[1.0, 2.0])?);
     tape.parameter("forgotten", &device.tensor(&[1], &[1.0])?);
-    let loss = tape.softmax_cross_entropy(&used, &device.tensor_u32(&[1], &[0])?)?;
+    let loss = used.apply(SoftmaxCrossEntropy::new(&device.tensor_u32(&[1], &[0])?)?)?;
     let gradients = loss.backward()?;
     gradients.parameter("used")?;
     match gradients.parameter("forgotten").map_err(|e| e.to_string()) {
         Err(message) if message.contains("forgotten") => {}
         other => return Err(format!("{:?} does not name the parameter", other.map(Tensor::shape)).into()),
     }
-    if loss.backward().is_ok() || tape.relu(&used).is_ok() {
+    if loss.backward().is_ok() || used.apply(Relu).is_ok() {
         return Err("a tape was used twice".into());
     }
-    if Tape::recording(None).add(&used, &used).is_ok() {
+    if Tape::recording(None).apply(Add::default(), &[&used, &used]).is_ok() {
         return Err("a value of another tape was taken".into());
     }
     Ok(())

@@ -3,7 +3,7 @@
 use cifar_gpu::ops::StepState;
 use cifar_gpu::ops::batch_assembly::{Augmentation, Flip, Normalization};
 use cifar_gpu::ops::conv2d::Conv2dGeometry;
-use cifar_gpu::ops::max_pool2d::MaxPool2dGeometry;
+use cifar_gpu::ops::pool2d::Pool2dGeometry;
 use cifar_gpu::ops::random::threefry;
 
 use crate::compare::Conditioned;
@@ -80,15 +80,17 @@ pub fn conv2d_backward_weight(
     (d_weight, d_bias)
 }
 
-pub fn max_pool2d_forward(g: &MaxPool2dGeometry, input: &[f32]) -> (Vec<f32>, Vec<u32>) {
+pub fn max_pool2d_forward(g: &Pool2dGeometry, input: &[f32]) -> (Vec<f32>, Vec<u32>) {
     let (mut output, mut choice) = (Vec::new(), Vec::new());
     for n in 0..g.batch {
         for oy in 0..g.out_h {
             for ox in 0..g.out_w {
                 for c in 0..g.channels {
                     let at = |tap: usize| {
-                        let (y, x) = (oy * g.stride + tap / g.kernel_w, ox * g.stride + tap % g.kernel_w);
-                        input[((n * g.in_h + y) * g.in_w + x) * g.channels + c]
+                        let y = (oy * g.stride + tap / g.kernel_w).wrapping_sub(g.pad_top);
+                        let x = (ox * g.stride + tap % g.kernel_w).wrapping_sub(g.pad_left);
+                        let inside = y < g.in_h && x < g.in_w;
+                        if inside { input[((n * g.in_h + y) * g.in_w + x) * g.channels + c] } else { f32::NEG_INFINITY }
                     };
                     let taps = g.kernel_h * g.kernel_w;
                     let best = (0..taps).map(at).fold(f32::NEG_INFINITY, f32::max);
@@ -101,12 +103,13 @@ pub fn max_pool2d_forward(g: &MaxPool2dGeometry, input: &[f32]) -> (Vec<f32>, Ve
     (output, choice)
 }
 
-pub fn max_pool2d_backward(g: &MaxPool2dGeometry, choice: &[u32], d_output: &[f32]) -> Vec<Conditioned> {
+pub fn max_pool2d_backward(g: &Pool2dGeometry, choice: &[u32], d_output: &[f32]) -> Vec<Conditioned> {
     let mut d_input = zeros(g.input_shape().iter().product());
     for (o, (&choice, &cotangent)) in choice.iter().zip(d_output).enumerate() {
         let (c, ox, oy) = (o % g.channels, o / g.channels % g.out_w, o / g.channels / g.out_w % g.out_h);
         let n = o / g.channels / g.out_w / g.out_h;
-        let (y, x) = (oy * g.stride + choice as usize / g.kernel_w, ox * g.stride + choice as usize % g.kernel_w);
+        let y = oy * g.stride + choice as usize / g.kernel_w - g.pad_top;
+        let x = ox * g.stride + choice as usize % g.kernel_w - g.pad_left;
         d_input[((n * g.in_h + y) * g.in_w + x) * g.channels + c].add(f64::from(cotangent));
     }
     d_input

@@ -34,7 +34,10 @@ fn validate(name: &'static str) -> Outcome {
 
 fn errors_are_annotated() -> Outcome {
     // Zero channels make an empty shader loop's constant negative, which naga rejects.
-    let variant = ShaderVariant::new("softmax_cross_entropy", &[("CLASSES", 0), ("LANES", 256)]);
+    let variant = ShaderVariant::new(
+        "softmax_cross_entropy",
+        &[("CLASSES", 0), ("CLASS_WEIGHTS", 0), ("IGNORE", 0), ("LANES", 256)],
+    );
     match shaders::build(&variant).map_err(|e| e.to_string()) {
         Err(message) if message.contains("softmax_cross_entropy.wgsl:") => Ok(()),
         Err(message) => Err(format!("no place in: {message}").into()),

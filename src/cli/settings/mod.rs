@@ -4,6 +4,7 @@ mod recipe;
 
 use std::path::{Path, PathBuf};
 
+use cifar_gpu::nn::Architecture;
 use cifar_gpu::train::{Normalize, TrainConfig};
 use cifar_gpu::weights::WeightsFile;
 use cifar_gpu::{Error, Result};
@@ -197,7 +198,11 @@ impl Settings {
             };
             config = config.with_toml(file).map_err(named)?;
         }
-        config.arch = arch;
+        // The settings file may be used from another folder.
+        config.arch = match std::path::absolute(&arch) {
+            Ok(path) if Architecture::is_file(&arch) => path.display().to_string(),
+            _ => arch,
+        };
         config.data = data.name();
         config.max_steps = max_steps.or(config.max_steps);
         self.apply(&mut config)?;

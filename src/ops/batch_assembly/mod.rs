@@ -16,6 +16,7 @@ pub const CHANNELS: usize = 3;
 
 /// How pixels become a network's input: `(byte / 255 − mean) / std`, by channel.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Normalization {
     /// Subtracted from each channel, as a share of the full range.
     pub mean: Vec<f64>,
@@ -27,6 +28,32 @@ impl Normalization {
     /// `(byte / 255 − mean) / std` with one mean and one deviation for each channel.
     pub fn new(mean: impl Into<Vec<f64>>, std: impl Into<Vec<f64>>) -> Self {
         Normalization { mean: mean.into(), std: std.into() }
+    }
+
+    /// The same for images of so many channels: gray gets the mean of the colors, and colors what gray has.
+    #[must_use]
+    pub fn for_channels(&self, channels: usize) -> Self {
+        let adapted = |values: &[f64]| {
+            let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
+            if values.len() == channels { values.to_vec() } else { vec![mean; channels] }
+        };
+        Normalization { mean: adapted(&self.mean), std: adapted(&self.std) }
+    }
+
+    /// Says what is wrong with it for images of so many channels, if anything is.
+    ///
+    /// # Errors
+    /// If there are more or fewer numbers than channels, or one is no mean or deviation of bytes.
+    pub fn validate(&self, channels: usize) -> std::result::Result<(), String> {
+        let Normalization { mean, std } = self;
+        if [mean.len(), std.len()] != [channels; 2] {
+            return Err(format!("mean {mean:?} and std {std:?} must have {channels} numbers each, one a channel"));
+        }
+        let is_sound = |value: f64| value.is_finite() && value.abs() < 1e6;
+        if !mean.iter().all(|&mean| is_sound(mean)) || !std.iter().all(|&std| is_sound(std) && std > 1e-6) {
+            return Err(format!("mean {mean:?} and std {std:?} are no way to normalize: deviations are positive"));
+        }
+        Ok(())
     }
 
     /// The same in the unit of a byte, as kernels take it.

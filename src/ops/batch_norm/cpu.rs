@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{EPSILON, MOMENTUM, Parts};
+use super::Parts;
 use crate::profile;
 use crate::tensor::cpu::vectorized;
 
@@ -42,6 +42,7 @@ pub(super) fn batch_norm_partial(parts: Parts, channels: usize, input: &[f32], p
 pub(super) fn batch_norm_statistics(
     parts: Parts,
     channels: usize,
+    [epsilon, momentum]: [f32; 2],
     partial: &[f32],
     running_mean: &mut [f32],
     running_variance: &mut [f32],
@@ -63,18 +64,24 @@ pub(super) fn batch_norm_statistics(
             count = total;
         }
         squares = squares.max(0.0);
-        running_mean[c] += MOMENTUM * (mean - running_mean[c]);
-        running_variance[c] += MOMENTUM * (squares / (count - 1.0).max(1.0) - running_variance[c]);
+        running_mean[c] += momentum * (mean - running_mean[c]);
+        running_variance[c] += momentum * (squares / (count - 1.0).max(1.0) - running_variance[c]);
         statistics[c] = mean;
-        statistics[channels + c] = 1.0 / (squares / count + EPSILON).sqrt();
+        statistics[channels + c] = 1.0 / (squares / count + epsilon).sqrt();
     }
 }
 
 /// The running statistics as [`batch_norm_forward`] takes them.
-pub(super) fn batch_norm_running(channels: usize, mean: &[f32], variance: &[f32], statistics: &mut [f32]) {
+pub(super) fn batch_norm_running(
+    channels: usize,
+    epsilon: f32,
+    mean: &[f32],
+    variance: &[f32],
+    statistics: &mut [f32],
+) {
     statistics[..channels].copy_from_slice(&mean[..channels]);
     for (scale, variance) in statistics[channels..].iter_mut().zip(variance) {
-        *scale = 1.0 / (variance + EPSILON).sqrt();
+        *scale = 1.0 / (variance + epsilon).sqrt();
     }
 }
 

@@ -1,6 +1,6 @@
 //! Launchers of batch normalization's kernels.
 
-use super::{EPSILON, MOMENTUM, Parts};
+use super::Parts;
 use crate::error::Result;
 use crate::gpu::{GpuBuffer, GpuDevice, Launch, ShaderVariant};
 use crate::ops::{as_u32, half, launch_elementwise};
@@ -25,10 +25,12 @@ pub(super) fn batch_norm_partial(
 }
 
 /// The statistics of a batch from its parts, if there are some, else the running ones.
+#[expect(clippy::too_many_arguments, reason = "the kernel's parameters and bindings")]
 pub(super) fn batch_norm_statistics(
     gpu: &GpuDevice,
     parts: Parts,
     channels: usize,
+    [epsilon, momentum]: [f32; 2],
     partial: Option<&GpuBuffer>,
     running_mean: &GpuBuffer,
     running_variance: &GpuBuffer,
@@ -39,8 +41,8 @@ pub(super) fn batch_norm_statistics(
         as_u32(OP, parts.rows)?,
         as_u32(OP, parts.rows_per_part)?,
         as_u32(OP, parts.count)?,
-        EPSILON.to_bits(),
-        MOMENTUM.to_bits(),
+        epsilon.to_bits(),
+        momentum.to_bits(),
     ];
     let constants = [("CHANNELS", as_u32(OP, channels)?), ("TRAINING", u32::from(partial.is_some()))];
     let mut buffers = vec![statistics, running_mean, running_variance];

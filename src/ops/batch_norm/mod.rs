@@ -3,15 +3,17 @@
 mod cpu;
 mod gpu;
 
-use super::{Backward, Wanted, as_u32, common_device, expect, expect_real};
+use super::{
+    Context, Cotangents, GateEffect, Op, Output, Upstream, as_u32, common_device, expect, expect_real, operands,
+};
 use crate::error::{Error, Result};
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
-/// Added to the variance.
-pub const EPSILON: f32 = 1e-5;
-/// Share of their way to a batch's that the running statistics go in a step.
-const MOMENTUM: f32 = 0.1;
+/// What is usually added to the variance: PyTorch's default.
+pub const USUAL_EPSILON: f32 = 1e-5;
+/// The usual share of their way to a batch's that the running statistics go in a step: PyTorch's default.
+pub const USUAL_MOMENTUM: f32 = 0.1;
 /// Rows that one partial sum covers at least.
 const ROWS_PER_PART: usize = 64;
 /// Most parts that the rows are cut into.
@@ -42,34 +44,67 @@ pub enum Statistics {
 }
 
 /// The running mean and variance of every channel, `[channels]` each.
-#[derive(Debug, Clone, Copy)]
-pub struct Running<'a> {
+#[derive(Debug, Clone)]
+pub struct Running {
     /// Running mean.
-    pub mean: &'a Tensor,
+    pub mean: Tensor,
     /// Running variance, with n − 1.
-    pub variance: &'a Tensor,
+    pub variance: Tensor,
+}
+
+/// What batch normalization computes with besides its tensors.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Settings {
+    /// Added to the variance, positive.
+    pub epsilon: f32,
+    /// Share of their way to a batch's that the running statistics go in a step, from 0 to 1, as in PyTorch. (Keras's momentum
+    /// is 1 minus this.)
+    pub momentum: f32,
+    /// Whether ReLU follows.
+    pub relu: bool,
+}
+
+impl Default for Settings {
+    /// PyTorch's defaults, without ReLU.
+    fn default() -> Self {
+        Settings { epsilon: USUAL_EPSILON, momentum: USUAL_MOMENTUM, relu: false }
+    }
+}
+
+impl Settings {
+    fn validate(&self, op: &'static str) -> Result<()> {
+        if !(self.epsilon > 0.0 && self.epsilon.is_finite()) {
+            return Err(Error::shape(op, format!("epsilon {} is not positive", self.epsilon)));
+        }
+        if !(0.0..=1.0).contains(&self.momentum) {
+            return Err(Error::shape(op, format!("momentum {} is not in [0, 1]", self.momentum)));
+        }
+        Ok(())
+    }
 }
 
 /// Normalizes each channel of `input [batch, height, width, channels]`, scales it by `weight` and shifts it by `bias`
-/// (`[channels]` each), then ReLU if `relu`. Also answers with the statistics used, `[2, channels]`: the mean, and 1 / √(variance
-/// + ε).
+/// (`[channels]` each), then ReLU if `settings` say so. Also returns the statistics used, `[2, channels]`: the mean, and
+/// 1 / √(variance + ε).
 ///
 /// # Errors
 /// If the shapes do not fit, or a batch's statistics are asked for of a single pixel.
 pub fn forward(
     kind: Statistics,
-    relu: bool,
+    settings: Settings,
     input: &Tensor,
     weight: &Tensor,
     bias: &Tensor,
-    running: Running<'_>,
+    running: &Running,
 ) -> Result<(Tensor, Tensor)> {
     const OP: &str = "batch_norm_forward";
-    let device = common_device(OP, &[input, weight, bias, running.mean, running.variance])?;
+    settings.validate(OP)?;
+    let Settings { epsilon, momentum, relu } = settings;
+    let device = common_device(OP, &[input, weight, bias, &running.mean, &running.variance])?;
     let (rows, channels) = rows_and_channels(OP, input)?;
     expect_real(OP, "input", input, input.shape())?;
     for (what, tensor) in
-        [("weight", weight), ("bias", bias), ("running mean", running.mean), ("running variance", running.variance)]
+        [("weight", weight), ("bias", bias), ("running mean", &running.mean), ("running variance", &running.variance)]
     {
         expect(OP, what, tensor, &[channels], DType::F32)?;
     }
@@ -93,12 +128,21 @@ pub fn forward(
                     let mut variance = running.variance.to_vec()?;
                     let mut statistics = statistics.cpu(OP)?.write();
                     let partial = partial.cpu(OP)?.read();
-                    cpu::batch_norm_statistics(parts, channels, &partial, &mut mean, &mut variance, &mut statistics);
+                    cpu::batch_norm_statistics(
+                        parts,
+                        channels,
+                        [epsilon, momentum],
+                        &partial,
+                        &mut mean,
+                        &mut variance,
+                        &mut statistics,
+                    );
                     running.mean.write(&mean)?;
                     running.variance.write(&variance)?;
                 }
                 None => cpu::batch_norm_running(
                     channels,
+                    epsilon,
                     &running.mean.cpu(OP)?.read(),
                     &running.variance.cpu(OP)?.read(),
                     &mut statistics.cpu(OP)?.write(),
@@ -120,7 +164,16 @@ pub fn forward(
             }
             let partial = partial.as_ref().map(|partial| partial.gpu(OP)).transpose()?;
             let (mean, variance) = (running.mean.gpu(OP)?, running.variance.gpu(OP)?);
-            gpu::batch_norm_statistics(gpu, parts, channels, partial, mean, variance, statistics.gpu(OP)?)?;
+            gpu::batch_norm_statistics(
+                gpu,
+                parts,
+                channels,
+                [epsilon, momentum],
+                partial,
+                mean,
+                variance,
+                statistics.gpu(OP)?,
+            )?;
             gpu::batch_norm_forward(
                 gpu,
                 dtype,
@@ -138,7 +191,7 @@ pub fn forward(
     Ok((output, statistics))
 }
 
-/// Cotangents of input, weight and bias for the statistics of a batch, as [`forward`] answered them; the latter two go into
+/// Cotangents of input, weight and bias for the statistics of a batch, as [`forward`] returned them; the latter two go into
 /// `d_weight` and `d_bias`. `output` is that of a ReLU behind, where the cotangent need be masked.
 ///
 /// # Errors
@@ -235,32 +288,54 @@ fn rows_and_channels(op: &'static str, input: &Tensor) -> Result<(usize, usize)>
     Ok((batch * height * width, channels))
 }
 
-/// The tape rule of [`forward`] with a batch's statistics; the inputs are input, weight and bias.
-#[derive(Debug)]
-pub struct BatchNormBackward {
-    /// The input.
-    pub input: Tensor,
-    /// The scale of each channel.
-    pub weight: Tensor,
-    /// What [`forward`] answered.
-    pub statistics: Tensor,
-    /// The output, if a ReLU is behind.
-    pub relu_output: Option<Tensor>,
+/// The operation of a tape: the inputs are input, weight and bias. While recording the statistics are those of the batch,
+/// towards which the running ones move; else the running ones.
+#[derive(Debug, Clone)]
+pub struct BatchNorm {
+    /// Epsilon, momentum, and whether ReLU follows.
+    pub settings: Settings,
+    /// The running statistics.
+    pub running: Running,
 }
 
-impl Backward for BatchNormBackward {
-    fn backward(&self, cotangent: &Tensor, wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
-        let [_, weight, bias] = wanted else {
-            return Err(Error::Tape("batch normalization has three inputs".into()));
-        };
-        let device = cotangent.device();
-        let (d_weight, d_bias) = (weight.place(device, self.weight.shape())?, bias.place(device, self.weight.shape())?);
-        let output = self.relu_output.as_ref();
-        let d_input = backward(&self.input, &self.statistics, &self.weight, cotangent, output, &d_weight, &d_bias)?;
-        Ok(vec![Some(d_input), Some(d_weight), Some(d_bias)])
+/// What batch normalization keeps for its backward half.
+#[derive(Debug)]
+pub struct BatchNormSaved {
+    input: Tensor,
+    weight: Tensor,
+    /// What [`forward`] returned.
+    statistics: Tensor,
+    /// The output, if a ReLU follows.
+    relu_output: Option<Tensor>,
+}
+
+impl Op for BatchNorm {
+    type Saved = BatchNormSaved;
+
+    fn name(&self) -> &'static str {
+        "batch_norm"
     }
 
-    fn cotangent_is_gated(&mut self) {
-        self.relu_output = None;
+    fn forward(&self, inputs: &[&Tensor], context: &Context<'_>) -> Result<Output<BatchNormSaved>> {
+        let [input, weight, bias] = operands(self.name(), inputs)?;
+        let kind = if context.is_recording() { Statistics::Batch } else { Statistics::Running };
+        let (output, statistics) = forward(kind, self.settings, input, weight, bias, &self.running)?;
+        let relu = self.settings.relu;
+        let relu_output = relu.then(|| output.clone());
+        let saved = BatchNormSaved { input: input.clone(), weight: weight.clone(), statistics, relu_output };
+        Ok(Output::new(output, saved).with_gate(if relu { GateEffect::Makes(1.0) } else { GateEffect::Ends }))
+    }
+
+    fn backward(&self, saved: BatchNormSaved, upstream: Upstream<'_>) -> Result<Cotangents> {
+        let BatchNormSaved { input, weight, statistics, relu_output } = saved;
+        let [_, wanted_weight, wanted_bias] = upstream.wanted else {
+            return Err(Error::shape(self.name(), "has three inputs"));
+        };
+        let device = upstream.cotangent.device();
+        let d_weight = wanted_weight.place(device, weight.shape())?;
+        let d_bias = wanted_bias.place(device, weight.shape())?;
+        let output = relu_output.as_ref().filter(|_| !upstream.is_gated);
+        let d_input = backward(&input, &statistics, &weight, upstream.cotangent, output, &d_weight, &d_bias)?;
+        Ok(vec![Some(d_input), Some(d_weight), Some(d_bias)].into())
     }
 }

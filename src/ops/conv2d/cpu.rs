@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::phase::Phase;
 use super::window::Window;
 use super::{Conv2dGeometry, Finish, Splits};
-use crate::ops::dropout::{Dropout, drop_out};
+use crate::ops::dropout::{DropoutMask, drop_out};
 use crate::ops::{Gate, StepState};
 use crate::profile;
 use crate::tensor::cpu::vectorized;
@@ -78,11 +78,17 @@ impl Finish<&[f32], StepState> {
         vectorized(
             #[inline(always)]
             || match self {
-                Finish::Bias { bias, relu, .. } => {
+                Finish::Activate { bias, relu, .. } => {
                     // Not `max`, which would hide a NaN.
                     let rectified = |v: f32| if relu && v < 0.0 { 0.0 } else { v };
-                    for row in sums.chunks_exact_mut(channels) {
-                        row.iter_mut().zip(bias).for_each(|(v, b)| *v = rectified(*v + b));
+                    match bias {
+                        Some(bias) => {
+                            for row in sums.chunks_exact_mut(channels) {
+                                row.iter_mut().zip(bias).for_each(|(v, b)| *v = rectified(*v + b));
+                            }
+                        }
+                        None if relu => sums.iter_mut().for_each(|v| *v = rectified(*v)),
+                        None => {}
                     }
                 }
                 Finish::Gate(Some(Gate { output, factor })) => {
@@ -92,7 +98,7 @@ impl Finish<&[f32], StepState> {
                 Finish::Gate(None) => {}
             },
         );
-        if let Finish::Bias { dropout: Some((dropout, state)), .. } = self {
+        if let Finish::Activate { dropout: Some((dropout, state)), .. } = self {
             drop_out(dropout, &state, first, sums);
         }
     }
@@ -118,18 +124,18 @@ fn implicit_gemm(
 pub(super) fn conv2d_forward(
     g: &Conv2dGeometry,
     relu: bool,
-    dropout: Option<(Dropout, StepState)>,
+    dropout: Option<(DropoutMask, StepState)>,
     input: &[f32],
     weight: &[f32],
-    bias: &[f32],
+    bias: Option<&[f32]>,
     output: &mut [f32],
 ) {
     let _timed = profile::twin(
         "conv2d_forward",
         g.flops(),
-        size_of_val(input) + size_of_val(weight) + size_of_val(bias) + size_of_val(output),
+        size_of_val(input) + size_of_val(weight) + bias.map_or(0, size_of_val) + size_of_val(output),
     );
-    implicit_gemm(&Window::forward(g), g.out_c, input, weight, Finish::Bias { bias, relu, dropout }, output);
+    implicit_gemm(&Window::forward(g), g.out_c, input, weight, Finish::Activate { bias, relu, dropout }, output);
 }
 
 pub(super) fn conv2d_backward_input(

@@ -1,19 +1,8 @@
 //! Shapes of a convolution, and how its longest sum is split.
 
 use crate::error::{Error, Result};
-use crate::ops::as_u32;
+use crate::ops::{Padding, as_u32};
 use crate::tensor::elements;
-
-/// How many pixels of zeros surround the input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Padding {
-    /// None: the window stays inside.
-    Valid,
-    /// So many that the output has ⌈input / stride⌉ pixels a side; an odd one goes below and right.
-    Same,
-    /// So many on every side.
-    Explicit(usize),
-}
 
 /// Shapes of one convolution, checked to fit together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,22 +49,9 @@ impl Conv2dGeometry {
         if stride == 0 || [batch, in_h, in_w, in_c, kernel_h, kernel_w, out_c].contains(&0) {
             return Err(error(format!("input {input:?}, weight {weight:?} and stride {stride} must not have a zero")));
         }
-        let side = |length: usize, kernel: usize| {
-            let (before, total) = match padding {
-                Padding::Valid => (0, 0),
-                Padding::Explicit(pixels) => (pixels, pixels.saturating_mul(2)),
-                Padding::Same => {
-                    let total = ((length.div_ceil(stride) - 1) * stride + kernel).saturating_sub(length);
-                    (total / 2, total)
-                }
-            };
-            let padded = length.saturating_add(total);
-            padded.checked_sub(kernel).map(|rest| (before, rest / stride + 1)).ok_or_else(|| {
-                error(format!("a kernel of {kernel} pixels does not fit into {padded} (input {input:?} with padding)"))
-            })
-        };
-        let (pad_top, out_h) = side(in_h, kernel_h)?;
-        let (pad_left, out_w) = side(in_w, kernel_w)?;
+        let [vertical, horizontal] = padding.windows("conv2d", [in_h, in_w], [kernel_h, kernel_w], stride)?;
+        let (pad_top, out_h) = (vertical.before, vertical.count);
+        let (pad_left, out_w) = (horizontal.before, horizontal.count);
         let geometry = Conv2dGeometry {
             batch,
             in_h,
@@ -178,23 +154,6 @@ pub(super) struct Splits {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn sides(input: usize, kernel: usize, stride: usize, padding: Padding) -> Option<(usize, usize)> {
-        let g = Conv2dGeometry::new(&[1, input, input, 1], &[kernel, kernel, 1, 1], stride, padding).ok()?;
-        assert_eq!((g.out_h, g.pad_top), (g.out_w, g.pad_left));
-        Some((g.out_h, g.pad_top))
-    }
-
-    #[test]
-    fn output_sides_follow_the_padding() {
-        assert_eq!(sides(32, 3, 1, Padding::Same), Some((32, 1)));
-        assert_eq!(sides(32, 3, 2, Padding::Same), Some((16, 0)));
-        assert_eq!(sides(32, 3, 2, Padding::Explicit(1)), Some((16, 1)));
-        assert_eq!(sides(32, 5, 1, Padding::Valid), Some((28, 0)));
-        assert_eq!(sides(7, 2, 1, Padding::Same), Some((7, 0)));
-        assert_eq!(sides(2, 3, 1, Padding::Valid), None);
-        assert_eq!(sides(2, 3, 0, Padding::Valid), None);
-    }
 
     #[test]
     fn splits_cover_all_lines_and_stay_under_the_iteration_limit() {

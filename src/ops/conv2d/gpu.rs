@@ -5,7 +5,7 @@ use super::plan::Tiling;
 use super::{Conv2dGeometry, Splits};
 use crate::error::Result;
 use crate::gpu::{GpuBuffer, GpuDevice, GpuError, Launch, ShaderVariant};
-use crate::ops::dropout::Dropout;
+use crate::ops::dropout::DropoutMask;
 use crate::ops::{Gate, as_u32, half, launch_elementwise};
 use crate::tensor::DType;
 
@@ -126,10 +126,10 @@ pub(super) fn conv2d_forward(
     g: &Conv2dGeometry,
     tiling: Tiling,
     relu: bool,
-    dropout: Option<(Dropout, &GpuBuffer)>,
+    dropout: Option<(DropoutMask, &GpuBuffer)>,
     input: &GpuBuffer,
     weight: &GpuBuffer,
-    bias: &GpuBuffer,
+    bias: Option<&GpuBuffer>,
     output: &GpuBuffer,
 ) -> Result<()> {
     let rows = g.out_pixels();
@@ -138,12 +138,13 @@ pub(super) fn conv2d_forward(
     let own = [
         ("CHANNELS", g.in_c),
         ("COLUMNS", g.out_c),
+        ("BIAS", usize::from(bias.is_some())),
         ("RELU", usize::from(relu)),
         ("DROPOUT", usize::from(dropping.is_some())),
     ];
     let mut uniform = vec![as_u32("conv2d_forward", rows)?];
-    uniform.extend(dropping.iter().flat_map(Dropout::parameters));
-    let buffers: Vec<_> = [input, weight, bias, output].into_iter().chain(state).collect();
+    uniform.extend(dropping.iter().flat_map(DropoutMask::parameters));
+    let buffers: Vec<_> = [input, weight, output].into_iter().chain(bias).chain(state).collect();
     Ok(gpu.record(&Launch {
         variant: ShaderVariant::new("conv2d_forward", &constants(dtype, g, &tiles, &own)),
         uniform: bytemuck::cast_slice(&uniform),

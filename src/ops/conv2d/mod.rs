@@ -9,39 +9,77 @@ pub mod tune;
 mod window;
 mod winograd;
 
+pub use geometry::Conv2dGeometry;
 use geometry::Splits;
-pub use geometry::{Conv2dGeometry, Padding};
 pub use plan::{Algorithm, DeviceKind, Direction, Plan, Plans, Target, Tiling, UnknownPlan};
 
 use std::rc::Rc;
 
 use winograd::WinogradGeometry;
 
-use super::dropout::Dropout;
-use super::{Backward, Gate, StepState, Wanted, common_device, expect, expect_real, relu};
+use super::dropout::DropoutMask;
+use super::{
+    Context, Cotangents, Gate, GateEffect, Op, Output, Padding, StepState, Upstream, Wanted, common_device, expect,
+    expect_real, relu,
+};
 use crate::error::{Error, Result};
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
+
+/// What follows a layer's sums and bias, computed with them.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub enum Activation {
+    /// Nothing.
+    #[default]
+    Identity,
+    /// `max(·, 0)`.
+    Relu,
+    /// ReLU, and when training dropout with this probability: the same as [`super::dropout::Dropout`] behind it.
+    ReluDropout(f32),
+}
+
+impl Activation {
+    /// What it means on a tape.
+    pub(super) fn epilogue<'a>(self, context: &Context<'a>) -> Epilogue<'a> {
+        match self {
+            Activation::Identity => Epilogue::default(),
+            Activation::Relu => Epilogue::RELU,
+            Activation::ReluDropout(probability) => {
+                let mask = |state| (DropoutMask { probability, stream: context.next_stream() }, state);
+                Epilogue { relu: true, dropout: context.step_state().map(mask) }
+            }
+        }
+    }
+}
 
 /// What follows the bias before a convolution's output is stored.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Epilogue<'a> {
     /// Whether ReLU follows.
     pub relu: bool,
-    /// Dropout behind it, with the step's state; it draws as [`super::dropout::apply`] would for the same output.
-    pub dropout: Option<(Dropout, &'a Tensor)>,
+    /// DropoutMask behind it, with the step's state; it draws as [`super::dropout::apply`] would for the same output.
+    pub dropout: Option<(DropoutMask, &'a Tensor)>,
 }
 
 impl Epilogue<'_> {
     /// ReLU alone.
     pub const RELU: Epilogue<'static> = Epilogue { relu: true, dropout: None };
+
+    /// What it does to the gate of a ReLU.
+    pub(super) fn gate(&self) -> GateEffect {
+        match self.dropout {
+            _ if !self.relu => GateEffect::Ends,
+            Some((mask, _)) => GateEffect::Makes(mask.scale()),
+            None => GateEffect::Makes(1.0),
+        }
+    }
 }
 
 /// What becomes of sums before they are stored; `S` is the step's state.
 #[derive(Debug, Clone, Copy)]
 enum Finish<T, S> {
-    /// The bias of their channel is added, then ReLU if `relu`, then dropout.
-    Bias { bias: T, relu: bool, dropout: Option<(Dropout, S)> },
+    /// The bias of their channel is added if there is one, then ReLU if `relu`, then dropout.
+    Activate { bias: Option<T>, relu: bool, dropout: Option<(DropoutMask, S)> },
     /// They go through the gate, of the same shape. Without one they stay.
     Gate(Option<Gate<T>>),
 }
@@ -49,7 +87,9 @@ enum Finish<T, S> {
 impl<T, S: Copy> Finish<T, S> {
     fn as_ref(&self) -> Finish<&T, S> {
         match self {
-            Finish::Bias { bias, relu, dropout } => Finish::Bias { bias, relu: *relu, dropout: *dropout },
+            Finish::Activate { bias, relu, dropout } => {
+                Finish::Activate { bias: bias.as_ref(), relu: *relu, dropout: *dropout }
+            }
             Finish::Gate(gate) => Finish::Gate(gate.as_ref().map(Gate::as_ref)),
         }
     }
@@ -60,8 +100,9 @@ impl<T, S: Copy> Finish<T, S> {
         state: impl FnOnce(S) -> Result<V>,
     ) -> Result<Finish<U, V>> {
         Ok(match self {
-            Finish::Bias { bias, relu, dropout } => {
-                Finish::Bias { bias: operand(bias)?, relu, dropout: map_state(dropout, state)? }
+            Finish::Activate { bias, relu, dropout } => {
+                let bias = bias.map(operand).transpose()?;
+                Finish::Activate { bias, relu, dropout: map_state(dropout, state)? }
             }
             Finish::Gate(gate) => Finish::Gate(gate.map(|gate| gate.try_map(operand)).transpose()?),
         })
@@ -69,11 +110,14 @@ impl<T, S: Copy> Finish<T, S> {
 }
 
 /// The same dropout, with the step's state in another form.
-fn map_state<S, V>(dropout: Option<(Dropout, S)>, state: impl FnOnce(S) -> Result<V>) -> Result<Option<(Dropout, V)>> {
+fn map_state<S, V>(
+    dropout: Option<(DropoutMask, S)>,
+    state: impl FnOnce(S) -> Result<V>,
+) -> Result<Option<(DropoutMask, V)>> {
     dropout.map(|(dropout, words)| Ok((dropout, state(words)?))).transpose()
 }
 
-/// `output = conv2d(input, weight) + bias`, then what `epilogue` says.
+/// `output = conv2d(input, weight) + bias`, without `bias` if there is none, then what `epilogue` says.
 ///
 /// # Errors
 /// If an operand's shape differs from the geometry's, or they are on different devices.
@@ -82,7 +126,7 @@ pub fn forward(
     epilogue: Epilogue<'_>,
     input: &Tensor,
     weight: &Tensor,
-    bias: &Tensor,
+    bias: Option<&Tensor>,
 ) -> Result<Tensor> {
     forward_by(Plan::usual(Target::of(input), Direction::Forward, geometry), geometry, epilogue, input, weight, bias)
 }
@@ -94,23 +138,25 @@ pub fn forward_by(
     epilogue: Epilogue<'_>,
     input: &Tensor,
     weight: &Tensor,
-    bias: &Tensor,
+    bias: Option<&Tensor>,
 ) -> Result<Tensor> {
     const OP: &str = "conv2d_forward";
     let Epilogue { relu, dropout } = epilogue;
-    let operands: Vec<_> = [input, weight, bias].into_iter().chain(dropout.map(|(_, state)| state)).collect();
+    let operands: Vec<_> = [input, weight].into_iter().chain(bias).chain(dropout.map(|(_, state)| state)).collect();
     let device = common_device(OP, &operands)?;
     if let Some((dropout, state)) = dropout {
         dropout.expect(OP, state)?;
     }
     expect_real(OP, "input", input, &geometry.input_shape())?;
     expect(OP, "weight", weight, &geometry.weight_shape(), input.dtype())?;
-    expect(OP, "bias", bias, &[geometry.out_c], DType::F32)?;
+    if let Some(bias) = bias {
+        expect(OP, "bias", bias, &[geometry.out_c], DType::F32)?;
+    }
     let output = device.allocate(&geometry.output_shape(), input.dtype())?;
     if let Algorithm::Winograd { outputs } = plan.algorithm {
         expect(OP, "input", input, &geometry.input_shape(), DType::F32)?;
         let w = WinogradGeometry::new(geometry, outputs)?;
-        winograd::forward(&w, plan.tiling, false, input, weight, Finish::Bias { bias, relu, dropout }, &output)?;
+        winograd::forward(&w, plan.tiling, false, input, weight, Finish::Activate { bias, relu, dropout }, &output)?;
         return Ok(output);
     }
     match device {
@@ -120,14 +166,14 @@ pub fn forward_by(
             map_state(dropout, |state| StepState::read(OP, state))?,
             &input.floats(OP)?,
             &weight.floats(OP)?,
-            &bias.cpu(OP)?.read(),
+            bias.map(|bias| bias.floats(OP)).transpose()?.as_deref(),
             &mut output.floats_mut(OP)?,
         ),
         Device::Gpu(gpu) => {
             let dtype = input.dtype();
             let dropout = map_state(dropout, |state| state.gpu(OP))?;
-            let (input, weight, bias) = (input.gpu(OP)?, weight.gpu(OP)?, bias.gpu(OP)?);
-            let output = output.gpu(OP)?;
+            let (input, weight, output) = (input.gpu(OP)?, weight.gpu(OP)?, output.gpu(OP)?);
+            let bias = bias.map(|bias| bias.gpu(OP)).transpose()?;
             gpu::conv2d_forward(gpu, dtype, geometry, plan.tiling, relu, dropout, input, weight, bias, output)?;
         }
     }
@@ -290,63 +336,136 @@ pub fn split_k_reduce_into(partial: &Tensor, d_weight: &Tensor, d_bias: &Tensor)
     Ok(())
 }
 
-/// The tape rule of [`forward`]; inputs are input, weight and bias.
-#[derive(Debug)]
-pub struct Conv2dBackward {
-    /// Geometry of the forward call.
-    pub geometry: Conv2dGeometry,
-    /// How the gradients shall be computed.
+/// The operation of a tape: the convolution of an input with a weight, and a bias if a third input is given.
+#[derive(Debug, Clone)]
+pub struct Conv2d {
+    /// Step between windows in pixels.
+    pub stride: usize,
+    /// Zeros around the input.
+    pub padding: Padding,
+    /// What follows.
+    pub activation: Activation,
+    /// How its products are computed, where something other than the usual was chosen.
     pub plans: Rc<Plans>,
-    /// The input, if weight or bias wants a gradient or it gates its own cotangent.
-    pub input: Option<Tensor>,
-    /// The factor of the input's gate, if it comes from a ReLU.
-    pub input_gate: Option<f32>,
-    /// The weight, if the input wants a cotangent.
-    pub weight: Option<Tensor>,
-    /// The gate of the output, if it went through ReLU.
-    pub output_gate: Option<Gate>,
 }
 
-impl Conv2dBackward {
-    fn plan(&self, operand: &Tensor, direction: Direction) -> Plan {
-        self.plans.get(Target::of(operand), direction, &self.geometry)
+impl Default for Conv2d {
+    /// A convolution with stride 1, no padding, and nothing that follows.
+    fn default() -> Self {
+        Conv2d { stride: 1, padding: Padding::Valid, activation: Activation::Identity, plans: Rc::default() }
     }
 }
 
-impl Backward for Conv2dBackward {
-    fn backward(&self, cotangent: &Tensor, wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
-        let gated = self.output_gate.as_ref().map(|gate| relu::backward(gate.as_ref(), cotangent)).transpose()?;
-        let cotangent = gated.as_ref().unwrap_or(cotangent);
-        let d_input = match &self.weight {
-            Some(weight) if wanted[0].is_some() => {
-                let plan = self.plan(cotangent, Direction::BackwardInput);
-                let gate = self.input.as_ref().zip(self.input_gate).map(|(output, factor)| Gate { output, factor });
-                Some(backward_input_by(plan, &self.geometry, cotangent, weight, gate)?)
+impl Conv2d {
+    /// The same at every `stride`-th pixel.
+    #[must_use]
+    pub fn stride(self, stride: usize) -> Self {
+        Conv2d { stride, ..self }
+    }
+
+    /// The same with zeros around the input.
+    #[must_use]
+    pub fn padding(self, padding: Padding) -> Self {
+        Conv2d { padding, ..self }
+    }
+
+    /// The same with an activation behind it.
+    #[must_use]
+    pub fn activation(self, activation: Activation) -> Self {
+        Conv2d { activation, ..self }
+    }
+
+    /// The same with a ReLU behind it.
+    #[must_use]
+    pub fn relu(self) -> Self {
+        self.activation(Activation::Relu)
+    }
+
+    fn plan(&self, operand: &Tensor, direction: Direction, geometry: &Conv2dGeometry) -> Plan {
+        self.plans.get(Target::of(operand), direction, geometry)
+    }
+}
+
+/// What a convolution keeps for its backward half.
+#[derive(Debug)]
+pub struct Conv2dSaved {
+    geometry: Conv2dGeometry,
+    /// The input, if weight or bias wants a gradient or the input gates its own cotangent.
+    input: Option<Tensor>,
+    /// The weight, if the input wants a cotangent.
+    weight: Option<Tensor>,
+    /// The gate of the output, if it went through ReLU.
+    output_gate: Option<Gate>,
+    has_bias: bool,
+}
+
+impl Op for Conv2d {
+    type Saved = Conv2dSaved;
+
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn forward(&self, inputs: &[&Tensor], context: &Context<'_>) -> Result<Output<Conv2dSaved>> {
+        let (input, weight, bias) = with_optional_bias(self.name(), inputs)?;
+        let geometry = Conv2dGeometry::new(input.shape(), weight.shape(), self.stride, self.padding)?;
+        let plan = self.plan(input, Direction::Forward, &geometry);
+        let epilogue = self.activation.epilogue(context);
+        let output = forward_by(plan, &geometry, epilogue, input, weight, bias)?;
+        let needs_input = context.wants(1) || context.wants(2) || context.wants(0) && context.input_has_gate();
+        let output_gate = match epilogue.gate() {
+            GateEffect::Makes(factor) => Some(Gate { output: output.clone(), factor }),
+            GateEffect::Ends | GateEffect::Passes(_) => None,
+        };
+        let saved = Conv2dSaved {
+            geometry,
+            input: needs_input.then(|| input.clone()),
+            weight: context.wants(0).then(|| weight.clone()),
+            output_gate,
+            has_bias: bias.is_some(),
+        };
+        Ok(Output::new(output, saved).with_gate(epilogue.gate()))
+    }
+
+    fn backward(&self, saved: Conv2dSaved, upstream: Upstream<'_>) -> Result<Cotangents> {
+        let Conv2dSaved { geometry, input, weight, output_gate, has_bias } = saved;
+        let output_gate = output_gate.filter(|_| !upstream.is_gated);
+        let gated = output_gate.map(|gate| relu::backward(gate.as_ref(), upstream.cotangent)).transpose()?;
+        let cotangent = gated.as_ref().unwrap_or(upstream.cotangent);
+        let wants = |index: usize| upstream.wanted.get(index).is_some_and(Wanted::is_some);
+        let gate = input.as_ref().zip(upstream.input_gate).map(|(output, factor)| Gate { output, factor });
+        let d_input = match &weight {
+            Some(weight) if wants(0) => {
+                let plan = self.plan(cotangent, Direction::BackwardInput, &geometry);
+                Some(backward_input_by(plan, &geometry, cotangent, weight, gate)?)
             }
             _ => None,
         };
-        let (d_weight, d_bias) = match &self.input {
-            Some(input) if wanted[1].is_some() || wanted[2].is_some() => {
-                let d_weight = wanted[1].place(input.device(), &self.geometry.weight_shape())?;
-                let d_bias = wanted[2].place(input.device(), &[self.geometry.out_c])?;
-                let plan = self.plan(input, Direction::BackwardWeight);
-                backward_weight_by(plan, &self.geometry, input, cotangent, &d_weight, &d_bias)?;
-                (Some(d_weight), Some(d_bias))
-            }
-            _ => (None, None),
-        };
-        Ok(vec![d_input, d_weight, d_bias])
+        let first_is_gated = d_input.is_some() && gate.is_some();
+        let mut inputs = vec![d_input, None];
+        inputs.resize(if has_bias { 3 } else { 2 }, None);
+        if let Some(input) = input.as_ref().filter(|_| wants(1) || wants(2)) {
+            let place = |index: usize, shape: &[usize]| {
+                upstream.wanted.get(index).unwrap_or(&Wanted::Nothing).place(input.device(), shape)
+            };
+            let (d_weight, d_bias) = (place(1, &geometry.weight_shape())?, place(2, &[geometry.out_c])?);
+            let plan = self.plan(input, Direction::BackwardWeight, &geometry);
+            backward_weight_by(plan, &geometry, input, cotangent, &d_weight, &d_bias)?;
+            // The kernel sums both; without a bias its gradient is of no use.
+            inputs.splice(1.., [Some(d_weight), Some(d_bias)].into_iter().take(inputs.len() - 1));
+        }
+        Ok(Cotangents { inputs, first_is_gated })
     }
+}
 
-    fn cotangent_is_gated(&mut self) {
-        self.output_gate = None;
-    }
-
-    fn input_is_shared(&mut self) {
-        self.input_gate = None;
-    }
-
-    fn gates_input(&self) -> bool {
-        self.input_gate.is_some() && self.input.is_some()
+/// Input, weight and, where a third is given, bias.
+pub(super) fn with_optional_bias<'a>(
+    op: &'static str,
+    inputs: &[&'a Tensor],
+) -> Result<(&'a Tensor, &'a Tensor, Option<&'a Tensor>)> {
+    match *inputs {
+        [input, weight] => Ok((input, weight, None)),
+        [input, weight, bias] => Ok((input, weight, Some(bias))),
+        _ => Err(Error::shape(op, format!("takes an input, a weight and perhaps a bias; {} are given", inputs.len()))),
     }
 }

@@ -60,7 +60,7 @@ impl Phase {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::conv2d::Padding;
+    use crate::ops::Padding;
 
     #[test]
     fn phases_share_out_pixels_and_taps() {

@@ -379,31 +379,13 @@ impl Plan {
     }
 }
 
-/// How a network's products are computed: the type of their operands, and which plan computes which; where none was chosen,
-/// the usual one does.
-#[derive(Debug, Clone)]
+/// Which plan computes which of a network's products; where none was chosen, the usual one does.
+#[derive(Debug, Clone, Default)]
 pub struct Plans {
-    dtype: DType,
     chosen: HashMap<(Direction, Conv2dGeometry), Plan>,
 }
 
-impl Default for Plans {
-    fn default() -> Self {
-        Plans::new(DType::F32)
-    }
-}
-
 impl Plans {
-    /// The usual plans for operands of a type: [`DType::F32`] or [`DType::F16`].
-    pub fn new(dtype: DType) -> Self {
-        Plans { dtype, chosen: HashMap::new() }
-    }
-
-    /// Type of activations and of the weights that are multiplied with them.
-    pub fn dtype(&self) -> DType {
-        self.dtype
-    }
-
     /// Chooses a plan, for batches of any size.
     pub fn choose(&mut self, direction: Direction, g: &Conv2dGeometry, plan: Plan) {
         self.chosen.insert((direction, Conv2dGeometry { batch: 0, ..*g }), plan);
@@ -423,7 +405,7 @@ impl Plans {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::conv2d::Padding;
+    use crate::ops::Padding;
 
     #[test]
     fn few_rows_are_cut_into_small_tiles() {

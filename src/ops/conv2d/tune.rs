@@ -141,7 +141,7 @@ impl Problem {
         let g = &self.g;
         Ok(match self.direction {
             Direction::Forward => {
-                vec![super::forward_by(plan, g, Epilogue::RELU, &self.input, &self.weight, &self.bias)?]
+                vec![super::forward_by(plan, g, Epilogue::RELU, &self.input, &self.weight, Some(&self.bias))?]
             }
             Direction::BackwardInput => {
                 let gate = Gate { output: &self.input, factor: 1.0 };
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn what_the_device_cannot_compute_fails_and_late_plans_are_not_tried() {
-        let g = Conv2dGeometry::new(&[1, 4, 4, 2], &[4, 4, 2, 3], 1, crate::ops::conv2d::Padding::Same).unwrap();
+        let g = Conv2dGeometry::new(&[1, 4, 4, 2], &[4, 4, 2, 3], 1, crate::ops::Padding::Same).unwrap();
         let plans: Vec<Plan> = ["winograd-2 direct-8x8", "direct-8x8"].iter().map(|p| p.parse().unwrap()).collect();
         let tune = |deadline| tune(&Device::cpu(), DType::F32, Direction::Forward, &g, &plans, deadline).unwrap();
         let verdicts = tune(Instant::now() + Duration::from_secs(60));

@@ -2,7 +2,7 @@
 
 mod gpu;
 
-use super::{Backward, Wanted, expect};
+use super::{Context, Cotangents, Op, Output, Upstream, expect, operands};
 use crate::error::Result;
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
@@ -23,15 +23,29 @@ pub fn convert(input: &Tensor, dtype: DType) -> Result<Tensor> {
     Ok(output)
 }
 
-/// The tape rule of [`convert`].
-#[derive(Debug)]
-pub struct ConvertBackward {
-    /// Type of the input.
+/// The operation of a tape: the same numbers as floats of another width, rounded if it is narrower.
+#[derive(Debug, Clone, Copy)]
+pub struct Convert {
+    /// Type of the output; the input's changes nothing.
     pub dtype: DType,
 }
 
-impl Backward for ConvertBackward {
-    fn backward(&self, cotangent: &Tensor, _wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
-        Ok(vec![Some(convert(cotangent, self.dtype)?)])
+impl Op for Convert {
+    /// Type of the input.
+    type Saved = DType;
+
+    fn name(&self) -> &'static str {
+        "convert"
+    }
+
+    fn forward(&self, inputs: &[&Tensor], _context: &Context<'_>) -> Result<Output<DType>> {
+        let [input] = operands(self.name(), inputs)?;
+        let output = if input.dtype() == self.dtype { input.clone() } else { convert(input, self.dtype)? };
+        Ok(Output::new(output, input.dtype()))
+    }
+
+    fn backward(&self, dtype: DType, upstream: Upstream<'_>) -> Result<Cotangents> {
+        let cotangent = upstream.cotangent;
+        Ok(if cotangent.dtype() == dtype { cotangent.clone() } else { convert(cotangent, dtype)? }.into())
     }
 }

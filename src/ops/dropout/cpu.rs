@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::Dropout;
+use super::DropoutMask;
 use crate::ops::StepState;
 use crate::ops::random::threefry_lanes;
 use crate::profile;
@@ -13,7 +13,7 @@ const PAIRS: usize = 16;
 /// Elements that one task handles.
 const CHUNK: usize = 256 * 2 * PAIRS;
 
-pub(super) fn dropout(dropout: Dropout, state: &StepState, input: &[f32], output: &mut [f32]) {
+pub(super) fn dropout(dropout: DropoutMask, state: &StepState, input: &[f32], output: &mut [f32]) {
     let _timed = profile::twin("dropout", 0, size_of_val(input) + size_of_val(output));
     output.par_chunks_mut(CHUNK).zip(input.par_chunks(CHUNK)).enumerate().for_each(|(chunk, (output, input))| {
         output.copy_from_slice(input);
@@ -22,7 +22,7 @@ pub(super) fn dropout(dropout: Dropout, state: &StepState, input: &[f32], output
 }
 
 /// Drops out of `values`, the first of which is element `first` of all.
-pub(in crate::ops) fn drop_out(dropout: Dropout, state: &StepState, first: usize, values: &mut [f32]) {
+pub(in crate::ops) fn drop_out(dropout: DropoutMask, state: &StepState, first: usize, values: &mut [f32]) {
     let (threshold, scale) = (dropout.threshold(), dropout.scale());
     let key = [state.seed[0], state.seed[1].wrapping_add(dropout.stream)];
     // Elements share a call of the generator by pairs: the second of one may come first.

@@ -1,6 +1,6 @@
 //! Launcher of the dropout kernel.
 
-use super::Dropout;
+use super::DropoutMask;
 use crate::error::Result;
 use crate::gpu::{GpuBuffer, GpuDevice};
 use crate::ops::{as_u32, half, launch_elementwise};
@@ -10,7 +10,7 @@ pub(super) fn dropout(
     gpu: &GpuDevice,
     dtype: DType,
     count: usize,
-    dropout: Dropout,
+    dropout: DropoutMask,
     state: &GpuBuffer,
     input: &GpuBuffer,
     output: &GpuBuffer,

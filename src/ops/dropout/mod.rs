@@ -5,21 +5,21 @@ mod gpu;
 
 pub(super) use cpu::drop_out;
 
-use super::{Backward, StepState, Wanted, common_device, expect_real};
+use super::{Context, Cotangents, GateEffect, Op, Output, StepState, Upstream, common_device, expect_real, operands};
 use crate::error::{Error, Result};
 use crate::tensor::Device;
 use crate::tensor::Tensor;
 
-/// One use of dropout: how much to drop and which random numbers to draw.
+/// Which elements one use of dropout drops: how many, and by which random numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Dropout {
+pub struct DropoutMask {
     /// Share of elements that become zero, in [0, 1).
     pub probability: f32,
     /// Number that keeps this use's random numbers apart from those of other uses in the step.
     pub stream: u32,
 }
 
-impl Dropout {
+impl DropoutMask {
     /// Checks it, and that `state` is a step's.
     pub(super) fn expect(&self, op: &'static str, state: &Tensor) -> Result<()> {
         if !(0.0..1.0).contains(&self.probability) {
@@ -47,7 +47,7 @@ impl Dropout {
 /// Zeroes elements of `input` at random and scales up the rest; applied to a cotangent it is its own backward.
 ///
 /// The random numbers depend on seed and step in `state`, the stream, and the element's index: nothing is stored.
-pub fn apply(dropout: Dropout, state: &Tensor, input: &Tensor) -> Result<Tensor> {
+pub fn apply(dropout: DropoutMask, state: &Tensor, input: &Tensor) -> Result<Tensor> {
     const OP: &str = "dropout";
     let device = common_device(OP, &[state, input])?;
     dropout.expect(OP, state)?;
@@ -64,28 +64,37 @@ pub fn apply(dropout: Dropout, state: &Tensor, input: &Tensor) -> Result<Tensor>
     Ok(output)
 }
 
-/// The tape rule of [`apply`].
-#[derive(Debug)]
-pub struct DropoutBackward {
-    /// Which elements were dropped.
-    pub dropout: Dropout,
-    /// The step's state, unchanged since the forward half.
-    pub state: Tensor,
-    /// Whether the cotangent has gone through the output's gate, which does what dropout does.
-    pub gated: bool,
+/// The operation of a tape: drops elements out when training with a step's state, and does nothing otherwise.
+#[derive(Debug, Clone, Copy)]
+pub struct Dropout {
+    /// Share of elements that become zero, in [0, 1).
+    pub probability: f32,
 }
 
-impl Backward for DropoutBackward {
-    fn backward(&self, cotangent: &Tensor, _wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
-        let d_input = if self.gated { cotangent.clone() } else { apply(self.dropout, &self.state, cotangent)? };
-        Ok(vec![Some(d_input)])
+impl Op for Dropout {
+    /// What was dropped, with the step's state, unless nothing was.
+    type Saved = Option<(DropoutMask, Tensor)>;
+
+    fn name(&self) -> &'static str {
+        "dropout"
     }
 
-    fn cotangent_is_gated(&mut self) {
-        self.gated = true;
+    fn forward(&self, inputs: &[&Tensor], context: &Context<'_>) -> Result<Output<Self::Saved>> {
+        let [input] = operands(self.name(), inputs)?;
+        let Some(state) = context.step_state() else {
+            return Ok(Output::new(input.clone(), None).with_gate(GateEffect::Passes(1.0)));
+        };
+        let mask = DropoutMask { probability: self.probability, stream: context.next_stream() };
+        let output = apply(mask, state, input)?;
+        Ok(Output::new(output, Some((mask, state.clone()))).with_gate(GateEffect::Passes(mask.scale())))
     }
 
-    fn passes_gate(&self) -> bool {
-        true
+    fn backward(&self, saved: Self::Saved, upstream: Upstream<'_>) -> Result<Cotangents> {
+        Ok(match saved {
+            // The output's gate does what dropout does.
+            Some((mask, state)) if !upstream.is_gated => apply(mask, &state, upstream.cotangent)?,
+            _ => upstream.cotangent.clone(),
+        }
+        .into())
     }
 }

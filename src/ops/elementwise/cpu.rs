@@ -13,12 +13,16 @@ pub(super) fn fill(value: f32, output: &mut [f32]) {
     output.fill(value);
 }
 
-pub(super) fn add(a: &[f32], b: &[f32], sum: &mut [f32]) {
+pub(super) fn add(relu: bool, a: &[f32], b: &[f32], sum: &mut [f32]) {
     let _timed = profile::twin("add", 0, size_of_val(a) + size_of_val(b) + size_of_val(sum));
     sum.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK)).zip(b.par_chunks(CHUNK)).for_each(|((sum, a), b)| {
         vectorized(
             #[inline(always)]
-            || sum.iter_mut().zip(a).zip(b).for_each(|((sum, a), b)| *sum = a + b),
+            || {
+                // Not `max`, which would hide a NaN.
+                let finished = |v: f32| if relu && v < 0.0 { 0.0 } else { v };
+                sum.iter_mut().zip(a).zip(b).for_each(|((sum, a), b)| *sum = finished(a + b));
+            },
         );
     });
 }

@@ -14,12 +14,20 @@ pub(super) fn add(
     gpu: &GpuDevice,
     dtype: DType,
     count: usize,
+    relu: bool,
     a: &GpuBuffer,
     b: &GpuBuffer,
     sum: &GpuBuffer,
 ) -> Result<()> {
     let uniform = as_u32("add", count)?;
-    launch_elementwise(gpu, "add", &[half(dtype)], bytemuck::bytes_of(&uniform), &[a, b, sum], count)
+    launch_elementwise(
+        gpu,
+        "add",
+        &[half(dtype), ("RELU", u32::from(relu))],
+        bytemuck::bytes_of(&uniform),
+        &[a, b, sum],
+        count,
+    )
 }
 
 pub(super) fn scale(

@@ -3,7 +3,9 @@
 mod cpu;
 mod gpu;
 
-use super::{common_device, expect, expect_real};
+use super::{
+    Context, Cotangents, Gate, GateEffect, Op, Output, Upstream, common_device, expect, expect_real, operands, relu,
+};
 use crate::error::Result;
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
@@ -20,15 +22,30 @@ pub fn fill(value: f32, output: &Tensor) -> Result<()> {
 }
 
 /// `a + b`, of one shape.
+///
+/// # Errors
+/// If shapes, types or devices differ.
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    add_by(false, a, b)
+}
+
+/// `max(a + b, 0)`, of one shape.
+///
+/// # Errors
+/// As for [`add`].
+pub fn add_relu(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    add_by(true, a, b)
+}
+
+fn add_by(relu: bool, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     const OP: &str = "add";
     let device = common_device(OP, &[a, b])?;
     expect_real(OP, "a", a, a.shape())?;
     expect(OP, "b", b, a.shape(), a.dtype())?;
     let sum = device.allocate(a.shape(), a.dtype())?;
     match device {
-        Device::Cpu(_) => cpu::add(&a.floats(OP)?, &b.floats(OP)?, &mut sum.floats_mut(OP)?),
-        Device::Gpu(gpu) => gpu::add(gpu, a.dtype(), a.len(), a.gpu(OP)?, b.gpu(OP)?, sum.gpu(OP)?)?,
+        Device::Cpu(_) => cpu::add(relu, &a.floats(OP)?, &b.floats(OP)?, &mut sum.floats_mut(OP)?),
+        Device::Gpu(gpu) => gpu::add(gpu, a.dtype(), a.len(), relu, a.gpu(OP)?, b.gpu(OP)?, sum.gpu(OP)?)?,
     }
     Ok(sum)
 }
@@ -47,4 +64,37 @@ pub fn scale(input: &Tensor, factor: &Tensor) -> Result<Tensor> {
         Device::Gpu(gpu) => gpu::scale(gpu, input.len(), input.gpu(OP)?, factor.gpu(OP)?, output.gpu(OP)?)?,
     }
     Ok(output)
+}
+
+/// The operation of a tape: `a + b`, of one shape, then ReLU if `relu`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Add {
+    /// Whether ReLU follows.
+    pub relu: bool,
+}
+
+impl Op for Add {
+    /// The output, if ReLU follows.
+    type Saved = Option<Tensor>;
+
+    fn name(&self) -> &'static str {
+        "add"
+    }
+
+    fn forward(&self, inputs: &[&Tensor], _context: &Context<'_>) -> Result<Output<Option<Tensor>>> {
+        let [a, b] = operands(self.name(), inputs)?;
+        let sum = add_by(self.relu, a, b)?;
+        let gate = if self.relu { GateEffect::Makes(1.0) } else { GateEffect::Ends };
+        Ok(Output::new(sum.clone(), self.relu.then_some(sum)).with_gate(gate))
+    }
+
+    fn backward(&self, output: Option<Tensor>, upstream: Upstream<'_>) -> Result<Cotangents> {
+        let cotangent = match output {
+            Some(output) if !upstream.is_gated => {
+                relu::backward(Gate { output: &output, factor: 1.0 }, upstream.cotangent)?
+            }
+            _ => upstream.cotangent.clone(),
+        };
+        Ok(vec![Some(cotangent.clone()), Some(cotangent)].into())
+    }
 }

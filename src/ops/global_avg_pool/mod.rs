@@ -3,7 +3,7 @@
 mod cpu;
 mod gpu;
 
-use super::{Backward, Wanted, expect_real};
+use super::{Context, Cotangents, Op, Output, Upstream, expect_real, operands};
 use crate::error::{Error, Result};
 use crate::tensor::Device;
 use crate::tensor::Tensor;
@@ -48,15 +48,28 @@ pub fn backward(input_shape: [usize; 4], d_output: &Tensor) -> Result<Tensor> {
     Ok(d_input)
 }
 
-/// The tape rule of [`forward`].
-#[derive(Debug)]
-pub struct GlobalAvgPoolBackward {
-    /// Shape of the input.
-    pub input_shape: [usize; 4],
-}
+/// The operation of a tape.
+#[derive(Debug, Clone, Copy)]
+pub struct GlobalAvgPool;
 
-impl Backward for GlobalAvgPoolBackward {
-    fn backward(&self, cotangent: &Tensor, _wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
-        Ok(vec![Some(backward(self.input_shape, cotangent)?)])
+impl Op for GlobalAvgPool {
+    /// Shape of the input.
+    type Saved = [usize; 4];
+
+    fn name(&self) -> &'static str {
+        "global_avg_pool"
+    }
+
+    fn forward(&self, inputs: &[&Tensor], _context: &Context<'_>) -> Result<Output<[usize; 4]>> {
+        let [input] = operands(self.name(), inputs)?;
+        let output = forward(input)?;
+        let &[batch, height, width, channels] = input.shape() else {
+            return Err(Error::shape(self.name(), "the input must have four axes"));
+        };
+        Ok(Output::new(output, [batch, height, width, channels]))
+    }
+
+    fn backward(&self, input_shape: [usize; 4], upstream: Upstream<'_>) -> Result<Cotangents> {
+        Ok(backward(input_shape, upstream.cotangent)?.into())
     }
 }

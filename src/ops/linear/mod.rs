@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use super::conv2d::{self, Conv2dBackward, Conv2dGeometry, Direction, Epilogue, Padding, Plans, Target};
-use super::{Backward, Gate, Wanted};
+use super::conv2d::{self, Activation, Conv2d, Conv2dGeometry, Conv2dSaved, Direction, Epilogue, Plans, Target};
+use super::{Context, Cotangents, Op, Output, Padding, Upstream, Wanted};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -20,13 +20,17 @@ pub fn geometry(input: &[usize], weight: &[usize]) -> Result<Conv2dGeometry> {
     }
 }
 
-/// `output = input · weight + bias`, then what `epilogue` says: `[batch, out]`; computed as `plans` say.
+/// `output = input · weight + bias`, without `bias` if there is none, then what `epilogue` says: `[batch, out]`; computed as
+/// `plans` say.
+///
+/// # Errors
+/// If the shapes do not fit together.
 pub fn forward(
     plans: &Plans,
     epilogue: Epilogue<'_>,
     input: &Tensor,
     weight: &Tensor,
-    bias: &Tensor,
+    bias: Option<&Tensor>,
 ) -> Result<Tensor> {
     let g = geometry(input.shape(), weight.shape())?;
     let (input, weight) = (input.reshape(&g.input_shape())?, weight.reshape(&g.weight_shape())?);
@@ -34,59 +38,47 @@ pub fn forward(
     conv2d::forward_by(plan, &g, epilogue, &input, &weight, bias)?.reshape(&[g.batch, g.out_c])
 }
 
-/// The tape rule of [`forward`]; inputs are input, weight and bias.
-#[derive(Debug)]
-pub struct LinearBackward {
-    convolution: Conv2dBackward,
+/// The operation of a tape: `[batch, in]` times `[in, out]`, and a bias `[out]` if a third input is given.
+#[derive(Debug, Clone, Default)]
+pub struct Linear {
+    /// What follows.
+    pub activation: Activation,
+    /// How its products are computed, where something other than the usual was chosen.
+    pub plans: Rc<Plans>,
 }
 
-impl LinearBackward {
-    /// Keeps what the backward half needs: each as in [`Conv2dBackward`], in the shapes of [`forward`].
-    pub fn new(
-        geometry: Conv2dGeometry,
-        plans: Rc<Plans>,
-        input: Option<&Tensor>,
-        input_gate: Option<f32>,
-        weight: Option<&Tensor>,
-        output_gate: Option<Gate<&Tensor>>,
-    ) -> Result<Self> {
-        let reshape = |tensor: Option<&Tensor>, shape: [usize; 4]| tensor.map(|t| t.reshape(&shape)).transpose();
-        Ok(LinearBackward {
-            convolution: Conv2dBackward {
-                geometry,
-                plans,
-                input: reshape(input, geometry.input_shape())?,
-                input_gate,
-                weight: reshape(weight, geometry.weight_shape())?,
-                output_gate: output_gate
-                    .map(|gate| gate.try_map(|output| output.reshape(&geometry.output_shape())))
-                    .transpose()?,
-            },
-        })
+impl Linear {
+    /// The convolution that it is.
+    fn convolution(&self) -> Conv2d {
+        Conv2d { activation: self.activation, plans: self.plans.clone(), ..Conv2d::default() }
     }
 }
 
-impl Backward for LinearBackward {
-    fn backward(&self, cotangent: &Tensor, wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
-        let g = &self.convolution.geometry;
+impl Op for Linear {
+    type Saved = (Conv2dGeometry, Conv2dSaved);
+
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn forward(&self, inputs: &[&Tensor], context: &Context<'_>) -> Result<Output<Self::Saved>> {
+        let (input, weight, bias) = conv2d::with_optional_bias(self.name(), inputs)?;
+        let g = geometry(input.shape(), weight.shape())?;
+        let (input, weight) = (input.reshape(&g.input_shape())?, weight.reshape(&g.weight_shape())?);
+        let operands: Vec<_> = [&input, &weight].into_iter().chain(bias).collect();
+        let Output { tensor, saved, gate } = self.convolution().forward(&operands, context)?;
+        Ok(Output { tensor: tensor.reshape(&[g.batch, g.out_c])?, saved: (g, saved), gate })
+    }
+
+    fn backward(&self, (g, saved): Self::Saved, upstream: Upstream<'_>) -> Result<Cotangents> {
         let shapes: [&[usize]; 3] = [&[g.batch, g.in_c], &[g.in_c, g.out_c], &[g.out_c]];
-        let mut wanted = wanted.to_vec();
+        let mut wanted = upstream.wanted.to_vec();
         if let Some(Wanted::In(weight)) = wanted.get_mut(1) {
             *weight = weight.reshape(&g.weight_shape())?;
         }
-        let gradients = self.convolution.backward(&cotangent.reshape(&g.output_shape())?, &wanted)?;
-        gradients.into_iter().zip(shapes).map(|(g, shape)| g.map(|g| g.reshape(shape)).transpose()).collect()
-    }
-
-    fn cotangent_is_gated(&mut self) {
-        self.convolution.cotangent_is_gated();
-    }
-
-    fn input_is_shared(&mut self) {
-        self.convolution.input_is_shared();
-    }
-
-    fn gates_input(&self) -> bool {
-        self.convolution.gates_input()
+        let cotangent = &upstream.cotangent.reshape(&g.output_shape())?;
+        let convolved = self.convolution().backward(saved, Upstream { cotangent, wanted: &wanted, ..upstream })?;
+        let inputs = convolved.inputs.into_iter().zip(shapes).map(|(g, shape)| g.map(|g| g.reshape(shape)).transpose());
+        Ok(Cotangents { inputs: inputs.collect::<Result<_>>()?, ..convolved })
     }
 }

@@ -2,11 +2,11 @@
 
 use rayon::prelude::*;
 
-use super::MaxPool2dGeometry;
+use crate::ops::pool2d::Pool2dGeometry;
 use crate::profile;
 use crate::tensor::cpu::vectorized;
 
-pub(super) fn max_pool2d_forward(g: &MaxPool2dGeometry, input: &[f32], output: &mut [f32], choice: &mut [u32]) {
+pub(super) fn max_pool2d_forward(g: &Pool2dGeometry, input: &[f32], output: &mut [f32], choice: &mut [u32]) {
     let _timed = profile::twin("max_pool2d_forward", 0, size_of_val(input) + size_of_val(output) + size_of_val(choice));
     let line = g.out_w * g.channels;
     output.par_chunks_exact_mut(line).zip(choice.par_chunks_exact_mut(line)).enumerate().for_each(
@@ -20,19 +20,21 @@ pub(super) fn max_pool2d_forward(g: &MaxPool2dGeometry, input: &[f32], output: &
 }
 
 #[inline(always)]
-fn forward_line(g: &MaxPool2dGeometry, row: usize, input: &[f32], output: &mut [f32], choice: &mut [u32]) {
+fn forward_line(g: &Pool2dGeometry, row: usize, input: &[f32], output: &mut [f32], choice: &mut [u32]) {
     let (n, y) = (row / g.out_h, row % g.out_h);
     for (x, (best, best_at)) in output.chunks_exact_mut(g.channels).zip(choice.chunks_exact_mut(g.channels)).enumerate()
     {
-        let corner = (n * g.in_h + y * g.stride) * g.in_w + x * g.stride;
-        for ky in 0..g.kernel_h {
-            for kx in 0..g.kernel_w {
-                let start = (corner + ky * g.in_w + kx) * g.channels;
+        let (rows, columns) = (g.window_rows(y), g.window_columns(x));
+        let mut is_first = true;
+        for ky in rows {
+            for kx in columns.clone() {
+                let [in_y, in_x] = g.pixel(y, x, ky, kx);
+                let start = ((n * g.in_h + in_y) * g.in_w + in_x) * g.channels;
                 let pixel = &input[start..start + g.channels];
                 let tap = (ky * g.kernel_w + kx) as u32;
-                if tap == 0 {
+                if std::mem::take(&mut is_first) {
                     best.copy_from_slice(pixel);
-                    best_at.fill(0);
+                    best_at.fill(tap);
                     continue;
                 }
                 for ((best, best_at), &value) in best.iter_mut().zip(best_at.iter_mut()).zip(pixel) {
@@ -45,7 +47,7 @@ fn forward_line(g: &MaxPool2dGeometry, row: usize, input: &[f32], output: &mut [
     }
 }
 
-pub(super) fn max_pool2d_backward(g: &MaxPool2dGeometry, choice: &[u32], d_output: &[f32], d_input: &mut [f32]) {
+pub(super) fn max_pool2d_backward(g: &Pool2dGeometry, choice: &[u32], d_output: &[f32], d_input: &mut [f32]) {
     let _timed =
         profile::twin("max_pool2d_backward", 0, size_of_val(choice) + size_of_val(d_output) + size_of_val(d_input));
     let image_in = g.in_h * g.in_w * g.channels;
@@ -63,17 +65,21 @@ pub(super) fn max_pool2d_backward(g: &MaxPool2dGeometry, choice: &[u32], d_outpu
 }
 
 #[inline(always)]
-fn backward_image(g: &MaxPool2dGeometry, choice: &[u32], d_output: &[f32], d_input: &mut [f32]) {
+fn backward_image(g: &Pool2dGeometry, choice: &[u32], d_output: &[f32], d_input: &mut [f32]) {
     d_input.fill(0.0);
     let pixels = choice.chunks_exact(g.channels).zip(d_output.chunks_exact(g.channels));
     for (pixel, (choice, d_output)) in pixels.enumerate() {
-        let corner = (pixel / g.out_w * g.stride) * g.in_w + pixel % g.out_w * g.stride;
-        for tap in 0..g.kernel_h * g.kernel_w {
-            let start = (corner + tap / g.kernel_w * g.in_w + tap % g.kernel_w) * g.channels;
-            let target = &mut d_input[start..start + g.channels];
-            // Every channel at every tap: vector instructions do that faster than looking for the chosen ones.
-            for ((sum, &chosen), &cotangent) in target.iter_mut().zip(choice).zip(d_output) {
-                *sum += if chosen == tap as u32 { cotangent } else { 0.0 };
+        let (y, x) = (pixel / g.out_w, pixel % g.out_w);
+        for ky in g.window_rows(y) {
+            for kx in g.window_columns(x) {
+                let [in_y, in_x] = g.pixel(y, x, ky, kx);
+                let start = (in_y * g.in_w + in_x) * g.channels;
+                let target = &mut d_input[start..start + g.channels];
+                let tap = (ky * g.kernel_w + kx) as u32;
+                // Every channel at every tap: vector instructions do that faster than looking for the chosen ones.
+                for ((sum, &chosen), &cotangent) in target.iter_mut().zip(choice).zip(d_output) {
+                    *sum += if chosen == tap { cotangent } else { 0.0 };
+                }
             }
         }
     }

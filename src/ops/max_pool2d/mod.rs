@@ -1,78 +1,20 @@
-//! Two-dimensional max-pooling without padding.
+//! Two-dimensional max-pooling. Padding is never chosen.
 
 mod cpu;
 mod gpu;
 
-use super::{Backward, Wanted, as_u32, common_device, expect, expect_real};
-use crate::error::{Error, Result};
+use super::pool2d::Pool2dGeometry;
+use super::{
+    Context, Cotangents, GateEffect, Op, Output, Padding, Upstream, common_device, expect, expect_real, operands,
+};
+use crate::error::Result;
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
-
-/// Shapes of one max-pooling, checked to fit together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct MaxPool2dGeometry {
-    /// Images.
-    pub batch: usize,
-    /// Input height in pixels.
-    pub in_h: usize,
-    /// Input width in pixels.
-    pub in_w: usize,
-    /// Channels.
-    pub channels: usize,
-    /// Output height in pixels.
-    pub out_h: usize,
-    /// Output width in pixels.
-    pub out_w: usize,
-    /// Window height in pixels.
-    pub kernel_h: usize,
-    /// Window width in pixels.
-    pub kernel_w: usize,
-    /// Step between windows in pixels, in both directions.
-    pub stride: usize,
-}
-
-impl MaxPool2dGeometry {
-    /// Geometry for an input `[batch, height, width, channels]`; windows stay inside, rest pixels are left out.
-    ///
-    /// # Errors
-    /// If the window does not fit into the input or something is 0.
-    pub fn new(input: &[usize], kernel: [usize; 2], stride: usize) -> Result<Self> {
-        const OP: &str = "max_pool2d";
-        let (&[batch, in_h, in_w, channels], [kernel_h, kernel_w]) = (input, kernel) else {
-            return Err(Error::shape(OP, format!("input {input:?} must have four axes")));
-        };
-        if stride == 0 || kernel_h == 0 || kernel_w == 0 || kernel_h > in_h || kernel_w > in_w {
-            return Err(Error::shape(OP, format!("windows {kernel:?} at stride {stride} do not fit input {input:?}")));
-        }
-        as_u32(OP, crate::tensor::elements(input).unwrap_or(usize::MAX))?;
-        Ok(MaxPool2dGeometry {
-            batch,
-            in_h,
-            in_w,
-            channels,
-            out_h: (in_h - kernel_h) / stride + 1,
-            out_w: (in_w - kernel_w) / stride + 1,
-            kernel_h,
-            kernel_w,
-            stride,
-        })
-    }
-
-    /// `[batch, in_h, in_w, channels]`.
-    pub fn input_shape(&self) -> [usize; 4] {
-        [self.batch, self.in_h, self.in_w, self.channels]
-    }
-
-    /// `[batch, out_h, out_w, channels]`.
-    pub fn output_shape(&self) -> [usize; 4] {
-        [self.batch, self.out_h, self.out_w, self.channels]
-    }
-}
 
 /// The largest element of each window, and which of the window's elements it was, counted row by row.
 ///
 /// Of equal elements the first is chosen, as in PyTorch.
-pub fn forward(geometry: &MaxPool2dGeometry, input: &Tensor) -> Result<(Tensor, Tensor)> {
+pub fn forward(geometry: &Pool2dGeometry, input: &Tensor) -> Result<(Tensor, Tensor)> {
     const OP: &str = "max_pool2d_forward";
     expect_real(OP, "input", input, &geometry.input_shape())?;
     let device = input.device();
@@ -93,7 +35,7 @@ pub fn forward(geometry: &MaxPool2dGeometry, input: &Tensor) -> Result<(Tensor, 
 }
 
 /// Cotangent of the input: each window's cotangent goes to the element it chose.
-pub fn backward(geometry: &MaxPool2dGeometry, choice: &Tensor, d_output: &Tensor) -> Result<Tensor> {
+pub fn backward(geometry: &Pool2dGeometry, choice: &Tensor, d_output: &Tensor) -> Result<Tensor> {
     const OP: &str = "max_pool2d_backward";
     let device = common_device(OP, &[choice, d_output])?;
     expect(OP, "choice", choice, &geometry.output_shape(), DType::U32)?;
@@ -120,22 +62,41 @@ pub fn backward(geometry: &MaxPool2dGeometry, choice: &Tensor, d_output: &Tensor
     Ok(d_input)
 }
 
-/// The tape rule of [`forward`].
-#[derive(Debug)]
-pub struct MaxPool2dBackward {
-    /// Geometry of the forward call.
-    pub geometry: MaxPool2dGeometry,
-    /// Which element each window chose.
-    pub choice: Tensor,
+/// The operation of a tape.
+#[derive(Debug, Clone, Copy)]
+pub struct MaxPool2d {
+    /// Window height and width in pixels.
+    pub kernel: [usize; 2],
+    /// Step between windows in pixels.
+    pub stride: usize,
+    /// Pixels around the input, which are never chosen.
+    pub padding: Padding,
 }
 
-impl Backward for MaxPool2dBackward {
-    fn backward(&self, cotangent: &Tensor, _wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
-        Ok(vec![Some(backward(&self.geometry, &self.choice, cotangent)?)])
+impl MaxPool2d {
+    /// Square windows that stay inside the input.
+    pub fn new(kernel: usize, stride: usize) -> Self {
+        MaxPool2d { kernel: [kernel; 2], stride, padding: Padding::Valid }
+    }
+}
+
+impl Op for MaxPool2d {
+    /// The geometry, and which element each window chose.
+    type Saved = (Pool2dGeometry, Tensor);
+
+    fn name(&self) -> &'static str {
+        "max_pool2d"
     }
 
-    fn passes_gate(&self) -> bool {
-        true
+    fn forward(&self, inputs: &[&Tensor], _context: &Context<'_>) -> Result<Output<Self::Saved>> {
+        let [input] = operands(self.name(), inputs)?;
+        let geometry = Pool2dGeometry::new(self.name(), input.shape(), self.kernel, self.stride, self.padding)?;
+        let (output, choice) = forward(&geometry, input)?;
+        Ok(Output::new(output, (geometry, choice)).with_gate(GateEffect::Passes(1.0)))
+    }
+
+    fn backward(&self, (geometry, choice): Self::Saved, upstream: Upstream<'_>) -> Result<Cotangents> {
+        Ok(backward(&geometry, &choice, upstream.cotangent)?.into())
     }
 }
 
@@ -150,7 +111,7 @@ mod tests {
         let windows = [[1.0, nan, 0.0, 2.0], [nan, 3.0, 1.0, 0.0], [0.0, 1.0, 4.0, 4.0], [0.0, 0.0, 0.0, nan]];
         let input: Vec<f32> = windows.concat();
         let input = Device::cpu().tensor(&[4, 2, 2, 1], &input).unwrap();
-        let geometry = MaxPool2dGeometry::new(input.shape(), [2, 2], 2).unwrap();
+        let geometry = Pool2dGeometry::new("test", input.shape(), [2, 2], 2, Padding::Valid).unwrap();
         let (output, choice) = forward(&geometry, &input).unwrap();
         let output = output.to_vec().unwrap();
         assert!([0, 1, 3].iter().all(|&i| output[i].is_nan()) && output[2] == 4.0, "{output:?}");

@@ -3,7 +3,9 @@
 mod cpu;
 mod gpu;
 
-use super::{Backward, Gate, Wanted, common_device, expect, expect_real};
+use super::{
+    Context, Cotangents, Gate, GateEffect, Op, Output, Upstream, common_device, expect, expect_real, operands,
+};
 use crate::error::Result;
 use crate::tensor::Device;
 use crate::tensor::Tensor;
@@ -47,24 +49,26 @@ pub fn backward(gate: Gate<&Tensor>, d_output: &Tensor) -> Result<Tensor> {
     Ok(d_input)
 }
 
-/// The tape rule of [`forward`].
-#[derive(Debug)]
-pub struct ReluBackward {
-    /// The output, whose sign says where the input was positive.
-    pub output: Tensor,
-    /// Whether the cotangent has gone through the output's gate.
-    pub gated: bool,
-}
+/// The operation `max(input, 0)` of a tape.
+#[derive(Debug, Clone, Copy)]
+pub struct Relu;
 
-impl Backward for ReluBackward {
-    fn backward(&self, cotangent: &Tensor, _wanted: &[Wanted]) -> Result<Vec<Option<Tensor>>> {
-        let gate = Gate { output: &self.output, factor: 1.0 };
-        let d_input = if self.gated { cotangent.clone() } else { backward(gate, cotangent)? };
-        Ok(vec![Some(d_input)])
+impl Op for Relu {
+    type Saved = Tensor;
+
+    fn name(&self) -> &'static str {
+        "relu"
     }
 
-    fn cotangent_is_gated(&mut self) {
-        self.gated = true;
+    fn forward(&self, inputs: &[&Tensor], _context: &Context<'_>) -> Result<Output<Tensor>> {
+        let [input] = operands(self.name(), inputs)?;
+        let output = forward(input)?;
+        Ok(Output::new(output.clone(), output).with_gate(GateEffect::Makes(1.0)))
+    }
+
+    fn backward(&self, output: Tensor, upstream: Upstream<'_>) -> Result<Cotangents> {
+        let gate = Gate { output: &output, factor: 1.0 };
+        Ok(if upstream.is_gated { upstream.cotangent.clone() } else { backward(gate, upstream.cotangent)? }.into())
     }
 }
 

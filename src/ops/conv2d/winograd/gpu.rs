@@ -102,9 +102,10 @@ pub(super) fn winograd_transform_output(
     let mut uniform = w.sizes(OP, c.out_c, c.out_h, c.out_w)?.to_vec();
     let (mut buffers, mut kinds) = (vec![products, output], ["BIAS", "RELU", "DROPOUT", "GATE"].map(|kind| (kind, 0)));
     match finish {
-        Finish::Bias { bias, relu, dropout } => {
-            (kinds[0].1, kinds[1].1, kinds[2].1) = (1, usize::from(relu), usize::from(dropout.is_some()));
-            buffers.push(bias);
+        Finish::Activate { bias, relu, dropout } => {
+            (kinds[0].1, kinds[1].1, kinds[2].1) =
+                (usize::from(bias.is_some()), usize::from(relu), usize::from(dropout.is_some()));
+            buffers.extend(bias);
             buffers.extend(dropout.map(|(_, state)| state));
             uniform.extend(dropout.iter().flat_map(|(dropout, _)| dropout.parameters()));
         }

@@ -17,8 +17,8 @@ pub enum Layout {
         out_c: usize,
         /// Input channels.
         in_c: usize,
-        /// Side of the kernel.
-        kernel: usize,
+        /// Height and width of the kernel.
+        kernel: [usize; 2],
     },
     /// Weight of a fully connected layer: `[out, in]` outside, `[in, out]` inside. Where its input is a flattened image,
     /// the input features are ordered channels, height, width outside and height, width, channels inside.
@@ -38,16 +38,21 @@ impl Layout {
     /// Shape in PyTorch.
     pub fn outer_shape(&self) -> Vec<usize> {
         match *self {
-            Layout::Conv2dWeight { out_c, in_c, kernel } => vec![out_c, in_c, kernel, kernel],
+            Layout::Conv2dWeight { out_c, in_c, kernel } => vec![out_c, in_c, kernel[0], kernel[1]],
             Layout::LinearWeight { out_features, channels, pixels } => vec![out_features, channels * pixels],
             Layout::Bias(count) => vec![count],
         }
     }
 
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        self.outer_shape().into_iter().fold(1, usize::saturating_mul)
+    }
+
     /// Shape of our tensor.
     pub fn inner_shape(&self) -> Vec<usize> {
         match *self {
-            Layout::Conv2dWeight { out_c, in_c, kernel } => vec![kernel, kernel, in_c, out_c],
+            Layout::Conv2dWeight { out_c, in_c, kernel } => vec![kernel[0], kernel[1], in_c, out_c],
             Layout::LinearWeight { out_features, channels, pixels } => vec![channels * pixels, out_features],
             Layout::Bias(count) => vec![count],
         }
@@ -57,7 +62,7 @@ impl Layout {
     fn inner_positions(&self) -> Vec<usize> {
         // Both weights are [out, channel, pixel] outside and [pixel, channel, out] inside.
         let (outs, channels, pixels) = match *self {
-            Layout::Conv2dWeight { out_c, in_c, kernel } => (out_c, in_c, kernel * kernel),
+            Layout::Conv2dWeight { out_c, in_c, kernel } => (out_c, in_c, kernel[0] * kernel[1]),
             Layout::LinearWeight { out_features, channels, pixels } => (out_features, channels, pixels),
             Layout::Bias(count) => return (0..count).collect(),
         };
@@ -188,7 +193,7 @@ mod tests {
 
     #[test]
     fn layouts_put_each_element_where_it_belongs() {
-        let conv = Layout::Conv2dWeight { out_c: 2, in_c: 3, kernel: 2 };
+        let conv = Layout::Conv2dWeight { out_c: 2, in_c: 3, kernel: [2, 2] };
         let outer: Vec<f32> = (0..24).map(|i| i as f32).collect();
         let inner = conv.to_inner(&outer);
         // Outer [o=1, c=2, y=0, x=1] is element 21; inner [y=0, x=1, c=2, o=1] is element 11.
