@@ -3,9 +3,7 @@
 use cifar_gpu::Device;
 use cifar_gpu::ops::batch_assembly::{Augmentation, ImageChunk, Normalization, batch_assembly};
 use cifar_gpu::ops::batch_norm::{self, Running, Settings, Statistics};
-use cifar_gpu::ops::conv2d::{
-    self, Algorithm, Conv2dGeometry, Direction, Epilogue, Plan, Plans, Target, Tiling,
-};
+use cifar_gpu::ops::conv2d::{self, Algorithm, Conv2dGeometry, Direction, Epilogue, Plan, Plans, Target, Tiling};
 use cifar_gpu::ops::dropout::DropoutMask;
 use cifar_gpu::ops::max_pool2d;
 use cifar_gpu::ops::pool2d::Pool2dGeometry;
