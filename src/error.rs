@@ -49,6 +49,14 @@ pub enum Error {
     /// The device name on the command line is not one we know.
     #[error("unknown device `{0}`")]
     UnknownDevice(String),
+    /// A kernel computed something else than what is right.
+    #[error("{case}: {message}")]
+    Case {
+        /// What was computed.
+        case: String,
+        /// What is wrong with it.
+        message: String,
+    },
     /// A network's description is wrong.
     #[error(transparent)]
     Description(#[from] crate::nn::DescriptionError),

@@ -5,6 +5,7 @@ pub mod adam;
 pub mod avg_pool2d;
 pub mod batch_assembly;
 pub mod batch_norm;
+pub mod case;
 pub mod conv2d;
 pub mod convert;
 pub mod count_iterations;
@@ -37,6 +38,11 @@ use crate::error::{Error, Result};
 use crate::gpu::{GpuBuffer, GpuDevice, Launch, ShaderVariant};
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
+
+/// The cases of every operation.
+pub fn cases() -> Vec<case::Case> {
+    [avg_pool2d::cases::cases(), max_pool2d::cases::cases()].concat()
+}
 
 /// Elements that one workgroup of an element-by-element kernel handles.
 const ELEMENTS_PER_WORKGROUP: u64 = 256;

@@ -20,6 +20,7 @@ use std::sync::LazyLock;
 
 use cifar_gpu::Device;
 use cifar_gpu::gpu::{GpuDevice, GpuOptions};
+use cifar_gpu::ops::case::Purpose;
 use cifar_gpu::tensor::cpu::CpuDevice;
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -33,6 +34,20 @@ static GPU: LazyLock<Result<GpuDevice, String>> =
 fn main() {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
+    for case in cifar_gpu::ops::cases() {
+        if case.purpose == Purpose::Bench {
+            continue;
+        }
+        let on_cpu = case.clone();
+        trials.push(Trial::test(format!("cpu/{}", case.name), move || {
+            Ok(on_cpu.verify(&Device::Cpu(CpuDevice::poisoned()))?)
+        }));
+        trials.push(Trial::test(format!("gpu/{}", case.name), move || {
+            let gpu = GPU.as_ref().map_err(|e| Failed::from(format!("no GPU to test on: {e}")))?;
+            case.verify(&Device::Gpu(gpu.clone()))?;
+            Ok(gpu.check_guards()?)
+        }));
+    }
     for (name, run) in cases::all().into_iter().chain(gradients::all()) {
         let on_cpu = run.clone();
         trials.push(Trial::test(format!("cpu/{name}"), move || on_cpu(&Device::Cpu(CpuDevice::poisoned()))));

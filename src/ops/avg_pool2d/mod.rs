@@ -1,5 +1,6 @@
 //! Two-dimensional average pooling. Padding counts as zeros, as in PyTorch (`count_include_pad`).
 
+pub(super) mod cases;
 mod cpu;
 mod gpu;
 

@@ -1,5 +1,6 @@
 //! Two-dimensional max-pooling. Padding is never chosen.
 
+pub(super) mod cases;
 mod cpu;
 mod gpu;
 
