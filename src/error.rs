@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::gpu::GpuError;
+use crate::tensor::{BadImageShape, ImageShape};
 
 /// Shorthand for results of this library.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -20,6 +21,33 @@ pub enum Error {
         op: &'static str,
         /// Which shapes do not fit.
         message: String,
+    },
+    /// A normalization has not one mean and one deviation for each channel of the images.
+    #[error("a normalization with {means} means and {deviations} deviations is not for images of {channels} channels")]
+    Normalization {
+        /// Means that it has.
+        means: usize,
+        /// Deviations that it has.
+        deviations: usize,
+        /// Channels of the images.
+        channels: usize,
+    },
+    /// Numbers are no shape of an image.
+    #[error(transparent)]
+    BadImageShape(#[from] BadImageShape),
+    /// A network's layers do not fit images of a shape.
+    #[error("{arch} does not take images of {image}: {layer} gets {} ({reason})", joined(input))]
+    ImageShape {
+        /// Name of the network.
+        arch: String,
+        /// The images' shape.
+        image: ImageShape,
+        /// The layer that does not fit.
+        layer: String,
+        /// The shape of what that layer gets, without the batch axis.
+        input: Vec<usize>,
+        /// Why it does not fit.
+        reason: String,
     },
     /// Two operands live on different devices.
     #[error("{op}: operands are on different devices")]
@@ -174,10 +202,12 @@ impl Error {
             Error::UnknownArchitecture(_) => {
                 Some(format!("the architectures are {}", crate::nn::ARCHITECTURES.join(", ")))
             }
+            Error::BadImageShape(_) => Some("64 stands for 64 pixels a side, 48x40 for 48 rows of 40 pixels".into()),
+            Error::ImageShape { .. } => Some("choose another image size, or another network".into()),
             Error::NoKernel { .. } => Some(
                 "update the driver, choose another adapter, or use --device cpu; a smaller --batch-size if memory ran out; `cifar-gpu devices --check` tells more".into(),
             ),
-            Error::HostMemory { .. } => Some("use a smaller --batch-size".into()),
+            Error::HostMemory { .. } => Some("use smaller batches or smaller images".into()),
             Error::Diverged { .. } => Some("lower --lr".into()),
             Error::RunFolderExists(_) => Some(
                 "go on with it by --resume, name another with --out, or remove it if it is no longer wanted".into(),
@@ -190,6 +220,11 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// A shape in words: 2×2×32.
+fn joined(shape: &[usize]) -> String {
+    shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×")
 }
 
 /// What mends an error of the system.

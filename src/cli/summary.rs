@@ -1,18 +1,19 @@
 //! `cifar-gpu summary`
 
-use cifar_gpu::Result;
 use cifar_gpu::nn::{self, Architecture};
 use cifar_gpu::ops::conv2d::DeviceKind;
 use cifar_gpu::train::{Precision, TrainConfig, inference_bytes, training_bytes};
 use cifar_gpu::words::grouped;
+use cifar_gpu::{ImageShape, Result};
 
-use super::common::{architecture_names, print, print_json};
+use super::common::{ShapeArguments, architecture_names, print, print_json};
 use super::tune::PrecisionName;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   cifar-gpu summary --arch ygnet
+  cifar-gpu summary --arch lenet5 --image-size 48x40 --gray
   cifar-gpu summary --arch lenet5 --classes 100 --batch-size 256 --json")]
 pub struct Summary {
     /// Network
@@ -21,6 +22,8 @@ pub struct Summary {
     /// Number of classes
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=1000))]
     classes: u16,
+    #[command(flatten)]
+    shape: ShapeArguments,
     /// Images of a batch, for the memory figures
     #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: u32,
@@ -37,6 +40,8 @@ pub struct Summary {
 struct Report {
     #[serde(flatten)]
     network: nn::Summary,
+    /// Height, width and channels of the images.
+    input: ImageShape,
     /// Batch size that the memory figures are for.
     batch_size: usize,
     /// Width of activations that the memory figures are for.
@@ -49,12 +54,13 @@ struct Report {
 
 impl Summary {
     pub fn run(self) -> Result<()> {
-        let architecture = Architecture::by_name(&self.arch, self.classes.into())?;
+        let architecture = self.shape.network(Architecture::by_name(&self.arch, self.classes.into())?)?;
         let batch_size = self.batch_size as usize;
         let precision = self.precision.precision();
         let recipe = TrainConfig { precision, ..TrainConfig::published(&self.arch)? };
         let report = Report {
             network: nn::Summary::new(&architecture)?,
+            input: architecture.input,
             batch_size,
             precision,
             training_bytes: training_bytes(DeviceKind::Gpu, &architecture, &recipe, batch_size)?,
@@ -80,11 +86,12 @@ impl Summary {
             ))?;
         }
         print(format_args!(
-            "\n{} parameters; {:.1} MFLOP forward and {:.1} MFLOP a training step, for one image\n\
+            "\n{} parameters; {:.1} MFLOP forward and {:.1} MFLOP a training step, for one image of {}\n\
              memory with batches of {}: {} MiB training, {} MiB inference",
             grouped(summary.parameters as u64),
             summary.forward_flops as f64 / 1e6,
             summary.training_flops as f64 / 1e6,
+            report.input,
             report.batch_size,
             report.training_bytes.div_ceil(1 << 20),
             report.inference_bytes.div_ceil(1 << 20),

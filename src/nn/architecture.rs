@@ -4,9 +4,7 @@ use crate::error::{Error, Result};
 use crate::nn::Init;
 use crate::ops::batch_assembly::Normalization;
 use crate::ops::conv2d::Padding;
-
-/// Height, width and channels of the images that the networks take.
-pub const IMAGE_SHAPE: [usize; 3] = [32, 32, 3];
+use crate::tensor::ImageShape;
 
 /// Names of the architectures, as on the command line.
 pub const ARCHITECTURES: [&str; 5] = ["ygnet", "ygnet-final-relu", "ygnet-bn", "lenet5", "all-cnn-c"];
@@ -60,11 +58,27 @@ pub enum Layer {
     GlobalAvgPool,
 }
 
+impl Layer {
+    /// What errors call it: its name if it has parameters, else its kind.
+    pub(super) fn label(&self) -> String {
+        match self {
+            Layer::Conv2d { name, .. } | Layer::BatchNorm { name } | Layer::Linear { name, .. } => (*name).to_owned(),
+            Layer::MaxPool2d { kernel, .. } => format!("max-pool {kernel}×{kernel}"),
+            Layer::Relu => "ReLU".to_owned(),
+            Layer::Dropout(_) => "dropout".to_owned(),
+            Layer::Flatten => "flatten".to_owned(),
+            Layer::GlobalAvgPool => "global average pool".to_owned(),
+        }
+    }
+}
+
 /// A network's description.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Architecture {
     /// Name, as on the command line.
     pub name: &'static str,
+    /// The shape of the images that it takes.
+    pub input: ImageShape,
     /// How pixels become its input.
     pub normalization: Normalization,
     /// Its layers in order.
@@ -84,6 +98,23 @@ impl Architecture {
             "lenet5" => Ok(lenet5(classes)),
             "all-cnn-c" => Ok(all_cnn_c(classes)),
             _ => Err(Error::UnknownArchitecture(name.to_owned())),
+        }
+    }
+
+    /// The same network for images of another shape. Its normalization stays, but for other channels becomes that of
+    /// [`Normalization::for_channels`]; fully connected layers take as many features as there then are.
+    ///
+    /// # Errors
+    /// [`Error::ImageShape`] if the layers do not fit such images, or [`Error::Setting`] if a layer's weights have more elements
+    /// than kernels can count.
+    pub fn with_input(self, input: ImageShape) -> Result<Self> {
+        let normalization = self.normalization.for_channels(input.channels());
+        let architecture = Architecture { input, normalization, ..self };
+        match architecture.convolutions(1) {
+            Err(Error::Shape { message, .. }) => {
+                Err(Error::Setting(format!("{} for images of {input} is too large: {message}", architecture.name)))
+            }
+            result => result.map(|_| architecture),
         }
     }
 
@@ -293,6 +324,62 @@ impl Builder {
     }
 
     fn build(self, name: &'static str, normalization: Normalization) -> Architecture {
-        Architecture { name, normalization, layers: self.layers }
+        Architecture { name, input: ImageShape::CIFAR, normalization, layers: self.layers }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::Summary;
+
+    fn shape(height: usize, width: usize, channels: usize) -> ImageShape {
+        ImageShape::new(height, width, channels).unwrap()
+    }
+
+    fn with_input(name: &str, input: ImageShape) -> Result<Architecture> {
+        Architecture::by_name(name, 10).unwrap().with_input(input)
+    }
+
+    #[test]
+    fn networks_take_other_images_if_their_layers_fit() {
+        for name in ARCHITECTURES {
+            for input in [shape(64, 64, 3), shape(48, 40, 1), shape(32, 32, 3)] {
+                let architecture = with_input(name, input).unwrap();
+                assert_eq!((architecture.input, architecture.num_classes().unwrap()), (input, 10));
+                architecture.normalization.check_channels(input.channels()).unwrap();
+            }
+        }
+        let parameters = |name, input| Summary::new(&with_input(name, input).unwrap()).unwrap().parameters;
+        // A mean over all pixels leaves none of them to the weights; lenet5's first fully connected layer takes all.
+        assert_eq!(parameters("ygnet", shape(48, 40, 3)), 1_369_738);
+        assert_eq!(parameters("lenet5", shape(48, 40, 3)), 395_006 + 64 * (9 * 7 - 5 * 5) * 200);
+        assert_eq!(parameters("lenet5", shape(32, 32, 1)), 395_006 - 2 * 5 * 5 * 32);
+    }
+
+    #[test]
+    fn published_normalization_becomes_its_mean_for_gray() {
+        let gray = with_input("all-cnn-c", shape(32, 32, 1)).unwrap().normalization;
+        assert!((gray.mean[0] - 0.4734).abs() < 1e-4 && (gray.std[0] - 0.2507).abs() < 1e-4, "{gray:?}");
+    }
+
+    #[test]
+    fn images_that_are_too_small_are_refused_with_layer_and_shapes() {
+        for (name, input, parts) in [
+            ("lenet5", shape(8, 40, 3), ["lenet5", "8×40×3", "conv2 gets 2×18×32"]),
+            ("ygnet", shape(5, 5, 1), ["ygnet", "5×5×1", "conv5 gets 2×2×192"]),
+            ("lenet5", shape(5, 32, 3), ["lenet5", "5×32×3", "max-pool 2×2 gets 1×28×32"]),
+        ] {
+            let error = with_input(name, input).unwrap_err();
+            let message = error.to_string();
+            assert!(parts.iter().all(|part| message.contains(part)) && error.hint().is_some(), "{message}");
+        }
+    }
+
+    #[test]
+    fn images_that_are_too_large_are_refused() {
+        // Its first fully connected layer would have 13 billion weights.
+        let message = with_input("lenet5", shape(4096, 4096, 3)).unwrap_err().to_string();
+        assert!(message.contains("4096×4096×3 is too large") && message.contains("elements are too many"), "{message}");
     }
 }

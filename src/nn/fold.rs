@@ -23,7 +23,7 @@ impl Architecture {
         };
         let stays = |layer: &&Layer| !matches!(layer, Layer::BatchNorm { .. });
         let layers = self.layers.iter().filter(stays).cloned().collect();
-        Ok(Architecture { name, layers, normalization: self.normalization.clone() })
+        Ok(Architecture { name, layers, input: self.input, normalization: self.normalization.clone() })
     }
 
     /// The batch normalization right behind the layer of this name.
@@ -90,7 +90,7 @@ impl Network {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::{ARCHITECTURES, IMAGE_SHAPE};
+    use crate::nn::ARCHITECTURES;
     use crate::tape::Tape;
     use crate::tensor::Device;
 
@@ -119,10 +119,10 @@ mod tests {
             let plain = folded.architecture();
             assert_eq!(*plain, Architecture::by_name(plain.name, 7).unwrap());
 
-            let [height, width, channels] = IMAGE_SHAPE;
-            let pixels: Vec<f32> = (0..3 * height * width * channels).map(|i| (i * 29 % 101) as f32 / 101.0).collect();
+            let input = plain.input;
+            let pixels: Vec<f32> = (0..3 * input.bytes()).map(|i| (i * 29 % 101) as f32 / 101.0).collect();
             let [expected, found] = [&network, &folded].map(|network| {
-                let images = device.tensor(&[3, height, width, channels], &pixels).unwrap();
+                let images = device.tensor(&input.batch(3), &pixels).unwrap();
                 let tape = Tape::inference();
                 network.forward(&tape, &tape.constant(&images)).unwrap().tensor().to_vec().unwrap()
             });

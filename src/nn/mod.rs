@@ -7,7 +7,7 @@ mod network;
 mod parameter;
 mod summary;
 
-pub use architecture::{ARCHITECTURES, Architecture, IMAGE_SHAPE, Layer};
+pub use architecture::{ARCHITECTURES, Architecture, Layer};
 pub use init::Init;
 pub use network::Network;
 pub use parameter::{Layout, Parameter, Parameters};

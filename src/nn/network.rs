@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::error::{Error, Result};
 use crate::gpu::GpuError;
-use crate::nn::{Architecture, IMAGE_SHAPE, Init, Layer, Layout, Parameter, Parameters};
+use crate::nn::{Architecture, Init, Layer, Layout, Parameter, Parameters};
 use crate::ops::batch_norm::Running;
 use crate::ops::conv2d::{Conv2dGeometry, Plans};
 use crate::ops::linear;
@@ -126,7 +126,7 @@ impl Network {
         self.plans.dtype()
     }
 
-    /// The logits `[batch, classes]`, 32 bits wide, of `images [batch, 32, 32, 3]`, normalized as the architecture says.
+    /// The logits `[batch, classes]`, 32 bits wide, of `images [batch, height, width, channels]`, normalized as the architecture says.
     pub fn forward(&self, tape: &Tape, images: &Var) -> Result<Var> {
         let tape = &tape.with_plans(self.plans.clone());
         let mut parameters = self.parameters.on(tape, self.dtype())?;
@@ -177,17 +177,26 @@ impl Architecture {
     /// # Errors
     /// If a layer does not fit the one before it.
     pub fn output_shapes(&self) -> Result<Vec<Vec<usize>>> {
-        let mut shape = IMAGE_SHAPE.to_vec();
+        let mut shape = self.input.axes().to_vec();
         let mut shapes = Vec::with_capacity(self.layers.len());
         for layer in &self.layers {
             let batch: Vec<usize> = std::iter::once(1).chain(shape.iter().copied()).collect();
+            let misfit = |error: Error| Error::ImageShape {
+                arch: self.name.to_owned(),
+                image: self.input,
+                layer: layer.label(),
+                input: batch[1..].to_vec(),
+                reason: error.to_string(),
+            };
             shape = match *layer {
                 Layer::Conv2d { channels, kernel, stride, padding, .. } => {
                     let weight = [kernel, kernel, batch[batch.len() - 1], channels];
-                    Conv2dGeometry::new(&batch, &weight, stride, padding)?.output_shape()[1..].to_vec()
+                    let geometry = Conv2dGeometry::new(&batch, &weight, stride, padding).map_err(misfit)?;
+                    geometry.output_shape()[1..].to_vec()
                 }
                 Layer::MaxPool2d { kernel, stride } => {
-                    MaxPool2dGeometry::new(&batch, [kernel, kernel], stride)?.output_shape()[1..].to_vec()
+                    let geometry = MaxPool2dGeometry::new(&batch, [kernel, kernel], stride).map_err(misfit)?;
+                    geometry.output_shape()[1..].to_vec()
                 }
                 Layer::BatchNorm { .. } | Layer::Relu | Layer::Dropout(_) => shape,
                 Layer::Flatten => vec![shape.iter().product()],
@@ -213,7 +222,7 @@ impl Architecture {
     /// # Errors
     /// If the layers do not fit together, or a tensor has more elements than kernels can count.
     pub fn convolutions(&self, batch: usize) -> Result<Vec<(&'static str, Conv2dGeometry)>> {
-        let inputs = std::iter::once(IMAGE_SHAPE.to_vec()).chain(self.output_shapes()?);
+        let inputs = std::iter::once(self.input.axes().to_vec()).chain(self.output_shapes()?);
         let mut found = Vec::new();
         for (layer, input) in self.layers.iter().zip(inputs) {
             let input = [&[batch], input.as_slice()].concat();
@@ -261,7 +270,7 @@ impl Architecture {
 
 fn parameter_plans(architecture: &Architecture) -> Result<Vec<ParameterPlan>> {
     let outputs = architecture.output_shapes()?;
-    let inputs = std::iter::once(IMAGE_SHAPE.to_vec()).chain(outputs.iter().cloned());
+    let inputs = std::iter::once(architecture.input.axes().to_vec()).chain(outputs.iter().cloned());
     let mut before_flatten = None;
     let mut plans = Vec::new();
     for (layer, input) in architecture.layers.iter().zip(inputs) {

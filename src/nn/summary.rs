@@ -1,7 +1,7 @@
 //! What a network costs: parameters and arithmetic, from its description alone.
 
 use crate::error::Result;
-use crate::nn::{Architecture, IMAGE_SHAPE, Layer};
+use crate::nn::{Architecture, Layer};
 
 /// One layer's line of the summary.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -43,7 +43,7 @@ impl Summary {
         let layouts = architecture.parameter_layouts()?;
         let mut layers = Vec::with_capacity(outputs.len());
         let mut training_flops = 0;
-        let mut input = IMAGE_SHAPE.to_vec();
+        let mut input = architecture.input.axes().to_vec();
         for (layer, output) in architecture.layers.iter().zip(outputs) {
             let (inputs, elements) = (count(&input), count(&output));
             let (name, kind, flops) = match layer {
