@@ -42,7 +42,7 @@ use cifar_gpu::ops::sgd::{Sgd, sgd_step};
 use cifar_gpu::ops::weight_average::weight_average;
 use cifar_gpu::ops::{Gate, StepState, elementwise, global_avg_pool, linear, relu, softmax_cross_entropy};
 use cifar_gpu::tensor::DType;
-use cifar_gpu::{Device, Tensor, gpu};
+use cifar_gpu::{Device, ImageShape, Tensor, gpu};
 use criterion::Throughput;
 
 use ceilings::Ceilings;
@@ -137,7 +137,7 @@ fn layers<T: PartialEq>(
     let mut found: Vec<(String, T)> = Vec::new();
     for network in NETWORKS {
         let architecture = Architecture::by_name(network, CLASSES)?;
-        let inputs = iter::once(IMAGE_SHAPE.to_vec()).chain(architecture.output_shapes()?);
+        let inputs = iter::once(architecture.input.axes().to_vec()).chain(architecture.output_shapes()?);
         let mut last_name = "input";
         for (layer, input) in architecture.layers.iter().zip(inputs) {
             if let Layer::Conv2d { name, .. } | Layer::Linear { name, .. } = layer {
@@ -375,8 +375,8 @@ fn dropouts(kernels: &mut Kernels<'_>) -> Result<()> {
 fn batches(kernels: &mut Kernels<'_>) {
     const IMAGES: usize = 10_000;
     let batch = kernels.suite.batch;
-    let [height, width, channels] = IMAGE_SHAPE;
-    let image = elements(&IMAGE_SHAPE);
+    let [height, width, channels] = ImageShape::CIFAR.axes();
+    let image = ImageShape::CIFAR.bytes();
     // A byte in and four out.
     let moved = Work { flops: 0.0, bytes: (batch * image * 5) as f64 };
     kernels.bench("batch_assembly", &format!("from_{IMAGES}"), moved, |device| {

@@ -13,12 +13,12 @@
 
 mod common;
 
-use cifar_gpu::nn::{Architecture, IMAGE_SHAPE, Network};
+use cifar_gpu::nn::{Architecture, Network};
 use cifar_gpu::ops::StepState;
 use cifar_gpu::ops::sgd::Sgd;
 use cifar_gpu::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use cifar_gpu::optim::{Optimizer, OptimizerConfig};
-use cifar_gpu::{Result, Tape};
+use cifar_gpu::{ImageShape, Result, Tape};
 use criterion::Throughput;
 
 use common::{CLASSES, NETWORKS, Suite, random, random_below};
@@ -33,8 +33,7 @@ fn main() -> Result<()> {
 }
 
 fn network(suite: &mut Suite, name: &str, batch: usize) {
-    let [height, width, channels] = IMAGE_SHAPE;
-    let shape = [batch, height, width, channels];
+    let shape = ImageShape::CIFAR.batch(batch);
     let images = Throughput::Elements(batch as u64);
     suite.bench("training_step", name, images.clone(), |device| {
         let net = Network::new(Architecture::by_name(name, CLASSES)?, device, 1)?;

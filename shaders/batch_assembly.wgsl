@@ -10,7 +10,8 @@
 //
 // images: bytes [chunk_images, CHANNELS, HEIGHT · WIDTH], four to a word, the images from number chunk_start on of a data set
 // too large for one binding; what belongs to other chunks is left alone. indices and labels_out [batch], labels [all images],
-// output [batch, HEIGHT, WIDTH, CHANNELS]. One invocation a pixel; ⌈count / 256⌉ workgroups where count = batch · HEIGHT · WIDTH.
+// output [batch, HEIGHT, WIDTH, CHANNELS] of 1 or 3 channels. One invocation a pixel; ⌈count / 256⌉ workgroups where
+// count = batch · HEIGHT · WIDTH.
 {% set PIXELS = HEIGHT * WIDTH %}
 {% include "shared/real.wgsl" %}
 
@@ -37,23 +38,42 @@ struct Params {
 
 {% include "shared/workgroup.wgsl" %}
 
+// The channels of a pixel: gray, or red, green and blue.
+{% if CHANNELS == 1 %}
+alias Pixel = f32;
+{% else %}
+alias Pixel = vec3<f32>;
+{% endif %}
+
 // The bytes of a pixel.
-fn pixel(image: u32, p: u32) -> vec3<f32> {
+fn pixel(image: u32, p: u32) -> Pixel {
 {% for c in range(CHANNELS) %}
     let byte_{{ c }} = (image * {{ CHANNELS }}u + {{ c }}u) * {{ PIXELS }}u + p;
     let value_{{ c }} = f32((images[byte_{{ c }} / 4u] >> (8u * (byte_{{ c }} % 4u))) & 255u);
 {% endfor %}
-    return vec3<f32>(value_0, value_1, value_2);
+{% if CHANNELS == 1 %}
+    return value_0;
+{% else %}
+    return Pixel(value_0, value_1, value_2);
+{% endif %}
 }
 
-fn store(i: u32, value: vec3<f32>) {
+fn store(i: u32, value: Pixel) {
+{% if CHANNELS == 1 %}
+    output[i] = real(value);
+{% else %}
 {% for c in range(CHANNELS) %}
     output[i * {{ CHANNELS }}u + {{ c }}u] = real(value[{{ c }}]);
 {% endfor %}
+{% endif %}
 }
 
-fn normalized(bytes: vec3<f32>) -> vec3<f32> {
+fn normalized(bytes: Pixel) -> Pixel {
+{% if CHANNELS == 1 %}
+    return (bytes - params.mean.x) / params.deviation.x;
+{% else %}
     return (bytes - params.mean.xyz) / params.deviation.xyz;
+{% endif %}
 }
 
 {% if AUGMENT %}
@@ -96,7 +116,7 @@ fn store_augmented(i: u32, b: u32, p: u32, image: u32) {
     let in_square_y = y - (below(cut << 16u, {{ HEIGHT }}u) - i32(params.cutout / 2u));
     let side = i32(params.cutout);
     if in_square_x >= 0 && in_square_x < side && in_square_y >= 0 && in_square_y < side {
-        store(i, vec3<f32>(0.0));
+        store(i, Pixel(0.0));
         return;
     }
     var flipped = params.flip == 3u || params.flip == 1u && (coin & 1u) == 1u;
@@ -108,7 +128,7 @@ fn store_augmented(i: u32, b: u32, p: u32, image: u32) {
     x = select(x, {{ WIDTH - 1 }} - x, flipped) + below(crop, 2u * params.crop_padding + 1u) - i32(params.crop_padding);
     y += below(crop << 16u, 2u * params.crop_padding + 1u) - i32(params.crop_padding);
     if x < 0 || x >= {{ WIDTH }} || y < 0 || y >= {{ HEIGHT }} {
-        store(i, normalized(vec3<f32>(0.0)));
+        store(i, normalized(Pixel(0.0)));
         return;
     }
 {% if INTERPOLATE %}

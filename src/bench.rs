@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use crate::data::{CIFAR10_CLASSES, Dataset, IMAGE_BYTES};
+use crate::data::{self, CIFAR10_CLASSES, Dataset};
 use crate::error::{Error, Result};
 use crate::nn::{Architecture, Network};
 use crate::ops::conv2d::{DeviceKind, Plans};
 use crate::ops::random::RandomStream;
 use crate::optim::Optimizer;
 use crate::tensor::cpu::peak_process_bytes;
-use crate::tensor::{Device, Precision};
+use crate::tensor::{Device, ImageShape, ImageSize, Precision};
 use crate::train::{
     DeviceDataset, Inference, StepMetrics, Stepper, TrainConfig, check_memory, inference_bytes, training_bytes,
 };
@@ -36,6 +36,10 @@ pub enum Mode {
 pub struct BenchConfig {
     /// Name of the architecture.
     pub arch: String,
+    /// Height and width of the images; without it those that the architecture's description says.
+    pub image_size: Option<ImageSize>,
+    /// Whether images are gray; without it as the architecture's description says.
+    pub gray: Option<bool>,
     /// What a step does.
     pub mode: Mode,
     /// Width of activations.
@@ -86,6 +90,8 @@ pub struct BenchReport {
     pub version: &'static str,
     /// Name of the architecture.
     pub arch: String,
+    /// Height, width and channels of the images.
+    pub input: ImageShape,
     /// What a step did.
     pub mode: Mode,
     /// The device in one line.
@@ -132,13 +138,15 @@ pub fn bench(
     }
     let recipe = TrainConfig { precision: config.precision, ..TrainConfig::published(&config.arch)? };
     let architecture = Architecture::load(&config.arch, None)?;
+    let input = architecture.input.changed(config.image_size, config.gray)?;
+    let architecture = architecture.with_input(input)?;
     let kind = DeviceKind::of(device);
     let needed = match config.mode {
         Mode::Train => training_bytes(kind, &architecture, &recipe, config.batch_size)?,
         Mode::Infer => inference_bytes(kind, config.precision, &architecture, config.batch_size)?,
     };
     check_memory(device, needed, format!("{} with batches of {} images", config.arch, config.batch_size))?;
-    let dataset = random_images(config.batch_size.min(MOST_IMAGES))?;
+    let dataset = random_images(input, config.batch_size.min(MOST_IMAGES))?;
     let images = DeviceDataset::new(device, &dataset, &architecture.normalization)?;
     let plans = plans(&architecture)?;
     let mut network = Network::new(architecture, device, recipe.seed)?;
@@ -170,6 +178,7 @@ pub fn bench(
     Ok(BenchReport {
         version: env!("CARGO_PKG_VERSION"),
         arch: config.arch.clone(),
+        input,
         mode: config.mode,
         precision: config.precision,
         device: device.description(),
@@ -248,11 +257,12 @@ impl<'a> Runner<'a> {
 }
 
 /// Images of random bytes with random labels.
-fn random_images(count: usize) -> Result<Dataset> {
+fn random_images(shape: ImageShape, count: usize) -> Result<Dataset> {
+    data::check_memory(count as u64, shape)?;
     let mut random = RandomStream::new(1, IMAGE_STREAM);
-    let images = (0..count * IMAGE_BYTES).map(|_| random.next_below(256) as u8).collect();
+    let images = (0..count * shape.bytes()).map(|_| random.next_below(256) as u8).collect();
     let labels = (0..count).map(|_| random.next_below(CIFAR10_CLASSES.len() as u32) as u16).collect();
-    Ok(Dataset::new(images, labels, CIFAR10_CLASSES.map(str::to_owned).to_vec())?)
+    Ok(Dataset::new(shape, images, labels, CIFAR10_CLASSES.map(str::to_owned).to_vec())?)
 }
 
 #[cfg(test)]
@@ -274,6 +284,8 @@ mod tests {
         // More in a row than the metrics' history holds.
         let mut config = BenchConfig {
             arch: "lenet5".into(),
+            image_size: None,
+            gray: None,
             mode: Mode::Train,
             precision: Precision::F32,
             batch_size: 2,
@@ -283,8 +295,8 @@ mod tests {
         };
         let device = Device::cpu();
         let recipe = TrainConfig::published(&config.arch).unwrap();
-        let images =
-            DeviceDataset::new(&device, &random_images(2).unwrap(), &Normalization::new([0.5; 3], [0.5; 3])).unwrap();
+        let images = random_images(ImageShape::CIFAR, 2).unwrap();
+        let images = DeviceDataset::new(&device, &images, &Normalization::new([0.5; 3], [0.5; 3])).unwrap();
         let network = Network::new(Architecture::by_name("lenet5", 10).unwrap(), &device, 1).unwrap();
         let mut runner = Runner::new(&config, &recipe, &network, &images).unwrap();
         let mut heard = 0;
@@ -293,6 +305,8 @@ mod tests {
         assert_eq!((heard, stepper.next_step()), (40, 40));
         let report = bench(&config, &device, |_| Ok(Plans::default())).unwrap();
         assert!(report.step_seconds.best > 0.0 && report.host_seconds.is_none());
+        let other = BenchConfig { image_size: "20x16".parse().ok(), gray: Some(true), steps: 1, ..config.clone() };
+        assert_eq!(bench(&other, &device, |_| Ok(Plans::default())).unwrap().input.axes(), [20, 16, 1]);
         config.steps_per_wait = 0;
         assert!(
             bench(&config, &device, |_| Ok(Plans::default())).unwrap_err().to_string().contains("--steps-per-wait")

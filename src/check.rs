@@ -305,14 +305,20 @@ fn normalization(device: &Device) -> Result<Vec<Tensor>> {
 }
 
 fn assembly(device: &Device) -> Result<Vec<Tensor>> {
-    let bytes: Vec<u8> = numbers(4 * 3 * 64, 1).iter().map(|v| (v * 127.0 + 128.0) as u8).collect();
     let state = StepState::new(7, 8, 0.0).tensor(device)?;
     let mut results = Vec::new();
-    for augmentation in [None, Some(Augmentation::KERAS), Some(Augmentation::FLIP_CROP)] {
-        let images = device.tensor_u8(&[4, 3, 64], &bytes)?;
-        let (output, labels) = (device.empty(&[5, 8, 8, 3])?, device.allocate(&[5], DType::U32)?);
+    for (channels, augmentation) in [
+        (3, None),
+        (3, Some(Augmentation::KERAS)),
+        (3, Some(Augmentation::FLIP_CROP)),
+        (1, None),
+        (1, Some(Augmentation::KERAS)),
+    ] {
+        let bytes: Vec<u8> = numbers(4 * channels * 72, 1).iter().map(|v| (v * 127.0 + 128.0) as u8).collect();
+        let images = device.tensor_u8(&[4, channels, 72], &bytes)?;
+        let (output, labels) = (device.empty(&[5, 9, 8, channels])?, device.allocate(&[5], DType::U32)?);
         batch_assembly(
-            &Normalization::new([0.5; 3], [0.25; 3]),
+            &Normalization::new(vec![0.5; channels], vec![0.25; channels]),
             augmentation.as_ref().map(|augmentation| (augmentation, &state)),
             &[ImageChunk { start: 0, images }],
             &device.tensor_u32(&[4], &[3, 1, 2, 0])?,
@@ -358,7 +364,7 @@ fn scaling(device: &Device) -> Result<Vec<Tensor>> {
 
 fn network(device: &Device, name: &str) -> Result<Vec<Tensor>> {
     let network = Network::new(Architecture::by_name(name, 10)?, device, 5)?;
-    let images = random(device, &[4, 32, 32, 3], 1)?;
+    let images = random(device, &network.architecture().input.batch(4), 1)?;
     let tape = Tape::recording(Some(StepState::new(7, 8, 0.0).tensor(device)?));
     let logits = network.forward(&tape, &tape.constant(&images))?;
     let loss = logits.apply(SoftmaxCrossEntropy::new(&device.tensor_u32(&[4], &[1, 9, 3, 0])?)?)?;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::gpu::GpuError;
+use crate::tensor::BadImageShape;
 
 /// Shorthand for results of this library.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -21,6 +22,19 @@ pub enum Error {
         /// Which shapes do not fit.
         message: String,
     },
+    /// A normalization has not one mean and one deviation for each channel of the images.
+    #[error("a normalization with {means} means and {deviations} deviations is not for images of {channels} channels")]
+    Normalization {
+        /// Means that it has.
+        means: usize,
+        /// Deviations that it has.
+        deviations: usize,
+        /// Channels of the images.
+        channels: usize,
+    },
+    /// Numbers are no shape of an image.
+    #[error(transparent)]
+    BadImageShape(#[from] BadImageShape),
     /// Two operands live on different devices.
     #[error("{op}: operands are on different devices")]
     DeviceMismatch {
@@ -182,17 +196,20 @@ impl Error {
             Error::UnknownDevice(_) => {
                 Some("use auto, cpu, gpu or gpu:N; `cifar-gpu devices` lists what is here".into())
             }
-            Error::Description(_) => Some("docs/NETWORKS.md has every type of layer with its keys".into()),
+            Error::Description(_) => Some(
+                "docs/NETWORKS.md has every type of layer with its keys; images of another size may fit, too".into(),
+            ),
             Error::UnknownArchitecture(_) => {
                 Some(format!(
                     "the architectures are {}; a file that describes another one ends in .toml",
                     crate::nn::ARCHITECTURES.join(", ")
                 ))
             }
+            Error::BadImageShape(_) => Some("64 stands for 64 pixels a side, 48x40 for 48 rows of 40 pixels".into()),
             Error::NoKernel { .. } => Some(
                 "update the driver, choose another adapter, or use --device cpu; a smaller --batch-size if memory ran out; `cifar-gpu devices --check` tells more".into(),
             ),
-            Error::HostMemory { .. } => Some("use a smaller --batch-size".into()),
+            Error::HostMemory { .. } => Some("use smaller batches or smaller images".into()),
             Error::Diverged { .. } => Some("lower --lr".into()),
             Error::RunFolderExists(_) => Some(
                 "go on with it by --resume, name another with --out, or remove it if it is no longer wanted".into(),

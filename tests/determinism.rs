@@ -8,13 +8,13 @@ mod common;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use cifar_gpu::Device;
-use cifar_gpu::data::{Dataset, IMAGE_BYTES, synthetic};
+use cifar_gpu::data::synthetic;
 use cifar_gpu::nn::Network;
 use cifar_gpu::ops::StepState;
 use cifar_gpu::ops::sgd::Sgd;
 use cifar_gpu::optim::{Optimizer, OptimizerConfig};
 use cifar_gpu::tape::Tape;
+use cifar_gpu::{Device, ImageShape};
 use common::{
     Batch, Outcome, forward, gpu, on_both_devices, relative, relative_distance, relative_maximum, value, within,
 };
@@ -81,7 +81,7 @@ impl Case {
         let sgd = OptimizerConfig::Sgd(Sgd { momentum: 0.9, weight_decay: 0.0, nesterov: true });
         let mut optimizer = Optimizer::new(sgd, device, net.parameters())?;
         let mut losses = Vec::new();
-        for (number, batch) in (0..steps).zip(batches(self.batch, steps as usize)) {
+        for (number, batch) in (0..steps).zip(batches(self.batch, steps as usize)?) {
             let step = StepState::new(seeds.dropout, seeds.first_step + number, self.rate);
             losses.push(common::train(&net, &mut optimizer, &upload(&net, &batch)?, step, true)?);
         }
@@ -107,10 +107,10 @@ fn main() {
 }
 
 /// Consecutive batches of the practice set: bytes and labels.
-fn batches(size: usize, count: usize) -> Vec<(Vec<u8>, Vec<u32>)> {
-    let set: Dataset = synthetic::generate(size * count, 0, synthetic::SEED).train;
-    let images = set.images().chunks(size * IMAGE_BYTES).map(<[u8]>::to_vec);
-    images.zip(set.labels().chunks(size).map(|labels| labels.iter().map(|&l| l.into()).collect())).collect()
+fn batches(size: usize, count: usize) -> cifar_gpu::Result<Vec<(Vec<u8>, Vec<u32>)>> {
+    let set = synthetic::generate(ImageShape::CIFAR, size * count, 0, synthetic::SEED)?.train;
+    let images = set.images().chunks(size * set.shape().bytes()).map(<[u8]>::to_vec);
+    Ok(images.zip(set.labels().chunks(size).map(|labels| labels.iter().map(|&l| l.into()).collect())).collect())
 }
 
 fn upload(net: &Network, (images, labels): &(Vec<u8>, Vec<u32>)) -> cifar_gpu::Result<Batch> {
@@ -160,7 +160,7 @@ fn devices_agree(case: &Case) -> Outcome {
 type Step = (Vec<f32>, f64, Vec<(String, Vec<f32>)>);
 
 fn large_batch(case: &Case) -> Outcome {
-    let batch = &batches(LARGE_BATCH, 1)[0];
+    let batch = &batches(LARGE_BATCH, 1)?[0];
     let step = |device: &Device| -> cifar_gpu::Result<Step> {
         let net = common::network(case.network, device, SEEDS.weights)?;
         let state = StepState::new(SEEDS.dropout, 0, case.rate).tensor(device)?;

@@ -20,7 +20,7 @@ use cifar_gpu::tensor::cpu::CpuDevice;
 use cifar_gpu::train::{
     DeviceDataset, StepSettings, Stepper, TrainConfig, evaluate, inference_bytes, run_bytes, training_bytes,
 };
-use cifar_gpu::{Device, Tape};
+use cifar_gpu::{Device, ImageShape, Tape};
 use common::{Outcome, on_both_devices};
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -62,8 +62,8 @@ fn own_gpu() -> Result<(Device, GpuDevice), Failed> {
     Ok((Device::Gpu(gpu.clone()), gpu))
 }
 
-fn training_set(images: usize) -> Dataset {
-    synthetic::generate(images, 0, synthetic::SEED).train
+fn training_set(images: usize) -> cifar_gpu::Result<Dataset> {
+    Ok(synthetic::generate(ImageShape::CIFAR, images, 0, synthetic::SEED)?.train)
 }
 
 fn on_device(network: &Network, data: &Dataset) -> cifar_gpu::Result<DeviceDataset> {
@@ -98,7 +98,7 @@ fn settings(dropout: bool) -> StepSettings {
 /// Every step recorded anew, as a user of the library would write it.
 fn recorded(device: &Device, arch: &str, config: OptimizerConfig, rate: f64) -> cifar_gpu::Result<Bits> {
     let network = common::network(arch, device, SEED)?;
-    let images = on_device(&network, &training_set(IMAGES))?;
+    let images = on_device(&network, &training_set(IMAGES)?)?;
     let mut optimizer = Optimizer::new(config, device, network.parameters())?;
     let mut losses = Vec::new();
     for (step, indices) in (0..).zip(batches(2)) {
@@ -117,7 +117,7 @@ fn recorded(device: &Device, arch: &str, config: OptimizerConfig, rate: f64) -> 
 
 fn replayed(device: &Device, arch: &str, config: OptimizerConfig, rate: f64) -> cifar_gpu::Result<Bits> {
     let network = common::network(arch, device, SEED)?;
-    let images = on_device(&network, &training_set(IMAGES))?;
+    let images = on_device(&network, &training_set(IMAGES)?)?;
     let optimizer = Optimizer::new(config, device, network.parameters())?;
     let mut stepper = Stepper::new(&network, &images, optimizer, settings(true))?;
     for indices in batches(2) {
@@ -145,7 +145,7 @@ fn replay_is_recording(device: &Device, arch: &str, config: OptimizerConfig, rat
 fn steps_make_nothing() -> Outcome {
     let (device, gpu) = own_gpu()?;
     let network = common::network("lenet5", &device, SEED)?;
-    let images = on_device(&network, &training_set(IMAGES))?;
+    let images = on_device(&network, &training_set(IMAGES)?)?;
     let optimizer = Optimizer::new(SGD, &device, network.parameters())?;
     let mut stepper = Stepper::new(&network, &images, optimizer, settings(true))?;
     // An epoch makes what there is to make, for either size of batch.
@@ -179,7 +179,7 @@ fn evaluation_makes_nothing() -> Outcome {
     let (device, gpu) = own_gpu()?;
     let network = common::network("lenet5", &device, SEED)?;
     let bind_groups = |count: usize| -> Result<u64, Failed> {
-        let data = training_set(count);
+        let data = training_set(count)?;
         let images = on_device(&network, &data)?;
         let before = gpu.statistics();
         evaluate(&network, &images, &data, 4, false, |_| {})?;
@@ -200,7 +200,7 @@ fn one_update() -> Outcome {
     let (device, gpu) = own_gpu()?;
     for config in [SGD, ADAM] {
         let network = common::network("lenet5", &device, SEED)?;
-        let images = on_device(&network, &training_set(2))?;
+        let images = on_device(&network, &training_set(2)?)?;
         let optimizer = Optimizer::new(config, &device, network.parameters())?;
         let state = StepState::new(SEED, 0, 0.01).tensor(&device)?;
         let batch = images.batch(&[0, 1])?;
@@ -221,7 +221,7 @@ fn one_update() -> Outcome {
 fn programs_keep_their_memory() -> Outcome {
     let (device, _) = own_gpu()?;
     let network = common::network("lenet5", &device, SEED)?;
-    let images = on_device(&network, &training_set(IMAGES))?;
+    let images = on_device(&network, &training_set(IMAGES)?)?;
     let optimizer = Optimizer::new(SGD, &device, network.parameters())?;
     let mut stepper = Stepper::new(&network, &images, optimizer, settings(true))?;
     let indices: Vec<u32> = (0..BATCH as u32).collect();
@@ -279,7 +279,7 @@ fn memory_is_as_rehearsed(arch: &str, batch: usize) -> Outcome {
     // A whole run has a last batch that is nearly full, with a program of its own.
     for (what, images) in [("a step", batch), ("inference", batch), ("a run", 2 * batch - 1)] {
         let (device, gpu) = own_gpu()?;
-        let data = training_set(images);
+        let data = training_set(images)?;
         let indices: Vec<u32> = (0..images as u32).collect();
         let on_device = DeviceDataset::new(&device, &data, &architecture.normalization)?;
         let data_set = gpu.memory().in_use_bytes;

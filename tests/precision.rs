@@ -45,7 +45,7 @@ fn network(device: &Device, arch: &str, dtype: DType) -> Result<Network> {
 }
 
 fn images(network: &Network, count: usize) -> Result<DeviceDataset> {
-    let set = synthetic::generate(count, 1, SEED).train;
+    let set = synthetic::generate(network.architecture().input, count, 1, SEED)?.train;
     DeviceDataset::new(network.device(), &set, &network.architecture().normalization)
 }
 

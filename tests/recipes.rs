@@ -20,7 +20,7 @@ use cifar_gpu::tape::Tape;
 use cifar_gpu::tensor::DType;
 use cifar_gpu::train::{DeviceDataset, StepSettings, Stepper, TrainConfig, evaluate};
 use cifar_gpu::weights::WeightsFile;
-use cifar_gpu::{Device, Tensor};
+use cifar_gpu::{Device, ImageShape, Tensor};
 use common::{Outcome, on_both_devices, relative_distance, relative_maximum, within};
 use fixtures::fixture;
 use libtest_mimic::{Arguments, Trial};
@@ -236,7 +236,7 @@ fn fixture_network(device: &Device, folder: &std::path::Path) -> Result<(Network
     let batch = fixture("ygnet_batch.safetensors");
     let batch = SafeTensors::deserialize(&batch)?;
     let labels = batch.tensor("labels")?.data().chunks_exact(4).map(|label| u16::from(label[0])).collect();
-    Ok((network, Dataset::new(batch.tensor("images")?.data().to_vec(), labels, names)?))
+    Ok((network, Dataset::new(ImageShape::CIFAR, batch.tensor("images")?.data().to_vec(), labels, names)?))
 }
 
 /// Smoothed labels, clipped gradients, Nesterov's momentum, weight decay, warm-up and batch normalization together.
@@ -281,7 +281,8 @@ fn mirrored_tests(device: &Device) -> Outcome {
     let mirrored: Vec<u8> = bytes.chunks_exact(32).flat_map(|row| row.iter().rev().copied()).collect();
     let names: Vec<String> = (0..10).map(|class| format!("class {class}")).collect();
     let loss = |bytes: &[u8], mirror| -> cifar_gpu::Result<f64> {
-        let dataset = Dataset::new(bytes.to_vec(), (0..20).map(|i| i % 10).collect(), names.clone())?;
+        let dataset =
+            Dataset::new(ImageShape::CIFAR, bytes.to_vec(), (0..20).map(|i| i % 10).collect(), names.clone())?;
         let images = DeviceDataset::new(device, &dataset, &network.architecture().normalization)?;
         // A whole batch and a part of one, which go different ways.
         Ok(evaluate(&network, &images, &dataset, 16, mirror, |_| {})?.loss)
@@ -299,7 +300,7 @@ fn average(device: &Device) -> Outcome {
     let network = common::network("lenet5", device, 3)?;
     let bytes = (0..16 * 3072_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let names = (0..10).map(|class| format!("class {class}")).collect();
-    let dataset = Dataset::new(bytes, (0..16).map(|i| i % 10).collect(), names)?;
+    let dataset = Dataset::new(ImageShape::CIFAR, bytes, (0..16).map(|i| i % 10).collect(), names)?;
     let images = DeviceDataset::new(device, &dataset, &network.architecture().normalization)?;
     let sgd = OptimizerConfig::Sgd(Sgd { momentum: 0.9, weight_decay: 0.0, nesterov: false });
     let optimizer = Optimizer::new(sgd, device, network.parameters())?;

@@ -12,13 +12,13 @@ use cifar_gpu::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use cifar_gpu::optim::{Optimizer, OptimizerConfig};
 use cifar_gpu::tape::{Layout, Parameters, Tape, Var};
 use cifar_gpu::train::{DeviceDataset, Observer, Sources, TrainConfig, train};
-use cifar_gpu::{Device, Result};
+use cifar_gpu::{Device, ImageShape, Result};
 
 const PIXELS: usize = 3072;
 const CLASSES: usize = 10;
 
-fn splits() -> Splits {
-    synthetic::generate(synthetic::TRAIN, synthetic::TEST, synthetic::SEED)
+fn splits() -> Result<Splits> {
+    Ok(synthetic::generate(ImageShape::CIFAR, synthetic::TRAIN, synthetic::TEST, synthetic::SEED)?)
 }
 
 /// Logits of a linear classifier on the pixels.
@@ -68,7 +68,7 @@ fn linear_accuracy(splits: &Splits, epochs: usize, lr: f32, weight_decay: f32) -
 
 #[test]
 fn no_linear_classifier_passes_60_percent() {
-    let splits = splits();
+    let splits = splits().expect("room for the images");
     for (lr, weight_decay) in [(1e-4, 0.0), (1e-3, 0.0), (1e-3, 1.0)] {
         let accuracy = linear_accuracy(&splits, 15, lr, weight_decay).expect("training on the CPU");
         println!("learning rate {lr}, weight decay {weight_decay}: {:.1} %", 100.0 * accuracy);
@@ -84,7 +84,8 @@ fn lenet5_passes_90_percent() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let config = TrainConfig::practice("lenet5").expect("a known architecture");
     let (device, run) = (Device::cpu(), folder.path().join("run"));
-    let sources = Sources { splits: &splits(), init: None, out: Some(&run) };
+    let splits = splits().expect("room for the images");
+    let sources = Sources { splits: &splits, init: None, out: Some(&run) };
     let outcome = train(&config, &device, sources, &AtomicBool::new(false), &mut Silent).expect("training on the CPU");
     println!("lenet5: {:.1} %", 100.0 * outcome.last.test_accuracy);
     assert!(outcome.last.test_accuracy > 0.9, "{:?}", outcome.last);

@@ -6,7 +6,7 @@ use cifar_gpu::nn::Architecture;
 use cifar_gpu::words::counted;
 use clap::ValueEnum;
 
-use super::common::{DeviceArguments, architecture_names, print, print_json};
+use super::common::{DeviceArguments, ShapeArguments, architecture_names, print, print_json};
 use super::tune::PlanArguments;
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -30,6 +30,8 @@ pub struct Bench {
     /// Network
     #[arg(long, default_value = "ygnet", value_parser = architecture_names())]
     arch: String,
+    #[command(flatten)]
+    shape: ShapeArguments,
     /// What to time
     #[arg(long, value_enum, default_value = "train")]
     mode: ModeName,
@@ -58,6 +60,8 @@ impl Bench {
     pub fn run(self) -> Result<()> {
         let config = BenchConfig {
             arch: self.arch,
+            image_size: self.shape.image_size,
+            gray: self.shape.gray,
             mode: match self.mode {
                 ModeName::Train => Mode::Train,
                 ModeName::Infer => Mode::Infer,
@@ -87,13 +91,14 @@ fn table(report: &BenchReport) -> String {
     };
     let mut text = format!(
         "device       {}\n\
-         timed        {} of {}, {} each{}\n\
+         timed        {} of {}, {} each ({}){}\n\
          images/s     {:.1} best, {:.1} median\n\
          time a step  {}",
         report.device,
         counted(report.steps as u64, what),
         report.arch,
         counted(report.batch_size as u64, "image"),
+        report.input,
         if report.precision == cifar_gpu::tensor::Precision::F16 { ", 16-bit activations" } else { "" },
         report.best_images_per_second,
         report.median_images_per_second,

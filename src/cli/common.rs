@@ -8,9 +8,10 @@ use cifar_gpu::data::{self, Splits, synthetic};
 use cifar_gpu::gpu::Backend;
 use cifar_gpu::nn::{ARCHITECTURES, Architecture};
 use cifar_gpu::ops::batch_assembly::Normalization;
+use cifar_gpu::tensor::ImageSize;
 use cifar_gpu::train::{SYNTHETIC, SavedRun, TrainConfig};
 use cifar_gpu::weights::WeightsFile;
-use cifar_gpu::{Device, DeviceChoice, Error, Result};
+use cifar_gpu::{Device, DeviceChoice, Error, ImageShape, Result};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use super::progress::ImageProgress;
@@ -85,6 +86,37 @@ fn open(choice: DeviceChoice, backend: Backend) -> Result<Device> {
         warn("this is a debug build, many times slower: build with `cargo build --release`");
     }
     Ok(device)
+}
+
+/// The shape of images.
+#[derive(clap::Args)]
+pub struct ShapeArguments {
+    /// Height and width of images in pixels, to which pictures are scaled: 64, or 48x40 for 48 rows of 40 pixels [default: what
+    /// the network is described with, 32]
+    #[arg(long, value_name = "N|HxW")]
+    pub image_size: Option<ImageSize>,
+    /// Gray images, with one channel instead of three
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub gray: Option<bool>,
+}
+
+impl ShapeArguments {
+    /// A shape with what was asked for.
+    pub fn of(&self, usual: ImageShape) -> Result<ImageShape> {
+        Ok(usual.changed(self.image_size, self.gray)?)
+    }
+
+    /// An architecture for images of the shape that was asked for.
+    pub fn network(&self, architecture: Architecture) -> Result<Architecture> {
+        let input = self.of(architecture.input)?;
+        architecture.with_input(input)
+    }
+
+    /// Puts flags into a run's settings.
+    pub fn apply(&self, config: &mut TrainConfig) {
+        config.image_size = self.image_size.or(config.image_size);
+        config.gray = self.gray.or(config.gray);
+    }
 }
 
 /// Weights to use, and what their file may fail to say.
@@ -214,13 +246,13 @@ impl DataChoice {
         }
     }
 
-    /// Loads or makes the data; says what is not plain from the folder itself.
-    pub fn load(&self) -> Result<Splits> {
+    /// Loads or makes the data, as images of this shape; says what is not plain from the folder itself.
+    pub fn load(&self, shape: ImageShape) -> Result<Splits> {
         Ok(match self {
-            DataChoice::Synthetic => synthetic::generate(synthetic::TRAIN, synthetic::TEST, synthetic::SEED),
+            DataChoice::Synthetic => synthetic::generate(shape, synthetic::TRAIN, synthetic::TEST, synthetic::SEED)?,
             DataChoice::Folder(folder) => {
                 let progress = ImageProgress::new();
-                let loaded = data::load(folder, &|done| progress.show(done));
+                let loaded = data::load(folder, shape, &|done| progress.show(done));
                 drop(progress);
                 let loaded = loaded?;
                 loaded.notes.iter().for_each(say);

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use cifar_gpu::Result;
 use cifar_gpu::data::{Note, PictureSize, import, synthetic, write_folder};
 use cifar_gpu::ops::batch_assembly::Augmentation;
 use cifar_gpu::report::write_preview;
 use cifar_gpu::words::counted;
+use cifar_gpu::{ImageShape, Result};
 use clap::Subcommand;
 
-use super::common::{DataChoice, print, print_json, say};
+use super::common::{DataChoice, ShapeArguments, print, print_json, say};
 use super::progress::ImageProgress;
 use super::settings::AugmentArguments;
 
@@ -36,7 +36,7 @@ Examples:
         src: PathBuf,
         /// Folder to make
         dst: PathBuf,
-        /// Take images of any size and bring them to 32×32 pixels
+        /// Take images of any size and scale them to 32×32 pixels, which the layout holds
         #[arg(long)]
         resize: bool,
         /// Print the result as JSON
@@ -47,8 +47,9 @@ Examples:
     #[command(after_help = "\
 A row an image: as it is, then as training would see it in eleven epochs.
 
-Example:
-  cifar-gpu data preview --out sheet.png --augment strong --cutout 12")]
+Examples:
+  cifar-gpu data preview --out sheet.png --augment strong --cutout 12
+  cifar-gpu data preview --out sheet.png --data photographs --image-size 64 --gray --augment keras")]
     Preview {
         /// PNG file to write
         #[arg(long, value_name = "FILE")]
@@ -56,6 +57,8 @@ Example:
         /// Data folder, or `synthetic`
         #[arg(long, value_name = "PATH")]
         data: Option<String>,
+        #[command(flatten)]
+        shape: ShapeArguments,
         #[command(flatten)]
         augmentation: AugmentArguments,
         /// Seed
@@ -108,15 +111,16 @@ impl Data {
                     summary.classes.join(", ")
                 ))
             }
-            Command::Preview { out, data, augmentation, seed } => {
-                let splits = DataChoice::new(data.as_deref()).load()?;
+            Command::Preview { out, data, shape, augmentation, seed } => {
+                let splits = DataChoice::new(data.as_deref()).load(shape.of(ImageShape::CIFAR)?)?;
                 let mut changes = Augmentation::NONE;
                 augmentation.apply(&mut changes);
                 write_preview(&splits.train, &changes, seed, &out)?;
                 print(out.display())
             }
             Command::Synthesize { dst, train, test, seed } => {
-                write_folder(&dst, &synthetic::generate(train as usize, test as usize, seed))?;
+                let (train_images, test_images) = (train as usize, test as usize);
+                write_folder(&dst, &synthetic::generate(ImageShape::CIFAR, train_images, test_images, seed)?)?;
                 print(format_args!("{}: {train} training and {test} test images of ten shapes", dst.display()))
             }
         }

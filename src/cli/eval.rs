@@ -7,7 +7,7 @@ use cifar_gpu::data::Dataset;
 use cifar_gpu::nn::Network;
 use cifar_gpu::ops::conv2d::DeviceKind;
 use cifar_gpu::report::{ClassScore, class_scores, top_5_accuracy, write_confusion_csv, write_confusion_png};
-use cifar_gpu::train::{DeviceDataset, check_memory, evaluate, evaluation_bytes};
+use cifar_gpu::train::{DeviceDataset, check_memory, evaluate, evaluation_bytes, usual_evaluation_batch};
 use cifar_gpu::{Error, Result};
 use clap::ValueEnum;
 
@@ -43,7 +43,8 @@ Example:
 pub struct Eval {
     #[command(flatten)]
     weights: WeightsArguments,
-    /// Folder of images or in CIFAR-10's binary layout, as `train` takes them, or `synthetic`
+    /// Folder of images or in CIFAR-10's binary layout, as `train` takes them, or `synthetic`; images are scaled to the size that
+    /// the weights are for
     #[arg(long, value_name = "PATH")]
     data: Option<String>,
     /// Which part of the data: of class folders without test images of their own, a tenth is kept for testing
@@ -51,9 +52,9 @@ pub struct Eval {
     split: SplitName,
     #[command(flatten)]
     device: DeviceArguments,
-    /// Images at a time
-    #[arg(long, default_value_t = 64, value_name = "N")]
-    batch_size: usize,
+    /// Images at a time [default: 64, or fewer of images of more than 64×64 pixels]
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
     /// Look at each image's mirror image, too, and take the mean of both answers
     #[arg(long)]
     mirror: bool,
@@ -90,18 +91,19 @@ struct Report {
 
 impl Eval {
     pub fn run(self) -> Result<()> {
-        if self.batch_size == 0 {
+        if self.batch_size == Some(0) {
             return Err(Error::Setting("--batch-size must be at least 1".into()));
         }
         let (file, architecture) = self.weights.read()?;
-        let splits = DataChoice::new(self.data.as_deref()).load()?;
+        let splits = DataChoice::new(self.data.as_deref()).load(architecture.input)?;
         let dataset = match self.split {
             SplitName::Test => splits.test,
             SplitName::Train => splits.train,
             SplitName::All => splits.train.joined(splits.test)?,
         };
         let device = self.device.open()?;
-        let batch = self.batch_size.min(dataset.len());
+        let batch_size = self.batch_size.unwrap_or_else(|| usual_evaluation_batch(architecture.input));
+        let batch = batch_size.min(dataset.len());
         let (kind, precision) = (DeviceKind::of(&device), self.plans.precision());
         let needed = evaluation_bytes(kind, precision, &architecture, dataset.len(), batch, self.mirror)?;
         check_memory(&device, needed, format!("evaluating {} with batches of {batch} images", architecture.name))?;
@@ -114,7 +116,7 @@ impl Eval {
         self.check_classes(&network, &dataset, file.metadata().map(|m| m.class_names.as_slice()))?;
         let start = Instant::now();
         let images = DeviceDataset::new(&device, &dataset, normalization)?;
-        let evaluation = evaluate(&network, &images, &dataset, self.batch_size, self.mirror, |_| {})?;
+        let evaluation = evaluate(&network, &images, &dataset, batch_size, self.mirror, |_| {})?;
         let report = Report {
             split: self.split.name(),
             accuracy: evaluation.accuracy(),

@@ -2,17 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use cifar_gpu::data::{DataError, Dataset, IMAGE_BYTES, load_picture, pictures_below, read_picture};
+use cifar_gpu::data::{DataError, Dataset, load_picture, pictures_below, read_picture};
 use cifar_gpu::nn::Network;
 use cifar_gpu::tape::Tape;
-use cifar_gpu::train::DeviceDataset;
-use cifar_gpu::{Error, Result};
+use cifar_gpu::train::{DeviceDataset, usual_evaluation_batch};
+use cifar_gpu::{Error, ImageShape, Result};
 use rayon::prelude::*;
 
 use super::common::{DeviceArguments, WeightsArguments, for_terminal, lossy, print, print_json, warn};
 
-/// Pictures that go through the network at a time.
-const BATCH: usize = 64;
 /// Characters of the bar of a probability of 1.
 const BAR: usize = 12;
 /// The name that stands for standard input.
@@ -62,12 +60,12 @@ impl Predict {
         let (images, folders_refused) = self.pictures()?;
         let of = images.len();
         let device = self.device.open()?;
-        let normalization = &architecture.normalization.clone();
+        let (input, normalization) = (architecture.input, &architecture.normalization.clone());
         let network = Network::new(architecture, &device, 0)?;
         file.load_into(&network)?;
         let (mut predictions, mut refused) = (Vec::new(), Vec::new());
-        for images in images.chunks(BATCH) {
-            let read: Vec<_> = images.par_iter().map(|image| read(image)).collect();
+        for images in images.chunks(usual_evaluation_batch(input)) {
+            let read: Vec<_> = images.par_iter().map(|image| read(image, input)).collect();
             let (mut readable, mut bytes) = (Vec::new(), Vec::new());
             for (image, pixels) in images.iter().zip(read) {
                 match pixels {
@@ -87,7 +85,7 @@ impl Predict {
             if readable.is_empty() {
                 continue;
             }
-            let pictures = Dataset::new(bytes, vec![0; readable.len()], names.clone())?;
+            let pictures = Dataset::new(input, bytes, vec![0; readable.len()], names.clone())?;
             let pictures = DeviceDataset::new(&device, &pictures, normalization)?;
             let batch = pictures.batch(&(0..readable.len() as u32).collect::<Vec<_>>())?;
             let tape = Tape::inference();
@@ -193,9 +191,9 @@ fn is_stdin(image: &Path) -> bool {
     image.as_os_str() == STDIN
 }
 
-/// Reads a picture from its file, or from standard input.
-fn read(image: &Path) -> std::result::Result<[u8; IMAGE_BYTES], DataError> {
-    if is_stdin(image) { read_picture("standard input", std::io::stdin()) } else { load_picture(image) }
+/// Reads a picture from its file, or from standard input, and brings it to a shape.
+fn read(image: &Path, shape: ImageShape) -> std::result::Result<Vec<u8>, DataError> {
+    if is_stdin(image) { read_picture("standard input", std::io::stdin(), shape) } else { load_picture(image, shape) }
 }
 
 #[cfg(test)]

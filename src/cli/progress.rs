@@ -4,11 +4,11 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use cifar_gpu::Result;
 use cifar_gpu::data::{ImportPhase, ImportProgress};
 use cifar_gpu::profile::Profile;
 use cifar_gpu::train::{EpochMetrics, Metrics, Observer, PeakMemory, Start, StepMetrics, Tuning};
 use cifar_gpu::words::{counted, grouped};
+use cifar_gpu::{ImageShape, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::common::{is_quiet, say, warn};
@@ -49,6 +49,15 @@ impl Drop for ImageProgress {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }
+}
+
+/// What a reader should know of images that are not as usual.
+fn other_shape(shape: ImageShape) -> String {
+    if shape == ImageShape::CIFAR {
+        return String::new();
+    }
+    let color = if shape.is_gray() { "gray" } else { "color" };
+    format!(" of {}×{} pixels in {color}", shape.height(), shape.width())
 }
 
 /// Shows a training run on standard error.
@@ -141,8 +150,11 @@ impl Observer for TrainProgress {
         self.tally.tell();
         let config = start.config;
         self.line(&format!(
-            "data:   {}: {} training and {} test images",
-            start.source, start.train_images, start.test_images
+            "data:   {}: {} training and {} test images{}",
+            start.source,
+            start.train_images,
+            start.test_images,
+            other_shape(start.image_shape)
         ));
         self.line(&format!(
             "train:  {} ({} parameters), {} of {} with {}, {} at {} ({}), seed {}",

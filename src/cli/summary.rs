@@ -1,19 +1,20 @@
 //! `cifar-gpu summary`
 
-use cifar_gpu::Result;
 use cifar_gpu::nn::{self, Architecture};
 use cifar_gpu::ops::conv2d::DeviceKind;
 use cifar_gpu::tensor::Precision;
 use cifar_gpu::train::{TrainConfig, inference_bytes, training_bytes};
 use cifar_gpu::words::grouped;
+use cifar_gpu::{ImageShape, Result};
 
-use super::common::{architecture_names, print, print_json};
+use super::common::{ShapeArguments, architecture_names, print, print_json};
 use super::tune::PrecisionName;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   cifar-gpu summary --arch ygnet
+  cifar-gpu summary --arch lenet5 --image-size 48x40 --gray
   cifar-gpu summary --arch lenet5 --classes 100 --batch-size 256 --json")]
 pub struct Summary {
     /// Network
@@ -22,6 +23,8 @@ pub struct Summary {
     /// Number of classes [default: what the description says, else 10]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=1000))]
     classes: Option<u16>,
+    #[command(flatten)]
+    shape: ShapeArguments,
     /// Images of a batch, for the memory figures
     #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: u32,
@@ -38,6 +41,8 @@ pub struct Summary {
 struct Report {
     #[serde(flatten)]
     network: nn::Summary,
+    /// Height, width and channels of the images.
+    input: ImageShape,
     /// Batch size that the memory figures are for.
     batch_size: usize,
     /// Width of activations that the memory figures are for.
@@ -50,12 +55,13 @@ struct Report {
 
 impl Summary {
     pub fn run(self) -> Result<()> {
-        let architecture = Architecture::load(&self.arch, self.classes.map(usize::from))?;
+        let architecture = self.shape.network(Architecture::load(&self.arch, self.classes.map(usize::from))?)?;
         let batch_size = self.batch_size as usize;
         let precision = self.precision.precision();
         let recipe = TrainConfig { precision, ..TrainConfig::published(&self.arch)? };
         let report = Report {
             network: nn::Summary::new(&architecture)?,
+            input: architecture.input,
             batch_size,
             precision,
             training_bytes: training_bytes(DeviceKind::Gpu, &architecture, &recipe, batch_size)?,
@@ -81,11 +87,12 @@ impl Summary {
             ))?;
         }
         print(format_args!(
-            "\n{} parameters; {:.1} MFLOP forward and {:.1} MFLOP a training step, for one image\n\
+            "\n{} parameters; {:.1} MFLOP forward and {:.1} MFLOP a training step, for one image of {}\n\
              memory with batches of {}: {} MiB training, {} MiB inference",
             grouped(summary.parameters as u64),
             summary.forward_flops as f64 / 1e6,
             summary.training_flops as f64 / 1e6,
+            report.input,
             report.batch_size,
             report.training_bytes.div_ceil(1 << 20),
             report.inference_bytes.div_ceil(1 << 20),

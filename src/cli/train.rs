@@ -21,6 +21,7 @@ Settings that are not given are those of the recipe that the architecture was pu
 Examples:
   cifar-gpu train --arch ygnet
   cifar-gpu train --arch lenet5 --data photographs --recipe fast
+  cifar-gpu train --arch ygnet-bn --data photographs --image-size 64 --gray
   cifar-gpu train --arch ygnet --epochs 30 --schedule one-cycle --lr 0.05 --augment flip-crop --label-smoothing 0.1
   cifar-gpu train --resume runs/ygnet-1
   cifar-gpu train --config runs/ygnet-1/config.toml --seed 2
@@ -86,7 +87,7 @@ impl Train {
         if let Some(taken) = self.out.as_ref().filter(|out| out.exists()) {
             return Err(Error::RunFolderExists(taken.clone()));
         }
-        let splits = data.load()?;
+        let splits = data.load(config.image_shape()?)?;
         let device = self.settings.device.open_for(&config)?;
         let stop = stop_on_interrupt()?;
         let sources = Sources { splits: &splits, init: init.as_deref(), out: self.out.as_deref() };
@@ -98,7 +99,7 @@ impl Train {
         saved.config.profile = self.profile;
         self.settings.apply_to_resumed(&mut saved.config)?;
         let data = DataChoice::new(Some(self.settings.data.as_ref().unwrap_or(&saved.config.data)));
-        let splits = data.load()?;
+        let splits = data.load(saved.config.image_shape()?)?;
         if self.settings.data.is_some() {
             (saved.config.data, saved.source) = (data.name(), splits.source.clone());
         }

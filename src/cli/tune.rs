@@ -11,7 +11,7 @@ use cifar_gpu::words::counted;
 use cifar_gpu::{Device, Error, Result};
 use clap::ValueEnum;
 
-use super::common::{self, DeviceArguments, architecture_names, print, print_json, say};
+use super::common::{self, DeviceArguments, ShapeArguments, architecture_names, print, print_json, say};
 
 /// How much is tried before kernels are chosen.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -146,6 +146,8 @@ pub struct Tune {
     /// Network
     #[arg(long, default_value = "ygnet", value_parser = architecture_names())]
     arch: String,
+    #[command(flatten)]
+    shape: ShapeArguments,
     /// Images of a step
     #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: u32,
@@ -210,7 +212,7 @@ impl Tune {
         if self.autotune == AutotuneChoice::Off {
             return Err(Error::Setting("--autotune off leaves nothing to do here: quick or full".into()));
         }
-        let architecture = Architecture::load(&self.arch, None)?;
+        let architecture = self.shape.network(Architecture::load(&self.arch, None)?)?;
         let device = self.device.open()?;
         let cache = default_cache();
         let search = Search { mode: self.autotune.mode(), cache: cache.as_deref(), again: self.again };

@@ -16,9 +16,14 @@ pub use write::write_folder;
 pub(super) use read::holds_batches;
 pub(super) use write::{MAX_CLASSES, check_destination};
 
-use super::IMAGE_BYTES;
+use crate::tensor::ImageShape;
 
-const RECORD_BYTES: usize = 1 + IMAGE_BYTES;
+/// The shape of every image: 32×32 pixels in color.
+pub(super) const SHAPE: ImageShape = ImageShape::CIFAR;
+/// Bytes of an image: three planes of one byte a pixel.
+const IMAGE_BYTES: usize = 3 * 32 * 32;
+/// Bytes of a record: label and image.
+pub(super) const RECORD_BYTES: usize = 1 + IMAGE_BYTES;
 const TRAIN_PREFIX: &str = "data_batch_";
 const TRAIN_SUFFIX: &str = ".bin";
 const TEST_FILE: &str = "test_batch.bin";

@@ -8,6 +8,7 @@ use super::import::{Collector, Content, ImportProgress, Limits, PictureSize, Pla
 use super::picture::has_image_ending;
 use super::rng::SplitMix64;
 use super::{DataError, MOST_CLASSES, Split, Splits, check_class_names, load_folder};
+use crate::tensor::ImageShape;
 use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
@@ -74,10 +75,9 @@ impl fmt::Display for Note {
     }
 }
 
-/// Loads the data set in `folder`, whichever its layout.
+/// Loads the data set in `folder`, whichever its layout, as images of this shape.
 ///
-/// That is the binary layout of [`load_folder`]; or a tree of JPEG and PNG files of any size, which are brought to 32×32
-/// pixels: either `<class>/<file>`, or `train/<class>/<file>` and `test/<class>/<file>`, where `test` may also be called
+/// That is the binary layout of [`load_folder`]; or a tree of JPEG and PNG files of any size, either `<class>/<file>`, or `train/<class>/<file>` and `test/<class>/<file>`, where `test` may also be called
 /// `val`, `valid` or `validation`. Labels follow the sorted names of the class folders. Hidden files are ignored, other
 /// files are left out with a note.
 ///
@@ -90,7 +90,11 @@ impl fmt::Display for Note {
 /// # Errors
 ///
 /// A [`DataError`] that names the file or folder.
-pub fn load(folder: impl AsRef<Path>, progress: &dyn Fn(ImportProgress)) -> Result<Loaded, DataError> {
+pub fn load(
+    folder: impl AsRef<Path>,
+    shape: ImageShape,
+    progress: &dyn Fn(ImportProgress),
+) -> Result<Loaded, DataError> {
     let folder = folder.as_ref();
     match fs::metadata(folder) {
         Ok(found) if found.is_dir() => {}
@@ -101,9 +105,9 @@ pub fn load(folder: impl AsRef<Path>, progress: &dyn Fn(ImportProgress)) -> Resu
         Err(error) => return Err(DataError::io("read", folder)(error)),
     }
     if holds_batches(folder)? {
-        return Ok(Loaded { splits: load_folder(folder)?, notes: Vec::new() });
+        return Ok(Loaded { splits: load_folder(folder)?.fitted(shape)?, notes: Vec::new() });
     }
-    let limits = Limits { classes: MOST_CLASSES, ..Limits::of(PictureSize::Any) };
+    let limits = Limits { classes: MOST_CLASSES, ..Limits::of(PictureSize::Any, shape) };
     let mut collector = Collector::new(folder, &limits, progress);
     let mut notes = gather(folder, &mut collector)?;
     let (splits, files, example) = collector.finish()?;
@@ -149,6 +153,7 @@ pub(super) fn gather(folder: &Path, collector: &mut Collector<'_>) -> Result<Vec
             images
         }
     };
+    collector.check_memory(images.len())?;
     collector.total = Some(images.len() as u64);
     for (place, path) in images {
         collector.push(path.display().to_string(), place, Content::File(path))?;

@@ -2,7 +2,9 @@
 
 mod hint;
 
-use super::{IMAGE_BYTES, IMAGE_SIDE, Split};
+use super::Split;
+use super::cifar::RECORD_BYTES;
+use crate::tensor::ImageShape;
 use crate::words::counted;
 use std::io;
 use std::path::PathBuf;
@@ -110,12 +112,46 @@ pub enum DataError {
     },
 
     /// Image bytes and labels handed to a constructor disagree in number.
-    #[error("{bytes} image bytes do not make {labels} images of {IMAGE_BYTES} bytes")]
+    #[error("{bytes} image bytes are not {} of {shape}", counted(*labels as u64, "image"))]
     ImageBytes {
         /// Bytes handed over.
         bytes: usize,
         /// Labels handed over.
         labels: usize,
+        /// The shape of an image.
+        shape: ImageShape,
+    },
+
+    /// Images that should come together have different shapes.
+    #[error("images of {first} and of {second} are not one data set")]
+    ShapesDiffer {
+        /// One shape.
+        first: ImageShape,
+        /// The other one.
+        second: ImageShape,
+    },
+
+    /// The layout to write holds images of one shape, and these have another.
+    #[error("the format holds images of {}, not of {shape}", ImageShape::CIFAR)]
+    UnsupportedShape {
+        /// The images' shape.
+        shape: ImageShape,
+    },
+
+    /// Images take more memory than there is.
+    #[error(
+        "{} of {shape} need {needed_mib} MiB of memory, and {available_mib} MiB are available",
+        counted(*images, "image")
+    )]
+    Memory {
+        /// How many.
+        images: u64,
+        /// Their shape.
+        shape: ImageShape,
+        /// Memory needed, in MiB.
+        needed_mib: u64,
+        /// Memory available, in MiB.
+        available_mib: u64,
     },
 
     /// A label handed to a constructor names no class.
@@ -331,8 +367,8 @@ pub enum DataError {
         of: usize,
     },
 
-    /// An image of another size than 32×32.
-    #[error("{file}: the image is {width}×{height}, not {IMAGE_SIDE}×{IMAGE_SIDE}")]
+    /// An image of another size than is taken.
+    #[error("{file}: the image is {width}×{height}, not {}×{}", wanted.width(), wanted.height())]
     WrongSize {
         /// The file, or the entry of the archive.
         file: String,
@@ -340,11 +376,13 @@ pub enum DataError {
         width: u32,
         /// Height in pixels.
         height: u32,
+        /// The shape that is taken.
+        wanted: ImageShape,
     },
 }
 
 /// Bytes of a record: label and image.
-const RECORD: u64 = 1 + IMAGE_BYTES as u64;
+const RECORD: u64 = RECORD_BYTES as u64;
 
 impl DataError {
     /// For `map_err` on a call that did `action` to `path`.

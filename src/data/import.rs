@@ -7,10 +7,11 @@ mod place;
 mod tests;
 mod tree;
 
-use super::cifar::{MAX_CLASSES, MAX_IMAGES, check_destination};
+use super::cifar::{MAX_CLASSES, MAX_IMAGES, SHAPE, check_destination};
 use super::class_folders::{Note, gather, is_other_tree};
 use super::picture::MAX_FILE_BYTES;
 use super::{DataError, Splits, write_folder};
+use crate::tensor::ImageShape;
 pub(super) use collect::{Collector, Content};
 pub(super) use place::Place;
 use serde::Serialize;
@@ -20,9 +21,9 @@ use std::path::Path;
 /// Which pictures are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PictureSize {
-    /// Those of 32×32 pixels, pixel for pixel; what says that it is to be turned (EXIF) is turned.
+    /// Those of the size that is wanted, pixel for pixel; what says that it is to be turned (EXIF) is turned.
     Exact,
-    /// Those of any size, brought to 32×32 pixels as [`load_picture`](super::load_picture) does.
+    /// Those of any size, scaled as [`load_picture`](super::load_picture) does.
     Any,
 }
 
@@ -64,7 +65,7 @@ pub struct ImportSummary {
     pub notes: Vec<String>,
 }
 
-/// Imports the images of `src` into the new folder `dst`.
+/// Imports the images of `src` into the new folder `dst`, as images of 32×32 pixels in color, which the layout holds.
 ///
 /// `src` is a folder, or a tar archive as it is or compressed with gzip or xz,
 /// which its contents tell and not its name. It holds `train/<class>/<file>`
@@ -92,14 +93,16 @@ pub fn import(
     sizes: PictureSize,
     progress: &dyn Fn(ImportProgress),
 ) -> Result<ImportSummary, DataError> {
-    import_within(&Limits::of(sizes), src.as_ref(), dst.as_ref(), progress)
+    import_within(&Limits::of(sizes, SHAPE), src.as_ref(), dst.as_ref(), progress)
 }
 
-/// Bounds on what an untrusted source may cost.
+/// What is made of the images of a source, and bounds on what an untrusted one may cost.
 #[derive(Debug, Clone)]
 pub(super) struct Limits {
-    /// Width and height of an image.
+    /// Which pictures are taken.
     pub(super) sizes: PictureSize,
+    /// The shape that they are brought to.
+    pub(super) shape: ImageShape,
     /// Bytes of an image file.
     pub(super) file_bytes: u64,
     /// Images of a split.
@@ -111,13 +114,13 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// Those for what is to be written in the binary layout.
-    pub(super) fn of(sizes: PictureSize) -> Self {
+    /// Those for what is to become images of this shape, in as many classes as the binary layout holds.
+    pub(super) fn of(sizes: PictureSize, shape: ImageShape) -> Self {
         let file_bytes = match sizes {
             PictureSize::Exact => 4 << 20,
             PictureSize::Any => MAX_FILE_BYTES,
         };
-        Self { sizes, file_bytes, images: MAX_IMAGES, classes: MAX_CLASSES, archive_bytes: 16 << 30 }
+        Self { sizes, shape, file_bytes, images: MAX_IMAGES, classes: MAX_CLASSES, archive_bytes: 16 << 30 }
     }
 }
 

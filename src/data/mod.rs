@@ -1,7 +1,7 @@
 //! Image sets: folders of images, the CIFAR binary layout, its import, and a built-in practice set.
 //!
-//! An image is [`IMAGE_BYTES`] bytes: the planes red, green, blue in this
-//! order, each of [`IMAGE_SIDE`] rows of [`IMAGE_SIDE`] bytes from the top left.
+//! An image is a plane of bytes for each channel, gray or red, green and blue in this order, each row by row from the top
+//! left: [`ImageShape::bytes`] bytes in all.
 
 mod cifar;
 mod class_folders;
@@ -15,15 +15,13 @@ pub use cifar::{load_folder, write_folder};
 pub use class_folders::{Loaded, Note, load};
 pub use error::DataError;
 pub use import::{ImportPhase, ImportProgress, ImportSummary, PictureSize, import};
+pub(crate) use picture::to_picture;
 pub use picture::{load_picture, pictures_below, read_picture};
 
+use crate::tensor::ImageShape;
+use crate::tensor::cpu::available_memory_bytes;
+use rayon::prelude::*;
 use std::fmt;
-
-/// Width and height of an image, in pixels.
-pub const IMAGE_SIDE: usize = 32;
-
-/// Bytes of an image: three planes of one byte a pixel.
-pub const IMAGE_BYTES: usize = 3 * IMAGE_SIDE * IMAGE_SIDE;
 
 /// The most classes that a network is made for.
 pub(crate) const MOST_CLASSES: usize = 1000;
@@ -57,12 +55,13 @@ impl fmt::Display for Split {
     }
 }
 
-/// Labelled images, all of 32×32 pixels.
+/// Labeled images, all of one shape.
 ///
 /// Holds by construction: there are as many images as labels, every label
 /// names a class, and the class names are distinct single-line texts.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Dataset {
+    shape: ImageShape,
     images: Vec<u8>,
     labels: Vec<u16>,
     class_names: Vec<String>,
@@ -71,7 +70,7 @@ pub struct Dataset {
 impl Dataset {
     /// Checks and takes over the parts of a data set.
     ///
-    /// `images` holds [`IMAGE_BYTES`] bytes for each of `labels`; label `k`
+    /// `images` holds the planes of an image of this shape for each of `labels`; label `k`
     /// means `class_names[k]`.
     ///
     /// # Errors
@@ -80,22 +79,32 @@ impl Dataset {
     /// [`DataError::UnknownLabel`] for a label without a name, and
     /// [`DataError::ClassNames`] for names that cannot be told apart or kept
     /// one on a line.
-    pub fn new(images: Vec<u8>, labels: Vec<u16>, class_names: Vec<String>) -> Result<Self, DataError> {
-        if labels.len().checked_mul(IMAGE_BYTES) != Some(images.len()) {
-            return Err(DataError::ImageBytes { bytes: images.len(), labels: labels.len() });
+    pub fn new(
+        shape: ImageShape,
+        images: Vec<u8>,
+        labels: Vec<u16>,
+        class_names: Vec<String>,
+    ) -> Result<Self, DataError> {
+        if labels.len().checked_mul(shape.bytes()) != Some(images.len()) {
+            return Err(DataError::ImageBytes { bytes: images.len(), labels: labels.len(), shape });
         }
         check_class_names(&class_names).map_err(|reason| DataError::ClassNames { reason })?;
         let classes = class_names.len();
         if let Some(record) = labels.iter().position(|&l| usize::from(l) >= classes) {
             return Err(DataError::UnknownLabel { record, label: labels[record], classes });
         }
-        Ok(Self::from_parts(images, labels, class_names))
+        Ok(Self::from_parts(shape, images, labels, class_names))
     }
 
     /// Takes over parts that are known to satisfy what [`Dataset::new`] checks.
-    fn from_parts(images: Vec<u8>, labels: Vec<u16>, class_names: Vec<String>) -> Self {
-        debug_assert_eq!(images.len(), labels.len() * IMAGE_BYTES);
-        Self { images, labels, class_names }
+    fn from_parts(shape: ImageShape, images: Vec<u8>, labels: Vec<u16>, class_names: Vec<String>) -> Self {
+        debug_assert_eq!(images.len(), labels.len() * shape.bytes());
+        Self { shape, images, labels, class_names }
+    }
+
+    /// Height, width and channels of every image.
+    pub fn shape(&self) -> ImageShape {
+        self.shape
     }
 
     /// The number of images.
@@ -108,9 +117,9 @@ impl Dataset {
         self.labels.is_empty()
     }
 
-    /// The [`IMAGE_BYTES`] bytes of image `index`, or `None` past the end.
+    /// The planes of image `index`, or `None` past the end.
     pub fn image(&self, index: usize) -> Option<&[u8]> {
-        self.images.chunks_exact(IMAGE_BYTES).nth(index)
+        self.images.chunks_exact(self.shape.bytes()).nth(index)
     }
 
     /// All images, one after the other.
@@ -138,15 +147,19 @@ impl Dataset {
     pub fn split_off(&mut self, count: usize) -> Self {
         let at = self.len().saturating_sub(count).max(1).min(self.len());
         let labels = self.labels.split_off(at);
-        Self::from_parts(self.images.split_off(at * IMAGE_BYTES), labels, self.class_names.clone())
+        let images = self.images.split_off(at * self.shape.bytes());
+        Self::from_parts(self.shape, images, labels, self.class_names.clone())
     }
 
     /// The images of this data set and then those of another.
     ///
     /// # Errors
     ///
-    /// [`DataError::ClassNames`] if they have other classes.
+    /// [`DataError::ClassNames`] if they have other classes, [`DataError::ShapesDiffer`] if images of another shape.
     pub fn joined(mut self, other: Self) -> Result<Self, DataError> {
+        if self.shape != other.shape {
+            return Err(DataError::ShapesDiffer { first: self.shape, second: other.shape });
+        }
         if self.class_names != other.class_names {
             let (mine, theirs) = (self.class_names.join(", "), other.class_names.join(", "));
             return Err(DataError::ClassNames { reason: format!("{mine} are not {theirs}") });
@@ -156,26 +169,45 @@ impl Dataset {
         Ok(self)
     }
 
-    /// The mean and standard deviation of each color over all pixels, as shares of the full range; a deviation is never zero.
-    pub fn color_statistics(&self) -> ([f64; 3], [f64; 3]) {
-        let mut sums = [(0_u64, 0_u64); 3];
-        for image in self.images.chunks_exact(IMAGE_BYTES) {
-            for (plane, (sum, squares)) in image.chunks_exact(IMAGE_SIDE * IMAGE_SIDE).zip(&mut sums) {
+    /// The mean and standard deviation of each channel over all pixels, as shares of the full range; a deviation is never zero.
+    pub fn color_statistics(&self) -> (Vec<f64>, Vec<f64>) {
+        let mut sums = vec![(0_u64, 0_u64); self.shape.channels()];
+        for image in self.images.chunks_exact(self.shape.bytes()) {
+            for (plane, (sum, squares)) in image.chunks_exact(self.shape.pixels()).zip(&mut sums) {
                 *sum += plane.iter().map(|&byte| u64::from(byte)).sum::<u64>();
                 *squares += plane.iter().map(|&byte| u64::from(byte) * u64::from(byte)).sum::<u64>();
             }
         }
-        let count = (self.len() * IMAGE_SIDE * IMAGE_SIDE).max(1) as f64;
-        let mean = sums.map(|(sum, _)| sum as f64 / count);
+        let count = (self.len() * self.shape.pixels()).max(1) as f64;
         let variance = |(sum, squares): (u64, u64)| squares as f64 / count - (sum as f64 / count).powi(2);
-        (mean.map(|mean| mean / 255.0), sums.map(|sums| variance(sums).sqrt().max(1.0) / 255.0))
+        let statistics = sums.into_iter().map(|sums| {
+            let deviation = variance(sums).sqrt().max(1.0);
+            (sums.0 as f64 / count / 255.0, deviation / 255.0)
+        });
+        statistics.unzip()
+    }
+
+    /// The same images in another shape: scaled, and color made gray or gray equal planes, as [`load_picture`] does it.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Memory`] if they do not fit into memory in that shape.
+    pub fn fitted(self, shape: ImageShape) -> Result<Self, DataError> {
+        if self.shape == shape {
+            return Ok(self);
+        }
+        check_memory(self.len() as u64, shape)?;
+        let mut images = vec![0; self.len() * shape.bytes()];
+        let pairs = images.par_chunks_exact_mut(shape.bytes()).zip(self.images.par_chunks_exact(self.shape.bytes()));
+        pairs.for_each(|(to, from)| to.copy_from_slice(&picture::fitted(from, self.shape, shape)));
+        Ok(Self::from_parts(shape, images, self.labels, self.class_names))
     }
 
     /// Keeps the first `count` images, or all of them where there are fewer.
     #[must_use]
     pub fn truncated(mut self, count: usize) -> Self {
         self.labels.truncate(count);
-        self.images.truncate(self.labels.len() * IMAGE_BYTES);
+        self.images.truncate(self.labels.len() * self.shape.bytes());
         self
     }
 }
@@ -185,6 +217,7 @@ impl fmt::Debug for Dataset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dataset")
             .field("len", &self.len())
+            .field("shape", &self.shape)
             .field("class_names", &self.class_names)
             .finish_non_exhaustive()
     }
@@ -199,6 +232,28 @@ pub struct Splits {
     pub test: Dataset,
     /// Where the images come from, for reports: a folder or a description.
     pub source: String,
+}
+
+impl Splits {
+    /// Both with their images in another shape, as [`Dataset::fitted`] makes it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Dataset::fitted`].
+    pub fn fitted(self, shape: ImageShape) -> Result<Self, DataError> {
+        Ok(Splits { train: self.train.fitted(shape)?, test: self.test.fitted(shape)?, source: self.source })
+    }
+}
+
+/// Refuses so many images of this shape if they would not fit into memory twice: whoever uses them keeps a copy.
+pub(crate) fn check_memory(images: u64, shape: ImageShape) -> Result<(), DataError> {
+    let (needed, available) = (2 * u128::from(images) * shape.bytes() as u128, available_memory_bytes());
+    if needed > u128::from(available) {
+        let mib = |bytes: u128| u64::try_from(bytes >> 20).unwrap_or(u64::MAX);
+        let (needed_mib, available_mib) = (mib(needed), mib(available.into()));
+        return Err(DataError::Memory { images, shape, needed_mib, available_mib });
+    }
+    Ok(())
 }
 
 /// Says what is wrong with a list of class names, if anything is.
@@ -229,16 +284,21 @@ mod tests {
         names.iter().map(|&n| n.to_owned()).collect()
     }
 
+    /// Two rows of three gray pixels.
+    fn small() -> ImageShape {
+        ImageShape::new(2, 3, 1).unwrap()
+    }
+
     fn three() -> Dataset {
-        let images = (0..3).flat_map(|i| vec![i; IMAGE_BYTES]).collect();
-        Dataset::new(images, vec![1, 0, 1], names(&["a", "b"])).unwrap()
+        let images = (0..3).flat_map(|i| vec![i; small().bytes()]).collect();
+        Dataset::new(small(), images, vec![1, 0, 1], names(&["a", "b"])).unwrap()
     }
 
     #[test]
     fn gives_back_what_it_took() {
         let set = three();
         assert_eq!((set.len(), set.num_classes()), (3, 2));
-        assert_eq!(set.image(2), Some(&[2u8; IMAGE_BYTES][..]));
+        assert_eq!(set.image(2), Some(&vec![2u8; small().bytes()][..]));
         assert_eq!(set.image(3), None);
         assert_eq!(set.labels(), [1, 0, 1]);
     }
@@ -247,34 +307,67 @@ mod tests {
     fn truncation_keeps_the_first() {
         let set = three().truncated(2);
         assert_eq!(set.labels(), [1, 0]);
-        assert_eq!(set.images().len(), 2 * IMAGE_BYTES);
+        assert_eq!(set.images().len(), 2 * small().bytes());
         assert_eq!(set.clone().truncated(99), set);
         assert!(set.truncated(0).is_empty());
     }
 
     #[test]
     fn refuses_a_length_that_does_not_fit() {
-        let error = Dataset::new(vec![0; IMAGE_BYTES + 1], vec![0], names(&["a"])).unwrap_err();
+        let error = Dataset::new(small(), vec![0; small().bytes() + 1], vec![0], names(&["a"])).unwrap_err();
         assert!(matches!(error, DataError::ImageBytes { labels: 1, .. }));
+        assert_eq!(error.to_string(), "7 image bytes are not 1 image of 2×3×1");
     }
 
     #[test]
     fn refuses_a_label_without_a_name() {
-        let error = Dataset::new(vec![0; 2 * IMAGE_BYTES], vec![0, 1], names(&["a"])).unwrap_err();
+        let error = Dataset::new(small(), vec![0; 2 * small().bytes()], vec![0, 1], names(&["a"])).unwrap_err();
         assert_eq!(error.to_string(), "image 1 has label 1, but there is 1 class name");
     }
 
     #[test]
     fn refuses_names_that_would_not_survive_the_file() {
         for bad in [&["a", "a"][..], &[""], &["a "], &["a\nb"], &[]] {
-            let result = Dataset::new(vec![], vec![], names(bad));
+            let result = Dataset::new(small(), vec![], vec![], names(bad));
             assert!(matches!(result, Err(DataError::ClassNames { .. })), "{bad:?}");
         }
     }
 
     #[test]
-    fn image_bytes_are_those_of_the_format() {
-        assert_eq!(IMAGE_BYTES, 3072);
+    fn statistics_are_those_of_each_channel() {
+        let shape = ImageShape::new(1, 2, 3).unwrap();
+        let images = vec![0, 255, 51, 51, 102, 0, 0, 255, 51, 51, 0, 102];
+        let (mean, deviation) = Dataset::new(shape, images, vec![0, 0], names(&["a"])).unwrap().color_statistics();
+        let close = |found: &[f64], expected: &[f64]| {
+            found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-9)
+        };
+        assert!(close(&mean, &[0.5, 0.2, 0.2]), "{mean:?}");
+        assert!(close(&deviation, &[0.5, 1.0 / 255.0, 0.2]), "{deviation:?}");
+        let (mean, deviation) = three().color_statistics();
+        assert!(close(&mean, &[1.0 / 255.0]) && deviation.len() == 1, "{mean:?} {deviation:?}");
+    }
+
+    #[test]
+    fn images_in_another_shape_keep_their_order_and_labels() {
+        let shape = ImageShape::new(5, 4, 3).unwrap();
+        let set = three().fitted(shape).unwrap();
+        assert_eq!((set.shape(), set.labels()), (shape, &[1, 0, 1][..]));
+        assert!((0..3).all(|index| set.image(index) == Some(&vec![index as u8; 60][..])));
+        assert_eq!(three().fitted(small()).unwrap(), three());
+        assert!(matches!(set.joined(three()), Err(DataError::ShapesDiffer { .. })));
+        let all = three().joined(three()).unwrap();
+        assert_eq!((all.len(), all.clone().split_off(2).image(0)), (6, three().image(1)));
+    }
+
+    #[test]
+    fn what_does_not_fit_into_memory_is_refused() {
+        check_memory(10, small()).unwrap();
+        let error = check_memory(u64::MAX, ImageShape::CIFAR).unwrap_err();
+        assert!(error.to_string().contains("images of 32×32×3 need") && error.hint().is_some(), "{error}");
+    }
+
+    #[test]
+    fn class_names_of_cifar_10_are_sorted() {
         assert!(CIFAR10_CLASSES.is_sorted());
     }
 }

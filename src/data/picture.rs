@@ -1,35 +1,36 @@
 //! Single pictures of any size, as a person would hand them over.
 
-use super::{DataError, IMAGE_BYTES, IMAGE_SIDE, PictureSize};
+use super::{DataError, PictureSize};
+use crate::tensor::ImageShape;
 use image::imageops::FilterType;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, Limits, Luma, Pixel, Rgb, RgbImage};
 use std::fs::{self, File};
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 /// What a decoder may allocate: enough for a photograph of 60 megapixels.
 const MAX_DECODER_BYTES: u64 = 256 << 20;
-/// The same where only 32×32 pixels are taken, which need a few KiB.
+/// The same where only pictures of 32×32 pixels are taken, which need a few KiB.
 const MAX_DECODER_BYTES_EXACT: u64 = 16 << 20;
 
 /// Bytes of a picture's file at most; larger ones would be no picture that the decoder may hold.
 pub(super) const MAX_FILE_BYTES: u64 = 64 << 20;
 
-/// Reads a JPEG or PNG of any size and brings it to 32×32 pixels.
+/// Reads a JPEG or PNG of any size and brings it to this shape, as the planes of an image of a [`Dataset`](super::Dataset).
 ///
-/// The sides are scaled apart where they differ, and a picture that says how it
-/// is to be turned (EXIF) is turned. Grey becomes equal planes,
-/// 16 bits a channel become 8, and transparency is dropped.
+/// Height and width are scaled separately, and a picture that says how it
+/// is to be turned (EXIF) is turned. Gray becomes equal planes where color is wanted, and color becomes its luma
+/// (0.2126 R + 0.7152 G + 0.0722 B) where gray is; 16 bits a channel become 8, and transparency is dropped.
 ///
 /// # Errors
 ///
 /// [`DataError::Io`] for a file that cannot be read, [`DataError::FileTooLarge`]
 /// for one of over 64 MiB, [`DataError::Undecodable`] for one that is no such
 /// picture.
-pub fn load_picture(path: &Path) -> Result<[u8; IMAGE_BYTES], DataError> {
+pub fn load_picture(path: &Path, shape: ImageShape) -> Result<Vec<u8>, DataError> {
     let file = File::open(path).map_err(DataError::io("open", path))?;
-    read_picture(&path.display().to_string(), file)
+    read_picture(&path.display().to_string(), file, shape)
 }
 
 /// Reads a picture, as [`load_picture`] does, from anything that can be read;
@@ -38,8 +39,8 @@ pub fn load_picture(path: &Path) -> Result<[u8; IMAGE_BYTES], DataError> {
 /// # Errors
 ///
 /// As [`load_picture`].
-pub fn read_picture(name: &str, source: impl Read) -> Result<[u8; IMAGE_BYTES], DataError> {
-    decode_picture(name, &read_within(name, source, MAX_FILE_BYTES)?, PictureSize::Any)
+pub fn read_picture(name: &str, source: impl Read, shape: ImageShape) -> Result<Vec<u8>, DataError> {
+    decode_picture(name, &read_within(name, source, MAX_FILE_BYTES)?, PictureSize::Any, shape)
 }
 
 /// All bytes of `source`, which are `limit` at most.
@@ -53,10 +54,15 @@ pub(super) fn read_within(name: &str, source: impl Read, limit: u64) -> Result<V
     Ok(bytes)
 }
 
-/// Decodes a picture of 32×32 pixels, or of any size, which it brings to that.
+/// Decodes a picture that has this size, or any size and is brought to it.
 ///
 /// The format is told from the contents.
-pub(super) fn decode_picture(name: &str, bytes: &[u8], sizes: PictureSize) -> Result<[u8; IMAGE_BYTES], DataError> {
+pub(super) fn decode_picture(
+    name: &str,
+    bytes: &[u8],
+    sizes: PictureSize,
+    shape: ImageShape,
+) -> Result<Vec<u8>, DataError> {
     let undecodable = |source| DataError::Undecodable { file: name.to_owned(), source };
     check_whole(name, bytes)?;
     let mut reader =
@@ -70,20 +76,77 @@ pub(super) fn decode_picture(name: &str, bytes: &[u8], sizes: PictureSize) -> Re
     let mut decoder = reader.into_decoder().map_err(undecodable)?;
     // Checked on the header, before any pixel is decoded.
     let (width, height) = decoder.dimensions();
-    let side = IMAGE_SIDE as u32;
-    let fits = (width, height) == (side, side);
-    if sizes == PictureSize::Exact && !fits {
-        return Err(DataError::WrongSize { file: name.to_owned(), width, height });
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let before_turning = if swaps_sides(orientation) { (shape.height(), shape.width()) } else { sides(shape) };
+    if sizes == PictureSize::Exact && (width as usize, height as usize) != before_turning {
+        return Err(DataError::WrongSize { file: name.to_owned(), width, height, wanted: shape });
     }
     limits.reserve(decoder.total_bytes()).map_err(undecodable)?;
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(undecodable)?;
-    if !fits {
-        // Before its colors are converted, which takes as much memory again.
-        picture = picture.resize_exact(side, side, FilterType::Triangle);
-    }
+    let picture = DynamicImage::from_decoder(decoder).map_err(undecodable)?;
+    // Before it is turned and its colors are converted, which take as much memory again.
+    let mut picture = scaled(picture, before_turning);
     picture.apply_orientation(orientation);
-    Ok(planes(&picture.into_rgb8()))
+    Ok(planes(picture, shape))
+}
+
+/// Width and height, as the `image` crate orders them.
+fn sides(shape: ImageShape) -> (usize, usize) {
+    (shape.width(), shape.height())
+}
+
+/// Whether a picture that is turned so is as high afterwards as it was wide before.
+fn swaps_sides(orientation: Orientation) -> bool {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
+}
+
+/// A picture in this width and height.
+fn scaled(picture: DynamicImage, (width, height): (usize, usize)) -> DynamicImage {
+    let (width, height) = (width as u32, height as u32);
+    if (picture.width(), picture.height()) == (width, height) {
+        return picture;
+    }
+    picture.resize_exact(width, height, FilterType::Triangle)
+}
+
+/// The planes of a picture that has the size of `shape`.
+fn planes(picture: DynamicImage, shape: ImageShape) -> Vec<u8> {
+    let mut planes = vec![0; shape.bytes()];
+    write_planes(picture.into_rgb8().pixels().copied(), shape, &mut planes);
+    planes
+}
+
+/// Writes pixels, row by row, as the planes of an image: red, green and blue, or luma, in integers so that it is the same
+/// everywhere.
+pub(super) fn write_planes(pixels: impl Iterator<Item = Rgb<u8>>, shape: ImageShape, planes: &mut [u8]) {
+    if shape.channels() == 1 {
+        planes.iter_mut().zip(pixels).for_each(|(gray, pixel)| *gray = pixel.to_luma().0[0]);
+        return;
+    }
+    let plane = shape.pixels();
+    for (index, pixel) in pixels.take(plane).enumerate() {
+        for (channel, value) in pixel.0.into_iter().enumerate() {
+            planes[channel * plane + index] = value;
+        }
+    }
+}
+
+/// An image of the shape `from` brought to the shape `to`, as pictures are.
+pub(super) fn fitted(planes_from: &[u8], from: ImageShape, to: ImageShape) -> Vec<u8> {
+    planes(scaled(to_picture(planes_from, from), sides(to)), to)
+}
+
+/// The picture that the planes of an image show.
+pub(crate) fn to_picture(planes: &[u8], shape: ImageShape) -> DynamicImage {
+    let (width, height) = (shape.width() as u32, shape.height() as u32);
+    let byte = |channel: usize, x: u32, y: u32| {
+        let index = (channel * shape.height() + y as usize) * shape.width() + x as usize;
+        planes.get(index).copied().unwrap_or_default()
+    };
+    match shape.channels() {
+        1 => GrayImage::from_fn(width, height, |x, y| Luma([byte(0, x, y)])).into(),
+        _ => RgbImage::from_fn(width, height, |x, y| Rgb([0, 1, 2].map(|channel| byte(channel, x, y)))).into(),
+    }
 }
 
 /// Refuses a JPEG that ends before its picture does: decoders fill in what is missing.
@@ -158,18 +221,6 @@ fn look_through(folder: &Path, pictures: &mut Vec<PathBuf>, folders: &mut Vec<Pa
     Ok(())
 }
 
-/// The planes R, G, B of a picture of 32×32 pixels.
-fn planes(pixels: &RgbImage) -> [u8; IMAGE_BYTES] {
-    let mut planes = [0u8; IMAGE_BYTES];
-    let plane = IMAGE_SIDE * IMAGE_SIDE;
-    for (index, pixel) in pixels.pixels().take(plane).enumerate() {
-        for (channel, &value) in pixel.0.iter().enumerate() {
-            planes[channel * plane + index] = value;
-        }
-    }
-    planes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,10 +230,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.png");
         // Left half red, right half blue, twice as wide as high.
-        RgbImage::from_fn(128, 64, |x, _| image::Rgb(if x < 64 { [200, 10, 0] } else { [0, 10, 100] }))
-            .save(&path)
-            .unwrap();
-        let planes = load_picture(&path).unwrap();
+        RgbImage::from_fn(128, 64, |x, _| Rgb(if x < 64 { [200, 10, 0] } else { [0, 10, 100] })).save(&path).unwrap();
+        let planes = load_picture(&path, ImageShape::CIFAR).unwrap();
         let at = |channel: usize, x: usize, y: usize| planes[channel * 1024 + y * 32 + x];
         assert_eq!([at(0, 3, 9), at(1, 3, 9), at(2, 3, 9)], [200, 10, 0]);
         assert_eq!([at(0, 28, 9), at(1, 28, 9), at(2, 28, 9)], [0, 10, 100]);
@@ -191,7 +240,7 @@ mod tests {
     #[test]
     fn a_photograph_is_turned_as_its_metadata_say() {
         // Left half red, right half blue, taken with the camera turned: to be turned clockwise by a quarter.
-        let taken = RgbImage::from_fn(64, 64, |x, _| image::Rgb(if x < 32 { [200, 10, 0] } else { [0, 10, 100] }));
+        let taken = RgbImage::from_fn(64, 64, |x, _| Rgb(if x < 32 { [200, 10, 0] } else { [0, 10, 100] }));
         let mut jpeg = Vec::new();
         taken.write_to(&mut Cursor::new(&mut jpeg), image::ImageFormat::Jpeg).unwrap();
         // A TIFF directory with one entry: tag 0x0112 (orientation), one 16-bit number, 6.
@@ -199,27 +248,63 @@ mod tests {
         let marker = [0xff, 0xe1, 0, exif.len() as u8 + 2];
         let turned = [&jpeg[..2], &marker, &exif, &jpeg[2..]].concat();
         for (bytes, [first_red, last_red]) in [(&jpeg, [true, true]), (&turned, [true, false])] {
-            let planes = decode_picture("p.jpg", bytes, PictureSize::Any).unwrap();
+            let planes = decode_picture("p.jpg", bytes, PictureSize::Any, ImageShape::CIFAR).unwrap();
             let is_red = |x: usize, y: usize| planes[y * 32 + x] > 150;
             assert_eq!([is_red(3, 3), is_red(3, 28)], [first_red, last_red]);
         }
     }
 
+    #[test]
+    fn a_turned_photograph_has_the_height_and_width_asked_for() {
+        // Two rows high and six pixels wide once it is turned: the first column, from the bottom, becomes the first row.
+        let shape = ImageShape::new(2, 6, 1).unwrap();
+        let taken = GrayImage::from_fn(2, 6, |x, y| Luma([10 * (6 * x + 5 - y) as u8]));
+        let mut jpeg = Vec::new();
+        taken.write_to(&mut Cursor::new(&mut jpeg), image::ImageFormat::Jpeg).unwrap();
+        let exif = *b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+        let turned = [&jpeg[..2], &[0xff, 0xe1, 0, exif.len() as u8 + 2], &exif, &jpeg[2..]].concat();
+        for sizes in [PictureSize::Any, PictureSize::Exact] {
+            let plane = decode_picture("p.jpg", &turned, sizes, shape).unwrap();
+            let found: Vec<_> = (0..12).map(|i| (i32::from(plane[i]) - 10 * i as i32).abs()).collect();
+            assert!(found.iter().all(|&difference| difference < 9), "{plane:?}");
+        }
+        let wrong = decode_picture("p.jpg", &jpeg, PictureSize::Exact, shape).unwrap_err().to_string();
+        assert!(wrong.contains("2×6, not 6×2"), "{wrong}");
+    }
+
+    #[test]
+    fn color_becomes_luma_and_gray_becomes_equal_planes() {
+        let mut png = Vec::new();
+        let picture = RgbImage::from_fn(3, 2, |x, y| Rgb([100 * x as u8, 100 * y as u8, 250]));
+        picture.write_to(&mut Cursor::new(&mut png), image::ImageFormat::Png).unwrap();
+        let [color, gray] = [3, 1].map(|channels| ImageShape::new(2, 3, channels).unwrap());
+        let luma = read_picture("p.png", &png[..], gray).unwrap();
+        // (2126 R + 7152 G + 722 B) / 10000.
+        assert_eq!(luma, [18, 39, 60, 89, 110, 132]);
+        let planes = read_picture("p.png", &png[..], color).unwrap();
+        assert_eq!(planes, [0, 100, 200, 0, 100, 200, 0, 0, 0, 100, 100, 100, 250, 250, 250, 250, 250, 250]);
+        // What was loaded in one shape becomes another as the picture itself does.
+        assert_eq!(fitted(&planes, color, gray), luma);
+        assert_eq!(fitted(&luma, gray, color), [&luma[..], &luma, &luma].concat());
+        let larger = ImageShape::new(7, 5, 1).unwrap();
+        assert_eq!(fitted(&planes, color, larger), read_picture("p.png", &png[..], larger).unwrap());
+    }
+
     /// Decoders fill a picture that is cut off with gray.
     #[test]
     fn a_jpeg_that_is_cut_off_is_refused() {
-        let picture = RgbImage::from_fn(200, 160, |x, y| image::Rgb([x as u8, y as u8, (x * y) as u8]));
+        let picture = RgbImage::from_fn(200, 160, |x, y| Rgb([x as u8, y as u8, (x * y) as u8]));
         let mut jpeg = Vec::new();
         picture.write_to(&mut Cursor::new(&mut jpeg), image::ImageFormat::Jpeg).unwrap();
-        decode_picture("whole.jpg", &jpeg, PictureSize::Any).unwrap();
+        decode_picture("whole.jpg", &jpeg, PictureSize::Any, ImageShape::CIFAR).unwrap();
         // What some cameras put behind a picture is none of it.
-        decode_picture("whole.jpg", &[&jpeg[..], b"more"].concat(), PictureSize::Any).unwrap();
+        decode_picture("whole.jpg", &[&jpeg[..], b"more"].concat(), PictureSize::Any, ImageShape::CIFAR).unwrap();
         // A thumbnail's end is not the picture's.
         let thumbnail = [0xff, 0xe1, 0, 8, 0xff, 0xd8, 1, 2, 0xff, 0xd9];
         let with_thumbnail = [&jpeg[..2], &thumbnail, &jpeg[2..]].concat();
-        decode_picture("whole.jpg", &with_thumbnail, PictureSize::Any).unwrap();
+        decode_picture("whole.jpg", &with_thumbnail, PictureSize::Any, ImageShape::CIFAR).unwrap();
         for bytes in [&jpeg[..jpeg.len() - 2], &jpeg[..jpeg.len() / 3], &with_thumbnail[..with_thumbnail.len() / 2]] {
-            let error = decode_picture("cut.jpg", bytes, PictureSize::Any).unwrap_err().to_string();
+            let error = decode_picture("cut.jpg", bytes, PictureSize::Any, ImageShape::CIFAR).unwrap_err().to_string();
             assert!(error.contains("cut.jpg") && error.contains("ends before"), "{error}");
         }
     }
@@ -229,6 +314,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("no.jpg");
         fs::write(&path, b"no picture").unwrap();
-        assert!(load_picture(&path).unwrap_err().to_string().contains("no.jpg"));
+        assert!(load_picture(&path, ImageShape::CIFAR).unwrap_err().to_string().contains("no.jpg"));
     }
 }

@@ -14,7 +14,8 @@ mod draw;
 mod shape;
 
 use super::rng::SplitMix64;
-use super::{Dataset, IMAGE_BYTES, Splits};
+use super::{DataError, Dataset, Splits, check_memory};
+use crate::tensor::ImageShape;
 use rayon::prelude::*;
 use shape::Shape;
 
@@ -32,34 +33,44 @@ pub fn class_names() -> Vec<String> {
     Shape::ALL.iter().map(|s| s.name().to_owned()).collect()
 }
 
-/// Draws `train` and `test` images of the set that `seed` names.
+/// Draws `train` and `test` images of this shape, of the set that `seed` names.
 ///
 /// Image `i` of either split has label `i % 10`, so any prefix is balanced to
-/// within one image. The two splits never share random numbers. An image takes
-/// [`IMAGE_BYTES`] of memory.
-pub fn generate(train: usize, test: usize, seed: u64) -> Splits {
-    Splits {
-        train: split(train, seed, 0),
-        test: split(test, seed, 1),
+/// within one image. The two splits never share random numbers. In another size
+/// everything is drawn in proportion to the shorter side; gray images are the luma of the
+/// colored ones.
+///
+/// # Errors
+///
+/// [`DataError::Memory`] if the images do not fit into memory.
+pub fn generate(shape: ImageShape, train: usize, test: usize, seed: u64) -> Result<Splits, DataError> {
+    check_memory((train as u64).saturating_add(test as u64), shape)?;
+    Ok(Splits {
+        train: split(shape, train, seed, 0),
+        test: split(shape, test, seed, 1),
         source: format!("synthetic shapes (seed {seed})"),
-    }
+    })
 }
 
-fn split(count: usize, seed: u64, stream: u64) -> Dataset {
+fn split(shape: ImageShape, count: usize, seed: u64, stream: u64) -> Dataset {
     let label = |index: usize| index % Shape::ALL.len();
-    let mut images = vec![0u8; count * IMAGE_BYTES];
-    let (chunks, _) = images.as_chunks_mut::<IMAGE_BYTES>();
-    chunks.par_iter_mut().enumerate().for_each(|(index, image)| {
+    let mut images = vec![0u8; count * shape.bytes()];
+    images.par_chunks_exact_mut(shape.bytes()).enumerate().for_each(|(index, image)| {
         let mut rng = SplitMix64::at(seed, stream, index as u64);
-        draw::draw(Shape::ALL[label(index)], &mut rng, image);
+        draw::draw(Shape::ALL[label(index)], &mut rng, shape, image);
     });
     let labels = (0..count).map(|index| label(index) as u16).collect();
-    Dataset::from_parts(images, labels, class_names())
+    Dataset::from_parts(shape, images, labels, class_names())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The set of 32×32 pixels in color.
+    fn generate(train: usize, test: usize, seed: u64) -> Splits {
+        super::generate(ImageShape::CIFAR, train, test, seed).unwrap()
+    }
 
     /// FNV-1a, 64 bits.
     fn hash(bytes: &[u8]) -> u64 {
@@ -87,7 +98,7 @@ mod tests {
         let (a, b) = (generate(50, 50, 1), generate(50, 50, 2));
         let sets = [&a.train, &a.test, &b.train, &b.test];
         let images: std::collections::HashSet<&[u8]> =
-            sets.iter().flat_map(|set| set.images().chunks_exact(IMAGE_BYTES)).collect();
+            sets.iter().flat_map(|set| set.images().chunks_exact(ImageShape::CIFAR.bytes())).collect();
         assert_eq!(images.len(), 200);
     }
 
@@ -99,8 +110,8 @@ mod tests {
             assert_eq!(count(set.train.labels()), 100);
             assert!((9..=10).contains(&count(set.test.labels())));
         }
-        let Dataset { images, labels, class_names } = set.train.clone();
-        assert_eq!(Dataset::new(images, labels, class_names).unwrap(), set.train);
+        let Dataset { shape, images, labels, class_names } = set.train.clone();
+        assert_eq!(Dataset::new(shape, images, labels, class_names).unwrap(), set.train);
     }
 
     #[test]
@@ -108,5 +119,31 @@ mod tests {
         let set = generate(0, 0, 0);
         assert!(set.train.is_empty() && set.test.is_empty());
         assert_eq!(set.train.num_classes(), 10);
+    }
+
+    #[test]
+    fn gray_images_are_the_luma_of_colored_ones() {
+        for (height, width) in [(32, 32), (48, 40), (1, 1), (5, 64)] {
+            let [color, gray] = [3, 1].map(|channels| ImageShape::new(height, width, channels).unwrap());
+            let [colored, grayed] = [color, gray].map(|shape| super::generate(shape, 20, 10, 1).unwrap());
+            assert_eq!(colored.fitted(gray).unwrap(), grayed);
+        }
+    }
+
+    #[test]
+    fn larger_images_show_the_same_in_proportion() {
+        let statistics = |size: usize| {
+            let (mean, deviation) =
+                super::generate(ImageShape::new(size, size, 3).unwrap(), 500, 0, 1).unwrap().train.color_statistics();
+            [mean, deviation].concat()
+        };
+        let (small, large) = (statistics(32), statistics(96));
+        assert!(small.iter().zip(&large).all(|(a, b)| (a - b).abs() < 0.02), "{small:?}, {large:?}");
+    }
+
+    #[test]
+    fn more_images_than_fit_into_memory_are_refused() {
+        let largest = ImageShape::new(4096, 4096, 3).unwrap();
+        assert!(matches!(super::generate(largest, 1 << 40, 1, 0), Err(DataError::Memory { .. })));
     }
 }

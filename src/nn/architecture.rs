@@ -255,3 +255,59 @@ fn for_each_layer_mut(nodes: &mut [Node], visit: &mut dyn FnMut(&mut dyn Layer))
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::Summary;
+
+    fn shape(height: usize, width: usize, channels: usize) -> ImageShape {
+        ImageShape::new(height, width, channels).unwrap()
+    }
+
+    fn with_input(name: &str, input: ImageShape) -> Result<Architecture> {
+        Architecture::by_name(name, 10).unwrap().with_input(input)
+    }
+
+    #[test]
+    fn networks_take_other_images_if_their_layers_fit() {
+        for name in ARCHITECTURES {
+            for input in [shape(64, 64, 3), shape(48, 40, 1), shape(32, 32, 3)] {
+                let architecture = with_input(name, input).unwrap();
+                assert_eq!((architecture.input, architecture.num_classes().unwrap()), (input, 10));
+                architecture.normalization.check_channels(input.channels()).unwrap();
+            }
+        }
+        let parameters = |name, input| Summary::new(&with_input(name, input).unwrap()).unwrap().parameters;
+        // A mean over all pixels leaves none of them to the weights; lenet5's first fully connected layer takes all.
+        assert_eq!(parameters("ygnet", shape(48, 40, 3)), 1_369_738);
+        assert_eq!(parameters("lenet5", shape(48, 40, 3)), 395_006 + 64 * (9 * 7 - 5 * 5) * 200);
+        assert_eq!(parameters("lenet5", shape(32, 32, 1)), 395_006 - 2 * 5 * 5 * 32);
+    }
+
+    #[test]
+    fn published_normalization_becomes_its_mean_for_gray() {
+        let gray = with_input("all-cnn-c", shape(32, 32, 1)).unwrap().normalization;
+        assert!((gray.mean[0] - 0.4734).abs() < 1e-4 && (gray.std[0] - 0.2507).abs() < 1e-4, "{gray:?}");
+    }
+
+    #[test]
+    fn images_that_are_too_small_are_refused_with_layer_and_shapes() {
+        for (name, input, parts) in [
+            ("lenet5", shape(8, 40, 3), ["network lenet5", "conv2d `conv2`", "its input is 2×18×32"]),
+            ("ygnet", shape(5, 5, 1), ["network ygnet", "conv2d `conv5`", "its input is 2×2×192"]),
+            ("lenet5", shape(5, 32, 3), ["network lenet5", "max_pool2d", "its input is 1×28×32"]),
+        ] {
+            let error = with_input(name, input).unwrap_err();
+            let message = error.to_string();
+            assert!(parts.iter().all(|part| message.contains(part)) && error.hint().is_some(), "{message}");
+        }
+    }
+
+    #[test]
+    fn images_that_are_too_large_are_refused() {
+        // Its first fully connected layer would have 13 billion weights.
+        let message = with_input("lenet5", shape(4096, 4096, 3)).unwrap_err().to_string();
+        assert!(message.contains("fc1") && message.contains("elements are too many"), "{message}");
+    }
+}

@@ -316,7 +316,7 @@ mod tests {
             (format!("{conv}\n{{ type = \"conv\" }},"), "line 4, conv: there is no such type of layer"),
             (
                 format!("{{ type = \"residual\", body = [\n{wide}\n], shortcut = [\n{conv}\n] }},"),
-                "the body makes [8, 8, 5] of its input and the shortcut [8, 8, 6]",
+                "the body makes 8×8×5 of its input and the shortcut 8×8×6",
             ),
             ("{ type = \"residual\" },".to_owned(), "line 3, residual: a residual block needs layers"),
             (

@@ -100,8 +100,10 @@ impl<'a> Walk<'a> {
             };
             flow = match node {
                 Node::Layer { layer, line } => {
-                    let fault = |message| self.fault(*line, layer.as_ref(), message);
-                    let output = layer.output_shape(&flow.shape).map_err(|e| fault(e.to_string()))?;
+                    let output = layer.output_shape(&flow.shape).map_err(|e| {
+                        let message = format!("{e}; its input is {}", in_words(&flow.shape));
+                        self.fault(*line, layer.as_ref(), message)
+                    })?;
                     self.placed.push(place(Some(layer.as_ref()), &flow, &output, *line));
                     let flattened_from = match layer.role() {
                         Role::Flatten => Some(flow.shape),
@@ -115,8 +117,9 @@ impl<'a> Walk<'a> {
                     let along_shortcut = self.sequence(shortcut, flow, depth + 1)?;
                     if along_body.shape != along_shortcut.shape {
                         let message = format!(
-                            "the body makes {:?} of its input and the shortcut {:?}: they cannot be added",
-                            along_body.shape, along_shortcut.shape
+                            "the body makes {} of its input and the shortcut {}: they cannot be added",
+                            in_words(&along_body.shape),
+                            in_words(&along_shortcut.shape)
                         );
                         return Err(self.residual_fault(*line, message).into());
                     }
@@ -139,6 +142,11 @@ impl<'a> Walk<'a> {
     fn residual_fault(&self, line: Option<usize>, message: String) -> DescriptionError {
         DescriptionError { source_name: self.source.to_owned(), line, layer: Some("residual".into()), message }
     }
+}
+
+/// A shape in words: 2×2×32.
+fn in_words(shape: &[usize]) -> String {
+    shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×")
 }
 
 /// What flows from layer to layer.

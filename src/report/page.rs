@@ -125,7 +125,7 @@ impl Page {
             tested_on,
             run: finish.run.display().to_string(),
             figures,
-            configuration: configuration(run),
+            configuration: configuration(run, finish.test_set.shape()),
             curves: curves(run, &metrics.epochs)?.svg(),
             classes: classes.collect(),
             names: names.to_vec(),
@@ -150,7 +150,7 @@ fn mistakes(finish: &Finish<'_>, path: &Path) -> Result<Vec<Mistake>> {
         .take(MOST_MISTAKES)
         .map(|(index, (guess, &label))| {
             Ok(Mistake {
-                picture: image_uri(set.image(index).unwrap_or_default(), path)?,
+                picture: image_uri(set.image(index).unwrap_or_default(), set.shape(), path)?,
                 label: name(label),
                 guess: name(guess.class),
                 probability: format!("{:.1}\u{a0}%", 100.0 * guess.probability),

@@ -2,6 +2,7 @@
 
 use crate::ops::batch_assembly::Normalization;
 use crate::optim::Schedule;
+use crate::tensor::ImageShape;
 use crate::train::{Initializer, SavedRun, TrainConfig};
 use crate::words::counted;
 
@@ -39,8 +40,14 @@ fn schedule_details(schedule: &Schedule) -> String {
     }
 }
 
-/// All settings and what they were used on, by name.
-pub(super) fn configuration(run: &SavedRun) -> Vec<(&'static str, String)> {
+/// A shape for a reader.
+fn in_words(images: ImageShape) -> String {
+    let color = if images.is_gray() { "gray" } else { "color" };
+    format!("{}×{} pixels, {color}", images.height(), images.width())
+}
+
+/// All settings and what they were used on, images of this shape, by name.
+pub(super) fn configuration(run: &SavedRun, images: ImageShape) -> Vec<(&'static str, String)> {
     let config = &run.config;
     let or_none = |value: f64| if value > 0.0 { value.to_string() } else { "none".to_owned() };
     let dropout = match config.dropout.iter().any(|&rate| rate > 0.0) {
@@ -60,6 +67,7 @@ pub(super) fn configuration(run: &SavedRun) -> Vec<(&'static str, String)> {
         ("Network", config.network_name().to_owned()),
         ("Data", run.source.clone()),
         ("Images", format!("{} training, {} {}", run.train_images, run.test_images, config.tested_on())),
+        ("Image size", in_words(images)),
         ("Epochs", config.epochs.to_string()),
         ("Batch", config.batch_size.to_string()),
         ("Optimizer", optimizer),

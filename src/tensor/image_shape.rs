@@ -69,6 +69,30 @@ impl ImageShape {
         ImageShape::new(size.height, size.width, self.channels)
     }
 
+    /// The same size in gray, or in color.
+    pub fn with_gray(self, gray: bool) -> Self {
+        ImageShape { channels: if gray { 1 } else { 3 }, ..self }
+    }
+
+    /// This shape with what is asked for: another size, and gray or color.
+    ///
+    /// # Errors
+    /// As [`ImageShape::new`].
+    pub fn changed(self, size: Option<ImageSize>, gray: Option<bool>) -> Result<Self, BadImageShape> {
+        let shape = size.map_or(Ok(self), |size| self.with_size(size))?;
+        Ok(gray.map_or(shape, |gray| shape.with_gray(gray)))
+    }
+
+    /// Height and width without the channels.
+    pub fn size(self) -> ImageSize {
+        ImageSize { height: self.height, width: self.width }
+    }
+
+    /// Whether there is one channel.
+    pub fn is_gray(self) -> bool {
+        self.channels == 1
+    }
+
     /// `[height, width, channels]`, as one image of a batch.
     pub fn axes(self) -> [usize; 3] {
         [self.height, self.width, self.channels]
@@ -167,6 +191,12 @@ mod tests {
         assert!(ImageShape::new(4, 5, 1).is_ok() && ImageShape::new(4, 5, 3).is_ok());
         assert!(ImageShape::new(4, 5, 2).is_err() && ImageShape::new(0, 5, 3).is_err());
         assert_eq!(ImageShape::CIFAR.bytes(), 3072);
+        let gray = ImageShape::CIFAR.with_size("48x40".parse().unwrap()).unwrap().with_gray(true);
+        assert_eq!((gray.axes(), gray.is_gray(), gray.with_gray(false).axes()), ([48, 40, 1], true, [48, 40, 3]));
+        assert_eq!(gray.size().to_string(), "48x40");
+        assert_eq!(ImageShape::CIFAR.changed(Some(gray.size()), Some(true)), Ok(gray));
+        assert_eq!(gray.changed(None, None), Ok(gray));
+        assert!(gray.changed(Some(ImageSize { height: 0, width: 1 }), None).is_err());
         assert_eq!(elements(&ImageShape::CIFAR.batch(2)), Some(6144));
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use crate::data::{Dataset, IMAGE_SIDE, MOST_CLASSES};
+use crate::data::{Dataset, MOST_CLASSES};
 use crate::error::{Error, Result};
 use crate::gpu::Backend;
 use crate::nn::Architecture;
@@ -11,14 +11,21 @@ use crate::ops::adam::Adam;
 use crate::ops::batch_assembly::{Augmentation, Normalization};
 use crate::ops::sgd::Sgd;
 use crate::optim::{OptimizerConfig, Schedule};
-use crate::tensor::DeviceChoice;
-use crate::tensor::Precision;
+use crate::tensor::{DeviceChoice, ImageShape, ImageSize, Precision};
 use crate::train::autotune::Autotune;
 use crate::train::checkpoint::Checkpoints;
 use crate::train::stepper::StepSettings;
 
-/// Images of an evaluation's batch, unless the training batch is larger.
+/// Images of an evaluation's batch at most, unless the training batch is larger.
 const EVALUATION_BATCH: usize = 64;
+/// Pixels of such a batch at most, unless one image has more.
+const EVALUATION_PIXELS: usize = EVALUATION_BATCH * 64 * 64;
+
+/// Images of this shape that are evaluated at a time if nobody says: 64, and fewer of images of more than 64×64 pixels, so
+/// that they take no more memory.
+pub fn usual_evaluation_batch(shape: ImageShape) -> usize {
+    (EVALUATION_PIXELS / shape.pixels()).clamp(1, EVALUATION_BATCH)
+}
 
 /// What [`TrainConfig::data`] says of the built-in set.
 pub const SYNTHETIC: &str = "synthetic";
@@ -74,6 +81,12 @@ pub struct TrainConfig {
     pub arch: String,
     /// Folder of the images, or `synthetic`: for the record, and for going on later.
     pub data: String,
+    /// Height and width that images are scaled to; without it those that the architecture's description says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_size: Option<ImageSize>,
+    /// Whether images are gray, with one channel; without it as the architecture's description says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gray: Option<bool>,
     /// The device that was asked for, and the interface to reach it through: for the record, and for beginning again. What the
     /// run gets is given to [`train`](crate::train::train).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -161,6 +174,8 @@ impl TrainConfig {
                 ("augmentation", toml::Value::String(name)) => {
                     toml::Value::try_from(Augmentation::named(&name)?).map_err(|e| bad(e.to_string()))?
                 }
+                // One number is height and width.
+                ("image_size", toml::Value::Integer(side)) => side.to_string().into(),
                 (_, value) => value,
             };
             match (table.get_mut(&key), value) {
@@ -198,7 +213,7 @@ impl TrainConfig {
     /// Checks what no type can.
     ///
     /// # Errors
-    /// [`Error::Setting`] that names the flag.
+    /// [`Error::Setting`] that names the flag, [`Error::UnknownArchitecture`], or as [`Architecture::with_input`].
     pub fn validate(&self) -> Result<()> {
         let fail = |message: String| Err(Error::Setting(message));
         if self.batch_size == 0 {
@@ -243,7 +258,8 @@ impl TrainConfig {
         if self.checkpoints.keep == 0 {
             return fail("--keep-checkpoints must be at least 1: a run goes on from the newest".into());
         }
-        self.augmentation.validate(IMAGE_SIDE, IMAGE_SIDE)?;
+        let input = self.network(None)?.input;
+        self.augmentation.validate(input.height(), input.width())?;
         self.schedule.validate()?;
         if self.validation == Some(0) {
             return fail("--validation must be at least 1".into());
@@ -274,11 +290,26 @@ impl TrainConfig {
         }
     }
 
+    /// The architecture for images of the shape asked for.
+    fn network(&self, classes: Option<usize>) -> Result<Architecture> {
+        let architecture = Architecture::load(&self.arch, classes)?;
+        let input = architecture.input.changed(self.image_size, self.gray)?;
+        if input == architecture.input { Ok(architecture) } else { architecture.with_input(input) }
+    }
+
+    /// The shape of the images that are trained and tested on.
+    ///
+    /// # Errors
+    /// [`Error::UnknownArchitecture`], or as [`Architecture::with_input`].
+    pub fn image_shape(&self) -> Result<ImageShape> {
+        Ok(self.network(None)?.input)
+    }
+
     /// The architecture with what the settings change about it, for these training images.
     ///
     /// # Errors
-    /// [`Error::UnknownArchitecture`], and [`Error::Setting`] for fewer than 2 or more than 1000 classes, or if the dropout
-    /// rates are not as many as dropout layers.
+    /// [`Error::UnknownArchitecture`], and [`Error::Setting`] for fewer than 2 or more than 1000 classes, images of another
+    /// shape than [`TrainConfig::image_shape`], or if the dropout rates are not as many as dropout layers.
     pub fn architecture(&self, train_set: &Dataset) -> Result<Architecture> {
         let classes = train_set.num_classes();
         if !(2..=MOST_CLASSES).contains(&classes) {
@@ -286,7 +317,14 @@ impl TrainConfig {
                 "the images are of {classes} classes: a network tells 2 to {MOST_CLASSES} apart"
             )));
         }
-        let mut architecture = Architecture::load(&self.arch, Some(classes))?;
+        let mut architecture = self.network(Some(classes))?;
+        if architecture.input != train_set.shape() {
+            return Err(Error::Setting(format!(
+                "the run is for images of {}, and these are of {}",
+                architecture.input,
+                train_set.shape()
+            )));
+        }
         architecture.set_dropout(&self.dropout)?;
         if self.initializer == Initializer::He {
             architecture.set_he_init();
@@ -303,9 +341,9 @@ impl TrainConfig {
         self.batch_size.min(train_images)
     }
 
-    /// Images of an evaluation's batch while it trains on so many.
-    pub(crate) fn evaluation_batch(&self, train_images: usize) -> usize {
-        EVALUATION_BATCH.max(self.training_batch(train_images))
+    /// Images of this shape in an evaluation's batch while it trains on so many.
+    pub(crate) fn evaluation_batch(&self, shape: ImageShape, train_images: usize) -> usize {
+        usual_evaluation_batch(shape).max(self.training_batch(train_images))
     }
 
     /// What a step does besides forward, backward and update.

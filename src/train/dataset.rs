@@ -1,15 +1,15 @@
 //! A data set that stays on the device as bytes, and the batches made from it there.
 
-use crate::data::{Dataset, IMAGE_BYTES, IMAGE_SIDE};
+use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::ops::batch_assembly::{Augmentation, ImageChunk, Normalization, batch_assembly};
-use crate::tensor::Device;
-use crate::tensor::{DType, Tensor};
+use crate::tensor::{DType, Device, ImageShape, Tensor};
 
 /// A data set on a device.
 #[derive(Debug)]
 pub struct DeviceDataset {
     device: Device,
+    shape: ImageShape,
     chunks: Vec<ImageChunk>,
     labels: Tensor,
     len: usize,
@@ -19,7 +19,7 @@ pub struct DeviceDataset {
 /// Normalized images and their labels.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    /// `[batch, 32, 32, 3]`.
+    /// `[batch, height, width, channels]`.
     pub images: Tensor,
     /// `[batch]`.
     pub labels: Tensor,
@@ -27,24 +27,31 @@ pub struct Batch {
 
 impl DeviceDataset {
     /// Copies a data set to a device, in as many pieces as the device's limits demand.
+    ///
+    /// # Errors
+    /// [`Error::Normalization`] if the normalization is for other channels, or if the device cannot hold the images.
     pub fn new(device: &Device, dataset: &Dataset, normalization: &Normalization) -> Result<Self> {
+        let shape = dataset.shape();
+        normalization.check_channels(shape.channels())?;
         let most_bytes = match device {
             Device::Cpu(_) => i32::MAX as u64,
             Device::Gpu(gpu) => gpu.limits().max_storage_buffer_binding_size.min(i32::MAX as u64),
         };
-        let images_per_chunk = most_bytes as usize / IMAGE_BYTES;
+        // If not even one image fits, the device says so.
+        let images_per_chunk = (most_bytes as usize / shape.bytes()).max(1);
         let chunks = dataset
             .images()
-            .chunks(images_per_chunk * IMAGE_BYTES)
+            .chunks(images_per_chunk * shape.bytes())
             .enumerate()
             .map(|(i, bytes)| {
-                let shape = [bytes.len() / IMAGE_BYTES, 3, IMAGE_SIDE * IMAGE_SIDE];
-                Ok(ImageChunk { start: i * images_per_chunk, images: device.tensor_u8(&shape, bytes)? })
+                let axes = [bytes.len() / shape.bytes(), shape.channels(), shape.pixels()];
+                Ok(ImageChunk { start: i * images_per_chunk, images: device.tensor_u8(&axes, bytes)? })
             })
             .collect::<Result<_>>()?;
         let labels: Vec<u32> = dataset.labels().iter().map(|&label| label.into()).collect();
         Ok(DeviceDataset {
             device: device.clone(),
+            shape,
             chunks,
             labels: device.tensor_u32(&[labels.len()], &labels)?,
             len: labels.len(),
@@ -93,7 +100,7 @@ impl DeviceDataset {
         augmentation: Option<(&Augmentation, &Tensor)>,
     ) -> Result<Batch> {
         let size = indices.len();
-        let images = self.device.allocate(&[size, IMAGE_SIDE, IMAGE_SIDE, 3], dtype)?;
+        let images = self.device.allocate(&self.shape.batch(size), dtype)?;
         let labels = self.device.allocate(&[size], DType::U32)?;
         batch_assembly(&self.normalization, augmentation, &self.chunks, &self.labels, indices, &images, &labels)?;
         Ok(Batch { images, labels })

@@ -1,6 +1,6 @@
 //! How much memory training and inference take, found by rehearsing them.
 
-use crate::data::{Dataset, IMAGE_BYTES};
+use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::gpu::GpuDevice;
 use crate::nn::{Architecture, Network};
@@ -14,14 +14,18 @@ use crate::train::dataset::DeviceDataset;
 use crate::train::evaluate::Inference;
 use crate::train::stepper::Stepper;
 
+/// Bytes that the host holds for each parameter while a network is made: its values in either order, their places, and all
+/// of them together.
+const PARAMETER_BYTES: u64 = 24;
+
 /// Bytes that training as in `config` holds on a kind of device at its peak with batches of `batch` images, without the data
 /// set: parameters, gradients, the optimizer's memory, and what a step keeps at a time.
 ///
 /// A step is run on a [`GpuDevice::rehearsal`], so that the figure comes from the code that runs it.
 ///
 /// # Errors
-/// [`Error::Setting`] if a tensor of this batch has more elements than kernels can count; [`Error::Shape`] if the
-/// architecture's layers do not fit together.
+/// [`Error::Setting`] if a tensor of this batch has more elements than kernels can count; [`Error::ImageShape`] if the
+/// architecture's layers do not fit together; [`Error::HostMemory`] if its parameters do not fit into memory.
 pub fn training_bytes(
     kind: DeviceKind,
     architecture: &Architecture,
@@ -53,7 +57,7 @@ pub fn run_bytes(
         )));
     }
     let batch = config.training_batch(train_images);
-    let evaluation_batch = config.evaluation_batch(train_images).min(test_images);
+    let evaluation_batch = config.evaluation_batch(architecture.input, train_images).min(test_images);
     if kind == DeviceKind::Cpu {
         // It gives back the memory of one size before it works on another.
         let (precision, mirror) = (config.precision, config.mirror_test);
@@ -131,15 +135,25 @@ fn rehearse(
         other => other,
     };
     // Not even the indices of so many images are made.
-    let elements = IMAGE_BYTES.saturating_mul(batch);
+    let elements = architecture.input.bytes().saturating_mul(batch);
     if i32::try_from(elements).is_err() {
         return Err(too_large(Error::shape("batch", format!("{elements} elements are too many"))));
     }
+    // Initial parameters are drawn on the host, whatever the device is.
+    let parameters: u64 = architecture
+        .parameter_layouts()?
+        .iter()
+        .map(|(_, layout)| layout.outer_shape().iter().map(|&side| side as u64).product::<u64>())
+        .sum();
+    let what =
+        format!("drawing the {parameters} parameters of {} for images of {}", architecture.name, architecture.input);
+    check_memory(&Device::cpu(), PARAMETER_BYTES.saturating_mul(parameters), what)?;
     // The CPU keeps what a GPU does, and widens what has 16 bits before it computes with it.
     let precision = if kind == DeviceKind::Cpu { Precision::F32 } else { precision };
     let gpu = GpuDevice::rehearsal(kind == DeviceKind::SoftwareGpu)?;
     let device = Device::Gpu(gpu.clone());
-    let image = Dataset::new(vec![0; IMAGE_BYTES], vec![0], vec!["one".into(), "two".into()])?;
+    let input = architecture.input;
+    let image = Dataset::new(input, vec![0; input.bytes()], vec![0], vec!["one".into(), "two".into()])?;
     let images = DeviceDataset::new(&device, &image, &architecture.normalization)?;
     let data_set = gpu.memory().in_use_bytes;
     let mut network = Network::new(architecture.clone(), &device, 0)?;
@@ -167,6 +181,7 @@ pub fn check_memory(device: &Device, needed: u64, what: impl Into<String>) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tensor::ImageShape;
 
     #[test]
     fn only_what_does_not_fit_the_host_is_refused() {
@@ -192,6 +207,19 @@ mod tests {
         let (whole, with_last) = (bytes(DeviceKind::Gpu, 200), bytes(DeviceKind::Gpu, 199));
         assert!(with_last as f64 > 1.5 * whole as f64, "{whole}, {with_last}");
         assert_eq!(bytes(DeviceKind::Cpu, 200), bytes(DeviceKind::Cpu, 199));
+    }
+
+    #[test]
+    fn memory_grows_with_the_image() {
+        let lenet5 = |size| {
+            let input = ImageShape::new(size, size, 3).unwrap();
+            Architecture::by_name("lenet5", 10).unwrap().with_input(input).unwrap()
+        };
+        let [small, large] =
+            [64, 128].map(|size| inference_bytes(DeviceKind::Gpu, Precision::F32, &lenet5(size), 1000).unwrap());
+        assert!((3.5..5.0).contains(&(large as f64 / small as f64)), "{small}, {large}");
+        let message = inference_bytes(DeviceKind::Gpu, Precision::F32, &lenet5(800), 2000).unwrap_err().to_string();
+        assert!(message.contains("are too many"), "{message}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod trainer;
 
 pub use autotune::{Autotune, Search, Tuning, autotune, default_cache};
 pub use checkpoint::Checkpoints;
-pub use config::{Initializer, Normalize, Optimization, SYNTHETIC, TrainConfig};
+pub use config::{Initializer, Normalize, Optimization, SYNTHETIC, TrainConfig, usual_evaluation_batch};
 pub use dataset::DeviceDataset;
 pub(crate) use evaluate::Inference;
 pub use evaluate::{Evaluation, Guess, evaluate};

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::nn::Network;
 use crate::optim::ScalerState;
 use crate::profile::Profile;
+use crate::tensor::ImageShape;
 use crate::train::TrainConfig;
 use crate::train::autotune::Tuning;
 use crate::train::evaluate::Evaluation;
@@ -25,6 +26,8 @@ pub struct Start<'a> {
     pub train_images: usize,
     /// Test images.
     pub test_images: usize,
+    /// The shape of all images.
+    pub image_shape: ImageShape,
     /// Number of parameters.
     pub parameters: usize,
     /// Steps of the whole run.

@@ -24,6 +24,8 @@ impl TrainConfig {
         let common = TrainConfig {
             arch: arch.to_owned(),
             data: SYNTHETIC.to_owned(),
+            image_size: None,
+            gray: None,
             device: None,
             backend: Backend::Primary,
             epochs: 15,
@@ -178,10 +180,12 @@ mod tests {
     use super::*;
     use crate::data::synthetic;
     use crate::nn::ARCHITECTURES;
+    use crate::tensor::{ImageShape, ImageSize};
+    use crate::train::usual_evaluation_batch;
 
     #[test]
     fn every_recipe_fits_its_network() {
-        let images = synthetic::generate(20, 10, 0).train;
+        let images = synthetic::generate(ImageShape::CIFAR, 20, 10, 0).unwrap().train;
         for arch in ARCHITECTURES {
             for recipe in [TrainConfig::published, TrainConfig::fast, TrainConfig::practice] {
                 let config = recipe(arch).unwrap();
@@ -190,5 +194,39 @@ mod tests {
             }
         }
         assert!(TrainConfig::fast("vgg").is_err());
+    }
+
+    #[test]
+    fn a_run_may_be_for_other_images() {
+        let size = ImageSize { height: 48, width: 40 };
+        let config =
+            TrainConfig { image_size: Some(size), gray: Some(true), ..TrainConfig::published("lenet5").unwrap() };
+        config.validate().unwrap();
+        let shape = config.image_shape().unwrap();
+        assert_eq!(shape.axes(), [48, 40, 1]);
+        let images = synthetic::generate(shape, 10, 1, 0).unwrap().train;
+        let architecture = config.architecture(&images).unwrap();
+        assert_eq!((architecture.input, architecture.normalization.mean.len()), (shape, 1));
+        let others = synthetic::generate(ImageShape::CIFAR, 10, 1, 0).unwrap().train;
+        let message = config.architecture(&others).unwrap_err().to_string();
+        assert!(message.contains("48×40×1") && message.contains("32×32×3"), "{message}");
+        // Standard normalization is of the images' channels.
+        let standard = TrainConfig { normalize: Normalize::Standard, ..config.clone() };
+        assert_eq!(standard.architecture(&images).unwrap().normalization.std.len(), 1);
+        // What is read from a settings file is what is written into one.
+        let read = |text: &str| TrainConfig::published("lenet5").unwrap().with_toml(text.parse().unwrap());
+        assert_eq!(read(&config.to_toml().unwrap()).unwrap(), config);
+        assert_eq!(read("image_size = 64").unwrap().image_shape().unwrap().axes(), [64, 64, 3]);
+        for wrong in ["image_size = 0", "image_size = \"64x\"", "gray = 1"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        let batches = [(32, 32), (64, 64), (128, 64), (4096, 4096)].map(|(height, width)| {
+            let shape = ImageShape::new(height, width, 3).unwrap();
+            (usual_evaluation_batch(shape), config.evaluation_batch(shape, 1000))
+        });
+        // The recipe trains on four images at a time.
+        assert_eq!(batches, [(64, 64), (64, 64), (32, 32), (1, 4)]);
+        let small = TrainConfig { image_size: Some(ImageSize { height: 8, width: 8 }), ..config };
+        assert!(small.validate().unwrap_err().to_string().contains("conv2"));
     }
 }

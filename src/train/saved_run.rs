@@ -140,12 +140,17 @@ impl SavedRun {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tensor::DeviceChoice;
+    use crate::tensor::{DeviceChoice, ImageShape, ImageSize};
 
     fn saved() -> SavedRun {
         SavedRun {
             version: "0.1.0".into(),
-            config: TrainConfig { device: Some(DeviceChoice::Cpu), ..TrainConfig::fast("lenet5").unwrap() },
+            config: TrainConfig {
+                device: Some(DeviceChoice::Cpu),
+                image_size: Some(ImageSize { height: 48, width: 40 }),
+                gray: Some(true),
+                ..TrainConfig::fast("lenet5").unwrap()
+            },
             ran_on: "CPU, 2 threads".into(),
             source: "images".into(),
             init: None,
@@ -170,12 +175,13 @@ mod tests {
         let mut early = serde_json::to_value(saved()).unwrap();
         let fields = early.as_object_mut().unwrap();
         let device = fields.remove("ran_on").unwrap();
-        for name in ["backend", "began", "checksum", "profile", "test_on_training"] {
+        for name in ["backend", "began", "checksum", "gray", "image_size", "profile", "test_on_training"] {
             fields.remove(name).unwrap();
         }
         fields.insert("device".into(), device);
         let read = SavedRun::parse(&serde_json::to_vec(&early).unwrap()).unwrap();
         assert_eq!((read.ran_on.as_str(), read.config.device, read.checksum), ("CPU, 2 threads", None, None));
+        assert_eq!(read.config.image_shape().unwrap(), ImageShape::CIFAR);
     }
 
     #[test]

@@ -156,6 +156,7 @@ impl Session<'_> {
             source,
             train_images: self.setup.train_set.len(),
             test_images: self.setup.test_set.len(),
+            image_shape: self.setup.train_set.shape(),
             parameters: self.setup.network.parameters().iter().map(|p| p.tensor.len()).sum(),
             total_steps: self.total_steps(),
             steps_per_epoch: self.steps_per_epoch(),
@@ -283,7 +284,7 @@ impl Session<'_> {
     /// Evaluates the network on the test images.
     fn test(&mut self) -> Result<Evaluation> {
         let (config, setup) = (self.config, self.setup);
-        let batch_size = config.evaluation_batch(setup.train_set.len());
+        let batch_size = config.evaluation_batch(setup.train_set.shape(), setup.train_set.len());
         let network = self.stepper.result();
         let test_set = &setup.test_set;
         let observer = &mut self.observer;

@@ -55,6 +55,7 @@ pub fn train(
     if let Some(weights) = &weights {
         let theirs = weights.architecture(Some(&config.arch))?.normalization;
         if weights.metadata().is_some() {
+            weights.check_channels(architecture.input)?;
             architecture.normalization = theirs;
         }
     }
@@ -145,9 +146,9 @@ pub fn resume(
     let config = &saved.config;
     let architecture = saved.architecture(&train_set)?;
     check_room(config, device, &architecture, &train_set, &test_set)?;
-    let plans = saved
-        .plans(&architecture, config.training_batch(train_set.len()))
-        .map_err(|message| fail(message, "config.json may be damaged: take another copy of the run folder"))?;
+    let damaged = "config.json may be damaged: take another copy of the run folder";
+    let plans =
+        saved.plans(&architecture, config.training_batch(train_set.len())).map_err(|message| fail(message, damaged))?;
     let setup = Setup::new(config, device, architecture, plans, train_set, test_set)?;
     let is_complete = progress.epoch > config.epochs;
     // A run that ended right after its last checkpoint may lack what comes of its end.
@@ -216,7 +217,13 @@ fn check_room(
     let batch = config.training_batch(train_set.len());
     let kind = DeviceKind::of(device);
     let needed = run_bytes(kind, architecture, config, train_set.len(), test_set.len())?;
-    check_memory(device, needed, format!("training {} with batches of {batch} images", config.arch))
+    // Where the device is the host, it has a copy of the images there.
+    let images = (train_set.images().len() + test_set.images().len()) as u64;
+    check_memory(
+        device,
+        needed.saturating_add(images),
+        format!("training {} with batches of {batch} images", config.arch),
+    )
 }
 
 /// The plans of a new run, and what is remembered of them.

@@ -10,6 +10,7 @@ use crate::data::{CIFAR10_CLASSES, MOST_CLASSES, check_class_names};
 use crate::error::{Error, Result};
 use crate::nn::{Architecture, DescriptionReader, Network};
 use crate::ops::batch_assembly::Normalization;
+use crate::tensor::ImageShape;
 
 /// Larger files are refused before they are read: no network here comes near.
 const MOST_BYTES: u64 = 1 << 30;
@@ -21,6 +22,8 @@ pub struct Metadata {
     pub arch: String,
     /// The network's description, unless an early version wrote the file.
     pub network: Option<String>,
+    /// The shape of the images that the network takes.
+    pub input: ImageShape,
     /// How pixels become the network's input.
     pub normalization: Normalization,
     /// Names of the classes, in the order of the logits.
@@ -116,11 +119,44 @@ impl WeightsFile {
             }
         }
         let classes = self.classes(metadata.class_names.len())?;
+        let damaged = |e: Error| error(&self.path, e.to_string(), "the file may be damaged: take another copy of it");
         let architecture = match &metadata.network {
             Some(text) => reader.read(&self.path.display().to_string(), text, Some(classes))?,
             None => Architecture::by_name(&metadata.arch, classes)?,
         };
-        architecture.with_normalization(metadata.normalization.clone())
+        let architecture = architecture.with_input(metadata.input).map_err(damaged)?;
+        self.check_size(&architecture)?;
+        architecture.with_normalization(metadata.normalization.clone()).map_err(damaged)
+    }
+
+    /// Refuses a network that has more parameters than there are numbers in the file, before any memory is taken for it.
+    fn check_size(&self, architecture: &Architecture) -> Result<()> {
+        let count = |shape: &[usize]| shape.iter().map(|&side| side as u64).product::<u64>();
+        let needed: u64 =
+            architecture.parameter_layouts()?.iter().map(|(_, layout)| count(&layout.outer_shape())).sum();
+        let found: u64 = self.tensors.values().map(|(shape, _)| count(shape)).sum();
+        if found >= needed {
+            return Ok(());
+        }
+        let Architecture { name, input, .. } = architecture;
+        let message = format!("{name} for images of {input} has {needed} parameters, and the file has {found} numbers");
+        Err(error(&self.path, message, "the file may be damaged: take another copy of it"))
+    }
+
+    /// Checks that the weights are for as many channels as images of this shape have, if the file says for how many they are.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] if they are not.
+    pub fn check_channels(&self, images: ImageShape) -> Result<()> {
+        let color = |shape: ImageShape| if shape.is_gray() { "gray" } else { "color" };
+        match &self.metadata {
+            Some(metadata) if metadata.input.channels() != images.channels() => Err(error(
+                &self.path,
+                format!("the weights are for {} images, not for {} ones", color(metadata.input), color(images)),
+                &format!("use {} images, or other weights", color(metadata.input)),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// The number of classes that the file claims, if it is one that a network is made for.
@@ -136,8 +172,10 @@ impl WeightsFile {
     /// # Errors
     /// If a tensor is missing, is one too many, or has another shape; the network is then unchanged.
     pub fn load_into(&self, network: &Network) -> Result<()> {
-        let arch = &network.architecture().name;
-        let hint = format!("the weights are not of {arch} with these classes: choose another --arch or another file");
+        let Architecture { name: arch, input, .. } = network.architecture();
+        let hint = format!(
+            "the weights are not of {arch} for images of {input} and these classes: choose another network, image size or file"
+        );
         let mut inner = Vec::new();
         for parameter in network.state() {
             let name = &parameter.name;
@@ -174,6 +212,7 @@ pub fn save(path: &Path, network: &Network, class_names: &[String]) -> Result<()
         ("producer", concat!("cifar-gpu ", env!("CARGO_PKG_VERSION")).to_owned()),
         ("arch", architecture.name.clone()),
         ("network", architecture.to_toml()?),
+        ("input", json(serde_json::to_string(&architecture.input))?),
         ("preprocessing", json(serde_json::to_string(&architecture.normalization))?),
         ("classes", json(serde_json::to_string(class_names))?),
     ]);
@@ -220,15 +259,18 @@ fn parse_metadata(path: &Path, map: &HashMap<String, String>) -> Result<Option<M
         map.get(name).ok_or_else(|| error(path, format!("metadata lack `{name}`"), "the file may be damaged"))
     };
     let bad = |e: serde_json::Error| error(path, format!("metadata: {e}"), "the file may be damaged");
+    // Early versions knew no other shape.
+    let input = map.get("input").map(|text| serde_json::from_str(text).map_err(bad)).transpose()?;
+    let input = input.unwrap_or(ImageShape::CIFAR);
     let normalization: Normalization = serde_json::from_str(field("preprocessing")?).map_err(bad)?;
     normalization
-        .validate(normalization.mean.len())
+        .validate(input.channels())
         .map_err(|message| error(path, format!("metadata: {message}"), "the file may be damaged"))?;
     let class_names: Vec<String> = serde_json::from_str(field("classes")?).map_err(bad)?;
     check_class_names(&class_names)
         .map_err(|message| error(path, format!("metadata: classes: {message}"), "the file may be damaged"))?;
     let network = map.get("network").cloned();
-    Ok(Some(Metadata { arch: arch.clone(), network, normalization, class_names }))
+    Ok(Some(Metadata { arch: arch.clone(), network, input, normalization, class_names }))
 }
 
 fn error(path: &Path, message: String, hint: &str) -> Error {
@@ -268,6 +310,51 @@ mod tests {
         for (a, b) in original.parameters().iter().zip(copy.parameters()) {
             assert_eq!(a.tensor.to_vec().unwrap(), b.tensor.to_vec().unwrap(), "{}", a.name);
         }
+    }
+
+    /// A file with one more field of metadata in place of another.
+    fn with_field(file: &[u8], name: &str, value: Option<&str>) -> Vec<u8> {
+        let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+        let mut header: serde_json::Value = serde_json::from_slice(&file[8..8 + length]).unwrap();
+        let fields = header["__metadata__"].as_object_mut().unwrap();
+        fields.remove(name);
+        fields.extend(value.map(|value| (name.to_owned(), value.into())));
+        let mut header = serde_json::to_vec(&header).unwrap();
+        header.resize(header.len().next_multiple_of(8), b' ');
+        [&(header.len() as u64).to_le_bytes(), header.as_slice(), &file[8 + length..]].concat()
+    }
+
+    #[test]
+    fn a_file_says_which_images_its_weights_are_for() {
+        let input = ImageShape::new(48, 40, 1).unwrap();
+        let architecture = Architecture::by_name("lenet5", 10).unwrap().with_input(input).unwrap();
+        let (_folder, path) = saved(&Network::new(architecture.clone(), &Device::cpu(), 1).unwrap());
+        let bytes = fs::read(&path).unwrap();
+        let file = WeightsFile::read(&path).unwrap();
+        assert_eq!(file.architecture(None).unwrap(), architecture);
+        file.load_into(&Network::new(architecture, &Device::cpu(), 2).unwrap()).unwrap();
+        file.check_channels(ImageShape::CIFAR.with_gray(true)).unwrap();
+        assert!(file.check_channels(ImageShape::CIFAR).unwrap_err().to_string().contains("for gray images"));
+        let read = |value| {
+            fs::write(&path, with_field(&bytes, "input", value)).unwrap();
+            WeightsFile::read(&path).and_then(|file| file.architecture(None))
+        };
+        for (value, message) in [
+            ("[0,40,1]", "0×40×1"),
+            ("[48,40]", "invalid length"),
+            ("48x40", "metadata"),
+            ("[48,40,3]", "1 means and 1 deviations is not for images of 3 channels"),
+            ("[4,4,1]", "lenet5 does not take images of 4×4×1: conv1"),
+            ("[4096,4096,1]", "elements are too many"),
+            ("[400,400,1]", "numbers"),
+        ] {
+            let error = read(Some(value)).unwrap_err();
+            assert!(error.to_string().contains(message) && error.hint().is_some(), "{value}: {error}");
+        }
+        // Files that do not say it are of a version that knew one shape only.
+        let (_folder, path) = saved(&network("lenet5", 1));
+        fs::write(&path, with_field(&fs::read(&path).unwrap(), "input", None)).unwrap();
+        assert_eq!(WeightsFile::read(&path).unwrap().architecture(None).unwrap().input, ImageShape::CIFAR);
     }
 
     #[test]

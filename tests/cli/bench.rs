@@ -34,6 +34,7 @@ fn bench_reports_what_it_timed() {
                 "best_images_per_second",
                 "device",
                 "host_seconds",
+                "input",
                 "median_images_per_second",
                 "mode",
                 "peak_device_bytes",

@@ -8,6 +8,7 @@ mod endings;
 #[path = "../common/fixtures.rs"]
 mod fixtures;
 mod fold;
+mod image_sizes;
 mod inside;
 mod manners;
 mod own_data;

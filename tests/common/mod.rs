@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use cifar_gpu::gpu::Backend;
 use cifar_gpu::nn::{Architecture, Network};
 use cifar_gpu::ops::StepState;
-use cifar_gpu::ops::batch_assembly::{CHANNELS, ImageChunk, batch_assembly};
+use cifar_gpu::ops::batch_assembly::{ImageChunk, batch_assembly};
 use cifar_gpu::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use cifar_gpu::optim::Optimizer;
 use cifar_gpu::tape::{Gradients, Tape, Var};
@@ -50,13 +50,11 @@ impl Batch {
     /// Made from bytes, image by image in planes, the way training makes it.
     pub fn new(net: &Network, images: &[u8], labels: &[u32]) -> Result<Self> {
         let (device, count) = (net.device(), labels.len());
-        let [height, width, _] = net.architecture().input.axes();
-        let images = device.tensor_u8(&[count, CHANNELS, height * width], images)?;
+        let input = net.architecture().input;
+        let images = device.tensor_u8(&[count, input.channels(), input.pixels()], images)?;
         let indices: Vec<u32> = (0..).take(count).collect();
-        let batch = Batch {
-            images: device.empty(&[count, height, width, CHANNELS])?,
-            labels: device.allocate(&[count], DType::U32)?,
-        };
+        let batch =
+            Batch { images: device.empty(&input.batch(count))?, labels: device.allocate(&[count], DType::U32)? };
         batch_assembly(
             &net.architecture().normalization,
             None,

@@ -147,13 +147,13 @@ fn variants_with(name: &'static str, tiles: &[Tiling]) -> Option<Vec<ShaderVaria
         "pad_channels_forward" | "pad_channels_backward" => real(&[("IN_C", 3), ("OUT_C", 8), ("BEFORE", 2)]),
         "softmax_forward" | "softmax_backward" => vec![with(&[], &[("CLASSES", 10)])],
         "global_avg_pool_forward" | "global_avg_pool_backward" => real(&[("PIXELS", 36), ("CHANNELS", 10)]),
-        "batch_assembly" => [(0, 0), (1, 0), (1, 1)]
+        "batch_assembly" => [(3, 0, 0), (3, 1, 0), (3, 1, 1), (1, 0, 0), (1, 1, 0), (1, 1, 1)]
             .iter()
-            .flat_map(|&(augment, interpolate)| {
+            .flat_map(|&(channels, augment, interpolate)| {
                 real(&[
                     ("HEIGHT", 32),
-                    ("WIDTH", 32),
-                    ("CHANNELS", 3),
+                    ("WIDTH", if channels == 3 { 32 } else { 41 }),
+                    ("CHANNELS", channels),
                     ("AUGMENT", augment),
                     ("INTERPOLATE", interpolate),
                     ("STREAM", 1 << 30),

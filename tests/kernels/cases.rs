@@ -181,18 +181,21 @@ pub fn all() -> Vec<(String, Run)> {
             cases.push(case(name, move |device| cross_entropy(device, batch, classes, largest, smoothing)));
         }
     }
-    for (dtype, suffix) in REALS {
-        cases.push(case(format!("batch_assembly/two_chunks{suffix}"), move |device| assembling(device, dtype, None)));
-        for (name, augmentation) in [
-            ("flip-crop", Augmentation { crop_padding: 2, ..Augmentation::FLIP_CROP }),
-            ("mirror", Augmentation::MIRROR),
-            ("keras", Augmentation::KERAS),
-            ("strong", Augmentation { crop_padding: 1, cutout: 2, ..Augmentation::STRONG }),
-            ("upside-down", Augmentation { rotation_degrees: 180.0, shift: 1.0, ..Augmentation::NONE }),
-            ("cutout", Augmentation { cutout: 3, ..Augmentation::NONE }),
-        ] {
-            let name = format!("batch_assembly/{name}{suffix}");
-            cases.push(case(name, move |device| assembling(device, dtype, Some(augmentation))));
+    // Color and gray; an image's bytes are no whole number of words.
+    for (shape, kind) in [([3, 5, 3], ""), ([5, 3, 1], "_5x3_gray"), ([4, 7, 1], "_4x7_gray"), ([7, 4, 3], "_7x4")] {
+        for (dtype, suffix) in REALS {
+            for (name, augmentation) in [
+                ("two_chunks", None),
+                ("flip-crop", Some(Augmentation { crop_padding: 2, ..Augmentation::FLIP_CROP })),
+                ("mirror", Some(Augmentation::MIRROR)),
+                ("keras", Some(Augmentation::KERAS)),
+                ("strong", Some(Augmentation { crop_padding: 1, cutout: 2, ..Augmentation::STRONG })),
+                ("upside-down", Some(Augmentation { rotation_degrees: 180.0, shift: 1.0, ..Augmentation::NONE })),
+                ("cutout", Some(Augmentation { cutout: 3, ..Augmentation::NONE })),
+            ] {
+                let name = format!("batch_assembly/{name}{kind}{suffix}");
+                cases.push(case(name, move |device| assembling(device, dtype, shape, augmentation)));
+            }
         }
     }
     for count in [1, 257, 100_003] {

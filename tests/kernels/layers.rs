@@ -260,20 +260,24 @@ pub fn cross_entropy(device: &Device, batch: usize, classes: usize, largest: f32
     compare("d_logits", &d_logits, &expected.d_logits)
 }
 
-pub fn assembling(device: &Device, dtype: DType, augmentation: Option<Augmentation>) -> Outcome {
-    let (images, height, width) = (5, 3, 5);
-    let pixels = height * width;
-    let bytes: Vec<u8> = numbers(images * 3 * pixels, 1).iter().map(|v| (v * 127.0 + 128.0) as u8).collect();
+pub fn assembling(
+    device: &Device,
+    dtype: DType,
+    [height, width, channels]: [usize; 3],
+    augmentation: Option<Augmentation>,
+) -> Outcome {
+    let (images, pixels) = (5, height * width);
+    let bytes: Vec<u8> = numbers(images * channels * pixels, 1).iter().map(|v| (v * 127.0 + 128.0) as u8).collect();
     let labels: Vec<u32> = vec![9, 8, 7, 6, 5];
     let chunks = [(0, 2), (2, 5)].map(|(start, end): (usize, usize)| {
-        let bytes = &bytes[start * 3 * pixels..end * 3 * pixels];
-        device.tensor_u8(&[end - start, 3, pixels], bytes).map(|images| ImageChunk { start, images })
+        let bytes = &bytes[start * channels * pixels..end * channels * pixels];
+        device.tensor_u8(&[end - start, channels, pixels], bytes).map(|images| ImageChunk { start, images })
     });
     let [a, b] = chunks;
     let indices = [4, 1, 2, 0, 4, 3, 1];
-    let output = device.allocate(&[indices.len(), height, width, 3], dtype)?;
+    let output = device.allocate(&[indices.len(), height, width, channels], dtype)?;
     let labels_out = device.allocate(&[indices.len()], DType::U32)?;
-    let normalization = Normalization::new([0.5, 0.1, 0.0], [0.5, 0.25, 1.0]);
+    let normalization = Normalization::new(&[0.5, 0.1, 0.0][..channels], &[0.5, 0.25, 1.0][..channels]);
     let state = StepState { epoch: 3, ..StepState::new(0x1234_5678_9abc, 77, 0.0) };
     let state_tensor = state.tensor(device)?;
     batch_assembly(

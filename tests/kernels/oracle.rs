@@ -169,7 +169,7 @@ pub fn batch_assembly(
     indices: &[u32],
 ) -> Vec<Conditioned> {
     let a = augmentation.unwrap_or(Augmentation::NONE);
-    let pixels = height * width;
+    let (pixels, channels) = (height * width, n.mean.len());
     let key = [state.seed[0], state.seed[1] + 0x4000_0000];
     // The high or low half of a word as a number below `bound`.
     let below = |half: u32, bound: u32| i64::from(half * bound / 65_536);
@@ -203,25 +203,25 @@ pub fn batch_assembly(
             let (dx, dy) = (x as f64 - middle_x, y as f64 - middle_y);
             let source_x = (cosine * dx - sine * dy + middle_x + shift[0]).clamp(0.0, (width - 1) as f64);
             let source_y = (sine * dx + cosine * dy + middle_y + shift[1]).clamp(0.0, (height - 1) as f64);
-            for c in 0..3 {
+            for c in 0..channels {
                 if is_cut {
                     output.push(Conditioned::exact(0.0));
                     continue;
                 }
                 let mut value = Conditioned::default();
-                value.add(-f64::from(n.mean[c]) / f64::from(n.std[c]));
+                value.add(-n.mean[c] / n.std[c]);
                 for y in 0..height {
                     for x in 0..width {
                         // Each pixel weighs as much as the tent over it is high there.
                         let tent = |place: f64, pixel: usize| (1.0 - (place - pixel as f64).abs()).max(0.0);
                         let weight = if is_border { 0.0 } else { tent(source_x, x) * tent(source_y, y) };
-                        let byte = f64::from(images[(index as usize * 3 + c) * pixels + y * width + x]);
-                        value.add(weight * byte / f64::from(n.std[c]));
+                        let byte = f64::from(images[(index as usize * channels + c) * pixels + y * width + x]);
+                        value.add(weight * byte / 255.0 / n.std[c]);
                     }
                 }
                 if a.shift > 0.0 || a.rotation_degrees > 0.0 {
-                    // A place rounds to 2⁻²¹ of a pixel or so, and neighbors differ by 255 at most.
-                    value.magnitude += 255.0 / f64::from(n.std[c]) * width as f64;
+                    // A place rounds to 2⁻²¹ of a pixel or so, and neighbors differ by the whole range at most.
+                    value.magnitude += 1.0 / n.std[c] * height.max(width) as f64;
                 }
                 output.push(value);
             }

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use cifar_gpu::nn::Architecture;
 use cifar_gpu::train::{Normalize, TrainConfig};
 use cifar_gpu::weights::WeightsFile;
-use cifar_gpu::{Error, Result};
+use cifar_gpu::{Error, ImageShape, Result};
 use clap::{Id, ValueEnum};
 
-use super::common::{DataChoice, DeviceArguments, architecture_names, say, warn};
+use super::common::{DataChoice, DeviceArguments, ShapeArguments, architecture_names, say, warn};
 use super::tune::PlanArguments;
 pub use recipe::AugmentArguments;
 use recipe::{BeginningArguments, OptimizerArguments, RegularizationArguments, ScheduleArguments};
@@ -31,6 +31,7 @@ pub fn decided_by_overfitting() -> Vec<Id> {
 pub fn settled() -> Vec<Id> {
     let besides = [
         flags::<SourceArguments>(),
+        flags::<ShapeArguments>(),
         flags::<OptimizerArguments>(),
         flags::<BeginningArguments>(),
         flags::<RandomArguments>(),
@@ -67,6 +68,8 @@ pub struct Settings {
     /// if none is given and none is found
     #[arg(long, value_name = "PATH")]
     pub data: Option<String>,
+    #[command(flatten)]
+    shape: ShapeArguments,
     /// Passes over the training images
     #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Recipe")]
     epochs: Option<u32>,
@@ -218,7 +221,11 @@ impl Settings {
             if self.beginning.initializes() {
                 return void("--initializer");
             }
-            let says_normalization = WeightsFile::read(init)?.metadata().is_some();
+            let weights = WeightsFile::read(init)?;
+            let says_normalization = weights.metadata().is_some();
+            if let Some(metadata) = weights.metadata() {
+                keep_shape(&mut config, metadata.input)?;
+            }
             if says_normalization && self.beginning.normalizes() {
                 return void("--normalize");
             }
@@ -247,6 +254,7 @@ impl Settings {
     /// Puts flags into a configuration.
     fn apply(&self, config: &mut TrainConfig) -> Result<()> {
         self.apply_to_resumed(config)?;
+        self.shape.apply(config);
         self.optimizer.apply(config)?;
         self.schedule.apply(config)?;
         self.regularization.apply(config);
@@ -261,6 +269,18 @@ impl Settings {
         self.plans.apply(config);
         Ok(())
     }
+}
+
+/// Lets a run have images of the shape that its initial weights are for, where nothing else was asked for.
+fn keep_shape(config: &mut TrainConfig, input: ImageShape) -> Result<()> {
+    let usual = Architecture::by_name(&config.arch, 2)?.input;
+    if input.size() != usual.size() {
+        config.image_size = config.image_size.or(Some(input.size()));
+    }
+    if input.is_gray() != usual.is_gray() {
+        config.gray = config.gray.or(Some(input.is_gray()));
+    }
+    Ok(())
 }
 
 /// Replaces what a flag was given for.

@@ -221,7 +221,7 @@ pub struct AugmentArguments {
     /// Mirror training images
     #[arg(long, value_enum, help_heading = "Recipe")]
     flip: Option<FlipName>,
-    /// Crop training images out of themselves with a black border of N pixels, below 32
+    /// Crop training images out of themselves with a black border of N pixels, less than the shorter side has
     #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Recipe")]
     crop_padding: Option<u32>,
     /// Shift training images by up to this share of their side, 0 to 1
@@ -230,7 +230,7 @@ pub struct AugmentArguments {
     /// Rotate training images by up to so many degrees, 0 to 180
     #[arg(long, value_name = "DEGREES", allow_negative_numbers = true, help_heading = "Recipe")]
     rotation: Option<f32>,
-    /// Cut a square of N pixels out of training images, at most 64
+    /// Cut a square of N pixels out of training images, at most twice the shorter side
     #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Recipe")]
     cutout: Option<u32>,
 }

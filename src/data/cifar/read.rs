@@ -1,9 +1,10 @@
 //! Reads a folder of CIFAR binary batches.
 
 use super::{
-    CLASS_FILE, MAX_CLASSES, MAX_IMAGES, OFFICIAL_FOLDER, RECORD_BYTES, TEST_FILE, TRAIN_PREFIX, TRAIN_SUFFIX,
+    CLASS_FILE, IMAGE_BYTES, MAX_CLASSES, MAX_IMAGES, OFFICIAL_FOLDER, RECORD_BYTES, SHAPE, TEST_FILE, TRAIN_PREFIX,
+    TRAIN_SUFFIX,
 };
-use crate::data::{CIFAR10_CLASSES, DataError, Dataset, IMAGE_BYTES, Split, Splits, check_class_names};
+use crate::data::{CIFAR10_CLASSES, DataError, Dataset, Split, Splits, check_class_names};
 use std::fs::{self, File};
 use std::io::{BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// A list of 256 long names stays far below this many bytes.
 const MAX_CLASS_FILE_BYTES: u64 = 64 << 10;
 
-/// Loads the set in `path`, or in its `cifar-10-batches-bin` subfolder.
+/// Loads the set in `path`, or in its `cifar-10-batches-bin` subfolder: images of [`ImageShape::CIFAR`].
 ///
 /// The training batches `data_batch_*.bin` are read in the order of their
 /// numbers (2 before 10), and may hold any number of whole records. Without a
@@ -22,6 +23,8 @@ const MAX_CLASS_FILE_BYTES: u64 = 64 << 10;
 /// A [`DataError`] that names the file, and for a bad record its index and
 /// byte offset: a folder or file that is absent, empty, torn, too large or
 /// unreadable, a label without a class, or an unusable list of class names.
+///
+/// [`ImageShape::CIFAR`]: crate::tensor::ImageShape::CIFAR
 pub fn load_folder(path: impl AsRef<Path>) -> Result<Splits, DataError> {
     let (folder, batches) = find_batches(path.as_ref())?;
     let test_file = folder.join(TEST_FILE);
@@ -127,7 +130,7 @@ fn read_split(split: Split, files: &[PathBuf], class_names: Vec<String>) -> Resu
     for (file, count) in files.iter().zip(counts) {
         read_batch(file, count, class_names.len(), &mut images, &mut labels)?;
     }
-    Ok(Dataset::from_parts(images, labels, class_names))
+    Ok(Dataset::from_parts(SHAPE, images, labels, class_names))
 }
 
 /// The number of records of a batch, from its size alone.

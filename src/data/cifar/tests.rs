@@ -26,7 +26,7 @@ fn names(count: usize) -> Vec<String> {
 
 fn dataset(labels: &[u16], classes: usize) -> Dataset {
     let images = (0..labels.len()).flat_map(|i| (0..IMAGE_BYTES).map(move |b| (i * 31 + b * 7) as u8)).collect();
-    Dataset::new(images, labels.to_vec(), names(classes)).unwrap()
+    Dataset::new(SHAPE, images, labels.to_vec(), names(classes)).unwrap()
 }
 
 fn splits(train: &[u16], test: &[u16], classes: usize) -> Splits {
@@ -39,6 +39,11 @@ fn listing(folder: &Path) -> Vec<String> {
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
+}
+
+#[test]
+fn a_record_is_a_label_and_an_image() {
+    assert_eq!((SHAPE.bytes(), RECORD_BYTES), (IMAGE_BYTES, 3073));
 }
 
 #[test]
@@ -233,6 +238,9 @@ fn a_refused_set_leaves_nothing_behind() {
     assert!(matches!(write_folder(&path, &other), Err(DataError::ClassesDiffer)));
     assert!(matches!(write_folder(&path, &splits(&[0], &[], 1)), Err(DataError::EmptySplit { split: Split::Test })));
     assert!(matches!(write_folder(&path, &splits(&[0], &[0], 257)), Err(DataError::TooManyClasses { .. })));
+    let small = splits(&[0], &[0], 1).fitted(ImageShape::new(16, 16, 3).unwrap()).unwrap();
+    let error = write_folder(&path, &small).unwrap_err();
+    assert_eq!(error.to_string(), "the format holds images of 32×32×3, not of 16×16×3");
     assert!(listing(folder.path()).is_empty());
 }
 

@@ -1,7 +1,7 @@
 //! Writes a folder of CIFAR binary batches.
 
-use super::{CLASS_FILE, RECORD_BYTES, TEST_FILE, TRAIN_PREFIX, TRAIN_SUFFIX};
-use crate::data::{DataError, Dataset, IMAGE_BYTES, Split, Splits};
+use super::{CLASS_FILE, IMAGE_BYTES, RECORD_BYTES, SHAPE, TEST_FILE, TRAIN_PREFIX, TRAIN_SUFFIX};
+use crate::data::{DataError, Dataset, Split, Splits};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufWriter, ErrorKind, Write};
@@ -26,8 +26,8 @@ const BATCHES: usize = 5;
 /// # Errors
 ///
 /// [`DataError::DestinationTaken`] unless `path` is absent or an empty folder;
-/// [`DataError::EmptySplit`], [`DataError::TooManyClasses`] or
-/// [`DataError::ClassesDiffer`] for splits the layout cannot hold; and
+/// [`DataError::EmptySplit`], [`DataError::TooManyClasses`], [`DataError::ClassesDiffer`] or
+/// [`DataError::UnsupportedShape`] for splits the layout cannot hold; and
 /// [`DataError::Io`].
 ///
 /// [`load_folder`]: super::load_folder
@@ -79,6 +79,9 @@ fn check_splits(splits: &Splits) -> Result<(), DataError> {
         if set.is_empty() {
             // An empty batch file could not be told from a failed download.
             return Err(DataError::EmptySplit { split });
+        }
+        if set.shape() != SHAPE {
+            return Err(DataError::UnsupportedShape { shape: set.shape() });
         }
     }
     Ok(())

@@ -20,7 +20,7 @@ fn reds(set: &crate::data::Dataset) -> Vec<u8> {
 }
 
 fn error(folder: &TempDir) -> DataError {
-    let error = load(folder.path(), &|_| {}).unwrap_err();
+    let error = load(folder.path(), ImageShape::CIFAR, &|_| {}).unwrap_err();
     assert!(error.hint().is_some(), "{error}");
     error
 }
@@ -31,9 +31,9 @@ fn the_split_follows_from_the_names() {
         (0..45).map(|number| (format!("{}/{number}.png", ["cat", "dog"][number % 2]), number)).collect();
     let mut files: Vec<_> = names.iter().map(|(name, number)| (name.as_str(), *number as u8)).collect();
     files.push(("elk/0.png", 200));
-    let one = load(folder(&files).path(), &|_| {}).unwrap();
+    let one = load(folder(&files).path(), ImageShape::CIFAR, &|_| {}).unwrap();
     files.reverse();
-    let other = load(folder(&files).path(), &|_| {}).unwrap();
+    let other = load(folder(&files).path(), ImageShape::CIFAR, &|_| {}).unwrap();
     assert_eq!((&one.splits.train, &one.splits.test), (&other.splits.train, &other.splits.test));
     // Of 23 and 22 images two each, and none of the only elk.
     assert_eq!(one.notes, [Note::HeldOut { test: 4, of: 46 }]);
@@ -49,7 +49,7 @@ const PINNED: [u8; 4] = [10, 37, 40, 41];
 #[test]
 fn small_classes_give_one_image_each() {
     let folder = folder(&[("a/1.png", 1), ("a/2.png", 2), ("b/3.png", 3), ("b/4.png", 4)]);
-    let splits = load(folder.path(), &|_| {}).unwrap().splits;
+    let splits = load(folder.path(), ImageShape::CIFAR, &|_| {}).unwrap().splits;
     let mut labels = splits.test.labels().to_vec();
     labels.sort_unstable();
     assert_eq!((labels, splits.train.len()), (vec![0, 1], 2));
@@ -62,13 +62,13 @@ fn train_and_test_folders_are_taken_as_they_are() {
         let folder = folder(&[("train/a/1.png", 1), ("train/b/2.png", 2), (&name, 9)]);
         fs::write(folder.path().join("train/a/notes.txt"), "no image").unwrap();
         fs::write(folder.path().join("train/a/.hidden.png"), "no image").unwrap();
-        let Loaded { splits, notes } = load(folder.path(), &|_| {}).unwrap();
+        let Loaded { splits, notes } = load(folder.path(), ImageShape::CIFAR, &|_| {}).unwrap();
         assert_eq!((reds(&splits.train), reds(&splits.test)), (vec![1, 2], vec![9]));
         assert_eq!(splits.test.labels(), [1]);
         assert!(matches!(&notes[..], [Note::LeftOut { files: 1, example }] if example.ends_with("notes.txt")));
     }
     let folder = folder(&[("train/a/1.png", 1), ("train/b/2.png", 2), ("val/b/8.png", 8), ("test/b/9.png", 9)]);
-    let Loaded { splits, notes } = load(folder.path(), &|_| {}).unwrap();
+    let Loaded { splits, notes } = load(folder.path(), ImageShape::CIFAR, &|_| {}).unwrap();
     assert_eq!(reds(&splits.test), [9]);
     assert_eq!(notes, [Note::TestFolder { taken: "test".into(), others: vec!["val".into()] }]);
 }
@@ -76,7 +76,7 @@ fn train_and_test_folders_are_taken_as_they_are() {
 #[test]
 fn a_class_may_be_called_train() {
     let folder = folder(&[("bus/1.png", 1), ("bus/2.png", 2), ("train/3.png", 3), ("train/4.png", 4)]);
-    assert_eq!(load(folder.path(), &|_| {}).unwrap().splits.train.class_names(), ["bus", "train"]);
+    assert_eq!(load(folder.path(), ImageShape::CIFAR, &|_| {}).unwrap().splits.train.class_names(), ["bus", "train"]);
 }
 
 #[test]
@@ -94,4 +94,38 @@ fn what_is_no_set_is_refused() {
     let broken = folder(&[("a/1.png", 1), ("a/2.png", 2), ("b/1.png", 3), ("b/2.png", 4)]);
     fs::write(broken.path().join("a/2.png"), "no image").unwrap();
     assert!(matches!(error(&broken), DataError::Undecodable { file, .. } if file.ends_with("2.png")));
+}
+
+#[test]
+fn images_of_either_layout_come_in_the_shape_asked_for() {
+    let files = folder(&[("a/1.png", 30), ("a/2.png", 200), ("b/3.png", 30), ("b/4.png", 200)]);
+    let binary = tempdir().unwrap();
+    let binary = binary.path().join("set");
+    crate::data::write_folder(&binary, &load(files.path(), ImageShape::CIFAR, &|_| {}).unwrap().splits).unwrap();
+    for (height, width, channels) in [(20, 40, 3), (48, 40, 1), (1, 1, 1)] {
+        let shape = ImageShape::new(height, width, channels).unwrap();
+        let [from_files, from_binary] =
+            [files.path(), &binary].map(|folder| load(folder, shape, &|_| {}).unwrap().splits);
+        assert_eq!(from_files.train.shape(), shape);
+        // A tone is that tone at any size.
+        let tone = |red: u8| if channels == 1 { (2126 * u32::from(red) / 10_000) as u8 } else { red };
+        let mut seen = [reds(&from_files.train), reds(&from_files.test)].concat();
+        seen.sort_unstable();
+        assert_eq!(seen, [30, 30, 200, 200].map(tone));
+        assert_eq!((&from_files.train, &from_files.test), (&from_binary.train, &from_binary.test));
+    }
+}
+
+#[test]
+fn images_that_do_not_fit_into_memory_are_refused_before_any_is_read() {
+    let shape = ImageShape::new(4096, 4096, 3).unwrap();
+    let most = crate::tensor::cpu::available_memory_bytes() / (2 * shape.bytes() as u64);
+    let classes = tempdir().unwrap();
+    for class in ["a", "b"] {
+        fs::create_dir(classes.path().join(class)).unwrap();
+        // Empty, so that reading one would be another error.
+        (0..=most).for_each(|number| fs::write(classes.path().join(class).join(format!("{number}.png")), "").unwrap());
+    }
+    let error = load(classes.path(), shape, &|_| {}).unwrap_err();
+    assert!(matches!(error, DataError::Memory { .. }), "{error}");
 }

@@ -39,9 +39,13 @@ impl DataError {
                 "write one distinct class name a line, in label order"
             }
             Self::TooManyImages { .. } => "split the set and use a part of it",
-            Self::ImageBytes { .. } | Self::UnknownLabel { .. } | Self::ClassesDiffer | Self::EmptySplit { .. } => {
-                return None;
-            }
+            Self::ImageBytes { .. }
+            | Self::UnknownLabel { .. }
+            | Self::ClassesDiffer
+            | Self::EmptySplit { .. }
+            | Self::ShapesDiffer { .. }
+            | Self::UnsupportedShape { .. } => return None,
+            Self::Memory { .. } => "choose a smaller image size, or use fewer images",
             Self::TooManyClasses { .. } => {
                 "merge or leave out classes, or name the folder of image files itself with --data: up to 1000 are taken there"
             }

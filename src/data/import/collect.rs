@@ -4,13 +4,14 @@ use super::place::{Met, Place, sort_out};
 use super::{ImportPhase, ImportProgress, Limits, PictureSize};
 use crate::data::picture::{decode_picture, read_within};
 use crate::data::rng::SplitMix64;
-use crate::data::{DataError, Dataset, IMAGE_BYTES, Split, Splits, check_class_names};
+use crate::data::{DataError, Dataset, Split, Splits, check_class_names, check_memory};
+use crate::tensor::ImageShape;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// Files decoded together: photographs take longer than images of 32×32 pixels, and progress is told after each group.
+/// Files decoded together: photographs take longer than images of the size wanted, and progress is told after each group.
 const GROUP_FILES: usize = 512;
 const GROUP_PHOTOGRAPHS: usize = 64;
 /// Bytes of files out of an archive that are held at most before they are decoded.
@@ -38,9 +39,10 @@ struct Pending {
 /// The images of one split, in the order they were met.
 #[derive(Default)]
 struct Gathered {
-    /// Class, file name and position in `pixels`.
+    /// Class, file name and position in `images`.
     places: Vec<(String, String, usize)>,
-    pixels: Vec<u8>,
+    /// The planes of each.
+    images: Vec<Vec<u8>>,
 }
 
 /// Takes in the files of one source, in any order.
@@ -103,6 +105,11 @@ impl<'a> Collector<'a> {
         self.first_skipped.get_or_insert_with(|| path.to_owned());
     }
 
+    /// The error for so many images, if they do not fit into memory.
+    pub(in crate::data) fn check_memory(&self, images: usize) -> Result<(), DataError> {
+        check_memory(images as u64, self.limits.shape)
+    }
+
     /// The error for a file of `size` bytes, if that is too large.
     pub(super) fn check_size(&self, file: &str, size: u64) -> Result<(), DataError> {
         let limit = self.limits.file_bytes;
@@ -149,7 +156,7 @@ impl<'a> Collector<'a> {
                     limit: self.limits.images,
                 });
             }
-            into.pixels.extend_from_slice(&pixels?);
+            into.images.push(pixels?);
             into.places.push((image.place.class, image.place.name, index));
         }
         (self.progress)(ImportProgress {
@@ -180,8 +187,8 @@ impl<'a> Collector<'a> {
         }
         let classes: Vec<String> = classes.into_iter().map(str::to_owned).collect();
         let splits = Splits {
-            train: self.train.ordered(0, &classes)?,
-            test: self.test.ordered(1, &classes)?,
+            train: self.train.ordered(self.limits.shape, 0, &classes)?,
+            test: self.test.ordered(self.limits.shape, 1, &classes)?,
             source: self.source.display().to_string(),
         };
         Ok((splits, self.skipped, self.first_skipped))
@@ -195,28 +202,29 @@ impl Gathered {
 
     /// Sorted by class and file name, then shuffled; `stream` keeps the splits
     /// from sharing one permutation.
-    fn ordered(&self, stream: u64, classes: &[String]) -> Result<Dataset, DataError> {
+    fn ordered(mut self, shape: ImageShape, stream: u64, classes: &[String]) -> Result<Dataset, DataError> {
         let mut order: Vec<_> = self.places.iter().collect();
         order.sort();
         SplitMix64::at(SHUFFLE_SEED, stream, 0).shuffle(&mut order);
-        let mut images = Vec::with_capacity(self.pixels.len());
+        let mut images = Vec::with_capacity(order.len() * shape.bytes());
         let mut labels = Vec::with_capacity(order.len());
         for (class, _, index) in order {
-            let start = index * IMAGE_BYTES;
-            images.extend_from_slice(&self.pixels[start..start + IMAGE_BYTES]);
+            // Taken out, so that the images are not in memory twice.
+            images.append(&mut std::mem::take(&mut self.images[*index]));
             // The caller's list is sorted and holds every class met.
             labels.push(classes.partition_point(|name| name < class) as u16);
         }
-        Dataset::new(images, labels, classes.to_vec())
+        Dataset::new(shape, images, labels, classes.to_vec())
     }
 }
 
-fn load(image: &Pending, limits: &Limits) -> Result<[u8; IMAGE_BYTES], DataError> {
+fn load(image: &Pending, limits: &Limits) -> Result<Vec<u8>, DataError> {
+    let decode = |bytes: &[u8]| decode_picture(&image.file, bytes, limits.sizes, limits.shape);
     match &image.content {
-        Content::Bytes(bytes) => decode_picture(&image.file, bytes, limits.sizes),
+        Content::Bytes(bytes) => decode(bytes),
         Content::File(path) => {
             let file = File::open(path).map_err(DataError::io("open", path))?;
-            decode_picture(&image.file, &read_within(&image.file, file, limits.file_bytes)?, limits.sizes)
+            decode(&read_within(&image.file, file, limits.file_bytes)?)
         }
     }
 }

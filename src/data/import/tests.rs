@@ -131,7 +131,7 @@ fn no_plane_and_no_axis_is_swapped() {
 #[test]
 fn a_jpeg_has_its_planes_and_axes_in_place() {
     let jpeg = encode(ramp(77), ImageFormat::Jpeg);
-    let planes = decode_picture("ramp.jpg", &jpeg, PictureSize::Exact).unwrap();
+    let planes = decode_picture("ramp.jpg", &jpeg, PictureSize::Exact, SHAPE).unwrap();
     for (x, y) in [(1, 1), (30, 1), (1, 30), (30, 30), (20, 7)] {
         let at = y * 32 + x;
         for (plane, wanted) in [(0, 8 * x), (1, 8 * y), (2, 77)] {
@@ -144,14 +144,14 @@ fn a_jpeg_has_its_planes_and_axes_in_place() {
 #[test]
 fn gray_and_transparent_images_become_rgb() {
     let gray = GrayImage::from_fn(32, 32, |x, y| image::Luma([(x + 4 * y) as u8]));
-    let planes = decode_picture("gray", &encode(gray, ImageFormat::Png), PictureSize::Exact).unwrap();
+    let planes = decode_picture("gray", &encode(gray, ImageFormat::Png), PictureSize::Exact, SHAPE).unwrap();
     for plane in planes.chunks_exact(1024) {
         assert_eq!(plane[33], 5);
         assert_eq!(plane, &planes[..1024]);
     }
     let mut clear = DynamicImage::ImageRgb8(ramp(9)).into_rgba8();
     clear.pixels_mut().for_each(|pixel| pixel.0[3] = 0);
-    let planes = decode_picture("clear", &encode(clear, ImageFormat::Png), PictureSize::Exact).unwrap();
+    let planes = decode_picture("clear", &encode(clear, ImageFormat::Png), PictureSize::Exact, SHAPE).unwrap();
     assert_eq!((planes[31], planes[1024 + 32], planes[2048]), (248, 8, 9));
 }
 

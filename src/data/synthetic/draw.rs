@@ -1,10 +1,12 @@
 //! Draws one synthetic image with integer arithmetic only.
 
 use super::shape::{Shape, UNIT};
+use crate::data::picture::write_planes;
 use crate::data::rng::SplitMix64;
-use crate::data::{IMAGE_BYTES, IMAGE_SIDE};
+use crate::tensor::ImageShape;
 
-const PLANE: usize = IMAGE_SIDE * IMAGE_SIDE;
+/// Side in pixels of the images that lengths are given for; others are drawn in proportion.
+const SIDE: i64 = 32;
 
 /// Positions are counted in 1/64 of a pixel.
 const SUB: i64 = 64;
@@ -17,28 +19,66 @@ const SAMPLES: i64 = 4;
 
 type Rgb = [i64; 3];
 
-/// Draws `shape` on a random ground into `image` (planes R, G, B).
+/// Draws `shape` on a random ground into the planes of `image`, whose shape is `size`.
 ///
 /// Color, polarity, place, size, turn, ground, clutter and noise all come
 /// from `rng`; the ink's color is typical of the class in half of the images.
-pub(super) fn draw(shape: Shape, rng: &mut SplitMix64, image: &mut [u8; IMAGE_BYTES]) {
+pub(super) fn draw(shape: Shape, rng: &mut SplitMix64, size: ImageShape, image: &mut [u8]) {
     let (ground, ink) = colors(shape, rng);
-    let mut canvas = gradient(ground, rng);
+    let mut canvas = Canvas::with_gradient(size, ground, rng);
     clutter(&mut canvas, rng);
-    let placed = Placed::random(shape, rng);
-    for (index, pixel) in canvas.iter_mut().enumerate() {
-        let (x, y) = ((index % IMAGE_SIDE) as i64, (index / IMAGE_SIDE) as i64);
-        blend(pixel, ink, placed.coverage(x, y), SAMPLES * SAMPLES);
-    }
+    let placed = Placed::random(shape, &canvas, rng);
+    canvas.each_pixel(|x, y, pixel| blend(pixel, ink, placed.coverage(x, y), SAMPLES * SAMPLES));
     let amplitude = rng.between(8, 28);
-    for (index, pixel) in canvas.iter().enumerate() {
+    let pixels = canvas.pixels.iter().map(|pixel| {
         let bits = rng.next_u64().to_le_bytes();
-        for (channel, &value) in pixel.iter().enumerate() {
+        image::Rgb(std::array::from_fn(|channel| {
             // The sum of two bytes: a triangular distribution around zero.
             let noise = i64::from(bits[2 * channel]) + i64::from(bits[2 * channel + 1]) - 255;
-            let value = value + noise * amplitude / 255;
-            image[channel * PLANE + index] = value.clamp(0, 255) as u8;
+            (pixel[channel] + noise * amplitude / 255).clamp(0, 255) as u8
+        }))
+    });
+    write_planes(pixels, size, image);
+}
+
+/// What is drawn on, in color.
+struct Canvas {
+    width: i64,
+    height: i64,
+    /// Row by row.
+    pixels: Vec<Rgb>,
+}
+
+impl Canvas {
+    /// `base` with a linear ramp across the image in a random direction.
+    fn with_gradient(size: ImageShape, base: Rgb, rng: &mut SplitMix64) -> Self {
+        let (width, height) = (size.width() as i64, size.height() as i64);
+        let mut canvas = Canvas { width, height, pixels: vec![base; size.pixels()] };
+        let slope: [(i64, i64); 3] = std::array::from_fn(|_| (rng.between(-24, 24), rng.between(-24, 24)));
+        canvas.each_pixel(|x, y, pixel| {
+            for (value, (across, down)) in pixel.iter_mut().zip(slope) {
+                let rise = across * (2 * x - width) * height + down * (2 * y - height) * width;
+                *value += rise / (width * height);
+            }
+        });
+        canvas
+    }
+
+    /// A length given in parts of a pixel of images of [`SIDE`] pixels, as it is here.
+    fn scaled(&self, length: i64) -> i64 {
+        length * self.width.min(self.height) / SIDE
+    }
+
+    /// Calls `paint` with each pixel and its column and row.
+    fn each_pixel(&mut self, mut paint: impl FnMut(i64, i64, &mut Rgb)) {
+        for (index, pixel) in (0..).zip(&mut self.pixels) {
+            paint(index % self.width, index / self.width, pixel);
         }
+    }
+
+    /// Calls `paint` with each pixel and its center, in 1/64 of a pixel.
+    fn each_center(&mut self, mut paint: impl FnMut(i64, i64, &mut Rgb)) {
+        self.each_pixel(|x, y, pixel| paint(x * SUB + SUB / 2, y * SUB + SUB / 2, pixel));
     }
 }
 
@@ -79,27 +119,14 @@ fn brightness([r, g, b]: Rgb) -> i64 {
     (2 * r + 5 * g + b) / 8
 }
 
-/// `base` with a linear ramp across the image in a random direction.
-fn gradient(base: Rgb, rng: &mut SplitMix64) -> [Rgb; PLANE] {
-    let slope: [(i64, i64); 3] = std::array::from_fn(|_| (rng.between(-24, 24), rng.between(-24, 24)));
-    std::array::from_fn(|index| {
-        let side = IMAGE_SIDE as i64;
-        let (x, y) = ((index % IMAGE_SIDE) as i64, (index / IMAGE_SIDE) as i64);
-        std::array::from_fn(|channel| {
-            let (across, down) = slope[channel];
-            base[channel] + (across * (2 * x - side) + down * (2 * y - side)) / side
-        })
-    })
-}
-
 /// Up to three small blots and up to one thin line, all fainter than the ink may be.
-fn clutter(canvas: &mut [Rgb; PLANE], rng: &mut SplitMix64) {
-    let side = IMAGE_SIDE as i64;
+fn clutter(canvas: &mut Canvas, rng: &mut SplitMix64) {
+    let (width, height, unit) = (canvas.width, canvas.height, canvas.scaled(SUB));
     for _ in 0..rng.between(0, 3) {
         let color = std::array::from_fn(|_| rng.between(20, 235));
-        let (cx, cy) = (rng.between(0, side * SUB), rng.between(0, side * SUB));
-        let radius = rng.between(SUB, 2 * SUB);
-        each_pixel(canvas, |x, y, pixel| {
+        let (cx, cy) = (rng.between(0, width * SUB), rng.between(0, height * SUB));
+        let radius = rng.between(unit, 2 * unit);
+        canvas.each_center(|x, y, pixel| {
             let (dx, dy) = (x - cx, y - cy);
             blend(pixel, color, i64::from(dx * dx + dy * dy <= radius * radius), 1);
         });
@@ -107,21 +134,14 @@ fn clutter(canvas: &mut [Rgb; PLANE], rng: &mut SplitMix64) {
     if rng.below(2) == 0 {
         let color = std::array::from_fn(|_| rng.between(20, 235));
         let upright = rng.below(2) == 0;
+        let side = if upright { width } else { height };
         let place = rng.between(0, side * SUB);
         let lean = rng.between(-16, 16);
-        each_pixel(canvas, |x, y, pixel| {
+        canvas.each_center(|x, y, pixel| {
             let (along, across) = if upright { (y, x) } else { (x, y) };
             let off = (across - place - lean * along / 64).abs();
-            blend(pixel, color, i64::from(off <= SUB / 2), 2);
+            blend(pixel, color, i64::from(off <= unit / 2), 2);
         });
-    }
-}
-
-/// Calls `paint` with each pixel's center, in 1/64 of a pixel.
-fn each_pixel(canvas: &mut [Rgb; PLANE], mut paint: impl FnMut(i64, i64, &mut Rgb)) {
-    for (index, pixel) in canvas.iter_mut().enumerate() {
-        let (x, y) = ((index % IMAGE_SIDE) as i64, (index / IMAGE_SIDE) as i64);
-        paint(x * SUB + SUB / 2, y * SUB + SUB / 2, pixel);
     }
 }
 
@@ -142,11 +162,11 @@ struct Placed {
 }
 
 impl Placed {
-    fn random(shape: Shape, rng: &mut SplitMix64) -> Self {
-        let radius = rng.between(7 * SUB, 12 * SUB);
+    fn random(shape: Shape, canvas: &Canvas, rng: &mut SplitMix64) -> Self {
+        let radius = rng.between(canvas.scaled(7 * SUB), canvas.scaled(12 * SUB));
         // The whole shape stays inside, apart from corners it turns outwards.
-        let slack = IMAGE_SIDE as i64 * SUB - 2 * radius;
-        let center = (radius + rng.between(0, slack), radius + rng.between(0, slack));
+        let slack = |side: i64| side * SUB - 2 * radius;
+        let center = (radius + rng.between(0, slack(canvas.width)), radius + rng.between(0, slack(canvas.height)));
         // With t = tan(angle / 2) rational, cosine and sine are rational too,
         // so no library sine can make the bytes differ between platforms.
         // 34/256 is an angle of 15 degrees.

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::augmentation::Draw;
-use super::{Augmentation, ByteScale, CHANNELS};
+use super::{Augmentation, ByteScale};
 use crate::ops::StepState;
 use crate::profile;
 
@@ -29,7 +29,8 @@ pub(super) fn batch_assembly(
             + size_of_val(labels_out),
     );
     let pixels = size[0] * size[1];
-    let image_bytes = CHANNELS * pixels;
+    let channels = scale.channels();
+    let image_bytes = channels * pixels;
     let batch = output.par_chunks_exact_mut(image_bytes).zip(labels_out).zip(indices).enumerate();
     batch.for_each(|(place, ((output, label_out), &index))| {
         let Some(image) = (index as usize).checked_sub(chunk_start) else { return };
@@ -40,7 +41,7 @@ pub(super) fn batch_assembly(
                 augmented(scale, augmentation, &draw, size, planes, output);
             }
             None => {
-                for (p, pixel) in output.chunks_exact_mut(CHANNELS).enumerate() {
+                for (p, pixel) in output.chunks_exact_mut(channels).enumerate() {
                     for (c, value) in pixel.iter_mut().enumerate() {
                         *value = scale.apply(c, f32::from(planes[c * pixels + p]));
                     }
@@ -62,7 +63,7 @@ fn augmented(
 ) {
     let pixels = height * width;
     let interpolates = augmentation.interpolates();
-    for (p, pixel) in output.chunks_exact_mut(CHANNELS).enumerate() {
+    for (p, pixel) in output.chunks_exact_mut(scale.channels()).enumerate() {
         let (x, y) = ((p % width) as i32, (p / width) as i32);
         let [cut_x, cut_y] = draw.cutout;
         let cut = 0..augmentation.cutout as i32;

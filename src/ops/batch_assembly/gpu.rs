@@ -1,7 +1,7 @@
 //! Launcher of the batch assembly kernel.
 
 use super::augmentation::{DRAWS, STREAM};
-use super::{Augmentation, ByteScale, CHANNELS};
+use super::{Augmentation, ByteScale};
 use crate::error::Result;
 use crate::gpu::{GpuBuffer, GpuDevice};
 use crate::ops::{as_u32, half, launch_elementwise};
@@ -60,7 +60,7 @@ pub(super) fn batch_assembly(
     let constants = [
         ("HEIGHT", as_u32(OP, height)?),
         ("WIDTH", as_u32(OP, width)?),
-        ("CHANNELS", CHANNELS as u32),
+        ("CHANNELS", as_u32(OP, scale.channels())?),
         half(dtype),
         ("AUGMENT", u32::from(augmentation.is_some())),
         ("INTERPOLATE", u32::from(changes.interpolates())),

@@ -11,9 +11,6 @@ use crate::error::{Error, Result};
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
-/// Color channels of an image.
-pub const CHANNELS: usize = 3;
-
 /// How pixels become a network's input: `(byte / 255 − mean) / std`, by channel.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,6 +37,18 @@ impl Normalization {
         Normalization { mean: adapted(&self.mean), std: adapted(&self.std) }
     }
 
+    /// Checks that there are a mean and a deviation for each of so many channels.
+    ///
+    /// # Errors
+    /// [`Error::Normalization`] if there are more or fewer.
+    pub fn check_channels(&self, channels: usize) -> Result<()> {
+        let (means, deviations) = (self.mean.len(), self.std.len());
+        if (means, deviations) != (channels, channels) {
+            return Err(Error::Normalization { means, deviations, channels });
+        }
+        Ok(())
+    }
+
     /// Says what is wrong with it for images of so many channels, if anything is.
     ///
     /// # Errors
@@ -63,7 +72,7 @@ impl Normalization {
     }
 }
 
-/// `(byte − mean[c]) / std[c]` in channel c: a form that rounds little.
+/// `(byte − mean[c]) / std[c]` in channel c: a form that rounds little. There is a number for each channel.
 #[derive(Debug, Clone, PartialEq)]
 struct ByteScale {
     mean: Vec<f32>,
@@ -71,6 +80,10 @@ struct ByteScale {
 }
 
 impl ByteScale {
+    fn channels(&self) -> usize {
+        self.mean.len()
+    }
+
     fn apply(&self, channel: usize, byte: f32) -> f32 {
         (byte - self.mean[channel]) / self.std[channel]
     }
@@ -85,10 +98,14 @@ pub struct ImageChunk {
     pub images: Tensor,
 }
 
-/// Fills `output [batch, height, width, 3]` and `labels_out [batch]` with the images and labels at `indices [batch]`.
+/// Fills `output [batch, height, width, channels]` and `labels_out [batch]` with the images and labels at `indices [batch]`.
 ///
+/// There are 1 or 3 channels, and the normalization has a mean and a deviation for each.
 /// `labels` covers all images, `chunks` hold all of them. Indices must be below the number of images; whoever writes
 /// them sees to that. An augmentation comes with the step's state, whose seed, step and epoch it draws its numbers from.
+///
+/// # Errors
+/// If shapes or types do not fit together, the augmentation does not fit the images, or the device fails.
 pub fn batch_assembly(
     normalization: &Normalization,
     augmentation: Option<(&Augmentation, &Tensor)>,
@@ -99,10 +116,11 @@ pub fn batch_assembly(
     labels_out: &Tensor,
 ) -> Result<()> {
     const OP: &str = "batch_assembly";
-    let scale = &normalization.in_bytes();
-    let &[batch, height, width, CHANNELS] = output.shape() else {
-        return Err(Error::shape(OP, format!("output {:?} must be [batch, height, width, 3]", output.shape())));
+    let &[batch, height, width, channels @ (1 | 3)] = output.shape() else {
+        return Err(Error::shape(OP, format!("output {:?} must be [batch, height, width, 1 or 3]", output.shape())));
     };
+    normalization.check_channels(channels)?;
+    let scale = &normalization.in_bytes();
     let (size, pixels) = ([height, width], height * width);
     if let Some((augmentation, state)) = augmentation {
         augmentation.validate(height, width)?;
@@ -117,7 +135,7 @@ pub fn batch_assembly(
     for chunk in chunks {
         let device = common_device(OP, &[&chunk.images, labels, indices, output, labels_out])?;
         let images = chunk.images.shape().first().copied().unwrap_or(0);
-        expect(OP, "images", &chunk.images, &[images, CHANNELS, pixels], DType::U8)?;
+        expect(OP, "images", &chunk.images, &[images, channels, pixels], DType::U8)?;
         if labels.len() < chunk.start + images {
             return Err(Error::shape(OP, format!("{} labels for {} images", labels.len(), chunk.start + images)));
         }
@@ -156,4 +174,39 @@ pub fn batch_assembly(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_normalization_has_numbers_for_each_channel() {
+        let color = Normalization::new([0.2, 0.3, 0.4], [0.1, 0.2, 0.6]);
+        let gray = color.for_channels(1);
+        assert!((gray.mean[0] - 0.3).abs() < 1e-12 && (gray.std[0] - 0.3).abs() < 1e-12, "{gray:?}");
+        assert_eq!(color.for_channels(3), color);
+        assert_eq!(Normalization::new([0.5], [0.25]).for_channels(3), Normalization::new([0.5; 3], [0.25; 3]));
+        gray.check_channels(1).unwrap();
+        let lopsided = Normalization::new([0.5; 3], [0.25]);
+        for (normalization, channels) in [(&gray, 3), (&color, 1), (&lopsided, 1), (&lopsided, 3)] {
+            let error = normalization.check_channels(channels).unwrap_err();
+            assert!(matches!(error, Error::Normalization { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn batches_of_other_channels_are_refused() {
+        let device = Device::cpu();
+        let assemble = |channels: usize, normalization: &Normalization| {
+            let images = device.tensor_u8(&[1, channels, 4], &vec![0; 4 * channels])?;
+            let labels = device.tensor_u32(&[1], &[0])?;
+            let output = device.empty(&[1, 2, 2, channels])?;
+            batch_assembly(normalization, None, &[ImageChunk { start: 0, images }], &labels, &labels, &output, &labels)
+        };
+        let [one, two, three] = [1, 2, 3].map(|channels| Normalization::new(vec![0.5; channels], vec![0.5; channels]));
+        assert!(matches!(assemble(1, &three), Err(Error::Normalization { means: 3, channels: 1, .. })));
+        assert!(matches!(assemble(3, &one), Err(Error::Normalization { means: 1, channels: 3, .. })));
+        assert!(matches!(assemble(2, &two), Err(Error::Shape { .. })));
+    }
 }

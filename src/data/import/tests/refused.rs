@@ -68,7 +68,7 @@ fn a_png_that_claims_a_huge_size_is_refused_by_its_header() {
     let mut crc = flate2::Crc::new();
     crc.update(&bytes[12..29]);
     bytes[29..33].copy_from_slice(&crc.sum().to_be_bytes());
-    let error = decode_picture("huge", &bytes, PictureSize::Exact).unwrap_err();
+    let error = decode_picture("huge", &bytes, PictureSize::Exact, SHAPE).unwrap_err();
     let told = message(&error);
     assert!(told.contains("30000×30000"), "{told}");
 }
@@ -93,11 +93,11 @@ fn limits_hold() {
     let place = Place::new();
     let archive = place.file(&gzip(&tar(&files(""))));
     let with = |limits: Limits| import_within(&limits, &archive, &place.dst(), &|_| {});
-    let error = with(Limits { archive_bytes: 2000, ..Limits::of(PictureSize::Exact) });
+    let error = with(Limits { archive_bytes: 2000, ..Limits::of(PictureSize::Exact, SHAPE) });
     assert!(matches!(error, Err(DataError::ArchiveTooLarge { limit: 2000, .. })));
-    let error = with(Limits { images: 5, ..Limits::of(PictureSize::Exact) });
+    let error = with(Limits { images: 5, ..Limits::of(PictureSize::Exact, SHAPE) });
     assert!(matches!(error, Err(DataError::TooManyImages { split: Split::Train, images: 6, limit: 5, .. })));
-    let error = with(Limits { file_bytes: 50, ..Limits::of(PictureSize::Exact) });
+    let error = with(Limits { file_bytes: 50, ..Limits::of(PictureSize::Exact, SHAPE) });
     assert!(matches!(error, Err(DataError::FileTooLarge { limit: 50, .. })));
 }
 
@@ -180,7 +180,8 @@ fn a_picture_that_need_not_be_scaled_is_turned_alike() {
     // A TIFF directory with one entry: tag 0x0112 (orientation), one 16-bit number, 3: by half a turn.
     let exif = *b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0\0\0\0\0";
     let turned = [&jpeg[..2], &[0xff, 0xe1, 0, exif.len() as u8 + 2], &exif, &jpeg[2..]].concat();
-    let [straight, turned] = [&jpeg, &turned].map(|bytes| decode_picture("p.jpg", bytes, PictureSize::Exact).unwrap());
+    let [straight, turned] =
+        [&jpeg, &turned].map(|bytes| decode_picture("p.jpg", bytes, PictureSize::Exact, SHAPE).unwrap());
     assert!(straight[..1024].iter().rev().eq(&turned[..1024]));
 }
 
