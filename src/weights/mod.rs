@@ -124,7 +124,6 @@ impl WeightsFile {
             Some(text) => reader.read(&self.path.display().to_string(), text, Some(classes))?,
             None => Architecture::by_name(&metadata.arch, classes)?,
         };
-        let architecture = architecture.with_input(metadata.input).map_err(damaged)?;
         self.check_size(&architecture)?;
         architecture.with_normalization(metadata.normalization.clone()).map_err(damaged)
     }
@@ -212,7 +211,6 @@ pub fn save(path: &Path, network: &Network, class_names: &[String]) -> Result<()
         ("producer", concat!("cifar-gpu ", env!("CARGO_PKG_VERSION")).to_owned()),
         ("arch", architecture.name.clone()),
         ("network", architecture.to_toml()?),
-        ("input", json(serde_json::to_string(&architecture.input))?),
         ("preprocessing", json(serde_json::to_string(&architecture.normalization))?),
         ("classes", json(serde_json::to_string(class_names))?),
     ]);
@@ -259,9 +257,9 @@ fn parse_metadata(path: &Path, map: &HashMap<String, String>) -> Result<Option<M
         map.get(name).ok_or_else(|| error(path, format!("metadata lack `{name}`"), "the file may be damaged"))
     };
     let bad = |e: serde_json::Error| error(path, format!("metadata: {e}"), "the file may be damaged");
-    // Early versions knew no other shape.
-    let input = map.get("input").map(|text| serde_json::from_str(text).map_err(bad)).transpose()?;
-    let input = input.unwrap_or(ImageShape::CIFAR);
+    // Early versions described no network and knew one shape.
+    let network = map.get("network").cloned();
+    let input = network.as_deref().map_or(Ok(ImageShape::CIFAR), |text| described_input(path, text))?;
     let normalization: Normalization = serde_json::from_str(field("preprocessing")?).map_err(bad)?;
     normalization
         .validate(input.channels())
@@ -269,8 +267,19 @@ fn parse_metadata(path: &Path, map: &HashMap<String, String>) -> Result<Option<M
     let class_names: Vec<String> = serde_json::from_str(field("classes")?).map_err(bad)?;
     check_class_names(&class_names)
         .map_err(|message| error(path, format!("metadata: classes: {message}"), "the file may be damaged"))?;
-    let network = map.get("network").cloned();
     Ok(Some(Metadata { arch: arch.clone(), network, input, normalization, class_names }))
+}
+
+/// The shape of the images that a network's description names; the rest of it is read when the network is made.
+fn described_input(path: &Path, text: &str) -> Result<ImageShape> {
+    #[derive(serde::Deserialize)]
+    struct Input {
+        input: ImageShape,
+    }
+    let described: std::result::Result<Input, _> = toml::from_str(text);
+    let bad =
+        |e: toml::de::Error| error(path, format!("metadata: network: {}", e.message()), "the file may be damaged");
+    Ok(described.map_err(bad)?.input)
 }
 
 fn error(path: &Path, message: String, hint: &str) -> Error {
@@ -335,25 +344,27 @@ mod tests {
         file.load_into(&Network::new(architecture, &Device::cpu(), 2).unwrap()).unwrap();
         file.check_channels(ImageShape::CIFAR.with_gray(true)).unwrap();
         assert!(file.check_channels(ImageShape::CIFAR).unwrap_err().to_string().contains("for gray images"));
-        let read = |value| {
-            fs::write(&path, with_field(&bytes, "input", value)).unwrap();
+        let described = file.metadata().unwrap().network.clone().unwrap();
+        let read = |input: &str| {
+            let network = described.replacen("[48, 40, 1]", input, 1);
+            fs::write(&path, with_field(&bytes, "network", Some(&network))).unwrap();
             WeightsFile::read(&path).and_then(|file| file.architecture(None))
         };
         for (value, message) in [
-            ("[0,40,1]", "0×40×1"),
+            ("[0, 40, 1]", "0×40×1"),
             ("[48,40]", "invalid length"),
-            ("48x40", "metadata"),
-            ("[48,40,3]", "1 means and 1 deviations is not for images of 3 channels"),
-            ("[4,4,1]", "lenet5 does not take images of 4×4×1: conv1"),
+            ("\"48x40\"", "metadata"),
+            ("[48, 40, 3]", "must have 3 numbers each"),
+            ("[4, 4, 1]", "conv2d `conv1`"),
             ("[4096,4096,1]", "elements are too many"),
-            ("[400,400,1]", "numbers"),
+            ("[400, 400, 1]", "numbers"),
         ] {
-            let error = read(Some(value)).unwrap_err();
+            let error = read(value).unwrap_err();
             assert!(error.to_string().contains(message) && error.hint().is_some(), "{value}: {error}");
         }
         // Files that do not say it are of a version that knew one shape only.
         let (_folder, path) = saved(&network("lenet5", 1));
-        fs::write(&path, with_field(&fs::read(&path).unwrap(), "input", None)).unwrap();
+        fs::write(&path, with_field(&fs::read(&path).unwrap(), "network", None)).unwrap();
         assert_eq!(WeightsFile::read(&path).unwrap().architecture(None).unwrap().input, ImageShape::CIFAR);
     }
 
