@@ -91,11 +91,11 @@ fn open(choice: DeviceChoice, backend: Backend) -> Result<Device> {
 /// The shape of images.
 #[derive(clap::Args)]
 pub struct ShapeArguments {
-    /// Height and width of images in pixels, to which pictures are scaled: 64, or 48x40 for 48 rows of 40 pixels [default: what
-    /// the network is described with, 32]
+    /// Height and width in pixels that images are scaled to: 64, or 48x40 for 48 rows of 40 pixels [default: the network's own,
+    /// 32]
     #[arg(long, value_name = "N|HxW")]
     pub image_size: Option<ImageSize>,
-    /// Gray images, with one channel instead of three
+    /// Make images gray, with one channel instead of three
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub gray: Option<bool>,
 }
