@@ -59,13 +59,13 @@ impl Devices {
                 .map(|a| DeviceReport {
                     device: format!("gpu:{}", a.index),
                     software: a.is_software(),
-                    backend: format!("{:?}", a.info.backend),
-                    driver: format!("{} {}", a.info.driver, a.info.driver_info),
-                    name: a.info.name,
-                    max_buffer_bytes: a.limits.max_buffer_size,
-                    max_binding_bytes: a.limits.max_storage_buffer_binding_size,
-                    workgroup_memory_bytes: a.limits.max_compute_workgroup_storage_size,
-                    invocations_per_workgroup: a.limits.max_compute_invocations_per_workgroup,
+                    backend: a.interface,
+                    driver: a.driver,
+                    name: a.name,
+                    max_buffer_bytes: a.limits.max_buffer_bytes,
+                    max_binding_bytes: a.limits.max_binding_bytes,
+                    workgroup_memory_bytes: a.limits.max_workgroup_bytes,
+                    invocations_per_workgroup: a.limits.max_invocations_per_workgroup,
                 })
                 .collect();
             return print_json(&reports);
@@ -135,9 +135,9 @@ fn check_opened(opened: Result<Device>, hear: &mut dyn FnMut(&CheckResult)) {
 fn print_limits(adapter: &AdapterSummary) -> Result<()> {
     print(format_args!(
         "       largest binding {} MiB, workgroup memory {} KiB, {} invocations a workgroup",
-        adapter.limits.max_storage_buffer_binding_size >> 20,
-        adapter.limits.max_compute_workgroup_storage_size >> 10,
-        adapter.limits.max_compute_invocations_per_workgroup,
+        adapter.limits.max_binding_bytes >> 20,
+        adapter.limits.max_workgroup_bytes >> 10,
+        adapter.limits.max_invocations_per_workgroup,
     ))
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::GpuError;
+use super::{GpuError, wait};
 
 /// Which graphics interface to reach GPUs through.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -40,41 +40,121 @@ pub enum AdapterRequest {
 pub struct AdapterSummary {
     /// Number by which `gpu:N` names it.
     pub index: usize,
-    /// wgpu's description.
-    pub info: wgpu::AdapterInfo,
-    /// What the adapter allows.
-    pub limits: wgpu::Limits,
+    /// Its name.
+    pub name: String,
+    /// What kind of GPU it is.
+    pub kind: AdapterKind,
+    /// The interface to it: Vulkan, Metal, DX12 or OpenGL.
+    pub interface: String,
+    /// Its driver, with the version.
+    pub driver: String,
+    /// What it allows.
+    pub limits: GpuLimits,
+}
+
+/// What kind of GPU an adapter is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AdapterKind {
+    /// A card with memory of its own.
+    Discrete,
+    /// A part of the processor.
+    Integrated,
+    /// A GPU that a virtual machine passes on.
+    Virtual,
+    /// A renderer that runs on the CPU.
+    Software,
+    /// The driver does not say.
+    Unknown,
+}
+
+impl AdapterKind {
+    fn of(info: &wgpu::AdapterInfo) -> Self {
+        match info.device_type {
+            wgpu::DeviceType::DiscreteGpu => AdapterKind::Discrete,
+            wgpu::DeviceType::IntegratedGpu => AdapterKind::Integrated,
+            wgpu::DeviceType::VirtualGpu => AdapterKind::Virtual,
+            wgpu::DeviceType::Cpu => AdapterKind::Software,
+            wgpu::DeviceType::Other => AdapterKind::Unknown,
+        }
+    }
+}
+
+impl fmt::Display for AdapterKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AdapterKind::Discrete => "discrete GPU",
+            AdapterKind::Integrated => "integrated GPU",
+            AdapterKind::Virtual => "virtual GPU",
+            AdapterKind::Software => "software",
+            AdapterKind::Unknown => "unknown kind",
+        })
+    }
+}
+
+/// What an adapter allows, as far as kernels and tensors ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct GpuLimits {
+    /// Largest buffer in bytes.
+    pub max_buffer_bytes: u64,
+    /// Largest part of a buffer that a kernel may bind, in bytes.
+    pub max_binding_bytes: u64,
+    /// Workgroups along one dimension of a dispatch.
+    pub max_workgroups_per_dimension: u32,
+    /// Invocations of a workgroup.
+    pub max_invocations_per_workgroup: u32,
+    /// Memory that the invocations of a workgroup share, in bytes.
+    pub max_workgroup_bytes: u32,
+    /// Storage buffers that a kernel may bind.
+    pub max_storage_buffers: u32,
+}
+
+impl GpuLimits {
+    pub(super) fn of(limits: &wgpu::Limits) -> Self {
+        GpuLimits {
+            max_buffer_bytes: limits.max_buffer_size,
+            max_binding_bytes: limits.max_storage_buffer_binding_size,
+            max_workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
+            max_invocations_per_workgroup: limits.max_compute_invocations_per_workgroup,
+            max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
+            max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+        }
+    }
 }
 
 impl AdapterSummary {
-    /// Whether this is a CPU that plays a GPU.
+    /// Whether this is a software renderer.
     pub fn is_software(&self) -> bool {
-        is_software(&self.info)
+        self.kind == AdapterKind::Software
     }
 }
 
 impl fmt::Display for AdapterSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", describe(&self.info))
+        write!(f, "{} ({}, {}, {})", self.name, self.kind, self.interface, self.driver)
     }
 }
 
-/// Whether the adapter is a CPU that plays a GPU.
+/// Whether the adapter is a software renderer.
 pub(super) fn is_software(info: &wgpu::AdapterInfo) -> bool {
     info.device_type == wgpu::DeviceType::Cpu
 }
 
-/// Name, kind, backend and driver in one line.
-pub(super) fn describe(info: &wgpu::AdapterInfo) -> String {
-    let kind = match info.device_type {
-        wgpu::DeviceType::DiscreteGpu => "discrete GPU",
-        wgpu::DeviceType::IntegratedGpu => "integrated GPU",
-        wgpu::DeviceType::VirtualGpu => "virtual GPU",
-        wgpu::DeviceType::Cpu => "software",
-        wgpu::DeviceType::Other => "unknown kind",
-    };
-    let driver = [info.driver.as_str(), info.driver_info.as_str()].join(" ");
-    format!("{} ({kind}, {:?}, {})", info.name, info.backend, driver.trim())
+/// Name, kind, interface and driver in one line.
+pub(super) fn describe(info: &wgpu::AdapterInfo, limits: &wgpu::Limits) -> String {
+    summary(0, info, limits).to_string()
+}
+
+fn summary(index: usize, info: &wgpu::AdapterInfo, limits: &wgpu::Limits) -> AdapterSummary {
+    AdapterSummary {
+        index,
+        name: info.name.clone(),
+        kind: AdapterKind::of(info),
+        interface: format!("{:?}", info.backend),
+        driver: [info.driver.as_str(), info.driver_info.as_str()].join(" ").trim().to_owned(),
+        limits: GpuLimits::of(limits),
+    }
 }
 
 /// Products of small square matrices that the invocations of a subgroup compute together: 16-bit floats, with sums of 32
@@ -129,7 +209,7 @@ pub fn list_adapters(backend: Backend) -> Vec<AdapterSummary> {
     enumerate(backend)
         .iter()
         .enumerate()
-        .map(|(index, adapter)| AdapterSummary { index, info: adapter.get_info(), limits: adapter.limits() })
+        .map(|(index, adapter)| summary(index, &adapter.get_info(), &adapter.limits()))
         .collect()
 }
 
@@ -137,7 +217,7 @@ fn enumerate(backend: Backend) -> Vec<wgpu::Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = backend.backends();
     let instance = wgpu::Instance::new(descriptor);
-    let mut adapters = pollster::block_on(instance.enumerate_adapters(backend.backends()));
+    let mut adapters = wait::for_driver(instance.enumerate_adapters(backend.backends()));
     // A stable sort keeps the driver's order among equals, so that numbers do not move between runs.
     adapters.sort_by_key(|a| match a.get_info().device_type {
         wgpu::DeviceType::DiscreteGpu => 0,
@@ -155,7 +235,7 @@ pub(super) fn noop() -> Result<wgpu::Adapter, GpuError> {
     descriptor.backends = wgpu::Backends::NOOP;
     descriptor.backend_options.noop.enable = true;
     let instance = wgpu::Instance::new(descriptor);
-    let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::NOOP));
+    let adapters = wait::for_driver(instance.enumerate_adapters(wgpu::Backends::NOOP));
     adapters.into_iter().next().ok_or_else(|| GpuError::NoAdapter("wgpu was built without its no-op backend".into()))
 }
 

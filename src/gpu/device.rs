@@ -9,13 +9,14 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::GpuError;
-use super::adapter::{self, Abilities, AdapterRequest, Backend, CooperativeMatrix};
+use super::adapter::{self, Abilities, AdapterRequest, Backend, CooperativeMatrix, GpuLimits};
 use super::faults::Faults;
 use super::pipeline::Pipelines;
 use super::pool::{GpuBuffer, MemoryUse, Pool, PoolKind};
 use super::program::Capture;
 use super::recording::{Command, Recording, cut_by_flops, encode};
 use super::statistics::{Counters, Statistics, count};
+use super::wait::{self, SubmissionIndex};
 use crate::profile;
 
 /// Most floating-point operations of a submission to a GPU. Windows resets one that is at a submission for two seconds; the
@@ -79,7 +80,7 @@ impl GpuDevice {
     /// If no adapter fits the request, or the driver refuses to open it.
     pub fn open(options: GpuOptions) -> Result<Self, GpuError> {
         let (adapter, reason) = adapter::choose(options.request, options.backend)?;
-        log::debug!("adapter: {} ({reason})", adapter::describe(&adapter.get_info()));
+        log::debug!("adapter: {} ({reason})", adapter::describe(&adapter.get_info(), &adapter.limits()));
         let pool = if options.guarded { PoolKind::Guarded } else { PoolKind::Usual };
         let software = adapter::is_software(&adapter.get_info());
         GpuDevice::open_adapter(&adapter, reason, options.timeout, pool, software)
@@ -113,7 +114,7 @@ impl GpuDevice {
         // SAFETY: of what wgpu calls experimental only cooperative matrices are used, in our own shaders, which are checked
         // on a device before it may use them.
         let experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
-        let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+        let (device, queue) = wait::for_driver(adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("cifar-gpu"),
             required_limits: limits.clone(),
             required_features: abilities.features,
@@ -162,14 +163,14 @@ impl GpuDevice {
     pub(super) fn check(&self) -> Result<(), GpuError> {
         self.shared.faults.check().or_else(|_| {
             // A lost device rejects calls before the loss, which is the reason, has been announced: polling does that.
-            let _ = self.shared.device.poll(wgpu::PollType::Poll);
+            wait::notice(&self.shared.device);
             self.shared.faults.check()
         })
     }
 
     /// Name, kind, backend and driver in one line.
     pub fn description(&self) -> String {
-        adapter::describe(&self.shared.info)
+        adapter::describe(&self.shared.info, &self.shared.limits)
     }
 
     /// Why this adapter was taken.
@@ -198,8 +199,8 @@ impl GpuDevice {
     }
 
     /// What the adapter allows.
-    pub fn limits(&self) -> &wgpu::Limits {
-        &self.shared.limits
+    pub fn limits(&self) -> GpuLimits {
+        GpuLimits::of(&self.shared.limits)
     }
 
     /// What the buffer pool holds and has held.
@@ -290,11 +291,11 @@ impl GpuDevice {
     }
 
     /// Submits what was recorded, if anything, without waiting for it.
-    pub fn submit(&self) -> Result<Option<wgpu::SubmissionIndex>, GpuError> {
+    pub fn submit(&self) -> Result<Option<SubmissionIndex>, GpuError> {
         self.submit_locked(&mut self.shared.recording.lock())
     }
 
-    pub(super) fn submit_locked(&self, recording: &mut Recording) -> Result<Option<wgpu::SubmissionIndex>, GpuError> {
+    pub(super) fn submit_locked(&self, recording: &mut Recording) -> Result<Option<SubmissionIndex>, GpuError> {
         self.refuse_in_capture("commands were submitted")?;
         let recording = std::mem::take(recording);
         if recording.is_empty() || self.shared.rehearsal {
@@ -311,31 +312,31 @@ impl GpuDevice {
             count(&self.shared.counters.submissions);
         }
         self.check()?;
-        Ok(last)
+        Ok(last.map(SubmissionIndex))
     }
 
     /// Submits what was recorded and waits until the GPU is idle.
+    ///
+    /// # Errors
+    /// [`GpuError::Timeout`] after the device's time-out, [`GpuError::DeviceLost`] if the GPU goes away meanwhile.
     pub fn synchronize(&self) -> Result<(), GpuError> {
         self.submit()?;
-        self.poll(wgpu::PollType::Wait { submission_index: None, timeout: Some(self.shared.timeout) })
+        self.wait(None)
     }
 
     /// Waits for one submission.
-    pub fn wait_for(&self, submission: &wgpu::SubmissionIndex) -> Result<(), GpuError> {
-        self.poll(wgpu::PollType::Wait {
-            submission_index: Some(submission.clone()),
-            timeout: Some(self.shared.timeout),
-        })
+    ///
+    /// # Errors
+    /// As for [`GpuDevice::synchronize`].
+    pub fn wait_for(&self, submission: &SubmissionIndex) -> Result<(), GpuError> {
+        self.wait(Some(submission))
     }
 
-    fn poll(&self, kind: wgpu::PollType) -> Result<(), GpuError> {
-        let answer = self.shared.device.poll(kind);
+    fn wait(&self, submission: Option<&SubmissionIndex>) -> Result<(), GpuError> {
+        let answer = wait::for_work(&self.shared.device, submission, self.shared.timeout);
+        // A lost device is the reason for whatever else went wrong.
         self.check()?;
-        match answer {
-            Ok(_) => Ok(()),
-            Err(wgpu::PollError::Timeout) => Err(GpuError::Timeout { seconds: self.shared.timeout.as_secs() }),
-            Err(other) => Err(GpuError::Rejected(other.to_string())),
-        }
+        answer
     }
 
     /// Longest wait for submitted work.
@@ -415,7 +416,7 @@ mod tests {
     #[test]
     fn a_buffer_over_the_limit_names_the_limit_and_itself() {
         let gpu = open(GpuOptions::default());
-        let most = gpu.limits().max_storage_buffer_binding_size;
+        let most = gpu.limits().max_binding_bytes;
         let error = gpu.allocate(most + 4, "a tensor of shape [9]").unwrap_err().to_string();
         assert!(
             error.contains("a tensor of shape [9]") && error.contains("max_storage_buffer_binding_size"),

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::pipeline::Pipeline;
+use super::pipeline::{Checks, Pipeline};
 use super::pool::GpuBuffer;
 use super::recording::Command;
 use super::shaders::{BindingKind, ShaderVariant};
 use super::statistics::count;
-use super::{GpuDevice, GpuError};
+use super::{GpuDevice, GpuError, wait};
 
 /// One call of a kernel.
 #[derive(Debug)]
@@ -25,17 +25,28 @@ pub struct Launch<'a> {
 }
 
 impl GpuDevice {
-    /// Records a kernel call.
+    /// Records a call of any kernel. It runs with wgpu's checks, unless its author promised that it needs none: see
+    /// [`ShaderVariant::unchecked`].
     ///
     /// # Errors
     /// If the shader is invalid, the call does not match it, or it exceeds the adapter's limits.
-    pub fn record(&self, launch: &Launch<'_>) -> Result<(), GpuError> {
+    pub fn launch(&self, launch: &Launch<'_>) -> Result<(), GpuError> {
+        let checks = if launch.variant.is_promised_safe() { Checks::Off } else { Checks::On };
+        self.record_with(launch, checks)
+    }
+
+    /// Records a call of one of this crate's kernels, whose operation has checked all that indices are computed from.
+    pub(crate) fn record(&self, launch: &Launch<'_>) -> Result<(), GpuError> {
+        self.record_with(launch, Checks::Off)
+    }
+
+    fn record_with(&self, launch: &Launch<'_>, checks: Checks) -> Result<(), GpuError> {
         if self.shared.rehearsal {
             // Stands for the dispatch; nothing is ever submitted.
             self.append(launch.buffers, Command::Run([].into()));
             return Ok(());
         }
-        let pipeline = self.pipeline(&launch.variant)?;
+        let pipeline = self.pipeline(&launch.variant, checks)?;
         let fault = |message| GpuError::Shader { name: launch.variant.name.into(), message };
         if pipeline.storage_buffers() != launch.buffers.len() {
             return Err(fault(format!(
@@ -109,11 +120,11 @@ impl GpuDevice {
         Ok(buffer)
     }
 
-    fn pipeline(&self, variant: &ShaderVariant) -> Result<Arc<Pipeline>, GpuError> {
-        let pipeline = self.shared.pipelines.get(variant);
+    fn pipeline(&self, variant: &ShaderVariant, checks: Checks) -> Result<Arc<Pipeline>, GpuError> {
+        let pipeline = self.shared.pipelines.get(variant, checks);
         if pipeline.is_err() {
             // A lost device makes no pipelines: then the loss is the reason.
-            let _ = self.shared.device.poll(wgpu::PollType::Poll);
+            wait::notice(&self.shared.device);
         }
         self.check()?;
         pipeline
@@ -144,14 +155,56 @@ mod tests {
         assert!(error.contains("shader fill") && error.contains("uniform has 8 bytes, 4 given"), "{error}");
     }
 
+    /// A caller who claims more elements than a buffer has could write anywhere.
+    #[test]
+    fn what_anybody_may_launch_stays_inside_its_buffers() {
+        let gpu = GpuDevice::open(GpuOptions { guarded: true, ..GpuOptions::default() }).expect("a GPU adapter");
+        let buffer = gpu.allocate(256, "a test").unwrap();
+        let uniform = [1_u32 << 12, 1.0_f32.to_bits()];
+        let launch = Launch {
+            variant: ShaderVariant::new("fill", &[]),
+            uniform: bytemuck::cast_slice(&uniform),
+            buffers: &[&buffer],
+            workgroups: 16,
+            flops: 0,
+        };
+        gpu.launch(&launch).unwrap();
+        gpu.check_guards().unwrap();
+        assert_eq!(gpu.read(&buffer).unwrap(), bytemuck::cast_slice::<f32, u8>(&[1.0; 64]));
+    }
+
+    #[test]
+    fn kernels_from_outside_are_rendered_and_validated_alike() {
+        const DOUBLE: &str = "@group(0) @binding(0) var<storage, read_write> values: array<f32>;
+{% include \"shared/workgroup.wgsl\" %}
+@compute @workgroup_size({{ LANES }})
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    values[id.x] *= 2.0;
+}
+";
+        let gpu = open();
+        let buffer = gpu.allocate(256, "a test").unwrap();
+        gpu.write(&buffer, bytemuck::cast_slice(&[1.5_f32; 64])).unwrap();
+        let run = |template, constants: &[(&'static str, u32)]| {
+            let variant = ShaderVariant::from_source("double", template, constants);
+            gpu.launch(&Launch { variant, uniform: &[], buffers: &[&buffer], workgroups: 1, flops: 0 })
+        };
+        run(DOUBLE, &[("LANES", 64)]).unwrap();
+        assert_eq!(gpu.read(&buffer).unwrap(), bytemuck::cast_slice::<f32, u8>(&[3.0; 64]));
+        for (template, constants) in [(DOUBLE, &[][..]), ("fn broken(", &[("LANES", 64)])] {
+            let message = run(template, constants).unwrap_err().to_string();
+            assert!(message.contains("shader double"), "{message}");
+        }
+    }
+
     #[test]
     fn pipelines_are_made_once_for_a_variant() {
         let gpu = open();
         let variant =
             |pixels| ShaderVariant::new("global_avg_pool_forward", &[("PIXELS", pixels), ("CHANNELS", 3), ("HALF", 0)]);
-        let first = gpu.pipeline(&variant(4)).unwrap();
-        assert!(Arc::ptr_eq(&first, &gpu.pipeline(&variant(4)).unwrap()));
-        assert!(!Arc::ptr_eq(&first, &gpu.pipeline(&variant(5)).unwrap()));
+        let first = gpu.pipeline(&variant(4), Checks::Off).unwrap();
+        assert!(Arc::ptr_eq(&first, &gpu.pipeline(&variant(4), Checks::Off).unwrap()));
+        assert!(!Arc::ptr_eq(&first, &gpu.pipeline(&variant(5), Checks::Off).unwrap()));
     }
 
     #[test]
@@ -167,7 +220,7 @@ mod tests {
             })
         };
         assert_eq!(fold(1).unwrap(), [1, 1, 1]);
-        let limit = u64::from(gpu.limits().max_compute_workgroups_per_dimension);
+        let limit = u64::from(gpu.limits().max_workgroups_per_dimension);
         let [x, y, z] = fold(limit + 1).unwrap();
         assert!(u64::from(x) <= limit && u64::from(x) * u64::from(y) > limit && (y, z) == (2, 1));
         assert!(matches!(fold(limit * limit + 1), Err(GpuError::Limit { .. })));

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::GpuError;
 use super::shaders::{self, BindingKind, Shader, ShaderVariant};
+use super::{GpuError, wait};
 
 /// A kernel ready to run.
 #[derive(Debug)]
@@ -38,12 +38,21 @@ fn storage_buffers(shader: &Shader) -> usize {
     shader.bindings.iter().filter(|b| !matches!(b, BindingKind::Uniform { .. })).count()
 }
 
+/// Whether wgpu guards a kernel's indices and loops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Checks {
+    /// It does.
+    On,
+    /// The launcher has checked all that indices are computed from.
+    Off,
+}
+
 /// The pipelines of one device, by their shader's variant.
 #[derive(Debug)]
 pub(super) struct Pipelines {
     device: wgpu::Device,
     limits: wgpu::Limits,
-    made: Mutex<HashMap<ShaderVariant, Arc<Pipeline>>>,
+    made: Mutex<HashMap<(ShaderVariant, Checks), Arc<Pipeline>>>,
 }
 
 impl Pipelines {
@@ -60,16 +69,17 @@ impl Pipelines {
     ///
     /// # Errors
     /// If the shader is invalid, needs more than the adapter allows, or the driver refuses it: others can be made all the same.
-    pub(super) fn get(&self, variant: &ShaderVariant) -> Result<Arc<Pipeline>, GpuError> {
-        if let Some(pipeline) = self.made.lock().get(variant) {
+    pub(super) fn get(&self, variant: &ShaderVariant, checks: Checks) -> Result<Arc<Pipeline>, GpuError> {
+        let key = (variant.clone(), checks);
+        if let Some(pipeline) = self.made.lock().get(&key) {
             return Ok(pipeline.clone());
         }
         let start = Instant::now();
         let shader = shaders::build(variant)?;
         self.check_limits(variant, &shader)?;
-        let pipeline = Arc::new(refusable(&self.device, variant.name, || self.make(variant, shader))?);
+        let pipeline = Arc::new(refusable(&self.device, variant.name, || self.make(variant, shader, checks))?);
         log::debug!("pipeline of {} made in {:.1} ms", variant.name, 1e3 * start.elapsed().as_secs_f64());
-        self.made.lock().insert(variant.clone(), pipeline.clone());
+        self.made.lock().insert(key, pipeline.clone());
         Ok(pipeline)
     }
 
@@ -100,7 +110,7 @@ impl Pipelines {
         Ok(())
     }
 
-    fn make(&self, variant: &ShaderVariant, shader: Shader) -> Pipeline {
+    fn make(&self, variant: &ShaderVariant, shader: Shader, checks: Checks) -> Pipeline {
         let device = &self.device;
         let label = Some(variant.name);
         let entries: Vec<_> = (0..)
@@ -123,10 +133,15 @@ impl Pipelines {
         let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
         let descriptor =
             wgpu::ShaderModuleDescriptor { label, source: wgpu::ShaderSource::Wgsl(shader.source.as_str().into()) };
-        // SAFETY: our own shaders; operations check the shapes that every index is computed from, indices and slots
-        // that are data are checked by whoever writes them or in the shader, all loops are bounded by constants or
-        // shapes, and no divisor is zero.
-        let module = unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) };
+        let module = match checks {
+            Checks::On => device.create_shader_module(descriptor),
+            // SAFETY: our own shaders, or those for which their author promised the same; operations check the shapes that every
+            // index is computed from, indices and slots that are data are checked by whoever writes them or in the shader,
+            // all loops are bounded by constants or shapes, and no divisor is zero.
+            Checks::Off => unsafe {
+                device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+            },
+        };
         let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label,
             bind_group_layouts: &[Some(&layout)],
@@ -138,7 +153,7 @@ impl Pipelines {
             module: &module,
             entry_point: None,
             compilation_options: wgpu::PipelineCompilationOptions {
-                zero_initialize_workgroup_memory: false,
+                zero_initialize_workgroup_memory: checks == Checks::On,
                 ..Default::default()
             },
             cache: None,
@@ -153,7 +168,7 @@ fn refusable<T>(device: &wgpu::Device, kernel: &str, make: impl FnOnce() -> T) -
         .map(|filter| device.push_error_scope(filter));
     let made = make();
     // The innermost first; all of them must be taken away.
-    let refusals: Vec<_> = scopes.into_iter().rev().filter_map(|scope| pollster::block_on(scope.pop())).collect();
+    let refusals: Vec<_> = scopes.into_iter().rev().filter_map(|scope| wait::for_driver(scope.pop())).collect();
     match refusals.first() {
         None => Ok(made),
         Some(wgpu::Error::OutOfMemory { .. }) => Err(GpuError::OutOfMemory { bytes: 0, in_use: 0 }),
@@ -175,7 +190,7 @@ mod tests {
         let refused = refusable(device, "broken", || device.create_shader_module(broken));
         assert!(matches!(&refused, Err(GpuError::Shader { name, .. }) if name == "broken"), "{refused:?}");
         let variant = ShaderVariant::new("global_avg_pool_forward", &[("PIXELS", 4), ("CHANNELS", 3), ("HALF", 0)]);
-        gpu.shared.pipelines.get(&variant).unwrap();
+        gpu.shared.pipelines.get(&variant, Checks::Off).unwrap();
         gpu.synchronize().unwrap();
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::GpuError;
+use super::{GpuError, wait};
 
 /// Sizes are rounded up to this many bytes, which every adapter accepts as a binding's offset, too.
 pub const BUFFER_ALIGNMENT: u64 = 256;
@@ -258,13 +258,13 @@ impl Pool {
         let attempt = || {
             let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
             let buffer = self.device.create_buffer(descriptor);
-            pollster::block_on(scope.pop()).is_none().then_some(buffer)
+            wait::for_driver(scope.pop()).is_none().then_some(buffer)
         };
         attempt().map_or_else(
             || {
                 self.release_free();
                 // Buffers that running commands use are freed only once these are done.
-                let _ = self.device.poll(wgpu::PollType::Wait { submission_index: None, timeout: Some(self.timeout) });
+                let _ = wait::for_work(&self.device, None, self.timeout);
                 let in_use = self.free.lock().memory.in_use_bytes;
                 attempt().ok_or(GpuError::OutOfMemory { bytes: descriptor.size, in_use })
             },

@@ -5,6 +5,7 @@ use std::sync::mpsc::{self, Receiver};
 use super::pool::{self, GpuBuffer};
 use super::recording::Command;
 use super::statistics::count;
+use super::wait::{self, SubmissionIndex};
 use super::{GpuDevice, GpuError};
 
 /// Bytes on their way back from the GPU.
@@ -12,7 +13,7 @@ use super::{GpuDevice, GpuError};
 pub struct PendingRead {
     pub(super) gpu: GpuDevice,
     pub(super) staging: wgpu::Buffer,
-    pub(super) submission: wgpu::SubmissionIndex,
+    pub(super) submission: SubmissionIndex,
     pub(super) answer: Receiver<Result<(), wgpu::BufferAsyncError>>,
 }
 
@@ -23,12 +24,7 @@ impl PendingRead {
     /// [`GpuError::Timeout`] after the device's time-out, [`GpuError::DeviceLost`] if the GPU goes away meanwhile.
     pub fn wait(self) -> Result<Vec<u8>, GpuError> {
         self.gpu.wait_for(&self.submission)?;
-        // The work is done, but the thread whose poll noticed may still be on its way to call back.
-        match self.answer.recv_timeout(self.gpu.timeout()) {
-            Ok(Ok(())) => {}
-            Ok(Err(e)) => return Err(GpuError::Rejected(e.to_string())),
-            Err(_) => return Err(GpuError::DeviceLost("a readback was never answered".into())),
-        }
+        wait::for_mapping(&self.answer, self.gpu.timeout())?;
         let view = self.staging.slice(..).get_mapped_range().map_err(|e| GpuError::Rejected(e.to_string()))?;
         let bytes = view.to_vec();
         drop(view);

@@ -15,19 +15,62 @@ use super::GpuError;
 
 static SHADERS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/shaders");
 
-/// A kernel's name and the constants baked into it: the complete key of a pipeline.
+/// A kernel and the constants baked into it: the complete key of a pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ShaderVariant {
-    /// File name in `shaders/`, without the extension.
+    /// The kernel's name: of this crate's kernels that of the file in `shaders/`, without the extension.
     pub name: &'static str,
     /// Values of the template's placeholders.
     pub constants: Vec<(&'static str, u32)>,
+    source: Source,
+}
+
+/// Where a kernel's text comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Source {
+    /// The file of its name in `shaders/`.
+    Embedded,
+    /// A program that uses this crate.
+    Own {
+        template: &'static str,
+        /// Whether it runs without checks of its indices and loops.
+        is_unchecked: bool,
+    },
 }
 
 impl ShaderVariant {
-    /// A variant of kernel `name`.
+    /// A variant of this crate's kernel `name`.
     pub fn new(name: &'static str, constants: &[(&'static str, u32)]) -> Self {
-        ShaderVariant { name, constants: constants.to_vec() }
+        ShaderVariant { name, constants: constants.to_vec(), source: Source::Embedded }
+    }
+
+    /// A variant of a kernel of your own: WGSL with one entry point, whose bindings in group 0 run from 0 without gaps, a uniform
+    /// among them at most. It is a template as the files in `shaders/` are, and may include `shared/*.wgsl`.
+    ///
+    /// It runs with wgpu's checks: an index outside a buffer reads or writes something inside it, and loops end.
+    pub fn from_source(name: &'static str, template: &'static str, constants: &[(&'static str, u32)]) -> Self {
+        let source = Source::Own { template, is_unchecked: false };
+        ShaderVariant { name, constants: constants.to_vec(), source }
+    }
+
+    /// The same without these checks, which cost up to a third of a kernel's time.
+    ///
+    /// # Safety
+    /// For every launch, the kernel must stay inside its buffers, end its loops, and divide by nothing that is zero, whatever the
+    /// buffers hold.
+    #[must_use]
+    pub unsafe fn unchecked(self) -> Self {
+        match self.source {
+            Source::Embedded => self,
+            Source::Own { template, .. } => {
+                ShaderVariant { source: Source::Own { template, is_unchecked: true }, ..self }
+            }
+        }
+    }
+
+    /// Whether somebody has promised that it needs no checks.
+    pub(super) fn is_promised_safe(&self) -> bool {
+        matches!(self.source, Source::Own { is_unchecked: true, .. })
     }
 }
 
@@ -88,10 +131,12 @@ pub fn sources() -> impl Iterator<Item = &'static str> {
 pub fn build(variant: &ShaderVariant) -> Result<Shader, GpuError> {
     let error = |message: String| GpuError::Shader { name: variant.name.into(), message };
     let file = format!("{}.wgsl", variant.name);
-    let source = TEMPLATES
-        .get_template(&file)
-        .and_then(|t| t.render(variant.constants.iter().copied().collect::<BTreeMap<_, _>>()))
-        .map_err(|e| error(format!("{e:#}")))?;
+    let constants: BTreeMap<_, _> = variant.constants.iter().copied().collect();
+    let source = match variant.source {
+        Source::Embedded => TEMPLATES.get_template(&file).and_then(|template| template.render(constants)),
+        Source::Own { template, .. } => TEMPLATES.render_named_str(&file, template, constants),
+    };
+    let source = source.map_err(|e| error(format!("{e:#}")))?;
     let module =
         naga::front::wgsl::parse_str(&source).map_err(|e| error(e.emit_to_string_with_path(&source, &file)))?;
     naga::valid::Validator::new(naga::valid::ValidationFlags::all(), CAPABILITIES)

@@ -4,6 +4,7 @@ use std::sync::mpsc;
 
 use super::recording::{Command, encode_timed};
 use super::statistics::count;
+use super::wait::{self, SubmissionIndex};
 use super::{GpuDevice, GpuError};
 use crate::profile::{self, Event};
 
@@ -49,12 +50,8 @@ impl GpuDevice {
             // The receiver is gone only if nobody waits for the times any more.
             let _ = sender.send(result);
         });
-        self.wait_for(&submission)?;
-        match answer.recv_timeout(self.timeout()) {
-            Ok(Ok(())) => {}
-            Ok(Err(e)) => return Err(GpuError::Rejected(e.to_string())),
-            Err(_) => return Err(GpuError::DeviceLost("the timestamps were never answered".into())),
-        }
+        self.wait_for(&SubmissionIndex(submission.clone()))?;
+        wait::for_mapping(&answer, self.timeout())?;
         let view = staging.slice(..).get_mapped_range().map_err(|e| GpuError::Rejected(e.to_string()))?;
         let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&view);
         let period = f64::from(self.shared.queue.get_timestamp_period());

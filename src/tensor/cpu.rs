@@ -154,8 +154,10 @@ impl CpuBuffer {
 
 /// Floats of either width as 32-bit ones: the CPU computes with these only.
 #[derive(Debug)]
-pub(crate) enum Floats<'a> {
+pub enum Floats<'a> {
+    /// As they lie in memory.
     Wide(MappedRecursiveRwLockReadGuard<'a, [f32]>),
+    /// Copies of 16-bit ones.
     Widened(Vec<f32>),
 }
 
@@ -172,9 +174,16 @@ impl Deref for Floats<'_> {
 
 /// Like [`Floats`], to be changed: narrower ones are rounded when this is dropped.
 #[derive(Debug)]
-pub(crate) enum FloatsMut<'a> {
+pub enum FloatsMut<'a> {
+    /// As they lie in memory.
     Wide(MappedRecursiveRwLockWriteGuard<'a, [f32]>),
-    Widened { values: Vec<f32>, halves: MappedRecursiveRwLockWriteGuard<'a, [f16]> },
+    /// Copies of 16-bit ones.
+    Widened {
+        /// The copies.
+        values: Vec<f32>,
+        /// Where they are rounded to.
+        halves: MappedRecursiveRwLockWriteGuard<'a, [f16]>,
+    },
 }
 
 impl Deref for FloatsMut<'_> {

@@ -1,7 +1,7 @@
 //! Where tensors live and operations run: the CPU or a GPU.
 
 use crate::error::{Error, Result};
-use crate::gpu::{AdapterRequest, Backend, GpuDevice, GpuOptions, list_adapters};
+use crate::gpu::{AdapterRequest, Backend, GpuDevice, GpuOptions, SubmissionIndex, list_adapters};
 use crate::tensor::cpu::CpuDevice;
 use crate::tensor::{DType, Storage, Tensor, elements};
 
@@ -200,7 +200,7 @@ impl Device {
 
 /// Work handed over to a device.
 #[derive(Debug)]
-pub struct Submission(Option<(GpuDevice, wgpu::SubmissionIndex)>);
+pub struct Submission(Option<(GpuDevice, SubmissionIndex)>);
 
 impl Submission {
     /// Waits until the work is done.

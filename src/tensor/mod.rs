@@ -132,20 +132,29 @@ impl Tensor {
     }
 
     /// Its elements as 32-bit floats, for the CPU twins of operation `op`.
-    pub(crate) fn floats(&self, op: &'static str) -> Result<Floats<'_>> {
+    ///
+    /// # Errors
+    /// [`Error::DeviceMismatch`] if it is not on the CPU.
+    pub fn floats(&self, op: &'static str) -> Result<Floats<'_>> {
         let buffer = self.cpu(op)?;
         Ok(if self.dtype == DType::F16 { buffer.read_halves(self.len()) } else { Floats::Wide(buffer.read()) })
     }
 
     /// Its elements as 32-bit floats to be changed, for the CPU twins of operation `op`; narrower ones are rounded at the
-    /// end.
-    pub(crate) fn floats_mut(&self, op: &'static str) -> Result<FloatsMut<'_>> {
+    /// end. Waits while anybody reads them.
+    ///
+    /// # Errors
+    /// [`Error::DeviceMismatch`] if it is not on the CPU.
+    pub fn floats_mut(&self, op: &'static str) -> Result<FloatsMut<'_>> {
         let buffer = self.cpu(op)?;
         Ok(if self.dtype == DType::F16 { buffer.write_halves(self.len()) } else { FloatsMut::Wide(buffer.write()) })
     }
 
     /// Its device memory, for the launchers of operation `op`.
-    pub(crate) fn gpu(&self, op: &'static str) -> Result<&GpuBuffer> {
+    ///
+    /// # Errors
+    /// [`Error::DeviceMismatch`] if it is not on a GPU.
+    pub fn gpu(&self, op: &'static str) -> Result<&GpuBuffer> {
         match &self.storage {
             Storage::Gpu(buffer) => Ok(buffer),
             Storage::Cpu(_) => Err(Error::DeviceMismatch { op }),

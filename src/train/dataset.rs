@@ -35,7 +35,7 @@ impl DeviceDataset {
         normalization.check_channels(shape.channels())?;
         let most_bytes = match device {
             Device::Cpu(_) => i32::MAX as u64,
-            Device::Gpu(gpu) => gpu.limits().max_storage_buffer_binding_size.min(i32::MAX as u64),
+            Device::Gpu(gpu) => gpu.limits().max_binding_bytes.min(i32::MAX as u64),
         };
         // If not even one image fits, the device says so.
         let images_per_chunk = (most_bytes as usize / shape.bytes()).max(1);

@@ -49,7 +49,7 @@ pub fn all() -> Vec<Trial> {
 /// Whether all variants that GPUs without cooperative matrices run can be said in a language.
 fn translates(name: &'static str, language: &Language) -> Outcome {
     let variants = variants(name).ok_or("this kernel has no row in tests/common/variants.rs")?;
-    for ShaderVariant { name, constants } in &variants.gpu {
+    for ShaderVariant { name, constants, .. } in &variants.gpu {
         let source = shaders::build(&ShaderVariant::new(name, constants))?.source;
         if !language.has_half && source.contains("enable f16") {
             continue;
