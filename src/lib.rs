@@ -30,6 +30,7 @@
 
 pub mod bench;
 pub mod check;
+mod classifier;
 pub mod data;
 mod error;
 mod files;
@@ -45,6 +46,8 @@ pub mod train;
 pub mod weights;
 pub mod words;
 
+pub use classifier::{Classifier, Prediction};
 pub use error::{Error, Result};
+pub use gpu::Backend;
 pub use tape::Tape;
 pub use tensor::{Device, DeviceChoice, ImageShape, Replay, Tensor};

@@ -1,0 +1,148 @@
+//! A trained network with the names of its classes: pictures in, classes out.
+
+use std::path::Path;
+
+use crate::data::Dataset;
+use crate::error::{Error, Result};
+use crate::nn::Network;
+use crate::tape::Tape;
+use crate::tensor::{Device, ImageShape};
+use crate::train::{DeviceDataset, usual_evaluation_batch};
+use crate::weights::WeightsFile;
+
+/// A trained network, which normalizes images as it was trained to.
+#[derive(Debug)]
+pub struct Classifier {
+    network: Network,
+    class_names: Vec<String>,
+}
+
+/// What a network makes of one image.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Prediction {
+    /// The class with the largest logit, the first of equals.
+    pub class: usize,
+    /// Softmax of the logits: they add up to 1.
+    pub probabilities: Vec<f64>,
+    /// The network's outputs.
+    pub logits: Vec<f32>,
+}
+
+impl Prediction {
+    /// What these logits mean.
+    pub fn new(logits: Vec<f32>) -> Self {
+        let class = (1..logits.len()).fold(0, |best, i| if logits[i] > logits[best] { i } else { best });
+        let largest = logits.get(class).copied().unwrap_or_default();
+        let powers: Vec<f64> = logits.iter().map(|&logit| f64::from(logit - largest).exp()).collect();
+        let total: f64 = powers.iter().sum();
+        Prediction { class, probabilities: powers.into_iter().map(|power| power / total).collect(), logits }
+    }
+
+    /// The classes, the likeliest first; of equals the first one.
+    pub fn ranked(&self) -> Vec<usize> {
+        let mut classes: Vec<usize> = (0..self.logits.len()).collect();
+        classes.sort_by(|&a, &b| self.logits[b].total_cmp(&self.logits[a]));
+        classes
+    }
+}
+
+impl Classifier {
+    /// The network of a weights file that this program wrote.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] if it is none, or does not say which network its weights are of.
+    pub fn open(weights: &Path, device: &Device) -> Result<Self> {
+        let file = WeightsFile::read(weights)?;
+        let network = Network::new(file.architecture(None)?, device, 0)?;
+        file.load_into(&network)?;
+        let class_names = file.class_names(network.architecture().num_classes()?);
+        Classifier::new(network, class_names)
+    }
+
+    /// A network with names for its classes.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there are more or fewer names than classes.
+    pub fn new(network: Network, class_names: Vec<String>) -> Result<Self> {
+        let classes = network.architecture().num_classes()?;
+        if class_names.len() != classes {
+            let message = format!("{} names for {classes} classes", class_names.len());
+            return Err(Error::shape("classifier", message));
+        }
+        Ok(Classifier { network, class_names })
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// Names of the classes, in the order of the logits.
+    pub fn class_names(&self) -> &[String] {
+        &self.class_names
+    }
+
+    /// The shape of the images that it takes: [`load_picture`](crate::data::load_picture) makes such of any picture.
+    pub fn input(&self) -> ImageShape {
+        self.network.architecture().input
+    }
+
+    /// What the network makes of images, each the planes of [`Classifier::input`]: red, green and blue, or gray, row by row.
+    ///
+    /// # Errors
+    /// If an image has another size, the device fails, or a logit is not finite: the weights are of a training that diverged.
+    pub fn predict<I: AsRef<[u8]>>(&self, images: &[I]) -> Result<Vec<Prediction>> {
+        let input = self.input();
+        let mut predictions = Vec::with_capacity(images.len());
+        for images in images.chunks(usual_evaluation_batch(input)) {
+            let planes: Vec<&[u8]> = images.iter().map(AsRef::as_ref).collect();
+            if let Some(wrong) = planes.iter().find(|planes| planes.len() != input.bytes()) {
+                let message = format!("an image of {} bytes is not one of {input}", wrong.len());
+                return Err(Error::shape("classifier", message));
+            }
+            let labels = vec![0; planes.len()];
+            let batch = Dataset::new(input, planes.concat(), labels, self.class_names.clone())?;
+            let architecture = self.network.architecture();
+            let batch = DeviceDataset::new(self.network.device(), &batch, &architecture.normalization)?;
+            let batch = batch.batch(&(0..planes.len() as u32).collect::<Vec<_>>())?;
+            let tape = Tape::inference();
+            let logits = self.network.forward(&tape, &tape.constant(&batch.images))?.tensor().to_vec()?;
+            for logits in logits.chunks_exact(self.class_names.len()) {
+                if let Some(logit) = logits.iter().find(|logit| !logit.is_finite()) {
+                    return Err(Error::shape("classifier", format!("the network returns {logit} for an image")));
+                }
+                predictions.push(Prediction::new(logits.to_vec()));
+            }
+        }
+        Ok(predictions)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::Architecture;
+
+    #[test]
+    fn probabilities_add_up_and_the_first_of_equals_is_taken() {
+        let prediction = Prediction::new(vec![1.0, 3.0, 3.0, -200.0]);
+        assert_eq!((prediction.class, prediction.ranked()), (1, vec![1, 2, 0, 3]));
+        assert!((prediction.probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+        assert!(prediction.probabilities[1] == prediction.probabilities[2] && prediction.probabilities[3] < 1e-80);
+    }
+
+    #[test]
+    fn images_of_another_size_are_refused() {
+        let names: Vec<String> = (0..10).map(|class| class.to_string()).collect();
+        let network = || Network::new(Architecture::by_name("lenet5", 10).unwrap(), &Device::cpu(), 1).unwrap();
+        assert!(Classifier::new(network(), names[1..].to_vec()).is_err());
+        let classifier = Classifier::new(network(), names).unwrap();
+        assert!(classifier.predict(&[vec![0; 3071]]).is_err());
+        let images: Vec<Vec<u8>> = (0..70).map(|i| vec![i; 3072]).collect();
+        let together = classifier.predict(&images).unwrap();
+        assert_eq!(together.len(), 70);
+        assert_eq!(classifier.predict(&images[69..]).unwrap()[0], together[69]);
+        assert_eq!(classifier.predict(&images[..0]).unwrap(), []);
+    }
+}
