@@ -311,7 +311,7 @@ mod tests {
             (format!("{conv}\n{conv}\n{END}"), "line 4, `a`: the name is used twice"),
             (
                 format!("{conv}\n{{ type = \"linear\", name = \"b\", features = 4 }},"),
-                "line 4, linear `b`: linear: takes [features]",
+                "line 4, linear `b`: takes [features]: put a flatten layer before it; its input is 8×8×6",
             ),
             (format!("{conv}\n{{ type = \"conv\" }},"), "line 4, conv: there is no such type of layer"),
             (
@@ -319,13 +319,10 @@ mod tests {
                 "the body makes 8×8×5 of its input and the shortcut 8×8×6",
             ),
             ("{ type = \"residual\" },".to_owned(), "line 3, residual: a residual block needs layers"),
-            (
-                format!("{conv}\n{{ type = \"max_pool2d\", kernel = 9 }},"),
-                "line 4, max_pool2d: max_pool2d: a window of 9 pixels",
-            ),
+            (format!("{conv}\n{{ type = \"max_pool2d\", kernel = 9 }},"), "line 4, max_pool2d: a window of 9 pixels"),
             (conv.to_owned(), "the last layer's output is [8, 8, 6], not one number a class"),
             (END.replace("\"classes\"", "5"), "the last layer has 5 outputs and there are 4 classes"),
-            (format!("{{ type = \"dropout\", probability = 1.0 }},\n{END}"), "line 3, dropout: dropout: probability 1"),
+            (format!("{{ type = \"dropout\", probability = 1.0 }},\n{END}"), "line 3, dropout: probability 1"),
             (format!("{{ type = \"relu\", slope = 0.1 }},\n{END}"), "unknown field `slope`"),
             (conv.replace('6', "0"), "0 outputs"),
             (conv.replace("\"a\"", "\"a/b\""), "a name has letters"),

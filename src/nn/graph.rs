@@ -1,6 +1,6 @@
 //! The layers of a network in order, with residual blocks, and what is known of each in its place.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::nn::description::DescriptionError;
 use crate::nn::layer::{Layer, LayerInput, ParameterSpec, Role};
 
@@ -101,7 +101,12 @@ impl<'a> Walk<'a> {
             flow = match node {
                 Node::Layer { layer, line } => {
                     let output = layer.output_shape(&flow.shape).map_err(|e| {
-                        let message = format!("{e}; its input is {}", in_words(&flow.shape));
+                        // The layer is named already.
+                        let reason = match e {
+                            Error::Shape { message, .. } => message,
+                            other => other.to_string(),
+                        };
+                        let message = format!("{reason}; its input is {}", in_words(&flow.shape));
                         self.fault(*line, layer.as_ref(), message)
                     })?;
                     self.placed.push(place(Some(layer.as_ref()), &flow, &output, *line));

@@ -32,8 +32,7 @@ fn yes() -> bool {
 impl Linear {
     fn geometry(&self, input: &[usize]) -> Result<Conv2dGeometry> {
         let &[_, features] = input else {
-            let message = format!("takes [features], its input is {:?}: put a flatten layer before it", &input[1..]);
-            return Err(Error::shape("linear", message));
+            return Err(Error::shape("linear", "takes [features]: put a flatten layer before it"));
         };
         linear::geometry(input, &[features, self.features.count()])
     }
