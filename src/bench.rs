@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use rand::{Rng, RngExt};
+
 use crate::data::{CIFAR10_CLASSES, Dataset, IMAGE_BYTES};
 use crate::error::{Error, Result};
 use crate::nn::{Architecture, Network};
@@ -250,8 +252,9 @@ impl<'a> Runner<'a> {
 /// Images of random bytes with random labels.
 fn random_images(count: usize) -> Result<Dataset> {
     let mut random = RandomStream::new(1, IMAGE_STREAM);
-    let images = (0..count * IMAGE_BYTES).map(|_| random.next_below(256) as u8).collect();
-    let labels = (0..count).map(|_| random.next_below(CIFAR10_CLASSES.len() as u32) as u16).collect();
+    let mut images = vec![0; count * IMAGE_BYTES];
+    random.fill_bytes(&mut images);
+    let labels = (0..count).map(|_| random.random_range(..CIFAR10_CLASSES.len() as u16)).collect();
     Ok(Dataset::new(images, labels, CIFAR10_CLASSES.map(str::to_owned).to_vec())?)
 }
 

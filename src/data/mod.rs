@@ -8,7 +8,6 @@ mod class_folders;
 mod error;
 mod import;
 mod picture;
-mod rng;
 pub mod synthetic;
 
 pub use cifar::{load_folder, write_folder};

@@ -21,6 +21,9 @@ const MOST_CONFIG_BYTES: u64 = 16 << 20;
 pub struct SavedRun {
     /// Version of the program that began it.
     pub version: String,
+    /// [`GENERATOR`](crate::ops::random::GENERATOR) of that version; runs of early versions do not say it.
+    #[serde(default = "first_generator")]
+    pub generator: u32,
     /// The settings.
     #[serde(flatten)]
     pub config: TrainConfig,
@@ -47,6 +50,11 @@ pub struct SavedRun {
     pub normalization: Normalization,
     /// Plans that autotuning chose, by layer and product; the usual ones compute the others.
     pub plans: BTreeMap<String, String>,
+}
+
+/// The generator of the versions that did not say it.
+fn first_generator() -> u32 {
+    1
 }
 
 impl SavedRun {
@@ -124,11 +132,13 @@ impl SavedRun {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::random::GENERATOR;
     use crate::tensor::DeviceChoice;
 
     fn saved() -> SavedRun {
         SavedRun {
             version: "0.1.0".into(),
+            generator: GENERATOR,
             config: TrainConfig { device: Some(DeviceChoice::Cpu), ..TrainConfig::fast("lenet5").unwrap() },
             ran_on: "CPU, 2 threads".into(),
             source: "images".into(),
@@ -153,12 +163,13 @@ mod tests {
         let mut early = serde_json::to_value(saved()).unwrap();
         let fields = early.as_object_mut().unwrap();
         let device = fields.remove("ran_on").unwrap();
-        for name in ["backend", "began", "checksum", "profile", "test_on_training"] {
+        for name in ["backend", "began", "checksum", "generator", "profile", "test_on_training"] {
             fields.remove(name).unwrap();
         }
         fields.insert("device".into(), device);
         let read = SavedRun::parse(&serde_json::to_vec(&early).unwrap()).unwrap();
         assert_eq!((read.ran_on.as_str(), read.config.device, read.checksum), ("CPU, 2 threads", None, None));
+        assert_eq!(read.generator, 1);
     }
 
     #[test]

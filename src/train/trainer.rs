@@ -9,6 +9,7 @@ use crate::data::{Dataset, Splits};
 use crate::error::{Error, Result};
 use crate::nn::Architecture;
 use crate::ops::conv2d::{DeviceKind, Plans};
+use crate::ops::random::GENERATOR;
 use crate::tensor::Device;
 use crate::train::TrainConfig;
 use crate::train::autotune::{Autotune, Search, autotune, default_cache, problem_name};
@@ -71,6 +72,7 @@ pub fn train(
     let stepper = setup.stepper(config)?;
     let saved = SavedRun {
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        generator: GENERATOR,
         config: config.clone(),
         ran_on: device.description(),
         source: splits.source.clone(),
@@ -106,7 +108,8 @@ pub fn train(
 /// reached. What is changed is remembered in the run folder.
 ///
 /// # Errors
-/// If the folder or the data are not those of the run, and as for [`train`].
+/// If the folder or the data are not those of the run, [`Error::OtherGenerator`] if the same bits cannot come out, and as for
+/// [`train`].
 pub fn resume(
     saved: &SavedRun,
     max_steps: Option<u64>,
@@ -117,6 +120,10 @@ pub fn resume(
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
     saved.config.validate()?;
+    if saved.generator != GENERATOR {
+        let (version, generator) = (saved.version.clone(), saved.generator);
+        return Err(Error::OtherGenerator { run: run.to_owned(), version, generator });
+    }
     let fail = |message: String, hint: &str| Error::Resume { run: run.to_owned(), message, hint: hint.to_owned() };
     let (train_set, test_set) = sets(&saved.config, splits)?;
     let found = (train_set.len(), test_set.len(), train_set.class_names());

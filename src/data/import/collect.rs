@@ -3,8 +3,9 @@
 use super::place::{Met, Place, sort_out};
 use super::{ImportPhase, ImportProgress, Limits, PictureSize};
 use crate::data::picture::{decode_picture, read_within};
-use crate::data::rng::SplitMix64;
 use crate::data::{DataError, Dataset, IMAGE_BYTES, Split, Splits, check_class_names};
+use crate::ops::random::RandomStream;
+use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -18,6 +19,9 @@ const GROUP_BYTES: usize = 32 << 20;
 
 /// Names the order of the imported images; another value is another data set.
 const SHUFFLE_SEED: u64 = 10;
+/// Numbers of the generator's streams that order the splits: none of training's.
+const TRAIN_STREAM: u32 = 1 << 19;
+const TEST_STREAM: u32 = TRAIN_STREAM + 1;
 
 /// Where a file's bytes come from.
 pub(in crate::data) enum Content {
@@ -180,8 +184,8 @@ impl<'a> Collector<'a> {
         }
         let classes: Vec<String> = classes.into_iter().map(str::to_owned).collect();
         let splits = Splits {
-            train: self.train.ordered(0, &classes)?,
-            test: self.test.ordered(1, &classes)?,
+            train: self.train.ordered(TRAIN_STREAM, &classes)?,
+            test: self.test.ordered(TEST_STREAM, &classes)?,
             source: self.source.display().to_string(),
         };
         Ok((splits, self.skipped, self.first_skipped))
@@ -195,10 +199,10 @@ impl Gathered {
 
     /// Sorted by class and file name, then shuffled; `stream` keeps the splits
     /// from sharing one permutation.
-    fn ordered(&self, stream: u64, classes: &[String]) -> Result<Dataset, DataError> {
+    fn ordered(&self, stream: u32, classes: &[String]) -> Result<Dataset, DataError> {
         let mut order: Vec<_> = self.places.iter().collect();
         order.sort();
-        SplitMix64::at(SHUFFLE_SEED, stream, 0).shuffle(&mut order);
+        order.shuffle(&mut RandomStream::new(SHUFFLE_SEED, stream));
         let mut images = Vec::with_capacity(self.pixels.len());
         let mut labels = Vec::with_capacity(order.len());
         for (class, _, index) in order {

@@ -1,8 +1,9 @@
 //! Draws one synthetic image with integer arithmetic only.
 
 use super::shape::{Shape, UNIT};
-use crate::data::rng::SplitMix64;
 use crate::data::{IMAGE_BYTES, IMAGE_SIDE};
+use crate::ops::random::RandomStream;
+use rand::{Rng, RngExt};
 
 const PLANE: usize = IMAGE_SIDE * IMAGE_SIDE;
 
@@ -21,7 +22,7 @@ type Rgb = [i64; 3];
 ///
 /// Color, polarity, place, size, turn, ground, clutter and noise all come
 /// from `rng`; the ink's color is typical of the class in half of the images.
-pub(super) fn draw(shape: Shape, rng: &mut SplitMix64, image: &mut [u8; IMAGE_BYTES]) {
+pub(super) fn draw(shape: Shape, rng: &mut RandomStream, image: &mut [u8; IMAGE_BYTES]) {
     let (ground, ink) = colors(shape, rng);
     let mut canvas = gradient(ground, rng);
     clutter(&mut canvas, rng);
@@ -30,9 +31,10 @@ pub(super) fn draw(shape: Shape, rng: &mut SplitMix64, image: &mut [u8; IMAGE_BY
         let (x, y) = ((index % IMAGE_SIDE) as i64, (index / IMAGE_SIDE) as i64);
         blend(pixel, ink, placed.coverage(x, y), SAMPLES * SAMPLES);
     }
-    let amplitude = rng.between(8, 28);
+    let amplitude = rng.random_range(8..=28);
     for (index, pixel) in canvas.iter().enumerate() {
-        let bits = rng.next_u64().to_le_bytes();
+        let mut bits = [0; 6];
+        rng.fill_bytes(&mut bits);
         for (channel, &value) in pixel.iter().enumerate() {
             // The sum of two bytes: a triangular distribution around zero.
             let noise = i64::from(bits[2 * channel]) + i64::from(bits[2 * channel + 1]) - 255;
@@ -60,14 +62,14 @@ const TYPICAL_INK: [Rgb; 10] = [
 ///
 /// Half of the inks are near the class's typical color. That is too little to tell the class by, but enough for a deep
 /// network without normalization to find its first foothold.
-fn colors(shape: Shape, rng: &mut SplitMix64) -> (Rgb, Rgb) {
-    let typical = rng.below(2) == 0;
+fn colors(shape: Shape, rng: &mut RandomStream) -> (Rgb, Rgb) {
+    let typical: bool = rng.random();
     loop {
-        let mut color = || std::array::from_fn(|_| rng.between(20, 235));
+        let mut color = || std::array::from_fn(|_| rng.random_range(20..=235));
         let (ground, mut ink): (Rgb, Rgb) = (color(), color());
         if typical {
             let base = TYPICAL_INK[shape as usize];
-            ink = std::array::from_fn(|channel| (base[channel] + rng.between(-25, 25)).clamp(20, 235));
+            ink = std::array::from_fn(|channel| (base[channel] + rng.random_range(-25..=25)).clamp(20, 235));
         }
         if (brightness(ground) - brightness(ink)).abs() >= 90 {
             return (ground, ink);
@@ -80,8 +82,8 @@ fn brightness([r, g, b]: Rgb) -> i64 {
 }
 
 /// `base` with a linear ramp across the image in a random direction.
-fn gradient(base: Rgb, rng: &mut SplitMix64) -> [Rgb; PLANE] {
-    let slope: [(i64, i64); 3] = std::array::from_fn(|_| (rng.between(-24, 24), rng.between(-24, 24)));
+fn gradient(base: Rgb, rng: &mut RandomStream) -> [Rgb; PLANE] {
+    let slope: [(i64, i64); 3] = std::array::from_fn(|_| (rng.random_range(-24..=24), rng.random_range(-24..=24)));
     std::array::from_fn(|index| {
         let side = IMAGE_SIDE as i64;
         let (x, y) = ((index % IMAGE_SIDE) as i64, (index / IMAGE_SIDE) as i64);
@@ -93,22 +95,22 @@ fn gradient(base: Rgb, rng: &mut SplitMix64) -> [Rgb; PLANE] {
 }
 
 /// Up to three small blots and up to one thin line, all fainter than the ink may be.
-fn clutter(canvas: &mut [Rgb; PLANE], rng: &mut SplitMix64) {
+fn clutter(canvas: &mut [Rgb; PLANE], rng: &mut RandomStream) {
     let side = IMAGE_SIDE as i64;
-    for _ in 0..rng.between(0, 3) {
-        let color = std::array::from_fn(|_| rng.between(20, 235));
-        let (cx, cy) = (rng.between(0, side * SUB), rng.between(0, side * SUB));
-        let radius = rng.between(SUB, 2 * SUB);
+    for _ in 0..rng.random_range(0..=3) {
+        let color = std::array::from_fn(|_| rng.random_range(20..=235));
+        let (cx, cy) = (rng.random_range(0..=side * SUB), rng.random_range(0..=side * SUB));
+        let radius = rng.random_range(SUB..=2 * SUB);
         each_pixel(canvas, |x, y, pixel| {
             let (dx, dy) = (x - cx, y - cy);
             blend(pixel, color, i64::from(dx * dx + dy * dy <= radius * radius), 1);
         });
     }
-    if rng.below(2) == 0 {
-        let color = std::array::from_fn(|_| rng.between(20, 235));
-        let upright = rng.below(2) == 0;
-        let place = rng.between(0, side * SUB);
-        let lean = rng.between(-16, 16);
+    if rng.random() {
+        let color = std::array::from_fn(|_| rng.random_range(20..=235));
+        let upright: bool = rng.random();
+        let place = rng.random_range(0..=side * SUB);
+        let lean = rng.random_range(-16..=16);
         each_pixel(canvas, |x, y, pixel| {
             let (along, across) = if upright { (y, x) } else { (x, y) };
             let off = (across - place - lean * along / 64).abs();
@@ -142,15 +144,15 @@ struct Placed {
 }
 
 impl Placed {
-    fn random(shape: Shape, rng: &mut SplitMix64) -> Self {
-        let radius = rng.between(7 * SUB, 12 * SUB);
+    fn random(shape: Shape, rng: &mut RandomStream) -> Self {
+        let radius = rng.random_range(7 * SUB..=12 * SUB);
         // The whole shape stays inside, apart from corners it turns outwards.
         let slack = IMAGE_SIDE as i64 * SUB - 2 * radius;
-        let center = (radius + rng.between(0, slack), radius + rng.between(0, slack));
+        let center = (radius + rng.random_range(0..=slack), radius + rng.random_range(0..=slack));
         // With t = tan(angle / 2) rational, cosine and sine are rational too,
         // so no library sine can make the bytes differ between platforms.
         // 34/256 is an angle of 15 degrees.
-        let (t, whole) = (rng.between(-34, 34), 256);
+        let (t, whole) = (rng.random_range(-34..=34), 256);
         let norm = whole * whole + t * t;
         Self {
             shape,
