@@ -1,6 +1,7 @@
 //! Single pictures of any size, as a person would hand them over.
 
 use super::{DataError, IMAGE_BYTES, IMAGE_SIDE, PictureSize};
+use byteorder::{BigEndian, ByteOrder};
 use image::imageops::FilterType;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
@@ -106,8 +107,8 @@ fn has_end_of_image(bytes: &[u8]) -> bool {
             // A stuffed byte of the picture, or a marker without a segment.
             0x00 | 0x01 | 0xd0..=0xd8 => {}
             _ => match bytes.get(at..at + 2) {
-                Some(&[high, low]) => at += usize::from(u16::from_be_bytes([high, low])),
-                _ => return false,
+                Some(length) => at += usize::from(BigEndian::read_u16(length)),
+                None => return false,
             },
         }
     }

@@ -8,6 +8,8 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
+use byteorder::{ByteOrder, LittleEndian};
+
 use crate::error::{Error, Result};
 use crate::train::Metrics;
 
@@ -74,7 +76,8 @@ enum Content<'a> {
 /// `tensorflow.Event`.
 fn event(time: f64, step: u64, content: Content<'_>) -> Vec<u8> {
     let mut event = vec![tag(1, FIXED_64)];
-    event.extend(time.to_le_bytes());
+    event.extend([0; 8]);
+    LittleEndian::write_f64(&mut event[1..], time);
     event.push(tag(2, VARINT));
     event.extend(varint(step));
     match content {
@@ -86,7 +89,9 @@ fn event(time: f64, step: u64, content: Content<'_>) -> Vec<u8> {
                 .flat_map(|(name, value)| {
                     let mut scalar = nested(1, name.as_bytes());
                     scalar.push(tag(2, FIXED_32));
-                    scalar.extend((*value as f32).to_le_bytes());
+                    let mut bytes = [0; 4];
+                    LittleEndian::write_f32(&mut bytes, *value as f32);
+                    scalar.extend(bytes);
                     nested(1, &scalar)
                 })
                 .collect();
@@ -128,9 +133,12 @@ fn nested(field: u8, content: &[u8]) -> Vec<u8> {
 
 /// A TFRecord: length, its checksum, the data, their checksum.
 fn record(data: &[u8]) -> Vec<u8> {
-    let length = (data.len() as u64).to_le_bytes();
-    let (length_check, data_check) = (masked_crc32c(&length).to_le_bytes(), masked_crc32c(data).to_le_bytes());
-    [&length, length_check.as_slice(), data, &data_check].concat()
+    let (mut head, mut tail) = ([0; 12], [0; 4]);
+    LittleEndian::write_u64(&mut head, data.len() as u64);
+    let length_check = masked_crc32c(&head[..8]);
+    LittleEndian::write_u32(&mut head[8..], length_check);
+    LittleEndian::write_u32(&mut tail, masked_crc32c(data));
+    [head.as_slice(), data, &tail].concat()
 }
 
 /// CRC-32C, turned and shifted as TFRecords have it, so that a checksum of data with checksums in them is sound, too.
@@ -184,11 +192,10 @@ mod tests {
     fn records(mut file: &[u8]) -> Vec<&[u8]> {
         let mut records = Vec::new();
         while !file.is_empty() {
-            let number = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap());
-            let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
-            assert_eq!(number(8), masked_crc32c(&file[..8]));
+            let length = LittleEndian::read_u64(file) as usize;
+            assert_eq!(LittleEndian::read_u32(&file[8..]), masked_crc32c(&file[..8]));
             let data = &file[12..12 + length];
-            assert_eq!(number(12 + length), masked_crc32c(data));
+            assert_eq!(LittleEndian::read_u32(&file[12 + length..]), masked_crc32c(data));
             records.push(data);
             file = &file[16 + length..];
         }

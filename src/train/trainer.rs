@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use byteorder::{ByteOrder, LittleEndian};
+
 use crate::data::{Dataset, Splits};
 use crate::error::{Error, Result};
 use crate::nn::Architecture;
@@ -208,7 +210,9 @@ fn checksum(sets: [&Dataset; 2]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     for set in sets {
         hasher.update(set.images());
-        set.labels().iter().for_each(|label| hasher.update(&label.to_le_bytes()));
+        let mut labels = vec![0; 2 * set.len()];
+        LittleEndian::write_u16_into(set.labels(), &mut labels);
+        hasher.update(&labels);
     }
     hasher.finalize()
 }
