@@ -4,8 +4,9 @@
 mod tests;
 
 use super::cifar::holds_batches;
-use super::import::{Collector, Content, ImportProgress, Limits, PictureSize, Place};
-use super::picture::has_image_ending;
+use super::collect::{Collector, Content, ImportProgress, Limits, Place};
+use super::picture::{PictureSize, has_image_ending};
+use super::walk::{Found, walk};
 use super::{DataError, MOST_CLASSES, Split, Splits, check_class_names, load_folder};
 use std::fmt;
 use std::fs;
@@ -220,29 +221,11 @@ fn list_classes(
     Ok(images)
 }
 
-/// Something in a folder.
-struct Entry {
-    name: String,
-    path: PathBuf,
-    is_folder: bool,
-    is_file: bool,
-}
-
-/// What is in `folder` and not hidden, sorted by name; links count as what they lead to.
-fn list(folder: &Path) -> Result<Vec<Entry>, DataError> {
-    let mut entries = Vec::new();
-    for entry in fs::read_dir(folder).map_err(DataError::io("list", folder))? {
-        let path = entry.map_err(DataError::io("list", folder))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        // `__MACOSX` holds the `._*` companions some archivers add.
-        if name.starts_with('.') || name == "__MACOSX" {
-            continue;
-        }
-        let found = fs::metadata(&path).map_err(DataError::io("read", &path))?;
-        entries.push(Entry { name, path, is_folder: found.is_dir(), is_file: found.is_file() });
-    }
-    entries.sort_by(|a, b| (&a.name, &a.path).cmp(&(&b.name, &b.path)));
-    Ok(entries)
+/// What is in `folder` itself, sorted by name.
+fn list(folder: &Path) -> Result<Vec<Found>, DataError> {
+    let mut found = walk(folder, Some(1)).collect::<Result<Vec<_>, _>>()?;
+    found.sort_by(|a, b| (&a.name, &a.path).cmp(&(&b.name, &b.path)));
+    Ok(found)
 }
 
 /// Makes test images of about a tenth of each class, and says of how many.

@@ -5,16 +5,19 @@
 
 mod cifar;
 mod class_folders;
+mod collect;
 mod error;
 mod import;
 mod picture;
 pub mod synthetic;
+mod walk;
 
 pub use cifar::{load_folder, write_folder};
 pub use class_folders::{Loaded, Note, load};
+pub use collect::{ImportPhase, ImportProgress};
 pub use error::DataError;
-pub use import::{ImportPhase, ImportProgress, ImportSummary, PictureSize, import};
-pub use picture::{load_picture, pictures_below, read_picture};
+pub use import::{ImportSummary, import};
+pub use picture::{PictureSize, load_picture, pictures_below, read_picture};
 
 use std::fmt;
 

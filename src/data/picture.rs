@@ -1,13 +1,23 @@
 //! Single pictures of any size, as a person would hand them over.
 
-use super::{DataError, IMAGE_BYTES, IMAGE_SIDE, PictureSize};
+use super::walk::walk;
+use super::{DataError, IMAGE_BYTES, IMAGE_SIDE};
 use byteorder::{BigEndian, ByteOrder};
 use image::imageops::FilterType;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
+
+/// Which pictures are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PictureSize {
+    /// Those of 32×32 pixels, pixel for pixel; what says that it is to be turned (EXIF) is turned.
+    Exact,
+    /// Those of any size, brought to 32×32 pixels as [`load_picture`] does.
+    Any,
+}
 
 /// What a decoder may allocate: enough for a photograph of 60 megapixels.
 const MAX_DECODER_BYTES: u64 = 256 << 20;
@@ -128,10 +138,11 @@ pub(super) fn has_image_ending(name: &str) -> bool {
 /// cannot be listed, and [`DataError::NoPictures`] if there is neither a picture nor such an error.
 pub fn pictures_below(folder: &Path) -> (Vec<PathBuf>, Vec<DataError>) {
     let (mut pictures, mut errors) = (Vec::new(), Vec::new());
-    let mut folders = vec![folder.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        if let Err(error) = look_through(&folder, &mut pictures, &mut folders) {
-            errors.push(error);
+    for found in walk(folder, None) {
+        match found {
+            Ok(found) if found.is_file && has_image_ending(&found.name) => pictures.push(found.path),
+            Ok(_) => {}
+            Err(error) => errors.push(error),
         }
     }
     if pictures.is_empty() && errors.is_empty() {
@@ -139,24 +150,6 @@ pub fn pictures_below(folder: &Path) -> (Vec<PathBuf>, Vec<DataError>) {
     }
     pictures.sort();
     (pictures, errors)
-}
-
-/// Adds the pictures in `folder` itself, and its folders.
-fn look_through(folder: &Path, pictures: &mut Vec<PathBuf>, folders: &mut Vec<PathBuf>) -> Result<(), DataError> {
-    for entry in fs::read_dir(folder).map_err(DataError::io("list", folder))? {
-        let entry = entry.map_err(DataError::io("list", folder))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with('.') {
-            continue;
-        }
-        let kind = entry.file_type().map_err(DataError::io("look at", entry.path()))?;
-        if kind.is_dir() {
-            folders.push(entry.path());
-        } else if has_image_ending(&name) && (kind.is_file() || entry.path().is_file()) {
-            pictures.push(entry.path());
-        }
-    }
-    Ok(())
 }
 
 /// The planes R, G, B of a picture of 32×32 pixels.
@@ -174,6 +167,7 @@ fn planes(pixels: &RgbImage) -> [u8; IMAGE_BYTES] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_larger_picture_is_scaled_down_plane_by_plane() {

@@ -1,15 +1,19 @@
-//! Sorts the files of a source into splits and classes, and decodes them.
+//! Sorts the files of a source into splits and classes, and decodes them: for the import, and for class folders as they are.
 
-use super::place::{Met, Place, sort_out};
-use super::{ImportPhase, ImportProgress, Limits, PictureSize};
-use crate::data::picture::{decode_picture, read_within};
-use crate::data::{DataError, Dataset, IMAGE_BYTES, Split, Splits, check_class_names};
+mod place;
+
+use super::cifar::{MAX_CLASSES, MAX_IMAGES};
+use super::picture::{MAX_FILE_BYTES, PictureSize, decode_picture, read_within};
+use super::{DataError, Dataset, IMAGE_BYTES, Split, Splits, check_class_names};
 use crate::ops::random::RandomStream;
+use place::{Met, sort_out};
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+
+pub(super) use place::Place;
 
 /// Files decoded together: photographs take longer than images of 32×32 pixels, and progress is told after each group.
 const GROUP_FILES: usize = 512;
@@ -23,8 +27,54 @@ const SHUFFLE_SEED: u64 = 10;
 const TRAIN_STREAM: u32 = 1 << 19;
 const TEST_STREAM: u32 = TRAIN_STREAM + 1;
 
+/// What an [`import`](super::import()) is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImportPhase {
+    /// Reading and decoding images.
+    Decode,
+    /// Writing the batch files.
+    Write,
+}
+
+/// How far an [`import`](super::import()) or the reading of class folders has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImportProgress {
+    /// What it is at.
+    pub phase: ImportPhase,
+    /// Images done in this phase.
+    pub done: u64,
+    /// Images this phase has in all; unknown while an archive is read.
+    pub total: Option<u64>,
+}
+
+/// Bounds on what an untrusted source may cost.
+#[derive(Debug, Clone)]
+pub(super) struct Limits {
+    /// Width and height of an image.
+    pub(super) sizes: PictureSize,
+    /// Bytes of an image file.
+    pub(super) file_bytes: u64,
+    /// Images of a split.
+    pub(super) images: u64,
+    /// Classes.
+    pub(super) classes: usize,
+    /// Bytes an archive unpacks to.
+    pub(super) archive_bytes: u64,
+}
+
+impl Limits {
+    /// Those for what is to be written in the binary layout.
+    pub(super) fn of(sizes: PictureSize) -> Self {
+        let file_bytes = match sizes {
+            PictureSize::Exact => 4 << 20,
+            PictureSize::Any => MAX_FILE_BYTES,
+        };
+        Self { sizes, file_bytes, images: MAX_IMAGES, classes: MAX_CLASSES, archive_bytes: 16 << 30 }
+    }
+}
+
 /// Where a file's bytes come from.
-pub(in crate::data) enum Content {
+pub(super) enum Content {
     /// Already read, from an archive.
     Bytes(Vec<u8>),
     /// Still in a file, to be read by the thread that decodes it.
@@ -48,12 +98,12 @@ struct Gathered {
 }
 
 /// Takes in the files of one source, in any order.
-pub(in crate::data) struct Collector<'a> {
+pub(super) struct Collector<'a> {
     source: &'a Path,
     limits: &'a Limits,
     progress: &'a dyn Fn(ImportProgress),
     /// Images the source has in all, once that is known.
-    pub(in crate::data) total: Option<u64>,
+    pub(super) total: Option<u64>,
     top: Option<String>,
     pending: Vec<Pending>,
     pending_bytes: usize,
@@ -64,7 +114,7 @@ pub(in crate::data) struct Collector<'a> {
 }
 
 impl<'a> Collector<'a> {
-    pub(in crate::data) fn new(source: &'a Path, limits: &'a Limits, progress: &'a dyn Fn(ImportProgress)) -> Self {
+    pub(super) fn new(source: &'a Path, limits: &'a Limits, progress: &'a dyn Fn(ImportProgress)) -> Self {
         Self {
             source,
             limits,
@@ -102,7 +152,7 @@ impl<'a> Collector<'a> {
     }
 
     /// Counts a file that cannot be an image.
-    pub(in crate::data) fn skip(&mut self, path: &str) {
+    pub(super) fn skip(&mut self, path: &str) {
         self.skipped += 1;
         self.first_skipped.get_or_insert_with(|| path.to_owned());
     }
@@ -117,7 +167,7 @@ impl<'a> Collector<'a> {
     }
 
     /// Takes an image, which errors will call `file`.
-    pub(in crate::data) fn push(&mut self, file: String, place: Place, content: Content) -> Result<(), DataError> {
+    pub(super) fn push(&mut self, file: String, place: Place, content: Content) -> Result<(), DataError> {
         if let Content::Bytes(bytes) = &content {
             self.pending_bytes += bytes.len();
         }
@@ -165,7 +215,7 @@ impl<'a> Collector<'a> {
     }
 
     /// The finished set, the number of files skipped, and one of these.
-    pub(in crate::data) fn finish(mut self) -> Result<(Splits, u64, Option<String>), DataError> {
+    pub(super) fn finish(mut self) -> Result<(Splits, u64, Option<String>), DataError> {
         self.decode_pending()?;
         for (split, gathered) in [(Split::Train, &self.train), (Split::Test, &self.test)] {
             if gathered.places.is_empty() {
