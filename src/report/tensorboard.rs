@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::Path;
 
 use byteorder::{ByteOrder, LittleEndian};
+use crc32c::crc32c;
 
 use crate::error::{Error, Result};
 use crate::train::Metrics;
@@ -144,26 +145,6 @@ fn record(data: &[u8]) -> Vec<u8> {
 /// CRC-32C, turned and shifted as TFRecords have it, so that a checksum of data with checksums in them is sound, too.
 fn masked_crc32c(bytes: &[u8]) -> u32 {
     crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
-}
-
-/// The checksum with Castagnoli's polynomial.
-fn crc32c(bytes: &[u8]) -> u32 {
-    /// What eight steps make of each lowest byte.
-    const TABLE: [u32; 256] = {
-        let mut table = [0; 256];
-        let mut byte = 0;
-        while byte < 256 {
-            let (mut crc, mut bit) = (byte as u32, 0);
-            while bit < 8 {
-                crc = (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg());
-                bit += 1;
-            }
-            table[byte] = crc;
-            byte += 1;
-        }
-        table
-    };
-    !bytes.iter().fold(!0, |crc: u32, &byte| crc >> 8 ^ TABLE[usize::from(crc as u8 ^ byte)])
 }
 
 #[cfg(test)]
