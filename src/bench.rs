@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use rand::{Rng, RngExt};
+
 use crate::data::{self, CIFAR10_CLASSES, Dataset};
 use crate::error::{Error, Result};
 use crate::nn::{Architecture, Network};
@@ -260,8 +262,9 @@ impl<'a> Runner<'a> {
 fn random_images(shape: ImageShape, count: usize) -> Result<Dataset> {
     data::check_memory(count as u64, shape)?;
     let mut random = RandomStream::new(1, IMAGE_STREAM);
-    let images = (0..count * shape.bytes()).map(|_| random.next_below(256) as u8).collect();
-    let labels = (0..count).map(|_| random.next_below(CIFAR10_CLASSES.len() as u32) as u16).collect();
+    let mut images = vec![0; count * shape.bytes()];
+    random.fill_bytes(&mut images);
+    let labels = (0..count).map(|_| random.random_range(..CIFAR10_CLASSES.len() as u16)).collect();
     Ok(Dataset::new(shape, images, labels, CIFAR10_CLASSES.map(str::to_owned).to_vec())?)
 }
 

@@ -2,6 +2,8 @@
 //!
 //! This asks whether *this* adapter and driver compute right, on small odd shapes; the test suite asks more of the kernels.
 
+use rand::RngExt;
+
 use crate::error::Result;
 use crate::nn::{Architecture, Network};
 use crate::ops::Padding;
@@ -150,7 +152,7 @@ fn difference(actual: &[f64], expected: &[f64]) -> f64 {
 
 fn numbers(count: usize, stream: u32) -> Vec<f32> {
     let mut random = RandomStream::new(0xc4ec, stream);
-    (0..count).map(|_| random.next_f32() * 2.0 - 1.0).collect()
+    (0..count).map(|_| random.random::<f32>() * 2.0 - 1.0).collect()
 }
 
 fn random(device: &Device, shape: &[usize], stream: u32) -> Result<Tensor> {

@@ -142,7 +142,9 @@ mod tests {
         let images: Vec<Vec<u8>> = (0..70).map(|i| vec![i; 3072]).collect();
         let together = classifier.predict(&images).unwrap();
         assert_eq!(together.len(), 70);
-        assert_eq!(classifier.predict(&images[69..]).unwrap()[0], together[69]);
+        // Of a batch of another size the sums may be added up in another order.
+        let alone = classifier.predict(&images[69..]).unwrap();
+        assert!(alone[0].logits.iter().zip(&together[69].logits).all(|(a, b)| (a - b).abs() < 1e-4));
         assert_eq!(classifier.predict(&images[..0]).unwrap(), []);
     }
 }

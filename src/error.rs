@@ -121,6 +121,21 @@ pub enum Error {
         /// What mends it.
         hint: String,
     },
+    /// A run was begun by a version of the program that draws other random numbers from the same seed, so that going on would
+    /// show the network some images of an epoch twice and others never.
+    #[error(
+        "run {run}: it was begun by version {version}, whose random numbers (generator {generator}) order its images otherwise \
+         than this version's (generator {})",
+        crate::ops::random::GENERATOR
+    )]
+    OtherGenerator {
+        /// The run folder.
+        run: PathBuf,
+        /// The version that began it.
+        version: String,
+        /// That version's [`GENERATOR`](crate::ops::random::GENERATOR).
+        generator: u32,
+    },
     /// A report or picture of results cannot be made.
     #[error("report {path}: {message}")]
     Report {
@@ -192,6 +207,9 @@ impl Error {
                     .into(),
             ),
             Error::Resume { hint, .. } => Some(hint.clone()),
+            Error::OtherGenerator { .. } => Some(
+                "begin a new run from its weights: --init RUN/weights.safetensors; or go on with the program that began it".into(),
+            ),
             Error::Report { .. } => Some("weights and metrics are not concerned; an upgrade of the program may help".into()),
             Error::UnknownDevice(_) => {
                 Some("use auto, cpu, gpu or gpu:N; `cifar-gpu devices` lists what is here".into())

@@ -11,6 +11,7 @@ use cifar_gpu::gpu::Backend;
 use cifar_gpu::ops::random::RandomStream;
 use cifar_gpu::{Device, DeviceChoice, Result, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput};
+use rand::RngExt;
 
 /// The networks whose shapes are timed.
 pub const NETWORKS: [&str; 3] = ["lenet5", "ygnet", "all-cnn-c"];
@@ -115,13 +116,13 @@ impl Suite {
 /// A tensor of random numbers in [-1, 1).
 pub fn random(device: &Device, shape: &[usize]) -> Result<Tensor> {
     let mut random = RandomStream::new(1, 0);
-    let values: Vec<f32> = (0..shape.iter().product()).map(|_| random.next_f32() * 2.0 - 1.0).collect();
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| random.random::<f32>() * 2.0 - 1.0).collect();
     device.tensor(shape, &values)
 }
 
 /// Random numbers below `bound`: labels, or indices of images.
 pub fn random_below(device: &Device, bound: usize, count: usize) -> Result<Tensor> {
     let mut random = RandomStream::new(1, 1);
-    let values: Vec<u32> = (0..count).map(|_| random.next_below(bound as u32)).collect();
+    let values: Vec<u32> = (0..count).map(|_| random.random_range(..bound as u32)).collect();
     device.tensor_u32(&[count], &values)
 }

@@ -4,9 +4,9 @@
 mod tests;
 
 use super::cifar::holds_batches;
-use super::import::{Collector, Content, ImportProgress, Limits, PictureSize, Place};
-use super::picture::has_image_ending;
-use super::rng::SplitMix64;
+use super::collect::{Collector, Content, ImportProgress, Limits, Place};
+use super::picture::{PictureSize, has_image_ending};
+use super::walk::{Found, walk};
 use super::{DataError, MOST_CLASSES, Split, Splits, check_class_names, load_folder};
 use crate::tensor::ImageShape;
 use std::fmt;
@@ -226,29 +226,11 @@ fn list_classes(
     Ok(images)
 }
 
-/// Something in a folder.
-struct Entry {
-    name: String,
-    path: PathBuf,
-    is_folder: bool,
-    is_file: bool,
-}
-
-/// What is in `folder` and not hidden, sorted by name; links count as what they lead to.
-fn list(folder: &Path) -> Result<Vec<Entry>, DataError> {
-    let mut entries = Vec::new();
-    for entry in fs::read_dir(folder).map_err(DataError::io("list", folder))? {
-        let path = entry.map_err(DataError::io("list", folder))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        // `__MACOSX` holds the `._*` companions some archivers add.
-        if name.starts_with('.') || name == "__MACOSX" {
-            continue;
-        }
-        let found = fs::metadata(&path).map_err(DataError::io("read", &path))?;
-        entries.push(Entry { name, path, is_folder: found.is_dir(), is_file: found.is_file() });
-    }
-    entries.sort_by(|a, b| (&a.name, &a.path).cmp(&(&b.name, &b.path)));
-    Ok(entries)
+/// What is in `folder` itself, sorted by name.
+fn list(folder: &Path) -> Result<Vec<Found>, DataError> {
+    let mut found = walk(folder, Some(1)).collect::<Result<Vec<_>, _>>()?;
+    found.sort_by(|a, b| (&a.name, &a.path).cmp(&(&b.name, &b.path)));
+    Ok(found)
 }
 
 /// Makes test images of about a tenth of each class, and says of how many.
@@ -275,8 +257,16 @@ fn hold_out(images: &mut [(Place, PathBuf)]) -> usize {
 }
 
 /// A number that looks random and follows from the names alone: which images are tested on must never change.
+///
+/// So it is a hash with a rule of its own, and nothing that a generator draws: SplitMix64's mixer (Steele, Lea and Flood,
+/// 2014) over the bytes of the names.
 fn name_hash(class: &str, name: &str) -> u64 {
     // No name holds the separator.
     let bytes = class.bytes().chain([b'/']).chain(name.bytes());
-    bytes.fold(0, |hash, byte| SplitMix64::new(hash ^ u64::from(byte)).next_u64())
+    bytes.fold(0_u64, |hash, byte| {
+        let bits = (hash ^ u64::from(byte)).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    })
 }

@@ -1,51 +1,17 @@
 //! Turns image files, in a folder or in an archive, into the binary layout.
 
 mod archive;
-mod collect;
-mod place;
 #[cfg(test)]
 mod tests;
 mod tree;
 
-use super::cifar::{MAX_CLASSES, MAX_IMAGES, SHAPE, check_destination};
+use super::cifar::{SHAPE, check_destination};
 use super::class_folders::{Note, gather, is_other_tree};
-use super::picture::MAX_FILE_BYTES;
-use super::{DataError, Splits, write_folder};
-use crate::tensor::ImageShape;
-pub(super) use collect::{Collector, Content};
-pub(super) use place::Place;
+use super::collect::{Collector, ImportPhase, ImportProgress, Limits};
+use super::{DataError, PictureSize, Splits, write_folder};
 use serde::Serialize;
 use std::fs;
 use std::path::Path;
-
-/// Which pictures are taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PictureSize {
-    /// Those of the size that is wanted, pixel for pixel; what says that it is to be turned (EXIF) is turned.
-    Exact,
-    /// Those of any size, scaled as [`load_picture`](super::load_picture) does.
-    Any,
-}
-
-/// What an [`import`] is at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ImportPhase {
-    /// Reading and decoding images.
-    Decode,
-    /// Writing the batch files.
-    Write,
-}
-
-/// How far an [`import`] or the reading of class folders has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ImportProgress {
-    /// What it is at.
-    pub phase: ImportPhase,
-    /// Images done in this phase.
-    pub done: u64,
-    /// Images this phase has in all; unknown while an archive is read.
-    pub total: Option<u64>,
-}
 
 /// What an [`import`] wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -94,34 +60,6 @@ pub fn import(
     progress: &dyn Fn(ImportProgress),
 ) -> Result<ImportSummary, DataError> {
     import_within(&Limits::of(sizes, SHAPE), src.as_ref(), dst.as_ref(), progress)
-}
-
-/// What is made of the images of a source, and bounds on what an untrusted one may cost.
-#[derive(Debug, Clone)]
-pub(super) struct Limits {
-    /// Which pictures are taken.
-    pub(super) sizes: PictureSize,
-    /// The shape that they are brought to.
-    pub(super) shape: ImageShape,
-    /// Bytes of an image file.
-    pub(super) file_bytes: u64,
-    /// Images of a split.
-    pub(super) images: u64,
-    /// Classes.
-    pub(super) classes: usize,
-    /// Bytes an archive unpacks to.
-    pub(super) archive_bytes: u64,
-}
-
-impl Limits {
-    /// Those for what is to become images of this shape, in as many classes as the binary layout holds.
-    pub(super) fn of(sizes: PictureSize, shape: ImageShape) -> Self {
-        let file_bytes = match sizes {
-            PictureSize::Exact => 4 << 20,
-            PictureSize::Any => MAX_FILE_BYTES,
-        };
-        Self { sizes, shape, file_bytes, images: MAX_IMAGES, classes: MAX_CLASSES, archive_bytes: 16 << 30 }
-    }
 }
 
 fn import_within(

@@ -5,18 +5,20 @@
 
 mod cifar;
 mod class_folders;
+mod collect;
 mod error;
 mod import;
 mod picture;
-mod rng;
 pub mod synthetic;
+mod walk;
 
 pub use cifar::{load_folder, write_folder};
 pub use class_folders::{Loaded, Note, load};
+pub use collect::{ImportPhase, ImportProgress};
 pub use error::DataError;
-pub use import::{ImportPhase, ImportProgress, ImportSummary, PictureSize, import};
+pub use import::{ImportSummary, import};
 pub(crate) use picture::to_picture;
-pub use picture::{load_picture, pictures_below, read_picture};
+pub use picture::{PictureSize, load_picture, pictures_below, read_picture};
 
 use crate::tensor::ImageShape;
 use crate::tensor::cpu::available_memory_bytes;

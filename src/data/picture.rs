@@ -1,13 +1,24 @@
 //! Single pictures of any size, as a person would hand them over.
 
-use super::{DataError, PictureSize};
+use super::DataError;
+use super::walk::walk;
 use crate::tensor::ImageShape;
+use byteorder::{BigEndian, ByteOrder};
 use image::imageops::FilterType;
 use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, Limits, Luma, Pixel, Rgb, RgbImage};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
+
+/// Which pictures are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PictureSize {
+    /// Those of the size that is wanted, pixel for pixel; what says that it is to be turned (EXIF) is turned.
+    Exact,
+    /// Those of any size, scaled as [`load_picture`] does.
+    Any,
+}
 
 /// What a decoder may allocate: enough for a photograph of 60 megapixels.
 const MAX_DECODER_BYTES: u64 = 256 << 20;
@@ -169,8 +180,8 @@ fn has_end_of_image(bytes: &[u8]) -> bool {
             // A stuffed byte of the picture, or a marker without a segment.
             0x00 | 0x01 | 0xd0..=0xd8 => {}
             _ => match bytes.get(at..at + 2) {
-                Some(&[high, low]) => at += usize::from(u16::from_be_bytes([high, low])),
-                _ => return false,
+                Some(length) => at += usize::from(BigEndian::read_u16(length)),
+                None => return false,
             },
         }
     }
@@ -190,10 +201,11 @@ pub(super) fn has_image_ending(name: &str) -> bool {
 /// cannot be listed, and [`DataError::NoPictures`] if there is neither a picture nor such an error.
 pub fn pictures_below(folder: &Path) -> (Vec<PathBuf>, Vec<DataError>) {
     let (mut pictures, mut errors) = (Vec::new(), Vec::new());
-    let mut folders = vec![folder.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        if let Err(error) = look_through(&folder, &mut pictures, &mut folders) {
-            errors.push(error);
+    for found in walk(folder, None) {
+        match found {
+            Ok(found) if found.is_file && has_image_ending(&found.name) => pictures.push(found.path),
+            Ok(_) => {}
+            Err(error) => errors.push(error),
         }
     }
     if pictures.is_empty() && errors.is_empty() {
@@ -203,27 +215,10 @@ pub fn pictures_below(folder: &Path) -> (Vec<PathBuf>, Vec<DataError>) {
     (pictures, errors)
 }
 
-/// Adds the pictures in `folder` itself, and its folders.
-fn look_through(folder: &Path, pictures: &mut Vec<PathBuf>, folders: &mut Vec<PathBuf>) -> Result<(), DataError> {
-    for entry in fs::read_dir(folder).map_err(DataError::io("list", folder))? {
-        let entry = entry.map_err(DataError::io("list", folder))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with('.') {
-            continue;
-        }
-        let kind = entry.file_type().map_err(DataError::io("look at", entry.path()))?;
-        if kind.is_dir() {
-            folders.push(entry.path());
-        } else if has_image_ending(&name) && (kind.is_file() || entry.path().is_file()) {
-            pictures.push(entry.path());
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_larger_picture_is_scaled_down_plane_by_plane() {

@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use half::f16;
+use rand::RngExt;
 
 use super::random::RandomStream;
 use super::{Context, Op, StepState, Upstream, Wanted};
@@ -228,7 +229,7 @@ impl<'a> Trial<'a> {
     /// Random numbers in [-1, 1), the same for the same stream.
     pub fn numbers(&self, count: usize, stream: u32) -> Vec<f32> {
         let mut random = RandomStream::new(0xc1fa, stream);
-        (0..count).map(|_| random.next_f32() * 2.0 - 1.0).collect()
+        (0..count).map(|_| random.random::<f32>() * 2.0 - 1.0).collect()
     }
 
     /// Random numbers as `dtype` holds them, and a tensor of them.

@@ -1,5 +1,11 @@
 //! The counter-based generator that CPU and GPU share; its shader is `shared/threefry.wgsl`.
 
+use std::convert::Infallible;
+
+use rand::distr::Distribution;
+use rand::rand_core::utils::{fill_bytes_via_next_word, next_u64_via_u32};
+use rand::{Rng, RngExt, TryRng};
+
 /// Threefry-2x32 with 20 rounds (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", 2011).
 pub fn threefry(key: [u32; 2], counter: [u32; 2]) -> [u32; 2] {
     let [[a], [b]] = threefry_lanes(key, counter[0], counter[1]);
@@ -31,7 +37,19 @@ pub(super) fn threefry_lanes<const LANES: usize>(key: [u32; 2], first: u32, seco
     [a, b]
 }
 
-/// A stream of random numbers for the host: initial weights, the order of images.
+/// Version of what the host draws from a seed: initial weights, the order of an epoch's images, and so on.
+///
+/// Counted up whenever the same seed gives something else. Runs remember it, so that one which another version began is not
+/// gone on with as if it were the same.
+pub const GENERATOR: u32 = 2;
+
+/// A stream of random numbers for the host: initial weights, the order of images, synthetic images.
+///
+/// The random bits are this module's. How they become numbers of a range and orders of a slice is up to `rand`, which may
+/// change that with any of its releases but those of patches. Nothing changes silently all the same: each result that is
+/// kept (initial weights, the order of an epoch, the synthetic images, the order of imported images) has a test with its
+/// checksum, `Cargo.lock` keeps the release of `rand` that the tests passed with, and an upgrade that draws otherwise fails
+/// them. Whoever accepts the new results counts up [`GENERATOR`].
 #[derive(Debug, Clone)]
 pub struct RandomStream {
     key: [u32; 2],
@@ -47,44 +65,44 @@ impl RandomStream {
         RandomStream { key: [seed as u32, (seed >> 32) as u32 ^ 0x8000_0000], stream, block: 0, spare: None }
     }
 
-    /// 32 random bits.
-    pub fn next_u32(&mut self) -> u32 {
+    /// The stream numbered `index` of those that belong to the stream `stream` of a seed, under a key that is drawn from it:
+    /// for things of which there are many, such as images.
+    pub fn indexed(seed: u64, stream: u32, index: u32) -> Self {
+        let parent = RandomStream::new(seed, stream);
+        RandomStream { key: threefry(parent.key, [index, stream]), stream: 0, ..parent }
+    }
+}
+
+impl TryRng for RandomStream {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
         if let Some(word) = self.spare.take() {
-            return word;
+            return Ok(word);
         }
         let [word, spare] = threefry(self.key, [self.block, self.stream]);
         self.block = self.block.wrapping_add(1);
         self.spare = Some(spare);
-        word
+        Ok(word)
     }
 
-    /// A uniform number in [0, 1), with 24 random bits.
-    pub fn next_f32(&mut self) -> f32 {
-        (self.next_u32() >> 8) as f32 / (1 << 24) as f32
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        next_u64_via_u32(self)
     }
 
-    /// A standard normal number (Box and Muller, 1958).
-    pub fn next_normal(&mut self) -> f32 {
-        let radius = (-2.0 * f64::from(1.0 - self.next_f32()).ln()).sqrt();
-        (radius * (std::f64::consts::TAU * f64::from(self.next_f32())).cos()) as f32
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        fill_bytes_via_next_word(bytes, || self.try_next_u32())
     }
+}
 
-    /// A uniform number below `bound`, without the bias of a plain remainder (Lemire, 2019).
-    pub fn next_below(&mut self, bound: u32) -> u32 {
-        let threshold = bound.wrapping_neg() % bound.max(1);
-        loop {
-            let product = u64::from(self.next_u32()) * u64::from(bound);
-            if product as u32 >= threshold {
-                return (product >> 32) as u32;
-            }
-        }
-    }
+/// The standard normal distribution (Box and Muller, 1958), from two uniform numbers of 24 bits.
+#[derive(Debug, Clone, Copy)]
+pub struct StandardNormal;
 
-    /// Brings `items` into a random order (Fisher and Yates).
-    pub fn shuffle<T>(&mut self, items: &mut [T]) {
-        for i in (1..items.len()).rev() {
-            items.swap(i, self.next_below(i as u32 + 1) as usize);
-        }
+impl Distribution<f32> for StandardNormal {
+    fn sample<R: Rng + ?Sized>(&self, rng: &mut R) -> f32 {
+        let radius = (-2.0 * f64::from(1.0 - rng.random::<f32>()).ln()).sqrt();
+        (radius * (std::f64::consts::TAU * f64::from(rng.random::<f32>())).cos()) as f32
     }
 }
 
@@ -101,28 +119,46 @@ mod tests {
     }
 
     #[test]
-    fn shuffle_is_a_permutation_that_depends_on_seed_and_stream() {
-        let order = |seed, stream| {
-            let mut items: Vec<u32> = (0..100).collect();
-            RandomStream::new(seed, stream).shuffle(&mut items);
-            items
-        };
-        let mut sorted = order(1, 0);
-        sorted.sort_unstable();
-        assert_eq!(sorted, (0..100).collect::<Vec<_>>());
-        assert_eq!(order(1, 0), order(1, 0));
-        assert_ne!(order(1, 0), order(2, 0));
-        assert_ne!(order(1, 0), order(1, 1));
+    fn a_stream_is_the_blocks_of_its_counter() {
+        let (mut words, mut bytes) = (RandomStream::new(7, 3), [0; 7]);
+        RandomStream::new(7, 3).fill_bytes(&mut bytes);
+        let blocks = [0, 1, 2].map(|block| threefry([7, 0x8000_0000], [block, 3])).concat();
+        assert_eq!([(); 3].map(|()| words.next_u32()), blocks[..3]);
+        assert_eq!(words.next_u64(), u64::from(blocks[4]) << 32 | u64::from(blocks[3]));
+        assert_eq!(bytes[..4], blocks[0].to_le_bytes());
+        assert_eq!(bytes[4..], blocks[1].to_le_bytes()[..3]);
+    }
+
+    #[test]
+    fn seeds_streams_and_indices_give_numbers_of_their_own() {
+        let mut firsts: Vec<u64> = (0..4)
+            .flat_map(|stream| {
+                let seeds = (0..50).map(move |seed| RandomStream::new(seed, stream));
+                seeds.chain((0..50).map(move |index| RandomStream::indexed(5, stream, index)))
+            })
+            .map(|mut random| random.next_u64())
+            .collect();
+        firsts.sort_unstable();
+        firsts.dedup();
+        assert_eq!(firsts.len(), 400);
+    }
+
+    #[test]
+    fn uniform_numbers_have_24_bits() {
+        let (mut numbers, mut words) = (RandomStream::new(1, 0), RandomStream::new(1, 0));
+        for _ in 0..100 {
+            assert_eq!(numbers.random::<f32>(), (words.next_u32() >> 8) as f32 / (1 << 24) as f32);
+        }
     }
 
     #[test]
     fn uniform_and_normal_numbers_have_the_right_moments() {
-        let mut stream = RandomStream::new(7, 0);
+        let mut random = RandomStream::new(7, 0);
         let n = 100_000;
         let (mut uniform, mut normal, mut square) = (0.0, 0.0, 0.0);
         for _ in 0..n {
-            uniform += f64::from(stream.next_f32());
-            let z = f64::from(stream.next_normal());
+            uniform += f64::from(random.random::<f32>());
+            let z = f64::from(random.sample(StandardNormal));
             normal += z;
             square += z * z;
         }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use image::imageops::FilterType;
 use image::{Rgb, RgbImage};
 
@@ -54,22 +55,7 @@ pub(super) fn filter_uris(network: &Network, page: &Path) -> Result<Vec<String>>
 
 fn uri(pixels: &RgbImage, page: &Path) -> Result<String> {
     let bytes = png(pixels).map_err(|message| Error::Report { path: page.to_owned(), message })?;
-    Ok(format!("data:image/png;base64,{}", base64(&bytes)))
-}
-
-/// RFC 4648, with padding.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let byte = |i: usize| u32::from(chunk.get(i).copied().unwrap_or_default());
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for digit in 0..4 {
-            let value = bits >> (18 - 6 * digit) & 63;
-            text.push(if digit <= chunk.len() { char::from(DIGITS[value as usize]) } else { '=' });
-        }
-    }
-    text
+    Ok(format!("data:image/png;base64,{}", BASE64_STANDARD.encode(bytes)))
 }
 
 #[cfg(test)]
@@ -79,13 +65,13 @@ mod tests {
     use crate::tensor::Device;
 
     #[test]
-    fn base64_of_rfc_4648() {
-        let pairs =
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")];
-        for (text, expected) in pairs {
-            assert_eq!(base64(text.as_bytes()), expected);
-        }
-        assert_eq!(base64(&[0xfb, 0xff, 0xfe]), "+//+");
+    fn an_image_is_in_its_uri_pixel_for_pixel() {
+        let planes: Vec<u8> = (0..3 * 1024_u32).map(|i| (i * 7 % 251) as u8).collect();
+        let uri = image_uri(&planes, ImageShape::CIFAR, Path::new("report.html")).unwrap();
+        let bytes = BASE64_STANDARD.decode(uri.strip_prefix("data:image/png;base64,").unwrap()).unwrap();
+        let pixels = image::load_from_memory(&bytes).unwrap().into_rgb8();
+        assert_eq!(pixels.dimensions(), (32, 32));
+        assert_eq!(pixels.get_pixel(5, 2).0, [0, 1, 2].map(|plane| planes[plane * 1024 + 2 * 32 + 5]));
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use std::io::Cursor;
 use std::path::Path;
 
-use ab_glyph::{Font, FontRef, ScaleFont, point};
-use image::{ImageFormat, Rgb, RgbImage};
+use image::{ImageFormat, RgbImage};
+use tiny_skia::{FillRule, LineCap, LineJoin, Paint, PathBuilder, Pixmap, Rect, Stroke, Transform};
+use ttf_parser::{Face, GlyphId, OutlineBuilder};
 
-use super::canvas::{Anchor, Canvas, Shape, Text};
+use super::canvas::{Anchor, Canvas, Color, Shape, Text};
 use crate::error::{Error, Result};
 
 /// Pixels of a unit of a drawing, so that it is sharp on dense screens.
@@ -15,29 +16,28 @@ const SCALE: f32 = 2.0;
 /// DejaVu Sans, regular and bold.
 #[derive(Debug, Clone)]
 pub(super) struct Fonts {
-    regular: FontRef<'static>,
-    bold: FontRef<'static>,
+    regular: Face<'static>,
+    bold: Face<'static>,
 }
 
 impl Fonts {
     /// The fonts of the program.
     pub fn embedded() -> Result<Self> {
         let font = |bytes| {
-            FontRef::try_from_slice(bytes)
-                .map_err(|e| Error::Report { path: "DejaVuSans.ttf".into(), message: e.to_string() })
+            Face::parse(bytes, 0).map_err(|e| Error::Report { path: "DejaVuSans.ttf".into(), message: e.to_string() })
         };
         Ok(Fonts { regular: font(dejavu::sans::regular())?, bold: font(dejavu::sans::bold())? })
     }
 
-    fn of(&self, bold: bool) -> &FontRef<'static> {
+    fn of(&self, bold: bool) -> &Face<'static> {
         if bold { &self.bold } else { &self.regular }
     }
 
     /// Width of a text whose em is `size` high.
     pub fn width(&self, text: &str, size: f32, bold: bool) -> f32 {
         let font = self.of(bold);
-        let font = font.as_scaled(pixel_height(font, size));
-        text.chars().map(|c| font.h_advance(font.glyph_id(c))).sum()
+        let units: f32 = text.chars().map(|c| advance(font, glyph(font, c))).sum();
+        units * size / f32::from(font.units_per_em())
     }
 
     /// The text if it is no wider than `most`, else its beginning with an ellipsis.
@@ -56,134 +56,124 @@ impl Fonts {
     }
 }
 
-/// What `ab_glyph` calls the scale: the height from the lowest descender to the highest ascender.
-fn pixel_height(font: &FontRef<'_>, em: f32) -> f32 {
-    em * font.height_unscaled() / font.units_per_em().unwrap_or(2048.0)
+/// The glyph of a character; the first one, a box, if the font has none.
+fn glyph(font: &Face<'_>, character: char) -> GlyphId {
+    font.glyph_index(character).unwrap_or_default()
+}
+
+/// How far the next glyph is, in the font's units.
+fn advance(font: &Face<'_>, glyph: GlyphId) -> f32 {
+    font.glyph_hor_advance(glyph).unwrap_or_default().into()
+}
+
+/// Collects the outlines of a line of glyphs, in the font's units, from an origin on the baseline.
+#[derive(Default)]
+struct Outlines {
+    path: PathBuilder,
+    /// Where the next glyph begins.
+    along: f32,
+}
+
+impl OutlineBuilder for Outlines {
+    fn move_to(&mut self, x: f32, y: f32) {
+        self.path.move_to(self.along + x, y);
+    }
+
+    fn line_to(&mut self, x: f32, y: f32) {
+        self.path.line_to(self.along + x, y);
+    }
+
+    fn quad_to(&mut self, x1: f32, y1: f32, x: f32, y: f32) {
+        self.path.quad_to(self.along + x1, y1, self.along + x, y);
+    }
+
+    fn curve_to(&mut self, x1: f32, y1: f32, x2: f32, y2: f32, x: f32, y: f32) {
+        self.path.cubic_to(self.along + x1, y1, self.along + x2, y2, self.along + x, y);
+    }
+
+    fn close(&mut self) {
+        self.path.close();
+    }
 }
 
 impl Canvas {
-    /// As pixels.
-    fn pixels(&self) -> RgbImage {
-        let mut image = RgbImage::new((self.width * SCALE) as u32, (self.height * SCALE) as u32);
+    /// As pixels, if there are some and not too many.
+    fn pixels(&self) -> Option<RgbImage> {
+        let mut pixmap = Pixmap::new((self.width * SCALE) as u32, (self.height * SCALE) as u32)?;
+        let scaled = Transform::from_scale(SCALE, SCALE);
         for shape in &self.shapes {
             match shape {
                 Shape::Box { corner: (x, y), size: (w, h), color } => {
-                    let inside = |low: f32, size: f32, pixel: f32| {
-                        ((low + size) * SCALE - pixel).clamp(0.0, 1.0) - (low * SCALE - pixel).clamp(0.0, 1.0)
-                    };
-                    paint(&mut image, (*x, *y), (x + w, y + h), color.rgb(), |px, py| {
-                        inside(*x, *w, px) * inside(*y, *h, py)
-                    });
+                    // Rectangles that need not be transformed are filled faster.
+                    if let Some(rect) = Rect::from_xywh(x * SCALE, y * SCALE, w * SCALE, h * SCALE) {
+                        pixmap.fill_rect(rect, &paint(*color), Transform::identity(), None);
+                    }
                 }
-                Shape::Line { points, width, color } => line(&mut image, points, *width, color.rgb()),
+                Shape::Line { points, width, color } => {
+                    let mut path = PathBuilder::new();
+                    for (index, &(x, y)) in points.iter().enumerate() {
+                        if index == 0 { path.move_to(x, y) } else { path.line_to(x, y) }
+                    }
+                    let (line_cap, line_join) = (LineCap::Round, LineJoin::Round);
+                    let stroke = Stroke { width: *width, line_cap, line_join, ..Stroke::default() };
+                    if let Some(path) = path.finish() {
+                        pixmap.stroke_path(&path, &paint(*color), &stroke, scaled, None);
+                    }
+                }
                 Shape::Disc { center: (x, y), radius, color } => {
-                    let (low, high) = ((x - radius, y - radius), (x + radius, y + radius));
-                    paint(&mut image, low, high, color.rgb(), |px, py| {
-                        let distance = (px + 0.5 - x * SCALE).hypot(py + 0.5 - y * SCALE);
-                        (radius * SCALE - distance + 0.5).clamp(0.0, 1.0)
-                    });
+                    if let Some(circle) = PathBuilder::from_circle(*x, *y, *radius) {
+                        pixmap.fill_path(&circle, &paint(*color), FillRule::Winding, scaled, None);
+                    }
                 }
-                Shape::Text(text) => self.draw_text(&mut image, text),
+                Shape::Text(text) => self.draw_text(&mut pixmap, text),
             }
         }
-        image
+        // The surface lies behind everything, so that all pixels are opaque.
+        let (pixels, _) = pixmap.data().as_chunks::<4>();
+        RgbImage::from_raw(pixmap.width(), pixmap.height(), pixels.iter().flat_map(|&[r, g, b, _]| [r, g, b]).collect())
     }
 
     /// As a PNG; `path` is the file that it is for.
     pub fn png(&self, path: &Path) -> Result<Vec<u8>> {
-        png(&self.pixels()).map_err(|message| Error::Report { path: path.to_owned(), message })
+        let unfit = || format!("a drawing of {}×{} has no pixels, or too many", self.width, self.height);
+        self.pixels()
+            .ok_or_else(unfit)
+            .and_then(|pixels| png(&pixels))
+            .map_err(|message| Error::Report { path: path.to_owned(), message })
     }
 
-    fn draw_text(&self, image: &mut RgbImage, text: &Text) {
+    fn draw_text(&self, pixmap: &mut Pixmap, text: &Text) {
         let font = self.fonts.of(text.bold);
-        let height = pixel_height(font, text.size * SCALE);
-        let scaled = font.as_scaled(height);
-        let width = SCALE * self.fonts.width(&text.text, text.size, text.bold);
-        let mut along = match text.anchor {
+        let unit = SCALE * text.size / f32::from(font.units_per_em());
+        let width = self.fonts.width(&text.text, SCALE * text.size, text.bold) / unit;
+        let along = match text.anchor {
             Anchor::Start => 0.0,
             Anchor::Middle => -width / 2.0,
             Anchor::End => -width,
         };
-        let (x, y) = (text.at.0 * SCALE, text.at.1 * SCALE);
+        let mut outlines = Outlines { along, ..Outlines::default() };
         for character in text.text.chars() {
-            let id = font.glyph_id(character);
-            // Turned text is drawn about the origin, whose pixels are then turned.
-            let start = if text.upwards { point(along, 0.0) } else { point(x + along, y) };
-            along += scaled.h_advance(id);
-            let Some(glyph) = font.outline_glyph(id.with_scale_and_position(height, start)) else { continue };
-            let corner = glyph.px_bounds().min;
-            glyph.draw(|gx, gy, coverage| {
-                let (px, py) = (corner.x + gx as f32, corner.y + gy as f32);
-                let (px, py) = if text.upwards { (x + py, y - px - 1.0) } else { (px, py) };
-                blend(image, px as i64, py as i64, text.color.rgb(), coverage);
-            });
+            let glyph = glyph(font, character);
+            font.outline_glyph(glyph, &mut outlines);
+            outlines.along += advance(font, glyph);
+        }
+        // A font's second axis points upwards.
+        let (x, y) = (text.at.0 * SCALE, text.at.1 * SCALE);
+        let place = match text.upwards {
+            false => Transform::from_row(unit, 0.0, 0.0, -unit, x, y),
+            true => Transform::from_row(0.0, -unit, -unit, 0.0, x, y),
+        };
+        if let Some(path) = outlines.path.finish() {
+            pixmap.fill_path(&path, &paint(text.color), FillRule::Winding, place, None);
         }
     }
 }
 
-/// A line with round joints: what is nearer to it than half its width.
-fn line(image: &mut RgbImage, points: &[(f32, f32)], width: f32, color: [u8; 3]) {
-    let half = width / 2.0;
-    let low = points.iter().fold((f32::MAX, f32::MAX), |low, p| (low.0.min(p.0), low.1.min(p.1)));
-    let high = points.iter().fold((f32::MIN, f32::MIN), |high, p| (high.0.max(p.0), high.1.max(p.1)));
-    if points.is_empty() {
-        return;
-    }
-    let (low, high) = ((low.0 - half, low.1 - half), (high.0 + half, high.1 + half));
-    // A column of pixels sees only the segments that come near it.
-    let mut near: Vec<[(f32, f32); 2]> = Vec::new();
-    let mut column = f32::NAN;
-    paint(image, low, high, color, |px, py| {
-        let (x, y) = ((px + 0.5) / SCALE, (py + 0.5) / SCALE);
-        if column != px {
-            column = px;
-            near.clear();
-            let reaches = |a: f32, b: f32| a.min(b) - half - 1.0 <= x && x <= a.max(b) + half + 1.0;
-            near.extend(points.windows(2).map(|ends| [ends[0], ends[1]]).filter(|[a, b]| reaches(a.0, b.0)));
-        }
-        let nearest = near.iter().map(|[a, b]| distance((x, y), *a, *b)).fold(f32::MAX, f32::min);
-        ((half - nearest) * SCALE + 0.5).clamp(0.0, 1.0)
-    });
-}
-
-/// From a point to the segment from `a` to `b`.
-fn distance((x, y): (f32, f32), a: (f32, f32), b: (f32, f32)) -> f32 {
-    let (dx, dy) = (b.0 - a.0, b.1 - a.1);
-    let length = dx * dx + dy * dy;
-    let along = if length > 0.0 { (((x - a.0) * dx + (y - a.1) * dy) / length).clamp(0.0, 1.0) } else { 0.0 };
-    (x - a.0 - along * dx).hypot(y - a.1 - along * dy)
-}
-
-/// Paints the pixels between two corners, column by column, as much as `coverage` says of each by its upper left corner.
-fn paint(
-    image: &mut RgbImage,
-    low: (f32, f32),
-    high: (f32, f32),
-    color: [u8; 3],
-    mut coverage: impl FnMut(f32, f32) -> f32,
-) {
-    let range = |low: f32, high: f32, most: u32| {
-        let bound = |value: f32| (value.max(0.0) as u32).min(most);
-        bound((low * SCALE).floor() - 1.0)..bound((high * SCALE).ceil() + 1.0)
-    };
-    for px in range(low.0, high.0, image.width()) {
-        for py in range(low.1, high.1, image.height()) {
-            blend(image, px.into(), py.into(), color, coverage(px as f32, py as f32));
-        }
-    }
-}
-
-/// Mixes a color into a pixel, if there is one.
-fn blend(image: &mut RgbImage, x: i64, y: i64, color: [u8; 3], coverage: f32) {
-    let (Ok(x), Ok(y)) = (u32::try_from(x), u32::try_from(y)) else { return };
-    if coverage > 0.0
-        && let Some(Rgb(pixel)) = image.get_pixel_mut_checked(x, y)
-    {
-        for (old, new) in pixel.iter_mut().zip(color) {
-            let mixed = f32::from(*old) + coverage.min(1.0) * (f32::from(new) - f32::from(*old));
-            *old = mixed.round() as u8;
-        }
-    }
+fn paint(color: Color) -> Paint<'static> {
+    let [r, g, b] = color.rgb();
+    let mut paint = Paint::default();
+    paint.set_color_rgba8(r, g, b, 255);
+    paint
 }
 
 /// Pixels as a PNG.
@@ -195,7 +185,6 @@ pub(super) fn png(pixels: &RgbImage) -> std::result::Result<Vec<u8>, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::canvas::Color;
     use super::*;
 
     #[test]
@@ -206,7 +195,7 @@ mod tests {
         canvas.line(vec![(10.0, 20.0), (50.0, 20.0)], 2.0, red);
         canvas.text(Text::new((10.0, 15.0), 10.0, "H").color(red));
         canvas.text(Text::new((55.0, 25.0), 10.0, "H").color(red).upwards());
-        let pixels = canvas.pixels();
+        let pixels = canvas.pixels().unwrap();
         let is_red = |x: u32, y: u32| pixels.get_pixel(x, y).0 == [200, 0, 0];
         assert!(is_red(9, 9) && !is_red(10, 10));
         assert!(is_red(60, 39) && is_red(60, 40) && !is_red(60, 43) && !is_red(110, 40));

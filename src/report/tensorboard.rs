@@ -8,6 +8,9 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
+use byteorder::{ByteOrder, LittleEndian};
+use crc32c::crc32c;
+
 use crate::error::{Error, Result};
 use crate::train::Metrics;
 
@@ -74,7 +77,8 @@ enum Content<'a> {
 /// `tensorflow.Event`.
 fn event(time: f64, step: u64, content: Content<'_>) -> Vec<u8> {
     let mut event = vec![tag(1, FIXED_64)];
-    event.extend(time.to_le_bytes());
+    event.extend([0; 8]);
+    LittleEndian::write_f64(&mut event[1..], time);
     event.push(tag(2, VARINT));
     event.extend(varint(step));
     match content {
@@ -86,7 +90,9 @@ fn event(time: f64, step: u64, content: Content<'_>) -> Vec<u8> {
                 .flat_map(|(name, value)| {
                     let mut scalar = nested(1, name.as_bytes());
                     scalar.push(tag(2, FIXED_32));
-                    scalar.extend((*value as f32).to_le_bytes());
+                    let mut bytes = [0; 4];
+                    LittleEndian::write_f32(&mut bytes, *value as f32);
+                    scalar.extend(bytes);
                     nested(1, &scalar)
                 })
                 .collect();
@@ -128,34 +134,17 @@ fn nested(field: u8, content: &[u8]) -> Vec<u8> {
 
 /// A TFRecord: length, its checksum, the data, their checksum.
 fn record(data: &[u8]) -> Vec<u8> {
-    let length = (data.len() as u64).to_le_bytes();
-    let (length_check, data_check) = (masked_crc32c(&length).to_le_bytes(), masked_crc32c(data).to_le_bytes());
-    [&length, length_check.as_slice(), data, &data_check].concat()
+    let (mut head, mut tail) = ([0; 12], [0; 4]);
+    LittleEndian::write_u64(&mut head, data.len() as u64);
+    let length_check = masked_crc32c(&head[..8]);
+    LittleEndian::write_u32(&mut head[8..], length_check);
+    LittleEndian::write_u32(&mut tail, masked_crc32c(data));
+    [head.as_slice(), data, &tail].concat()
 }
 
 /// CRC-32C, turned and shifted as TFRecords have it, so that a checksum of data with checksums in them is sound, too.
 fn masked_crc32c(bytes: &[u8]) -> u32 {
     crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
-}
-
-/// The checksum with Castagnoli's polynomial.
-fn crc32c(bytes: &[u8]) -> u32 {
-    /// What eight steps make of each lowest byte.
-    const TABLE: [u32; 256] = {
-        let mut table = [0; 256];
-        let mut byte = 0;
-        while byte < 256 {
-            let (mut crc, mut bit) = (byte as u32, 0);
-            while bit < 8 {
-                crc = (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg());
-                bit += 1;
-            }
-            table[byte] = crc;
-            byte += 1;
-        }
-        table
-    };
-    !bytes.iter().fold(!0, |crc: u32, &byte| crc >> 8 ^ TABLE[usize::from(crc as u8 ^ byte)])
 }
 
 #[cfg(test)]
@@ -184,11 +173,10 @@ mod tests {
     fn records(mut file: &[u8]) -> Vec<&[u8]> {
         let mut records = Vec::new();
         while !file.is_empty() {
-            let number = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap());
-            let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
-            assert_eq!(number(8), masked_crc32c(&file[..8]));
+            let length = LittleEndian::read_u64(file) as usize;
+            assert_eq!(LittleEndian::read_u32(&file[8..]), masked_crc32c(&file[..8]));
             let data = &file[12..12 + length];
-            assert_eq!(number(12 + length), masked_crc32c(data));
+            assert_eq!(LittleEndian::read_u32(&file[12 + length..]), masked_crc32c(data));
             records.push(data);
             file = &file[16 + length..];
         }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use byteorder::{ByteOrder, LittleEndian};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
@@ -126,12 +127,18 @@ impl CheckpointFolder {
         fs::create_dir_all(&self.path).map_err(Error::io("making", &self.path))?;
         let path = self.file(progress.step);
         let bad = |message: String| Error::Checkpoint { path: path.clone(), message };
-        let views = state
+        let tensors: Vec<_> = state
             .tensors
             .iter()
             .map(|(name, values)| {
-                TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values)).map(|view| (name, view))
+                let mut bytes = vec![0; 4 * values.len()];
+                LittleEndian::write_f32_into(values, &mut bytes);
+                (name, values.len(), bytes)
             })
+            .collect();
+        let views = tensors
+            .iter()
+            .map(|(name, length, bytes)| TensorView::new(Dtype::F32, vec![*length], bytes).map(|view| (*name, view)))
             .collect::<std::result::Result<Vec<_>, _>>()
             .map_err(|e| bad(e.to_string()))?;
         let progress_text = serde_json::to_string(progress).map_err(|e| bad(e.to_string()))?;
@@ -201,7 +208,9 @@ fn read(path: &Path) -> Result<(Progress, StepperState)> {
         if view.dtype() != Dtype::F32 {
             return Err(bad(format!("tensor `{name}` is of type {:?}", view.dtype())));
         }
-        state.tensors.insert(name, bytemuck::pod_collect_to_vec(view.data()));
+        let mut values = vec![0.0; view.data().len() / 4];
+        LittleEndian::read_f32_into(view.data(), &mut values);
+        state.tensors.insert(name, values);
     }
     Ok((progress, state))
 }

@@ -22,6 +22,9 @@ const MOST_CONFIG_BYTES: u64 = 16 << 20;
 pub struct SavedRun {
     /// Version of the program that began it.
     pub version: String,
+    /// [`GENERATOR`](crate::ops::random::GENERATOR) of that version; runs of early versions do not say it.
+    #[serde(default = "first_generator")]
+    pub generator: u32,
     /// The settings.
     #[serde(flatten)]
     pub config: TrainConfig,
@@ -51,6 +54,11 @@ pub struct SavedRun {
     pub network: Option<String>,
     /// Plans that autotuning chose, by layer and product; the usual ones compute the others.
     pub plans: BTreeMap<String, String>,
+}
+
+/// The generator of the versions that did not say it.
+fn first_generator() -> u32 {
+    1
 }
 
 impl SavedRun {
@@ -140,11 +148,13 @@ impl SavedRun {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::random::GENERATOR;
     use crate::tensor::{DeviceChoice, ImageShape, ImageSize};
 
     fn saved() -> SavedRun {
         SavedRun {
             version: "0.1.0".into(),
+            generator: GENERATOR,
             config: TrainConfig {
                 device: Some(DeviceChoice::Cpu),
                 image_size: Some(ImageSize { height: 48, width: 40 }),
@@ -175,13 +185,15 @@ mod tests {
         let mut early = serde_json::to_value(saved()).unwrap();
         let fields = early.as_object_mut().unwrap();
         let device = fields.remove("ran_on").unwrap();
-        for name in ["backend", "began", "checksum", "gray", "image_size", "profile", "test_on_training"] {
+        let newer = ["backend", "began", "checksum", "generator", "gray", "image_size", "profile", "test_on_training"];
+        for name in newer {
             fields.remove(name).unwrap();
         }
         fields.insert("device".into(), device);
         let read = SavedRun::parse(&serde_json::to_vec(&early).unwrap()).unwrap();
         assert_eq!((read.ran_on.as_str(), read.config.device, read.checksum), ("CPU, 2 threads", None, None));
         assert_eq!(read.config.image_shape().unwrap(), ImageShape::CIFAR);
+        assert_eq!(read.generator, 1);
     }
 
     #[test]

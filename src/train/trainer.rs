@@ -5,10 +5,13 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use byteorder::{ByteOrder, LittleEndian};
+
 use crate::data::{Dataset, Splits};
 use crate::error::{Error, Result};
 use crate::nn::Architecture;
 use crate::ops::conv2d::{DeviceKind, Plans};
+use crate::ops::random::GENERATOR;
 use crate::tensor::Device;
 use crate::train::TrainConfig;
 use crate::train::autotune::{Autotune, Search, autotune, default_cache, problem_name};
@@ -72,6 +75,7 @@ pub fn train(
     let stepper = setup.stepper(config)?;
     let saved = SavedRun {
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        generator: GENERATOR,
         config: config.clone(),
         ran_on: device.description(),
         source: splits.source.clone(),
@@ -108,7 +112,8 @@ pub fn train(
 /// reached. What is changed is remembered in the run folder.
 ///
 /// # Errors
-/// If the folder or the data are not those of the run, and as for [`train`].
+/// If the folder or the data are not those of the run, [`Error::OtherGenerator`] if the same bits cannot come out, and as for
+/// [`train`].
 pub fn resume(
     saved: &SavedRun,
     max_steps: Option<u64>,
@@ -119,6 +124,10 @@ pub fn resume(
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
     saved.config.validate()?;
+    if saved.generator != GENERATOR {
+        let (version, generator) = (saved.version.clone(), saved.generator);
+        return Err(Error::OtherGenerator { run: run.to_owned(), version, generator });
+    }
     let fail = |message: String, hint: &str| Error::Resume { run: run.to_owned(), message, hint: hint.to_owned() };
     let (train_set, test_set) = sets(&saved.config, splits)?;
     let found = (train_set.len(), test_set.len(), train_set.class_names());
@@ -202,7 +211,9 @@ fn checksum(sets: [&Dataset; 2]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     for set in sets {
         hasher.update(set.images());
-        set.labels().iter().for_each(|label| hasher.update(&label.to_le_bytes()));
+        let mut labels = vec![0; 2 * set.len()];
+        LittleEndian::write_u16_into(set.labels(), &mut labels);
+        hasher.update(&labels);
     }
     hasher.finalize()
 }

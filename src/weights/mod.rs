@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use byteorder::{ByteOrder, LittleEndian};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
@@ -237,10 +238,12 @@ pub fn save(path: &Path, network: &Network, class_names: &[String]) -> Result<()
 /// The crate would write them in an order that changes from run to run; so, equal networks make equal files.
 fn with_metadata(file: &[u8], metadata: &str) -> Vec<u8> {
     let (length, rest) = file.split_at(8);
-    let (header, data) = rest.split_at(u64::from_le_bytes(length.try_into().unwrap_or_default()) as usize);
+    let (header, data) = rest.split_at(LittleEndian::read_u64(length) as usize);
     let mut header = [br#"{"__metadata__":"#, metadata.as_bytes(), b",", &header[1..]].concat();
     header.resize(header.len().next_multiple_of(8), b' ');
-    [&(header.len() as u64).to_le_bytes(), header.as_slice(), data].concat()
+    let mut length = [0; 8];
+    LittleEndian::write_u64(&mut length, header.len() as u64);
+    [&length, header.as_slice(), data].concat()
 }
 
 fn check_finite(path: &Path, name: &str, values: &[f32], hint: &str) -> Result<()> {
@@ -396,7 +399,7 @@ mod tests {
         let good = fs::read(&path).unwrap();
         let mut bytes = good.clone();
         let end = bytes.len();
-        bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+        LittleEndian::write_f32(&mut bytes[end - 4..], f32::NAN);
         fs::write(&path, bytes).unwrap();
         assert!(WeightsFile::read(&path).unwrap_err().to_string().contains("NaN"));
 

@@ -1,5 +1,6 @@
 //! What cannot be used is refused: in one line, with a hint, and before anything is written.
 
+use byteorder::{ByteOrder, LittleEndian};
 use predicates::str::contains;
 
 use super::{IMAGE_BYTES, SMALL, Sandbox};
@@ -65,7 +66,7 @@ fn weights_that_are_damaged() {
     sandbox.write("short.safetensors", &weights[..weights.len() - 5]);
     // The last tensor's last element.
     let mut poisoned = weights.clone();
-    poisoned.splice(weights.len() - 4.., f32::NAN.to_le_bytes());
+    LittleEndian::write_f32(&mut poisoned[weights.len() - 4..], f32::NAN);
     sandbox.write("nan.safetensors", &poisoned);
     sandbox.write("text.safetensors", b"these are no weights");
     let files = [

@@ -1,5 +1,6 @@
 //! `predict` on folders, on standard input, and on what is no picture.
 
+use byteorder::{ByteOrder, LittleEndian};
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 
@@ -84,12 +85,14 @@ fn probabilities_are_drawn_as_aligned_bars() {
 
 /// The same weights without their metadata, as other programs save them.
 fn without_metadata(file: &[u8]) -> Vec<u8> {
-    let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    let length = LittleEndian::read_u64(file) as usize;
     let mut header: Value = serde_json::from_slice(&file[8..8 + length]).unwrap();
     header.as_object_mut().unwrap().remove("__metadata__");
     let mut header = serde_json::to_vec(&header).unwrap();
     header.resize(header.len().next_multiple_of(8), b' ');
-    [&(header.len() as u64).to_le_bytes(), header.as_slice(), &file[8 + length..]].concat()
+    let mut start = [0; 8];
+    LittleEndian::write_u64(&mut start, header.len() as u64);
+    [&start, header.as_slice(), &file[8 + length..]].concat()
 }
 
 /// Pixels were normalized in another way than the weights were trained with, without a word.

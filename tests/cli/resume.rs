@@ -4,6 +4,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use cifar_gpu::ops::random::RandomStream;
+use rand::RngExt;
 use serde_json::{Value, json};
 
 use super::{BINARY, Sandbox};
@@ -60,7 +61,7 @@ fn killed_runs_come_out_the_same(device: &str, optimizer: &str, kills: usize, lo
             let arguments =
                 if begun { format!("--resume {run} --device {device}") } else { format!("{recipe} --out {run}") };
             let mut child = start(&sandbox, &format!("train {arguments}")).spawn().unwrap();
-            std::thread::sleep(longest.mul_f32(random.next_f32()));
+            std::thread::sleep(longest.mul_f32(random.random::<f32>()));
             match child.try_wait().unwrap() {
                 // Before it had made its folder there was nothing to go on from.
                 None if sandbox.path(&format!("{run}/config.json")).exists() => {
@@ -113,7 +114,7 @@ fn interrupted_runs_come_out_the_same(device: &str, epochs: u32) {
         while written() <= before && child.try_wait().unwrap().is_none() {
             std::thread::sleep(Duration::from_millis(5));
         }
-        std::thread::sleep(longest.mul_f32(random.next_f32()));
+        std::thread::sleep(longest.mul_f32(random.random::<f32>()));
         Command::new("kill").args(["-INT", &child.id().to_string()]).stderr(Stdio::null()).status().unwrap();
         match child.wait().unwrap().code() {
             Some(130) => interrupted += 1,
@@ -233,6 +234,11 @@ fn what_cannot_be_gone_on_with_is_refused() {
     let config = sandbox.read("run/config.json");
     sandbox.write("run/config.json", &config[..config.len() / 2]);
     sandbox.refuses("train --resume run --device cpu", "config.json: ");
+    // Early versions did not say how they draw random numbers, and drew others.
+    let mut early: Value = serde_json::from_slice(&config).unwrap();
+    early.as_object_mut().unwrap().remove("generator").unwrap();
+    sandbox.write("run/config.json", early.to_string().as_bytes());
+    sandbox.refuses("train --resume run --device cpu", "whose random numbers (generator 1) order its images otherwise");
     sandbox.write("run/config.json", &config);
     for checkpoint in std::fs::read_dir(sandbox.path("run/checkpoints")).unwrap() {
         std::fs::write(checkpoint.unwrap().path(), b"damaged").unwrap();

@@ -12,6 +12,7 @@ use cifar_gpu::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use cifar_gpu::ops::{Gate, Padding, StepState, global_avg_pool, linear};
 use cifar_gpu::tape::Tape;
 use cifar_gpu::tensor::DType;
+use rand::RngExt;
 
 use crate::compare::{
     COOPERATIVE_TOLERANCE, Conditioned, Exactness, TOLERANCE, WINOGRAD_4_TOLERANCE, compare, compare_exact,
@@ -245,7 +246,7 @@ pub fn normalizing(device: &Device, dtype: DType, shape: [usize; 4]) -> Outcome 
 pub fn cross_entropy(device: &Device, batch: usize, classes: usize, largest: f32, smoothing: f32) -> Outcome {
     let mut logits: Vec<f32> = numbers(batch * classes, 1).iter().map(|v| v * largest).collect();
     let mut random = RandomStream::new(5, 0);
-    let labels: Vec<u32> = (0..batch).map(|_| random.next_below(classes as u32)).collect();
+    let labels: Vec<u32> = (0..batch).map(|_| random.random_range(..classes as u32)).collect();
     // Two equal largest logits: the first counts.
     logits[0] = largest * 2.0;
     logits[1] = largest * 2.0;

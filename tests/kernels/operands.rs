@@ -3,13 +3,14 @@
 use cifar_gpu::ops::random::RandomStream;
 use cifar_gpu::tensor::DType;
 use cifar_gpu::{Device, Tensor};
+use rand::RngExt;
 
 use crate::compare::Conditioned;
 
 /// Random numbers in [-1, 1), the same for the same stream.
 pub fn numbers(count: usize, stream: u32) -> Vec<f32> {
     let mut random = RandomStream::new(0xc1fa, stream);
-    (0..count).map(|_| random.next_f32() * 2.0 - 1.0).collect()
+    (0..count).map(|_| random.random::<f32>() * 2.0 - 1.0).collect()
 }
 
 /// Random numbers, and a tensor that holds them.

@@ -1,8 +1,7 @@
 //! Reads the image files of a tar archive as a stream.
 
-use super::Limits;
-use super::collect::{Collector, Content};
 use crate::data::DataError;
+use crate::data::collect::{Collector, Content, Limits};
 use flate2::bufread::MultiGzDecoder;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};

@@ -1,19 +1,30 @@
 //! Reads the image files of a folder.
 
-use super::collect::{Collector, Content};
 use crate::data::DataError;
-use std::fs;
-use std::path::{Path, PathBuf};
+use crate::data::collect::{Collector, Content};
+use crate::data::walk::walk;
+use std::path::Path;
 
 /// `top/split/class/file`: nothing below that can be an image of the set.
 const MAX_DEPTH: usize = 4;
 
 /// Hands every image file below `folder` to `collector`.
 pub(super) fn read(folder: &Path, collector: &mut Collector<'_>) -> Result<(), DataError> {
+    let mut met = Vec::new();
+    for found in walk(folder, Some(MAX_DEPTH)) {
+        let found = found?;
+        if !found.is_entered {
+            met.push((relative(folder, &found.path), found));
+        }
+    }
+    met.sort_by(|(a, _), (b, _)| a.cmp(b));
     let mut images = Vec::new();
-    for (relative, path) in list(folder)? {
-        if let Some(place) = collector.meet(&relative)? {
-            images.push((place, path));
+    for (relative, found) in met {
+        // What is neither file nor folder, such as a pipe, could keep a reader waiting for ever.
+        if !found.is_file {
+            collector.skip(&relative);
+        } else if let Some(place) = collector.meet(&relative)? {
+            images.push((place, found.path));
         }
     }
     collector.total = Some(images.len() as u64);
@@ -23,29 +34,8 @@ pub(super) fn read(folder: &Path, collector: &mut Collector<'_>) -> Result<(), D
     Ok(())
 }
 
-/// The files below `folder`, with their paths relative to it, sorted by these.
-/// A folder at the depth limit is listed as if it were a file.
-fn list(folder: &Path) -> Result<Vec<(String, PathBuf)>, DataError> {
-    let mut files = Vec::new();
-    let mut folders = vec![(String::new(), folder.to_path_buf(), 1)];
-    while let Some((prefix, folder, depth)) = folders.pop() {
-        for entry in fs::read_dir(&folder).map_err(DataError::io("list", &folder))? {
-            let entry = entry.map_err(DataError::io("list", &folder))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with('.') {
-                continue;
-            }
-            let (relative, path) = (format!("{prefix}{name}"), entry.path());
-            // Follows links, so that a tree may be put together from them; the
-            // depth limit ends any circle.
-            let found = fs::metadata(&path).map_err(DataError::io("read", &path))?;
-            if found.is_dir() && depth < MAX_DEPTH {
-                folders.push((format!("{relative}/"), path, depth + 1));
-            } else {
-                files.push((relative, path));
-            }
-        }
-    }
-    files.sort();
-    Ok(files)
+/// `path` as seen from `folder`, with `/` between its parts.
+fn relative(folder: &Path, path: &Path) -> String {
+    let parts = path.strip_prefix(folder).unwrap_or(path).iter();
+    parts.map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/")
 }

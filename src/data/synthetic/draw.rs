@@ -2,8 +2,9 @@
 
 use super::shape::{Shape, UNIT};
 use crate::data::picture::write_planes;
-use crate::data::rng::SplitMix64;
+use crate::ops::random::RandomStream;
 use crate::tensor::ImageShape;
+use rand::{Rng, RngExt};
 
 /// Side in pixels of the images that lengths are given for; others are drawn in proportion.
 const SIDE: i64 = 32;
@@ -23,15 +24,16 @@ type Rgb = [i64; 3];
 ///
 /// Color, polarity, place, size, turn, ground, clutter and noise all come
 /// from `rng`; the ink's color is typical of the class in half of the images.
-pub(super) fn draw(shape: Shape, rng: &mut SplitMix64, size: ImageShape, image: &mut [u8]) {
+pub(super) fn draw(shape: Shape, rng: &mut RandomStream, size: ImageShape, image: &mut [u8]) {
     let (ground, ink) = colors(shape, rng);
     let mut canvas = Canvas::with_gradient(size, ground, rng);
     clutter(&mut canvas, rng);
     let placed = Placed::random(shape, &canvas, rng);
     canvas.each_pixel(|x, y, pixel| blend(pixel, ink, placed.coverage(x, y), SAMPLES * SAMPLES));
-    let amplitude = rng.between(8, 28);
+    let amplitude = rng.random_range(8..=28);
     let pixels = canvas.pixels.iter().map(|pixel| {
-        let bits = rng.next_u64().to_le_bytes();
+        let mut bits = [0; 6];
+        rng.fill_bytes(&mut bits);
         image::Rgb(std::array::from_fn(|channel| {
             // The sum of two bytes: a triangular distribution around zero.
             let noise = i64::from(bits[2 * channel]) + i64::from(bits[2 * channel + 1]) - 255;
@@ -51,10 +53,10 @@ struct Canvas {
 
 impl Canvas {
     /// `base` with a linear ramp across the image in a random direction.
-    fn with_gradient(size: ImageShape, base: Rgb, rng: &mut SplitMix64) -> Self {
+    fn with_gradient(size: ImageShape, base: Rgb, rng: &mut RandomStream) -> Self {
         let (width, height) = (size.width() as i64, size.height() as i64);
         let mut canvas = Canvas { width, height, pixels: vec![base; size.pixels()] };
-        let slope: [(i64, i64); 3] = std::array::from_fn(|_| (rng.between(-24, 24), rng.between(-24, 24)));
+        let slope: [(i64, i64); 3] = std::array::from_fn(|_| (rng.random_range(-24..=24), rng.random_range(-24..=24)));
         canvas.each_pixel(|x, y, pixel| {
             for (value, (across, down)) in pixel.iter_mut().zip(slope) {
                 let rise = across * (2 * x - width) * height + down * (2 * y - height) * width;
@@ -100,14 +102,14 @@ const TYPICAL_INK: [Rgb; 10] = [
 ///
 /// Half of the inks are near the class's typical color. That is too little to tell the class by, but enough for a deep
 /// network without normalization to find its first foothold.
-fn colors(shape: Shape, rng: &mut SplitMix64) -> (Rgb, Rgb) {
-    let typical = rng.below(2) == 0;
+fn colors(shape: Shape, rng: &mut RandomStream) -> (Rgb, Rgb) {
+    let typical: bool = rng.random();
     loop {
-        let mut color = || std::array::from_fn(|_| rng.between(20, 235));
+        let mut color = || std::array::from_fn(|_| rng.random_range(20..=235));
         let (ground, mut ink): (Rgb, Rgb) = (color(), color());
         if typical {
             let base = TYPICAL_INK[shape as usize];
-            ink = std::array::from_fn(|channel| (base[channel] + rng.between(-25, 25)).clamp(20, 235));
+            ink = std::array::from_fn(|channel| (base[channel] + rng.random_range(-25..=25)).clamp(20, 235));
         }
         if (brightness(ground) - brightness(ink)).abs() >= 90 {
             return (ground, ink);
@@ -120,23 +122,23 @@ fn brightness([r, g, b]: Rgb) -> i64 {
 }
 
 /// Up to three small blots and up to one thin line, all fainter than the ink may be.
-fn clutter(canvas: &mut Canvas, rng: &mut SplitMix64) {
+fn clutter(canvas: &mut Canvas, rng: &mut RandomStream) {
     let (width, height, unit) = (canvas.width, canvas.height, canvas.scaled(SUB));
-    for _ in 0..rng.between(0, 3) {
-        let color = std::array::from_fn(|_| rng.between(20, 235));
-        let (cx, cy) = (rng.between(0, width * SUB), rng.between(0, height * SUB));
-        let radius = rng.between(unit, 2 * unit);
+    for _ in 0..rng.random_range(0..=3) {
+        let color = std::array::from_fn(|_| rng.random_range(20..=235));
+        let (cx, cy) = (rng.random_range(0..=width * SUB), rng.random_range(0..=height * SUB));
+        let radius = rng.random_range(unit..=2 * unit);
         canvas.each_center(|x, y, pixel| {
             let (dx, dy) = (x - cx, y - cy);
             blend(pixel, color, i64::from(dx * dx + dy * dy <= radius * radius), 1);
         });
     }
-    if rng.below(2) == 0 {
-        let color = std::array::from_fn(|_| rng.between(20, 235));
-        let upright = rng.below(2) == 0;
+    if rng.random() {
+        let color = std::array::from_fn(|_| rng.random_range(20..=235));
+        let upright: bool = rng.random();
         let side = if upright { width } else { height };
-        let place = rng.between(0, side * SUB);
-        let lean = rng.between(-16, 16);
+        let place = rng.random_range(0..=side * SUB);
+        let lean = rng.random_range(-16..=16);
         canvas.each_center(|x, y, pixel| {
             let (along, across) = if upright { (y, x) } else { (x, y) };
             let off = (across - place - lean * along / 64).abs();
@@ -162,15 +164,16 @@ struct Placed {
 }
 
 impl Placed {
-    fn random(shape: Shape, canvas: &Canvas, rng: &mut SplitMix64) -> Self {
-        let radius = rng.between(canvas.scaled(7 * SUB), canvas.scaled(12 * SUB));
+    fn random(shape: Shape, canvas: &Canvas, rng: &mut RandomStream) -> Self {
+        let radius = rng.random_range(canvas.scaled(7 * SUB)..=canvas.scaled(12 * SUB));
         // The whole shape stays inside, apart from corners it turns outwards.
         let slack = |side: i64| side * SUB - 2 * radius;
-        let center = (radius + rng.between(0, slack(canvas.width)), radius + rng.between(0, slack(canvas.height)));
+        let center =
+            (radius + rng.random_range(0..=slack(canvas.width)), radius + rng.random_range(0..=slack(canvas.height)));
         // With t = tan(angle / 2) rational, cosine and sine are rational too,
         // so no library sine can make the bytes differ between platforms.
         // 34/256 is an angle of 15 degrees.
-        let (t, whole) = (rng.between(-34, 34), 256);
+        let (t, whole) = (rng.random_range(-34..=34), 256);
         let norm = whole * whole + t * t;
         Self {
             shape,

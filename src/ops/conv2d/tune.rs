@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use rand::RngExt;
+
 use super::{Algorithm, Conv2dGeometry, DeviceKind, Direction, Epilogue, Plan, Tiling};
 use crate::error::{Error, Result};
 use crate::gpu::GpuError;
@@ -121,7 +123,7 @@ impl Problem {
             let mut random = RandomStream::new(0x7_0e5, stream);
             // Drawing as many as a whole batch has would take as long as trying.
             let count = shape.iter().product::<usize>();
-            let drawn: Vec<f32> = (0..count.min(MOST_DRAWN)).map(|_| random.next_f32() * 2.0 - 1.0).collect();
+            let drawn: Vec<f32> = (0..count.min(MOST_DRAWN)).map(|_| random.random::<f32>() * 2.0 - 1.0).collect();
             let values: Vec<f32> = drawn.iter().copied().cycle().take(count).collect();
             let tensor = device.allocate(shape, dtype)?;
             tensor.write(&values)?;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::data::Split;
+use byteorder::{BigEndian, ByteOrder};
 
 fn message(error: &DataError) -> String {
     format!("{error} / {:?}", error.hint())
@@ -67,7 +68,7 @@ fn a_png_that_claims_a_huge_size_is_refused_by_its_header() {
     // The header's own checksum, so that only the size is wrong.
     let mut crc = flate2::Crc::new();
     crc.update(&bytes[12..29]);
-    bytes[29..33].copy_from_slice(&crc.sum().to_be_bytes());
+    BigEndian::write_u32(&mut bytes[29..33], crc.sum());
     let error = decode_picture("huge", &bytes, PictureSize::Exact, SHAPE).unwrap_err();
     let told = message(&error);
     assert!(told.contains("30000×30000"), "{told}");

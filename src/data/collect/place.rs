@@ -2,6 +2,7 @@
 
 use crate::data::Split;
 use crate::data::picture::has_image_ending;
+use crate::data::walk::is_hidden;
 
 /// The place of an image in the set.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,8 +29,7 @@ pub(super) fn sort_out(path: &str) -> Met {
     if parts.contains(&"..") {
         return Met::Other;
     }
-    // `__MACOSX` holds the `._*` companions some archivers add.
-    if parts.iter().any(|p| p.starts_with('.') || *p == "__MACOSX") {
+    if parts.iter().any(|part| is_hidden(part)) {
         return Met::Hidden;
     }
     let (top, split, class, name) = match parts[..] {

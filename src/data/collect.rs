@@ -1,15 +1,20 @@
-//! Sorts the files of a source into splits and classes, and decodes them.
+//! Sorts the files of a source into splits and classes, and decodes them: for the import, and for class folders as they are.
 
-use super::place::{Met, Place, sort_out};
-use super::{ImportPhase, ImportProgress, Limits, PictureSize};
-use crate::data::picture::{decode_picture, read_within};
-use crate::data::rng::SplitMix64;
-use crate::data::{DataError, Dataset, Split, Splits, check_class_names, check_memory};
+mod place;
+
+use super::cifar::{MAX_CLASSES, MAX_IMAGES};
+use super::picture::{MAX_FILE_BYTES, PictureSize, decode_picture, read_within};
+use super::{DataError, Dataset, Split, Splits, check_class_names, check_memory};
+use crate::ops::random::RandomStream;
 use crate::tensor::ImageShape;
+use place::{Met, sort_out};
+use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+
+pub(super) use place::Place;
 
 /// Files decoded together: photographs take longer than images of the size wanted, and progress is told after each group.
 const GROUP_FILES: usize = 512;
@@ -19,9 +24,60 @@ const GROUP_BYTES: usize = 32 << 20;
 
 /// Names the order of the imported images; another value is another data set.
 const SHUFFLE_SEED: u64 = 10;
+/// Numbers of the generator's streams that order the splits: none of training's.
+const TRAIN_STREAM: u32 = 1 << 19;
+const TEST_STREAM: u32 = TRAIN_STREAM + 1;
+
+/// What an [`import`](super::import()) is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImportPhase {
+    /// Reading and decoding images.
+    Decode,
+    /// Writing the batch files.
+    Write,
+}
+
+/// How far an [`import`](super::import()) or the reading of class folders has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImportProgress {
+    /// What it is at.
+    pub phase: ImportPhase,
+    /// Images done in this phase.
+    pub done: u64,
+    /// Images this phase has in all; unknown while an archive is read.
+    pub total: Option<u64>,
+}
+
+/// Bounds on what an untrusted source may cost.
+#[derive(Debug, Clone)]
+pub(super) struct Limits {
+    /// Which pictures are taken.
+    pub(super) sizes: PictureSize,
+    /// The shape that they are brought to.
+    pub(super) shape: ImageShape,
+    /// Bytes of an image file.
+    pub(super) file_bytes: u64,
+    /// Images of a split.
+    pub(super) images: u64,
+    /// Classes.
+    pub(super) classes: usize,
+    /// Bytes an archive unpacks to.
+    pub(super) archive_bytes: u64,
+}
+
+impl Limits {
+    /// Those for what is to become images of this shape, in as many classes as the binary layout holds.
+    pub(super) fn of(sizes: PictureSize, shape: ImageShape) -> Self {
+        let file_bytes = match sizes {
+            PictureSize::Exact => 4 << 20,
+            PictureSize::Any => MAX_FILE_BYTES,
+        };
+        Self { sizes, shape, file_bytes, images: MAX_IMAGES, classes: MAX_CLASSES, archive_bytes: 16 << 30 }
+    }
+}
 
 /// Where a file's bytes come from.
-pub(in crate::data) enum Content {
+pub(super) enum Content {
     /// Already read, from an archive.
     Bytes(Vec<u8>),
     /// Still in a file, to be read by the thread that decodes it.
@@ -46,12 +102,12 @@ struct Gathered {
 }
 
 /// Takes in the files of one source, in any order.
-pub(in crate::data) struct Collector<'a> {
+pub(super) struct Collector<'a> {
     source: &'a Path,
     limits: &'a Limits,
     progress: &'a dyn Fn(ImportProgress),
     /// Images the source has in all, once that is known.
-    pub(in crate::data) total: Option<u64>,
+    pub(super) total: Option<u64>,
     top: Option<String>,
     pending: Vec<Pending>,
     pending_bytes: usize,
@@ -62,7 +118,7 @@ pub(in crate::data) struct Collector<'a> {
 }
 
 impl<'a> Collector<'a> {
-    pub(in crate::data) fn new(source: &'a Path, limits: &'a Limits, progress: &'a dyn Fn(ImportProgress)) -> Self {
+    pub(super) fn new(source: &'a Path, limits: &'a Limits, progress: &'a dyn Fn(ImportProgress)) -> Self {
         Self {
             source,
             limits,
@@ -100,7 +156,7 @@ impl<'a> Collector<'a> {
     }
 
     /// Counts a file that cannot be an image.
-    pub(in crate::data) fn skip(&mut self, path: &str) {
+    pub(super) fn skip(&mut self, path: &str) {
         self.skipped += 1;
         self.first_skipped.get_or_insert_with(|| path.to_owned());
     }
@@ -120,7 +176,7 @@ impl<'a> Collector<'a> {
     }
 
     /// Takes an image, which errors will call `file`.
-    pub(in crate::data) fn push(&mut self, file: String, place: Place, content: Content) -> Result<(), DataError> {
+    pub(super) fn push(&mut self, file: String, place: Place, content: Content) -> Result<(), DataError> {
         if let Content::Bytes(bytes) = &content {
             self.pending_bytes += bytes.len();
         }
@@ -168,7 +224,7 @@ impl<'a> Collector<'a> {
     }
 
     /// The finished set, the number of files skipped, and one of these.
-    pub(in crate::data) fn finish(mut self) -> Result<(Splits, u64, Option<String>), DataError> {
+    pub(super) fn finish(mut self) -> Result<(Splits, u64, Option<String>), DataError> {
         self.decode_pending()?;
         for (split, gathered) in [(Split::Train, &self.train), (Split::Test, &self.test)] {
             if gathered.places.is_empty() {
@@ -187,8 +243,8 @@ impl<'a> Collector<'a> {
         }
         let classes: Vec<String> = classes.into_iter().map(str::to_owned).collect();
         let splits = Splits {
-            train: self.train.ordered(self.limits.shape, 0, &classes)?,
-            test: self.test.ordered(self.limits.shape, 1, &classes)?,
+            train: self.train.ordered(self.limits.shape, TRAIN_STREAM, &classes)?,
+            test: self.test.ordered(self.limits.shape, TEST_STREAM, &classes)?,
             source: self.source.display().to_string(),
         };
         Ok((splits, self.skipped, self.first_skipped))
@@ -202,10 +258,10 @@ impl Gathered {
 
     /// Sorted by class and file name, then shuffled; `stream` keeps the splits
     /// from sharing one permutation.
-    fn ordered(mut self, shape: ImageShape, stream: u64, classes: &[String]) -> Result<Dataset, DataError> {
+    fn ordered(mut self, shape: ImageShape, stream: u32, classes: &[String]) -> Result<Dataset, DataError> {
         let mut order: Vec<_> = self.places.iter().collect();
         order.sort();
-        SplitMix64::at(SHUFFLE_SEED, stream, 0).shuffle(&mut order);
+        order.shuffle(&mut RandomStream::new(SHUFFLE_SEED, stream));
         let mut images = Vec::with_capacity(order.len() * shape.bytes());
         let mut labels = Vec::with_capacity(order.len());
         for (class, _, index) in order {
