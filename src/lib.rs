@@ -39,6 +39,7 @@ pub mod nn;
 pub mod ops;
 pub mod optim;
 pub mod profile;
+#[cfg(feature = "report")]
 pub mod report;
 pub mod tape;
 pub mod tensor;

@@ -13,8 +13,11 @@ mod write;
 pub use read::load_folder;
 pub use write::write_folder;
 
+#[cfg(feature = "pictures")]
 pub(super) use read::holds_batches;
-pub(super) use write::{MAX_CLASSES, check_destination};
+pub(super) use write::MAX_CLASSES;
+#[cfg(feature = "archives")]
+pub(super) use write::check_destination;
 
 use crate::tensor::ImageShape;
 

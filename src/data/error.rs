@@ -278,7 +278,7 @@ pub enum DataError {
         /// The file, or the entry of the archive.
         file: String,
         /// The decoder's complaint.
-        source: image::ImageError,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 
     /// A folder is in none of the layouts of a data set.

@@ -4,24 +4,36 @@
 //! left: [`ImageShape::bytes`] bytes in all.
 
 mod cifar;
+#[cfg(feature = "pictures")]
 mod class_folders;
+#[cfg(feature = "pictures")]
 mod collect;
 mod error;
+#[cfg(feature = "archives")]
 mod import;
+#[cfg(feature = "pictures")]
 mod picture;
+mod planes;
 pub mod synthetic;
+#[cfg(feature = "pictures")]
 mod walk;
 
 pub use cifar::{load_folder, write_folder};
+#[cfg(feature = "pictures")]
 pub use class_folders::{Loaded, Note, load};
+#[cfg(feature = "pictures")]
 pub use collect::{ImportPhase, ImportProgress};
 pub use error::DataError;
+#[cfg(feature = "archives")]
 pub use import::{ImportSummary, import};
+#[cfg(feature = "report")]
 pub(crate) use picture::to_picture;
+#[cfg(feature = "pictures")]
 pub use picture::{PictureSize, load_picture, pictures_below, read_picture};
 
 use crate::tensor::ImageShape;
 use crate::tensor::cpu::available_memory_bytes;
+#[cfg(feature = "pictures")]
 use rayon::prelude::*;
 use std::fmt;
 
@@ -194,6 +206,7 @@ impl Dataset {
     /// # Errors
     ///
     /// [`DataError::Memory`] if they do not fit into memory in that shape.
+    #[cfg(feature = "pictures")]
     pub fn fitted(self, shape: ImageShape) -> Result<Self, DataError> {
         if self.shape == shape {
             return Ok(self);
@@ -236,6 +249,7 @@ pub struct Splits {
     pub source: String,
 }
 
+#[cfg(feature = "pictures")]
 impl Splits {
     /// Both with their images in another shape, as [`Dataset::fitted`] makes it.
     ///

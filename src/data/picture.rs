@@ -1,12 +1,13 @@
 //! Single pictures of any size, as a person would hand them over.
 
 use super::DataError;
+use super::planes::write_planes;
 use super::walk::walk;
 use crate::tensor::ImageShape;
 use byteorder::{BigEndian, ByteOrder};
 use image::imageops::FilterType;
 use image::metadata::Orientation;
-use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, Limits, Luma, Pixel, Rgb, RgbImage};
+use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, Limits, Luma, Rgb, RgbImage};
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
@@ -74,7 +75,8 @@ pub(super) fn decode_picture(
     sizes: PictureSize,
     shape: ImageShape,
 ) -> Result<Vec<u8>, DataError> {
-    let undecodable = |source| DataError::Undecodable { file: name.to_owned(), source };
+    let undecodable =
+        |source: image::ImageError| DataError::Undecodable { file: name.to_owned(), source: source.into() };
     check_whole(name, bytes)?;
     let mut reader =
         ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| undecodable(error.into()))?;
@@ -97,7 +99,7 @@ pub(super) fn decode_picture(
     // Before it is turned and its colors are converted, which take as much memory again.
     let mut picture = scaled(picture, before_turning);
     picture.apply_orientation(orientation);
-    Ok(planes(picture, shape))
+    Ok(planes_of(picture, shape))
 }
 
 /// Width and height, as the `image` crate orders them.
@@ -121,30 +123,15 @@ fn scaled(picture: DynamicImage, (width, height): (usize, usize)) -> DynamicImag
 }
 
 /// The planes of a picture that has the size of `shape`.
-fn planes(picture: DynamicImage, shape: ImageShape) -> Vec<u8> {
+fn planes_of(picture: DynamicImage, shape: ImageShape) -> Vec<u8> {
     let mut planes = vec![0; shape.bytes()];
-    write_planes(picture.into_rgb8().pixels().copied(), shape, &mut planes);
+    write_planes(picture.into_rgb8().pixels().map(|pixel| pixel.0), shape, &mut planes);
     planes
-}
-
-/// Writes pixels, row by row, as the planes of an image: red, green and blue, or luma, in integers so that it is the same
-/// everywhere.
-pub(super) fn write_planes(pixels: impl Iterator<Item = Rgb<u8>>, shape: ImageShape, planes: &mut [u8]) {
-    if shape.channels() == 1 {
-        planes.iter_mut().zip(pixels).for_each(|(gray, pixel)| *gray = pixel.to_luma().0[0]);
-        return;
-    }
-    let plane = shape.pixels();
-    for (index, pixel) in pixels.take(plane).enumerate() {
-        for (channel, value) in pixel.0.into_iter().enumerate() {
-            planes[channel * plane + index] = value;
-        }
-    }
 }
 
 /// An image of the shape `from` brought to the shape `to`, as pictures are.
 pub(super) fn fitted(planes_from: &[u8], from: ImageShape, to: ImageShape) -> Vec<u8> {
-    planes(scaled(to_picture(planes_from, from), sides(to)), to)
+    planes_of(scaled(to_picture(planes_from, from), sides(to)), to)
 }
 
 /// The picture that the planes of an image show.

@@ -38,6 +38,7 @@ pub fn load_folder(path: impl AsRef<Path>) -> Result<Splits, DataError> {
 }
 
 /// Whether a folder is in this layout, or was meant to be: also if batches are missing or are the Python version's.
+#[cfg(feature = "pictures")]
 pub(in crate::data) fn holds_batches(path: &Path) -> Result<bool, DataError> {
     let meant = [TEST_FILE, OFFICIAL_FOLDER, "data_batch_1"].iter().any(|name| path.join(name).exists());
     Ok(meant || !train_batches(path)?.is_empty())

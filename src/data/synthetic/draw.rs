@@ -1,7 +1,7 @@
 //! Draws one synthetic image with integer arithmetic only.
 
 use super::shape::{Shape, UNIT};
-use crate::data::picture::write_planes;
+use crate::data::planes::write_planes;
 use crate::ops::random::RandomStream;
 use crate::tensor::ImageShape;
 use rand::{Rng, RngExt};
@@ -34,11 +34,11 @@ pub(super) fn draw(shape: Shape, rng: &mut RandomStream, size: ImageShape, image
     let pixels = canvas.pixels.iter().map(|pixel| {
         let mut bits = [0; 6];
         rng.fill_bytes(&mut bits);
-        image::Rgb(std::array::from_fn(|channel| {
+        std::array::from_fn(|channel| {
             // The sum of two bytes: a triangular distribution around zero.
             let noise = i64::from(bits[2 * channel]) + i64::from(bits[2 * channel + 1]) - 255;
             (pixel[channel] + noise * amplitude / 255).clamp(0, 255) as u8
-        }))
+        })
     });
     write_planes(pixels, size, image);
 }
