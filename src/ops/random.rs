@@ -45,11 +45,11 @@ pub const GENERATOR: u32 = 2;
 
 /// A stream of random numbers for the host: initial weights, the order of images, synthetic images.
 ///
-/// The random bits are this module's. How they become numbers of a range and orders of a slice is up to `rand`, which may
-/// change that with any of its releases but those of patches. Nothing changes silently all the same: each result that is
-/// kept (initial weights, the order of an epoch, the synthetic images, the order of imported images) has a test with its
-/// checksum, `Cargo.lock` keeps the release of `rand` that the tests passed with, and an upgrade that draws otherwise fails
-/// them. Whoever accepts the new results counts up [`GENERATOR`].
+/// The random bits are this module's. How they become numbers of a range and orders of a slice is up to `rand`, which keeps
+/// that [the same in all patch releases](https://rust-random.github.io/book/crate-reprod.html) of a minor one and on all
+/// platforms; Cargo takes no other minor release on its own. Whoever upgrades learns of changes from tests: each result that
+/// is kept (initial weights, the order of an epoch, the synthetic images, the order of imported images) has one that compares
+/// its checksum. Whoever accepts the new results counts up [`GENERATOR`].
 #[derive(Debug, Clone)]
 pub struct RandomStream {
     key: [u32; 2],
