@@ -16,7 +16,7 @@ pub use write::write_folder;
 #[cfg(feature = "pictures")]
 pub(super) use read::holds_batches;
 pub(super) use write::MAX_CLASSES;
-#[cfg(feature = "archives")]
+#[cfg(feature = "pictures")]
 pub(super) use write::check_destination;
 
 use crate::tensor::ImageShape;

@@ -9,7 +9,7 @@ mod class_folders;
 #[cfg(feature = "pictures")]
 mod collect;
 mod error;
-#[cfg(feature = "archives")]
+#[cfg(feature = "pictures")]
 mod import;
 #[cfg(feature = "pictures")]
 mod picture;
@@ -24,7 +24,7 @@ pub use class_folders::{Loaded, Note, load};
 #[cfg(feature = "pictures")]
 pub use collect::{ImportPhase, ImportProgress};
 pub use error::DataError;
-#[cfg(feature = "archives")]
+#[cfg(feature = "pictures")]
 pub use import::{ImportSummary, import};
 #[cfg(feature = "report")]
 pub(crate) use picture::to_picture;
