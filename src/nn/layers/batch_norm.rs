@@ -43,7 +43,7 @@ impl Layer for BatchNorm {
     fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>> {
         expect_image("batch_norm", input)?;
         let BatchNorm { epsilon, momentum, .. } = *self;
-        if !(epsilon > 0.0 && epsilon.is_finite()) || !(0.0..=1.0).contains(&momentum) {
+        if !(epsilon > 0.0 && epsilon.is_finite() && (0.0..=1.0).contains(&momentum)) {
             let message = format!("epsilon {epsilon} must be positive and momentum {momentum} from 0 to 1");
             return Err(Error::shape("batch_norm", message));
         }

@@ -98,6 +98,6 @@ fn pooled(op: &'static str, input: &[usize], kernel: Sides, stride: usize, paddi
 fn expect_image(op: &'static str, input: &[usize]) -> Result<()> {
     match input {
         [_, _, _] => Ok(()),
-        _ => Err(Error::shape(op, format!("takes images [height, width, channels]"))),
+        _ => Err(Error::shape(op, "takes images [height, width, channels]")),
     }
 }
