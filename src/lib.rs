@@ -28,9 +28,8 @@
 //! # }
 //! ```
 
-pub mod bench;
-pub mod check;
 pub mod data;
+pub mod diagnose;
 mod error;
 mod files;
 pub mod gpu;
@@ -39,12 +38,13 @@ pub mod ops;
 pub mod optim;
 pub mod profile;
 pub mod report;
+pub mod run;
 pub mod tape;
 pub mod tensor;
 pub mod train;
 pub mod weights;
-pub mod words;
+mod words;
 
-pub use error::{Error, Result};
+pub use error::{Cause, Error, Remedy, Result};
 pub use tape::Tape;
 pub use tensor::{Device, DeviceChoice, ImageShape, Replay, Tensor};

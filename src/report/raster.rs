@@ -1,65 +1,17 @@
-//! Drawings as pixels, with a font that comes with the program: none need be installed.
+//! Drawings as pixels.
 
 use std::io::Cursor;
 use std::path::Path;
 
-use ab_glyph::{Font, FontRef, ScaleFont, point};
+use ab_glyph::{Font, ScaleFont, point};
 use image::{ImageFormat, Rgb, RgbImage};
 
 use super::canvas::{Anchor, Canvas, Shape, Text};
+use super::fonts::pixel_height;
 use crate::error::{Error, Result};
 
 /// Pixels of a unit of a drawing, so that it is sharp on dense screens.
 const SCALE: f32 = 2.0;
-
-/// DejaVu Sans, regular and bold.
-#[derive(Debug, Clone)]
-pub(super) struct Fonts {
-    regular: FontRef<'static>,
-    bold: FontRef<'static>,
-}
-
-impl Fonts {
-    /// The fonts of the program.
-    pub fn embedded() -> Result<Self> {
-        let font = |bytes| {
-            FontRef::try_from_slice(bytes)
-                .map_err(|e| Error::Report { path: "DejaVuSans.ttf".into(), message: e.to_string() })
-        };
-        Ok(Fonts { regular: font(dejavu::sans::regular())?, bold: font(dejavu::sans::bold())? })
-    }
-
-    fn of(&self, bold: bool) -> &FontRef<'static> {
-        if bold { &self.bold } else { &self.regular }
-    }
-
-    /// Width of a text whose em is `size` high.
-    pub fn width(&self, text: &str, size: f32, bold: bool) -> f32 {
-        let font = self.of(bold);
-        let font = font.as_scaled(pixel_height(font, size));
-        text.chars().map(|c| font.h_advance(font.glyph_id(c))).sum()
-    }
-
-    /// The text if it is no wider than `most`, else its beginning with an ellipsis.
-    pub fn fitted(&self, text: &str, size: f32, bold: bool, most: f32) -> String {
-        if self.width(text, size, bold) <= most {
-            return text.to_owned();
-        }
-        let mut kept: String = text.into();
-        while kept.pop().is_some() {
-            let shorter = format!("{}…", kept.trim_end());
-            if self.width(&shorter, size, bold) <= most {
-                return shorter;
-            }
-        }
-        String::new()
-    }
-}
-
-/// What `ab_glyph` calls the scale: the height from the lowest descender to the highest ascender.
-fn pixel_height(font: &FontRef<'_>, em: f32) -> f32 {
-    em * font.height_unscaled() / font.units_per_em().unwrap_or(2048.0)
-}
 
 impl Canvas {
     /// As pixels.
@@ -196,6 +148,7 @@ pub(super) fn png(pixels: &RgbImage) -> std::result::Result<Vec<u8>, String> {
 #[cfg(test)]
 mod tests {
     use super::super::canvas::Color;
+    use super::super::fonts::Fonts;
     use super::*;
 
     #[test]
@@ -217,14 +170,5 @@ mod tests {
         let (upright, turned) = (count(20..36, 14..30), count(92..110, 34..50));
         assert!(upright > 30 && turned > 30, "{upright} {turned}");
         assert_eq!(count(20..36, 31..38) + count(111..120, 0..60), 0);
-    }
-
-    #[test]
-    fn long_text_is_cut_to_fit() {
-        let fonts = Fonts::embedded().unwrap();
-        let text = "a rather long name of a class";
-        assert_eq!(fonts.fitted(text, 10.0, false, 1000.0), text);
-        let cut = fonts.fitted(text, 10.0, false, 60.0);
-        assert!(cut.ends_with('…') && fonts.width(&cut, 10.0, false) <= 60.0, "{cut}");
     }
 }

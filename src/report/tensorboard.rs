@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::train::Metrics;
+use crate::run::Metrics;
 
 /// TensorBoard takes files whose names contain `tfevents`.
 const FILE: &str = "tensorboard/events.out.tfevents.1.cifar-gpu";
@@ -58,7 +58,7 @@ fn file(metrics: &Metrics, began: f64) -> Vec<u8> {
     bytes
 }
 
-fn step_record(step: &crate::train::StepLine, time: f64) -> Vec<u8> {
+fn step_record(step: &crate::run::StepLine, time: f64) -> Vec<u8> {
     let values = [("step/loss".to_owned(), step.loss.into()), ("step/learning_rate".to_owned(), step.lr)];
     record(&event(time, step.step, Content::Scalars(&values)))
 }
@@ -161,7 +161,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::{EpochMetrics, StepLine};
+    use crate::run::{EpochMetrics, StepLine};
 
     fn metrics(epochs: u32) -> Metrics {
         let epoch = |epoch| EpochMetrics {
