@@ -1,16 +1,19 @@
-//! The library's one error type, with what the user can do about each error.
+//! The library's one error type, with what mends each error.
+//!
+//! It lies below the rooms that raise it: those above it have error types of their own, which reach it as a [`Cause`].
 
-use std::path::{Path, PathBuf};
+use std::any::Any;
+use std::path::PathBuf;
 
 use crate::gpu::GpuError;
-use crate::tensor::BadImageShape;
 
 /// Shorthand for results of this library.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Everything that can go wrong, with the shapes, names and files concerned.
 ///
-/// The message says what is wrong in one line; [`Error::hint`] says what mends it.
+/// The message says what is wrong in one line; [`Error::hint`] says what mends it. Both speak of settings by the names of their
+/// fields, and never of a command line.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -32,9 +35,6 @@ pub enum Error {
         /// Channels of the images.
         channels: usize,
     },
-    /// Numbers are no shape of an image.
-    #[error(transparent)]
-    BadImageShape(#[from] BadImageShape),
     /// Two operands live on different devices.
     #[error("{op}: operands are on different devices")]
     DeviceMismatch {
@@ -60,7 +60,7 @@ pub enum Error {
     /// A gradient was asked for that is not on the tape.
     #[error("{0}")]
     Tape(String),
-    /// The device name on the command line is not one we know.
+    /// There is no device of this name.
     #[error("unknown device `{0}`")]
     UnknownDevice(String),
     /// A kernel computed something else than what is right.
@@ -71,12 +71,14 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
-    /// A network's description is wrong.
-    #[error(transparent)]
-    Description(#[from] crate::nn::DescriptionError),
-    /// The architecture name is not one we know.
-    #[error("unknown architecture `{0}`")]
-    UnknownArchitecture(String),
+    /// There is no built-in architecture of this name.
+    #[error("unknown architecture `{name}`")]
+    UnknownArchitecture {
+        /// The name.
+        name: String,
+        /// Those that there are.
+        known: &'static [&'static str],
+    },
     /// The host has too little memory.
     #[error("{what} needs {needed_mib} MiB of memory and {available_mib} MiB are there")]
     HostMemory {
@@ -90,9 +92,9 @@ pub enum Error {
     /// The GPU, its driver or a shader failed.
     #[error(transparent)]
     Gpu(#[from] GpuError),
-    /// A data set could not be read or written.
-    #[error(transparent)]
-    Data(#[from] crate::data::DataError),
+    /// An error of a part of the library that has a type of its own for it; see [`Error::cause`].
+    #[error("{0}")]
+    Part(Box<dyn Cause>),
     /// A weights file could not be read, written or used.
     #[error("weights {path}: {message}")]
     Weights {
@@ -111,7 +113,7 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
-    /// A run folder cannot be read, or a run cannot be gone on with.
+    /// A run folder cannot be read, or its run cannot be resumed.
     #[error("run {run}: {message}")]
     Resume {
         /// The run folder.
@@ -119,22 +121,7 @@ pub enum Error {
         /// Why not.
         message: String,
         /// What mends it.
-        hint: String,
-    },
-    /// A run was begun by a version of the program that draws other random numbers from the same seed, so that going on would
-    /// show the network some images of an epoch twice and others never.
-    #[error(
-        "run {run}: it was begun by version {version}, whose random numbers (generator {generator}) order its images otherwise \
-         than this version's (generator {})",
-        crate::ops::random::GENERATOR
-    )]
-    OtherGenerator {
-        /// The run folder.
-        run: PathBuf,
-        /// The version that began it.
-        version: String,
-        /// That version's [`GENERATOR`](crate::ops::random::GENERATOR).
-        generator: u32,
+        remedy: Remedy,
     },
     /// A report or picture of results cannot be made.
     #[error("report {path}: {message}")]
@@ -144,12 +131,20 @@ pub enum Error {
         /// Why not.
         message: String,
     },
-    /// A training setting cannot be used.
+    /// Settings cannot be used, or not together.
     #[error("{0}")]
     Setting(String),
-    /// A check of sanity ended without its images learned by heart.
-    #[error("one batch was NOT learned by heart: loss {loss:.4}")]
-    NotLearned {
+    /// A setting cannot be used.
+    #[error("{field} {message}")]
+    Field {
+        /// Name of the setting's field, with dots before those of parts of the settings: `schedule.peak_at`.
+        field: String,
+        /// What is wrong with its value.
+        message: String,
+    },
+    /// A network that should overfit one batch did not.
+    #[error("failed to overfit one batch: loss {loss:.4}")]
+    NotOverfit {
         /// The mean loss at the end.
         loss: f64,
     },
@@ -175,7 +170,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Training was stopped from outside, after its results had been saved.
-    #[error("interrupted at step {step}; to go on: cifar-gpu train --resume {}", for_shell(run))]
+    #[error("interrupted at step {step}; everything is saved in {run}")]
     Interrupted {
         /// Steps done.
         step: u64,
@@ -184,10 +179,64 @@ pub enum Error {
     },
 }
 
+/// An error of a part of the library, which knows what mends it.
+pub trait Cause: std::error::Error + Any + Send + Sync {
+    /// What can be done about it, if anything is known to help.
+    fn hint(&self) -> Option<String>;
+}
+
+/// What mends a run folder that cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Remedy {
+    /// The data that the run was begun with.
+    SameData,
+    /// A longer run, or a new one.
+    LongerRun,
+    /// Another copy of the run folder.
+    OtherCopy,
+    /// Another copy of the run folder, or a new run from its weights.
+    OtherCopyOrNewRun,
+    /// A new run from its weights, or the version of the program that began it.
+    OtherVersion,
+    /// The folder of a run.
+    OtherFolder,
+    /// The end of the process that uses the folder.
+    Wait,
+}
+
+impl Remedy {
+    /// What to do.
+    pub fn hint(self) -> &'static str {
+        match self {
+            Remedy::SameData => "use the data that it was begun with, unchanged",
+            Remedy::LongerRun => "ask for more epochs or steps, or begin a new run from its weights",
+            Remedy::OtherCopy => "it may be damaged: take another copy of the run folder",
+            Remedy::OtherCopyOrNewRun => "take another copy of the run folder, or begin a new run from its weights",
+            Remedy::OtherVersion => "begin a new run from its weights, or go on with the version that began it",
+            Remedy::OtherFolder => "name the folder of a run that this version of the program began",
+            Remedy::Wait => "wait for it, or stop it with Ctrl-C",
+        }
+    }
+}
+
 impl Error {
     /// A shape error of operation `op`.
     pub fn shape(op: &'static str, message: impl Into<String>) -> Self {
         Error::Shape { op, message: message.into() }
+    }
+
+    /// An error of the setting `field`.
+    pub fn field(field: &str, message: impl Into<String>) -> Self {
+        Error::Field { field: field.to_owned(), message: message.into() }
+    }
+
+    /// The same error where a field is one of `part` of the settings.
+    pub fn within(self, part: &str) -> Self {
+        match self {
+            Error::Field { field, message } => Error::Field { field: format!("{part}.{field}"), message },
+            other => other,
+        }
     }
 
     /// Wraps a system error with the action and path it happened on.
@@ -196,49 +245,43 @@ impl Error {
         move |source| Error::Io { action, path, source }
     }
 
-    /// What the user can do about it, if anything is known to help.
-    pub fn hint(&self) -> Option<String> {
+    /// The error of a part of the library behind this one, if it is of type `T`, such as [`DataError`](crate::data::DataError).
+    pub fn cause<T: Cause>(&self) -> Option<&T> {
         match self {
-            Error::Gpu(e) => e.hint(),
-            Error::Data(e) => e.hint(),
-            Error::Weights { hint, .. } => Some(hint.clone()),
-            Error::Checkpoint { .. } => Some(
-                "take another copy of the run folder, or begin a new run from its weights: --init RUN/weights.safetensors"
-                    .into(),
-            ),
-            Error::Resume { hint, .. } => Some(hint.clone()),
-            Error::OtherGenerator { .. } => Some(
-                "begin a new run from its weights: --init RUN/weights.safetensors; or go on with the program that began it".into(),
-            ),
-            Error::Report { .. } => Some("weights and metrics are not concerned; an upgrade of the program may help".into()),
-            Error::UnknownDevice(_) => {
-                Some("use auto, cpu, gpu or gpu:N; `cifar-gpu devices` lists what is here".into())
-            }
-            Error::Description(_) => Some(
-                "docs/NETWORKS.md has every type of layer with its keys; images of another size may fit, too".into(),
-            ),
-            Error::UnknownArchitecture(_) => {
-                Some(format!(
-                    "the architectures are {}; a file that describes another one ends in .toml",
-                    crate::nn::ARCHITECTURES.join(", ")
-                ))
-            }
-            Error::BadImageShape(_) => Some("64 stands for 64 pixels a side, 48x40 for 48 rows of 40 pixels".into()),
-            Error::NoKernel { .. } => Some(
-                "update the driver, choose another adapter, or use --device cpu; a smaller --batch-size if memory ran out; `cifar-gpu devices --check` tells more".into(),
-            ),
-            Error::HostMemory { .. } => Some("use smaller batches or smaller images".into()),
-            Error::Diverged { .. } => Some("lower --lr".into()),
-            Error::RunFolderExists(_) => Some(
-                "go on with it by --resume, name another with --out, or remove it if it is no longer wanted".into(),
-            ),
-            Error::NotLearned { .. } => Some(
-                "a higher --lr or more --epochs may do; if not, something is wrong with the network or the images".into(),
-            ),
-            Error::Setting(_) => Some("--help after the command tells what each setting takes".into()),
-            Error::Io { source, .. } => Some(io_hint(source).into()),
+            Error::Part(cause) => (&**cause as &dyn Any).downcast_ref(),
             _ => None,
         }
+    }
+
+    /// What can be done about it, if anything is known to help.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Error::Gpu(e) => return e.hint(),
+            Error::Part(cause) => return cause.hint(),
+            Error::Weights { hint, .. } => hint,
+            Error::Checkpoint { .. } => Remedy::OtherCopyOrNewRun.hint(),
+            Error::Resume { remedy, .. } => remedy.hint(),
+            Error::Report { .. } => "weights and metrics are safe; an upgrade of the program may help",
+            Error::UnknownDevice(_) => "the devices are auto, cpu, gpu and gpu:N for adapter number N",
+            Error::UnknownArchitecture { known, .. } => {
+                let known = known.join(", ");
+                return Some(format!("the architectures are {known}; a file that describes another one ends in .toml"));
+            }
+            Error::NoKernel { .. } => {
+                "update the driver, choose another adapter, or use the CPU; smaller batches if memory ran out"
+            }
+            Error::HostMemory { .. } => "use smaller batches or smaller images",
+            Error::Diverged { .. } => "lower the learning rate",
+            Error::RunFolderExists(_) => {
+                "resume its run, choose another folder, or remove it if it is no longer wanted"
+            }
+            Error::NotOverfit { .. } => {
+                "a higher learning rate or more epochs may do; if not, something is wrong with the network or the images"
+            }
+            Error::Io { source, .. } => io_hint(source),
+            _ => return None,
+        };
+        Some(hint.to_owned())
     }
 }
 
@@ -253,15 +296,5 @@ pub(crate) fn io_hint(error: &std::io::Error) -> &'static str {
             "free some space, or choose another disk; files that were complete are as they were"
         }
         _ => "check the path, and that the disk can be read and written",
-    }
-}
-
-/// A path as a shell takes it: quoted if need be.
-fn for_shell(path: &Path) -> String {
-    let text = path.display().to_string();
-    if text.chars().all(|c| c.is_alphanumeric() || "/._-+,:@%\\".contains(c)) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
     }
 }

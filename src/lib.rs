@@ -28,10 +28,9 @@
 //! # }
 //! ```
 
-pub mod bench;
-pub mod check;
 mod classifier;
 pub mod data;
+pub mod diagnose;
 mod error;
 mod files;
 pub mod gpu;
@@ -41,14 +40,15 @@ pub mod optim;
 pub mod profile;
 #[cfg(feature = "report")]
 pub mod report;
+pub mod run;
 pub mod tape;
 pub mod tensor;
 pub mod train;
 pub mod weights;
-pub mod words;
+mod words;
 
 pub use classifier::{Classifier, Prediction};
-pub use error::{Error, Result};
+pub use error::{Cause, Error, Remedy, Result};
 pub use gpu::Backend;
 pub use tape::Tape;
 pub use tensor::{Device, DeviceChoice, ImageShape, Replay, Tensor};

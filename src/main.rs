@@ -1,6 +1,7 @@
 //! The command line of cifar-gpu: parses, then calls the library.
 
 mod cli;
+mod words;
 
 use std::process::ExitCode;
 

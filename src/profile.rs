@@ -1,4 +1,6 @@
-//! Where the time goes: every kernel's runs, collected while somebody asks, and what can be read off them.
+//! Where the time goes: every kernel's runs, collected while a profile is asked for, and what can be read off them.
+//!
+//! A room of its own below all others: GPU submissions and CPU twins alike report here, and it needs neither.
 //!
 //! There is one collection for the whole process, since CPU twins know no device: what runs beside it is collected, too.
 

@@ -24,6 +24,7 @@ pub fn counted(number: u64, thing: &str) -> String {
 }
 
 /// Seconds: "4.2 s", "42 s", "3 min 20 s", "2 h 5 min".
+#[cfg(any(feature = "report", test))]
 pub fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     match whole {

@@ -48,7 +48,7 @@ fn main() {
     // On memory that is not zero from the start.
     trials.push(Trial::test("cpu/flat_gradients", || flat_gradients(&Device::Cpu(CpuDevice::poisoned()))));
     trials.push(Trial::test("gpu/flat_gradients", || {
-        let gpu = GpuDevice::open(GpuOptions { guarded: true, ..GpuOptions::default() });
+        let gpu = GpuDevice::open(GpuOptions::default().with(|options| options.guarded = true));
         let gpu = gpu.map_err(|e| Failed::from(format!("no GPU to test on: {e}")))?;
         flat_gradients(&Device::Gpu(gpu.clone()))?;
         Ok(gpu.check_guards()?)
@@ -92,7 +92,7 @@ fn parameters(network: &Network) -> cifar_gpu::Result<Vec<Vec<u32>>> {
 }
 
 fn settings(dropout: bool) -> StepSettings {
-    StepSettings { seed: SEED, dropout, ..StepSettings::default() }
+    StepSettings::default().with(|settings| (settings.seed, settings.dropout) = (SEED, dropout))
 }
 
 /// Every step recorded anew, as a user of the library would write it.
@@ -274,7 +274,7 @@ fn flat_gradients(device: &Device) -> Outcome {
 /// What is rehearsed without a GPU against what the pool, and the driver's allocator, give out in a real run.
 fn memory_is_as_rehearsed(arch: &str, batch: usize) -> Outcome {
     let architecture = Architecture::by_name(arch, 10)?;
-    let config = TrainConfig { batch_size: batch, ..TrainConfig::published(arch)? };
+    let config = TrainConfig::published(arch)?.with(|config| config.batch_size = batch);
     let kind = DeviceKind::SoftwareGpu;
     // A whole run has a last batch that is nearly full, with a program of its own.
     for (what, images) in [("a step", batch), ("inference", batch), ("a run", 2 * batch - 1)] {

@@ -21,7 +21,7 @@ use libtest_mimic::{Arguments, Trial};
 
 const SEED: u64 = 5;
 fn settings(dropout: bool) -> StepSettings {
-    StepSettings { seed: SEED, dropout, ..StepSettings::default() }
+    StepSettings::default().with(|settings| (settings.seed, settings.dropout) = (SEED, dropout))
 }
 
 const SGD: OptimizerConfig = OptimizerConfig::Sgd(Sgd { momentum: 0.9, weight_decay: 0.0, nesterov: false });
@@ -123,7 +123,7 @@ fn overflow_is_survived(device: &Device) -> Outcome {
         parameter.tensor.write(&large)?;
     }
     let images = images(&network, 16)?;
-    let settings = StepSettings { average_decay: Some(0.9), ..settings(false) };
+    let settings = settings(false).with(|settings| settings.average_decay = Some(0.9));
     let mut stepper = Stepper::new(&network, &images, Optimizer::new(SGD, device, network.parameters())?, settings)?;
     // The average is elsewhere to begin with, so that it shows if it moves.
     let average = stepper.result().parameters().flat().clone();

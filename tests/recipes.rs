@@ -246,17 +246,15 @@ fn whole_recipe(device: &Device) -> Outcome {
     let (network, dataset) = fixture_network(device, folder.path())?;
     let images = DeviceDataset::new(device, &dataset, &network.architecture().normalization)?;
     let sgd = OptimizerConfig::Sgd(Sgd { momentum: 0.9, weight_decay: 5e-4, nesterov: true });
-    let config = TrainConfig {
-        lr: number(PART, "lr"),
-        warmup_epochs: 3.0,
-        schedule: Schedule::Constant,
-        ..TrainConfig::published("ygnet-bn")?
-    };
-    let settings = StepSettings {
-        label_smoothing: 0.1,
-        clip_norm: Some(number(PART, "clip_norm") as f32),
-        ..StepSettings::default()
-    };
+    let config = TrainConfig::published("ygnet-bn")?.with(|config| {
+        config.lr = number(PART, "lr");
+        config.warmup_epochs = 3.0;
+        config.schedule = Schedule::Constant;
+    });
+    let settings = StepSettings::default().with(|settings| {
+        settings.label_smoothing = 0.1;
+        settings.clip_norm = Some(number(PART, "clip_norm") as f32);
+    });
     let optimizer = Optimizer::new(sgd, device, network.parameters())?;
     let mut stepper = Stepper::new(&network, &images, optimizer, settings)?;
     let indices: Vec<u32> = (0..dataset.len() as u32).collect();
@@ -304,7 +302,7 @@ fn average(device: &Device) -> Outcome {
     let images = DeviceDataset::new(device, &dataset, &network.architecture().normalization)?;
     let sgd = OptimizerConfig::Sgd(Sgd { momentum: 0.9, weight_decay: 0.0, nesterov: false });
     let optimizer = Optimizer::new(sgd, device, network.parameters())?;
-    let settings = StepSettings { average_decay: Some(0.4), ..StepSettings::default() };
+    let settings = StepSettings::default().with(|settings| settings.average_decay = Some(0.4));
     let mut stepper = Stepper::new(&network, &images, optimizer, settings)?;
     let weights = || network.parameters().flat().to_vec();
     let mut expected: Vec<f64> = weights()?.iter().map(|&v| f64::from(v)).collect();

@@ -10,8 +10,9 @@ use cifar_gpu::ops::flatten::Flatten;
 use cifar_gpu::ops::linear::Linear;
 use cifar_gpu::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use cifar_gpu::optim::{Optimizer, OptimizerConfig};
+use cifar_gpu::run::{Observer, Sources, train};
 use cifar_gpu::tape::{Layout, Parameters, Tape, Var};
-use cifar_gpu::train::{DeviceDataset, Observer, Sources, TrainConfig, train};
+use cifar_gpu::train::{DeviceDataset, TrainConfig};
 use cifar_gpu::{Device, ImageShape, Result};
 
 const PIXELS: usize = 3072;

@@ -1,13 +1,14 @@
 //! `cifar-gpu bench`
 
 use cifar_gpu::Result;
-use cifar_gpu::bench::{BenchConfig, BenchReport, Mode, StepTimes, bench};
+use cifar_gpu::diagnose::bench::{BenchConfig, BenchReport, Mode, StepTimes, bench};
 use cifar_gpu::nn::Architecture;
-use cifar_gpu::words::counted;
 use clap::ValueEnum;
 
-use super::common::{DeviceArguments, ShapeArguments, architecture_names, print, print_json};
+use super::common::{DeviceArguments, ShapeArguments, architecture_names};
+use super::terminal::{print, print_json};
 use super::tune::PlanArguments;
+use crate::words::counted;
 
 #[derive(Clone, Copy, ValueEnum)]
 enum ModeName {
@@ -58,20 +59,15 @@ pub struct Bench {
 
 impl Bench {
     pub fn run(self) -> Result<()> {
-        let config = BenchConfig {
-            arch: self.arch,
-            image_size: self.shape.image_size,
-            gray: self.shape.gray,
-            mode: match self.mode {
-                ModeName::Train => Mode::Train,
-                ModeName::Infer => Mode::Infer,
-            },
-            precision: self.plans.precision(),
-            batch_size: self.batch_size as usize,
-            steps: self.steps as usize,
-            warmup: self.warmup as usize,
-            steps_per_wait: self.steps_per_wait as usize,
+        let mut config = BenchConfig::new(self.arch);
+        (config.image_size, config.gray) = (self.shape.image_size, self.shape.gray);
+        config.mode = match self.mode {
+            ModeName::Train => Mode::Train,
+            ModeName::Infer => Mode::Infer,
         };
+        config.precision = self.plans.precision();
+        (config.batch_size, config.steps) = (self.batch_size as usize, self.steps as usize);
+        (config.warmup, config.steps_per_wait) = (self.warmup as usize, self.steps_per_wait as usize);
         let device = self.device.open()?;
         let training = config.mode == Mode::Train;
         let plans = |architecture: &Architecture| self.plans.plans(&device, architecture, config.batch_size, training);
@@ -87,7 +83,7 @@ impl Bench {
 fn table(report: &BenchReport) -> String {
     let what = match report.mode {
         Mode::Train => "training step",
-        Mode::Infer => "inference step",
+        _ => "inference step",
     };
     let mut text = format!(
         "device       {}\n\

@@ -1,20 +1,20 @@
-//! What several commands share: choice of device and data, and printing of results.
+//! What several commands share: choice of device, images, weights and data.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use cifar_gpu::data::{self, Splits, synthetic};
 use cifar_gpu::gpu::Backend;
 use cifar_gpu::nn::{ARCHITECTURES, Architecture};
 use cifar_gpu::ops::batch_assembly::Normalization;
+use cifar_gpu::run::SavedRun;
 use cifar_gpu::tensor::ImageSize;
-use cifar_gpu::train::{SYNTHETIC, SavedRun, TrainConfig};
+use cifar_gpu::train::{SYNTHETIC, TrainConfig};
 use cifar_gpu::weights::WeightsFile;
 use cifar_gpu::{Device, DeviceChoice, Error, ImageShape, Result};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use super::progress::ImageProgress;
+use super::terminal::{complain, say, warn};
 
 /// Where data are looked for if none are named.
 const DATA_FOLDERS: [&str; 3] = ["data/cifar10", "data/cifar-10-batches-bin", "cifar-10-batches-bin"];
@@ -46,7 +46,7 @@ impl DeviceArguments {
         open(config.device.unwrap_or(DeviceChoice::Auto), config.backend)
     }
 
-    /// The same for a run that goes on: what a flag asks for, or else the device it was begun on, or one of its kind.
+    /// The same for a run that is resumed: what a flag asks for, or else the device it was begun on, or one of its kind.
     pub fn open_again(&self, run: &SavedRun) -> Result<Device> {
         let backend = run.config.backend;
         let choice = self.choice()?;
@@ -80,7 +80,7 @@ fn open(choice: DeviceChoice, backend: Backend) -> Result<Device> {
     if let Device::Gpu(gpu) = &device
         && gpu.is_software()
     {
-        warn("this adapter is a CPU that plays a GPU, for tests: --device cpu is faster");
+        warn("this adapter is a software renderer, for tests: --device cpu is faster");
     }
     if cfg!(debug_assertions) {
         warn("this is a debug build, many times slower: build with `cargo build --release`");
@@ -140,7 +140,12 @@ impl WeightsArguments {
     /// The file, and the network that its weights are for.
     pub fn read(&self) -> Result<(WeightsFile, Architecture)> {
         let file = WeightsFile::read(&self.path)?;
-        let mut architecture = file.architecture(self.arch.as_deref())?;
+        let mut architecture = file.architecture(self.arch.as_deref()).map_err(|error| match error {
+            Error::Weights { path, message, .. } if self.arch.is_none() && file.metadata().is_none() => {
+                Error::Weights { path, message, hint: "name it with --arch".into() }
+            }
+            other => other,
+        })?;
         match (file.metadata(), self.mean.zip(self.std)) {
             (Some(_), Some(_)) => {
                 return Err(Error::Weights {
@@ -262,73 +267,7 @@ impl DataChoice {
     }
 }
 
-/// Whether only warnings and errors are wanted.
-static QUIET: AtomicBool = AtomicBool::new(false);
-
-/// Says whether only warnings and errors are wanted on standard error.
-pub fn set_quiet(quiet: bool) {
-    QUIET.store(quiet, Ordering::Relaxed);
-}
-
-/// Whether only warnings and errors are wanted on standard error.
-pub fn is_quiet() -> bool {
-    QUIET.load(Ordering::Relaxed)
-}
-
-/// Tells the user something on standard error, unless they want it quiet.
-pub fn say(text: impl std::fmt::Display) {
-    if !is_quiet() {
-        complain(text);
-    }
-}
-
-/// Warns the user on standard error.
-pub fn warn(text: impl std::fmt::Display) {
-    complain(format_args!("warning: {text}"));
-}
-
-/// Tells the user what is wrong on standard error; a reader that has gone away stops nothing.
-pub fn complain(text: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "{}", for_terminal(&text.to_string()));
-}
-
-/// A text without what a terminal would obey: names of files are anybody's.
-pub fn for_terminal(text: &str) -> String {
-    let is_harmless = |c: char| !c.is_control() || c == '\n' || c == '\t';
-    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
-        if is_harmless(c) {
-            shown.push(c)
-        } else {
-            shown.extend(c.escape_default())
-        }
-        shown
-    })
-}
-
-/// Prints a result on standard output; a reader that has gone away is no error.
-pub fn print(text: impl std::fmt::Display) -> Result<()> {
-    match writeln!(std::io::stdout(), "{text}") {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("writing", "standard output")(e)),
-        _ => Ok(()),
-    }
-}
-
-/// Prints a result as JSON on standard output.
-pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    print(serde_json::to_string(value).map_err(|e| Error::Setting(e.to_string()))?)
-}
-
 /// A path in JSON, which has no place for what is not UTF-8.
 pub fn lossy<S: serde::Serializer>(path: &Path, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_cannot_command_the_terminal() {
-        assert_eq!(for_terminal("a\u{1b}[31m.png\n"), "a\\u{1b}[31m.png\n");
-    }
 }

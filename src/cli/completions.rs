@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 use super::Arguments;
-use super::common::print;
+use super::terminal::print;
 
 #[derive(clap::Args)]
 #[command(after_help = "\

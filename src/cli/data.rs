@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use cifar_gpu::data::{Note, PictureSize, import, synthetic, write_folder};
 use cifar_gpu::ops::batch_assembly::Augmentation;
 use cifar_gpu::report::write_preview;
-use cifar_gpu::words::counted;
 use cifar_gpu::{ImageShape, Result};
 use clap::Subcommand;
 
-use super::common::{DataChoice, ShapeArguments, print, print_json, say};
+use super::common::{DataChoice, ShapeArguments};
 use super::progress::ImageProgress;
 use super::settings::AugmentArguments;
+use super::terminal::{print, print_json, say};
+use crate::words::counted;
 
 #[derive(clap::Args)]
 #[command(after_help = "\

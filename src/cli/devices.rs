@@ -1,10 +1,10 @@
 //! `cifar-gpu devices`
 
-use cifar_gpu::check::{CheckResult, Verdict, check};
+use cifar_gpu::diagnose::check::{CheckResult, Verdict, check};
 use cifar_gpu::gpu::{AdapterSummary, Backend, GpuError, list_adapters};
 use cifar_gpu::{Device, DeviceChoice, Error, Result};
 
-use super::common::{print, print_json};
+use super::terminal::{print, print_json};
 
 #[derive(clap::Args)]
 #[command(after_help = "\

@@ -11,7 +11,8 @@ use cifar_gpu::train::{DeviceDataset, check_memory, evaluate, evaluation_bytes, 
 use cifar_gpu::{Error, Result};
 use clap::ValueEnum;
 
-use super::common::{DataChoice, DeviceArguments, WeightsArguments, print, print_json};
+use super::common::{DataChoice, DeviceArguments, WeightsArguments};
+use super::terminal::{print, print_json};
 use super::tune::PlanArguments;
 
 /// Classes whose confusion matrix is printed: more do not fit onto a line.
@@ -55,7 +56,7 @@ pub struct Eval {
     /// Images at a time [default: 64, or fewer of images of more than 64×64 pixels]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
-    /// Look at each image's mirror image, too, and take the mean of both answers
+    /// Test-time augmentation: average the logits of each image and its mirror image
     #[arg(long)]
     mirror: bool,
     #[command(flatten)]
@@ -77,7 +78,7 @@ struct Report {
     /// Which part of the data: test, training or all.
     split: &'static str,
     accuracy: f64,
-    /// Share of images whose class is among the five likeliest; null where there are no more than five.
+    /// Share of images whose class is among the five most probable; null where there are no more than five.
     top5_accuracy: Option<f64>,
     loss: f64,
     images: usize,
@@ -92,7 +93,7 @@ struct Report {
 impl Eval {
     pub fn run(self) -> Result<()> {
         if self.batch_size == Some(0) {
-            return Err(Error::Setting("--batch-size must be at least 1".into()));
+            return Err(Error::field("batch_size", "must be at least 1"));
         }
         let (file, architecture) = self.weights.read()?;
         let splits = DataChoice::new(self.data.as_deref()).load(architecture.input)?;

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use cifar_gpu::nn::{Network, Summary};
 use cifar_gpu::weights;
-use cifar_gpu::words::grouped;
 use cifar_gpu::{Device, Error, Result};
 
-use super::common::{WeightsArguments, print};
+use super::common::WeightsArguments;
+use super::terminal::print;
+use crate::words::grouped;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -34,7 +35,8 @@ impl Fold {
             Error::Setting(message) => Error::Weights {
                 path: self.weights.path.clone(),
                 message,
-                hint: "take weights of a network that has it, ygnet-bn".into(),
+                hint: "take weights of a network whose batch normalizations follow convolutions or linear layers"
+                    .into(),
             },
             other => other,
         })?;

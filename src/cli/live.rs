@@ -3,8 +3,8 @@
 use std::io::{IsTerminal, Stderr, stderr};
 use std::time::Instant;
 
-use cifar_gpu::train::{EpochMetrics, Start};
-use cifar_gpu::words::{duration, grouped};
+use crate::words::{duration, grouped};
+use cifar_gpu::run::{EpochMetrics, Start};
 use ratatui::backend::CrosstermBackend;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style};

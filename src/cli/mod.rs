@@ -5,6 +5,7 @@ mod common;
 mod completions;
 mod data;
 mod devices;
+mod errors;
 mod eval;
 mod fold;
 mod live;
@@ -13,6 +14,8 @@ mod progress;
 mod runs;
 mod settings;
 mod summary;
+mod tally;
+mod terminal;
 mod train;
 mod tune;
 
@@ -21,7 +24,7 @@ use std::process::ExitCode;
 use cifar_gpu::Error;
 use clap::{Parser, Subcommand};
 
-use common::complain;
+use terminal::complain;
 
 /// Train CNN image classifiers on any GPU, or without one.
 #[derive(Parser)]
@@ -52,7 +55,7 @@ enum Command {
     Eval(eval::Eval),
     /// List past runs, or compare some
     Runs(runs::Runs),
-    /// Say what is on pictures
+    /// Classify pictures
     Predict(predict::Predict),
     /// Time training or inference on random images
     Bench(bench::Bench),
@@ -73,7 +76,7 @@ enum Command {
 /// Runs the command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted after saving.
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
-    common::set_quiet(arguments.quiet);
+    terminal::set_quiet(arguments.quiet);
     // wgpu's warnings are about what its users' programs could do better, and it has many.
     let filter = env_logger::Env::default().default_filter_or("error,cifar_gpu=warn");
     // That fails if there is a logger already, and then there is nothing to do.
@@ -94,12 +97,12 @@ pub fn run() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(interrupted @ Error::Interrupted { .. }) => {
-            complain(interrupted);
+            complain(errors::message(&interrupted));
             ExitCode::from(130)
         }
         Err(error) => {
-            complain(format_args!("error: {}", one_line(&error.to_string())));
-            if let Some(hint) = error.hint() {
+            complain(format_args!("error: {}", one_line(&errors::message(&error))));
+            if let Some(hint) = errors::hint(&error) {
                 complain(format_args!("hint: {hint}"));
             }
             ExitCode::FAILURE

@@ -9,7 +9,8 @@ use cifar_gpu::train::{DeviceDataset, usual_evaluation_batch};
 use cifar_gpu::{Error, ImageShape, Result};
 use rayon::prelude::*;
 
-use super::common::{DeviceArguments, WeightsArguments, for_terminal, lossy, print, print_json, warn};
+use super::common::{DeviceArguments, WeightsArguments, lossy};
+use super::terminal::{for_terminal, print, print_json, warn};
 
 /// Characters of the bar of a probability of 1.
 const BAR: usize = 12;
@@ -29,7 +30,7 @@ pub struct Predict {
     weights: WeightsArguments,
     #[command(flatten)]
     device: DeviceArguments,
-    /// How many of the likeliest classes to name
+    /// How many of the most probable classes to print
     #[arg(long, default_value_t = 3, value_name = "K", value_parser = at_least_one)]
     top: usize,
     /// Print a JSON array, one object a picture
@@ -161,7 +162,7 @@ impl Predict {
 }
 
 impl Prediction {
-    /// The likeliest classes for a reader, with bars as long as they are likely.
+    /// The most probable classes for a reader, with bars as long as they are likely.
     fn bars(&self) -> String {
         let width = self.top.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
         let lines = self.top.iter().map(|(name, probability)| {

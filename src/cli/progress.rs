@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use cifar_gpu::data::{ImportPhase, ImportProgress};
 use cifar_gpu::profile::Profile;
-use cifar_gpu::train::{EpochMetrics, Metrics, Observer, PeakMemory, Start, StepMetrics, Tuning};
-use cifar_gpu::words::{counted, grouped};
+use cifar_gpu::run::{EpochMetrics, Metrics, Observer, PeakMemory, Start};
+use cifar_gpu::train::{StepMetrics, Tuning};
 use cifar_gpu::{ImageShape, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::common::{is_quiet, say, warn};
 use super::live::LiveView;
-use super::tune::Tally;
+use super::tally::Tally;
+use super::terminal::{is_quiet, say, warn};
+use crate::words::{counted, grouped};
 
 /// Time between plain lines within an epoch.
 const LINE_INTERVAL: Duration = Duration::from_secs(30);

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use cifar_gpu::train::{Metrics, SavedRun};
-use cifar_gpu::words::{counted, duration};
+use cifar_gpu::run::{Metrics, SavedRun};
 use cifar_gpu::{Error, Result};
 use serde_json::Value;
 
-use super::common::{lossy, print, print_json, warn};
+use super::common::lossy;
+use super::terminal::{print, print_json, warn};
+use crate::words::{counted, duration};
 
 /// What tells runs apart without being a setting.
 const NO_SETTINGS: [&str; 4] = ["class_names", "preprocessing", "plans", "began"];

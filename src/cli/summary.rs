@@ -4,11 +4,12 @@ use cifar_gpu::nn::{self, Architecture};
 use cifar_gpu::ops::conv2d::DeviceKind;
 use cifar_gpu::tensor::Precision;
 use cifar_gpu::train::{TrainConfig, inference_bytes, training_bytes};
-use cifar_gpu::words::grouped;
 use cifar_gpu::{ImageShape, Result};
 
-use super::common::{ShapeArguments, architecture_names, print, print_json};
+use super::common::{ShapeArguments, architecture_names};
+use super::terminal::{print, print_json};
 use super::tune::PrecisionName;
+use crate::words::grouped;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -58,7 +59,7 @@ impl Summary {
         let architecture = self.shape.network(Architecture::load(&self.arch, self.classes.map(usize::from))?)?;
         let batch_size = self.batch_size as usize;
         let precision = self.precision.precision();
-        let recipe = TrainConfig { precision, ..TrainConfig::published(&self.arch)? };
+        let recipe = TrainConfig::published(&self.arch)?.with(|recipe| recipe.precision = precision);
         let report = Report {
             network: nn::Summary::new(&architecture)?,
             input: architecture.input,

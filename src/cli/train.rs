@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cifar_gpu::report::Reporter;
-use cifar_gpu::train::{Outcome, SavedRun, Sources, resume, train};
-use cifar_gpu::words::counted;
+use cifar_gpu::run::{Outcome, SavedRun, Sources, resume, train};
 use cifar_gpu::{Error, Result};
 
-use super::common::{DataChoice, print, print_json, say, warn};
+use super::common::DataChoice;
 use super::live;
 use super::progress::TrainProgress;
 use super::settings::{NewRun, Settings, decided_by_overfitting, settled};
+use super::terminal::{print, print_json, say, warn};
+use crate::words::counted;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -29,7 +30,7 @@ Examples:
 pub struct Train {
     #[command(flatten)]
     settings: Settings,
-    /// Go on with the run in this folder from its newest checkpoint, on the device that it ran on, as if it had never stopped
+    /// Resume the run in this folder from its newest checkpoint, on the device that it ran on, as if it had never stopped
     #[arg(long, value_name = "RUN_DIR", conflicts_with_all = settled(), conflicts_with = "out")]
     resume: Option<PathBuf>,
     /// Stop after N steps
@@ -38,7 +39,7 @@ pub struct Train {
     /// Time every kernel of some early steps: prints a table and writes a trace that Perfetto opens
     #[arg(long)]
     profile: bool,
-    /// Check of sanity: learn the first batch by heart in 200 epochs of a step, by Adam at 1e-3 unless another optimizer or rate
+    /// Sanity check: overfit the first batch in 200 epochs of one step, by Adam at 1e-3 unless another optimizer or learning rate
     /// is given
     #[arg(long, conflicts_with_all = decided_by_overfitting(), conflicts_with = "resume")]
     overfit_one_batch: bool,
@@ -60,13 +61,13 @@ impl Train {
             print_json(&outcome)?;
         }
         if self.overfit_one_batch && outcome.last.test_accuracy < 1.0 {
-            return Err(Error::NotLearned { loss: outcome.last.test_loss });
+            return Err(Error::NotOverfit { loss: outcome.last.test_loss });
         }
         if self.json {
             return Ok(());
         }
         if self.overfit_one_batch {
-            return print(format_args!("one batch was learned by heart: loss {:.4}", outcome.last.test_loss));
+            return print(format_args!("overfit one batch: loss {:.4}", outcome.last.test_loss));
         }
         let done = match outcome.is_whole_epoch {
             true => counted(outcome.last.epoch.into(), "epoch"),
@@ -99,7 +100,7 @@ impl Train {
         saved.config.profile = self.profile;
         self.settings.apply_to_resumed(&mut saved.config)?;
         let data = DataChoice::new(Some(self.settings.data.as_ref().unwrap_or(&saved.config.data)));
-        let splits = data.load(saved.config.image_shape()?)?;
+        let splits = data.load(saved.image_shape()?)?;
         if self.settings.data.is_some() {
             (saved.config.data, saved.source) = (data.name(), splits.source.clone());
         }

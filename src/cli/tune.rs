@@ -1,17 +1,16 @@
 //! `cifar-gpu tune`, and the option of other commands that tunes as they start.
 
-use std::time::Instant;
-
 use cifar_gpu::nn::Architecture;
 use cifar_gpu::ops::conv2d::tune::Verdict;
 use cifar_gpu::ops::conv2d::{Direction, Plan, Plans};
 use cifar_gpu::tensor::Precision;
 use cifar_gpu::train::{Autotune, Search, TrainConfig, Tuning, autotune, default_cache};
-use cifar_gpu::words::counted;
 use cifar_gpu::{Device, Error, Result};
 use clap::ValueEnum;
 
-use super::common::{self, DeviceArguments, ShapeArguments, architecture_names, print, print_json, say};
+use super::common::{DeviceArguments, ShapeArguments, architecture_names};
+use super::tally::{Tally, warn_of_wrong};
+use super::terminal::{print, print_json};
 
 /// How much is tried before kernels are chosen.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -93,51 +92,6 @@ impl PlanArguments {
     }
 }
 
-/// Counts what was tuned.
-pub struct Tally {
-    started: Instant,
-    tried: u64,
-    remembered: u64,
-}
-
-impl Default for Tally {
-    fn default() -> Self {
-        Tally { started: Instant::now(), tried: 0, remembered: 0 }
-    }
-}
-
-impl Tally {
-    pub fn add(&mut self, tuning: &Tuning) {
-        *(if tuning.trials.is_empty() { &mut self.remembered } else { &mut self.tried }) += 1;
-        warn(tuning);
-    }
-
-    /// Says what was tried, if anything.
-    pub fn tell(&self) {
-        if self.tried > 0 {
-            say(format_args!(
-                "autotune: {} tried in {:.1} s, {} remembered; `cifar-gpu tune` shows the figures",
-                counted(self.tried, "product"),
-                self.started.elapsed().as_secs_f64(),
-                self.remembered,
-            ));
-        }
-    }
-}
-
-/// Names kernels that were found wrong.
-fn warn(tuning: &Tuning) {
-    for (plan, verdict) in &tuning.trials {
-        if let Verdict::Wrong(error) = verdict {
-            let Tuning { layer, direction, .. } = tuning;
-            common::warn(format_args!(
-                "{} {plan} of {layer} is wrong here (error {error:e}): not used",
-                direction.kernel()
-            ));
-        }
-    }
-}
-
 #[derive(clap::Args)]
 #[command(after_help = "\
 Example:
@@ -210,7 +164,7 @@ impl Product {
 impl Tune {
     pub fn run(self) -> Result<()> {
         if self.autotune == AutotuneChoice::Off {
-            return Err(Error::Setting("--autotune off leaves nothing to do here: quick or full".into()));
+            return Err(Error::field("autotune", "off leaves nothing to do here: quick or full"));
         }
         let architecture = self.shape.network(Architecture::load(&self.arch, None)?)?;
         let device = self.device.open()?;
@@ -228,7 +182,7 @@ impl Tune {
             true,
             search,
             &mut |tuning| {
-                warn(tuning);
+                warn_of_wrong(tuning);
                 if self.json {
                     products.push(Product::of(tuning));
                 } else if printed.is_ok() {

@@ -7,6 +7,7 @@ use super::{GpuError, wait};
 /// Which graphics interface to reach GPUs through.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Backend {
     /// Vulkan, Metal or DX12, whichever the platform has. Never OpenGL.
     #[default]
@@ -26,6 +27,7 @@ impl Backend {
 
 /// Which adapter is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AdapterRequest {
     /// The best real GPU; no software adapter.
     RealGpu,
@@ -37,6 +39,7 @@ pub enum AdapterRequest {
 
 /// What is known of an adapter before it is opened.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct AdapterSummary {
     /// Number by which `gpu:N` names it.
     pub index: usize,
@@ -256,9 +259,7 @@ pub(super) fn choose(request: AdapterRequest, backend: Backend) -> Result<(wgpu:
         AdapterRequest::RealGpu if software => {
             return Err(GpuError::NoAdapter("only a software adapter is here".into()));
         }
-        AdapterRequest::Best if software => {
-            (0, "no real GPU found: a software adapter, slower than --device cpu".into())
-        }
+        AdapterRequest::Best if software => (0, "no real GPU found: a software adapter, slower than the CPU".into()),
         AdapterRequest::RealGpu | AdapterRequest::Best => (0, format!("best of {count} found")),
     };
     Ok((adapters.swap_remove(index), reason))

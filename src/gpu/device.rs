@@ -25,6 +25,7 @@ const MOST_FLOPS: u64 = 50_000_000_000;
 
 /// How to open a GPU.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct GpuOptions {
     /// Which adapter.
     pub request: AdapterRequest,
@@ -39,6 +40,15 @@ pub struct GpuOptions {
 impl Default for GpuOptions {
     fn default() -> Self {
         GpuOptions { request: AdapterRequest::Best, backend: Backend::Primary, timeout: None, guarded: false }
+    }
+}
+
+impl GpuOptions {
+    /// These options with some changes.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
     }
 }
 

@@ -92,29 +92,25 @@ fn allocating(bytes: u64, in_use: u64) -> String {
 }
 
 impl GpuError {
-    /// What the user can do about it, if anything is known to help.
+    /// What can be done about it, if anything is known to help.
     pub fn hint(&self) -> Option<String> {
-        Some(match self {
+        let hint = match self {
             GpuError::NoAdapter(_) => {
-                "use --device cpu, or install a Vulkan driver (mesa-vulkan-drivers has a software one)".into()
+                "use the CPU, or install a Vulkan driver (mesa-vulkan-drivers has a software one)"
             }
-            GpuError::NoSuchAdapter { .. } => "`cifar-gpu devices` lists the adapters".into(),
-            GpuError::Limit { .. } | GpuError::OutOfMemory { .. } => {
-                "use a smaller --batch-size, or --device cpu".into()
-            }
+            GpuError::NoSuchAdapter { .. } => "choose one of the adapters that are here",
+            GpuError::Limit { .. } | GpuError::OutOfMemory { .. } => "use smaller batches, or the CPU",
             GpuError::DeviceLost(_) | GpuError::Timeout { .. } => {
-                "a driver time-out may be the cause: try a smaller --batch-size, or --device cpu".into()
+                "a driver's time limit may be the cause: use smaller batches, or the CPU"
             }
-            GpuError::MissingFeature { .. } | GpuError::OpenDevice { .. } => {
-                "choose another adapter with --device gpu:N, or --device cpu".into()
-            }
+            GpuError::MissingFeature { .. } | GpuError::OpenDevice { .. } => "choose another adapter, or the CPU",
             GpuError::FailedCheck { .. } => {
-                "update the driver, choose another adapter, or use --device cpu; and please report it with these lines"
-                    .into()
+                "update the driver, choose another adapter, or use the CPU; and please report it with these lines"
             }
             GpuError::Shader { .. } | GpuError::Capturing { .. } | GpuError::Rejected(_) => {
-                "this is a fault of the program: please report it with the output of `cifar-gpu devices`".into()
+                "this is a fault of the program: please report it with the names of adapter and driver"
             }
-        })
+        };
+        Some(hint.to_owned())
     }
 }

@@ -22,7 +22,7 @@ const BUILT_IN: [(&str, &str); 6] = [
     ("resnet20", include_str!("networks/resnet20.toml")),
 ];
 
-/// Names of the built-in architectures, as on the command line.
+/// Names of the built-in architectures.
 pub const ARCHITECTURES: [&str; BUILT_IN.len()] = {
     let mut names = [""; BUILT_IN.len()];
     let mut at = 0;
@@ -66,7 +66,8 @@ impl Architecture {
 
     fn built_in(name: &str, classes: Option<usize>) -> Result<Self> {
         let known = BUILT_IN.iter().find(|(known, _)| *known == name);
-        let (_, text) = known.ok_or_else(|| Error::UnknownArchitecture(name.to_owned()))?;
+        let (_, text) =
+            known.ok_or_else(|| Error::UnknownArchitecture { name: name.to_owned(), known: &ARCHITECTURES })?;
         DescriptionReader::default().read(name, text, classes)
     }
 
@@ -182,16 +183,19 @@ impl Architecture {
     /// Replaces the probabilities of its dropout layers, in order.
     ///
     /// # Errors
-    /// [`Error::Setting`] if there are more or fewer, or one is no probability below 1.
+    /// [`Error::Field`] if there are more or fewer, or one is no probability below 1.
     pub fn set_dropout(&mut self, probabilities: &[f32]) -> Result<()> {
         let described = self.dropout();
         if probabilities.len() != described.len() || probabilities.iter().any(|p| !(0.0..1.0).contains(p)) {
-            return Err(Error::Setting(format!(
-                "dropout {probabilities:?}: {} has {} dropout layers, described with {described:?}, and takes as many numbers \
-                 from 0 to below 1",
-                self.name,
-                described.len()
-            )));
+            return Err(Error::field(
+                "dropout",
+                format!(
+                    "{probabilities:?}: {} has {} dropout layers, described with {described:?}, and takes as many numbers from 0 \
+                     to below 1",
+                    self.name,
+                    described.len()
+                ),
+            ));
         }
         let mut probabilities = probabilities.iter();
         for_each_layer_mut(&mut self.nodes, &mut |layer| {

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::nn::graph::Node;
 use crate::nn::layers::BUILT_IN;
 use crate::nn::{Architecture, Init, LayerKind};
@@ -33,6 +33,19 @@ pub struct DescriptionError {
     pub layer: Option<String>,
     /// What is wrong.
     pub message: String,
+}
+
+impl Cause for DescriptionError {
+    fn hint(&self) -> Option<String> {
+        let hint = "docs/NETWORKS.md has every type of layer with its keys; images of another size may fit, too";
+        Some(hint.to_owned())
+    }
+}
+
+impl From<DescriptionError> for Error {
+    fn from(error: DescriptionError) -> Self {
+        Error::Part(Box::new(error))
+    }
 }
 
 fn at(line: &Option<usize>) -> String {

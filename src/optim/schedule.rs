@@ -80,24 +80,24 @@ impl Schedule {
     /// Checks what no type can.
     ///
     /// # Errors
-    /// [`Error::Setting`] that names the flag.
+    /// [`Error::Field`].
     pub fn validate(&self) -> Result<()> {
-        let fail = |message: String| Err(Error::Setting(message));
+        let fail = |field, message| Err(Error::field(field, message));
         let inside = |share: f64| share > 0.0 && share < 1.0;
         match self {
             Schedule::TimeDecay { decay } if !(decay.is_finite() && *decay >= 0.0) => {
-                fail(format!("--time-decay {decay} must not be negative"))
+                fail("decay", format!("{decay} must not be negative"))
             }
             Schedule::Step { milestones, .. }
                 if !milestones.iter().all(|&m| inside(m)) || !milestones.is_sorted() || milestones.is_empty() =>
             {
-                fail(format!("--milestones {milestones:?} must be shares of the run between 0 and 1, in order"))
+                fail("milestones", format!("{milestones:?} must be shares of the run between 0 and 1, in order"))
             }
             Schedule::Step { factor, .. } if !(inside(*factor)) => {
-                fail(format!("--step-factor {factor} must be between 0 and 1"))
+                fail("factor", format!("{factor} must be between 0 and 1"))
             }
             Schedule::OneCycle { peak_at } if !inside(*peak_at) => {
-                fail(format!("--peak-at {peak_at} must be a share of the run between 0 and 1"))
+                fail("peak_at", format!("{peak_at} must be a share of the run between 0 and 1"))
             }
             _ => Ok(()),
         }

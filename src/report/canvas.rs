@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::raster::Fonts;
+use super::fonts::Fonts;
 
 /// A color by what it is for, so that a page can choose others for a dark background.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::canvas::{Anchor, Canvas, Color, Text};
-use super::raster::Fonts;
+use super::fonts::Fonts;
 use crate::error::Result;
 
 /// Side of a cell, unless there are so many classes that the picture would be too large.

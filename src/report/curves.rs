@@ -1,10 +1,10 @@
 //! Accuracy and loss against the epoch, as a drawing.
 
 use super::canvas::{Anchor, Canvas, Color, Text};
-use super::raster::Fonts;
+use super::fonts::Fonts;
 use super::recipe::recipe;
 use crate::error::Result;
-use crate::train::{EpochMetrics, SavedRun};
+use crate::run::{EpochMetrics, SavedRun};
 
 const WIDTH: f32 = 960.0;
 const HEIGHT: f32 = 470.0;

@@ -7,6 +7,7 @@
 mod canvas;
 mod confusion;
 mod curves;
+mod fonts;
 mod page;
 mod pictures;
 mod preview;
@@ -20,7 +21,8 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::files::replace;
 use crate::profile::Profile;
-use crate::train::{EpochMetrics, Finish, Metrics, Observer, PeakMemory, SavedRun, Start, StepMetrics, Tuning};
+use crate::run::{EpochMetrics, Finish, Metrics, Observer, PeakMemory, SavedRun, Start};
+use crate::train::{StepMetrics, Tuning};
 
 pub use confusion::{write_confusion_csv, write_confusion_png};
 pub use preview::write_preview;

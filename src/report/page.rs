@@ -11,7 +11,7 @@ use super::pictures::{filter_uris, image_uri};
 use super::recipe::configuration;
 use super::scores::{class_scores, top_5_accuracy};
 use crate::error::{Error, Result};
-use crate::train::{Finish, Metrics, SavedRun};
+use crate::run::{Finish, Metrics, SavedRun};
 use crate::words::duration;
 
 /// Pictures of mistakes at most.

@@ -1,70 +1,18 @@
-//! Drawings as pixels, with a font that comes with the program: none need be installed.
+//! Drawings as pixels.
 
 use std::io::Cursor;
 use std::path::Path;
 
 use image::{ImageFormat, RgbImage};
 use tiny_skia::{FillRule, LineCap, LineJoin, Paint, PathBuilder, Pixmap, Rect, Stroke, Transform};
-use ttf_parser::{Face, GlyphId, OutlineBuilder};
+use ttf_parser::OutlineBuilder;
 
 use super::canvas::{Anchor, Canvas, Color, Shape, Text};
+use super::fonts::{advance, glyph};
 use crate::error::{Error, Result};
 
 /// Pixels of a unit of a drawing, so that it is sharp on dense screens.
 const SCALE: f32 = 2.0;
-
-/// DejaVu Sans, regular and bold.
-#[derive(Debug, Clone)]
-pub(super) struct Fonts {
-    regular: Face<'static>,
-    bold: Face<'static>,
-}
-
-impl Fonts {
-    /// The fonts of the program.
-    pub fn embedded() -> Result<Self> {
-        let font = |bytes| {
-            Face::parse(bytes, 0).map_err(|e| Error::Report { path: "DejaVuSans.ttf".into(), message: e.to_string() })
-        };
-        Ok(Fonts { regular: font(dejavu::sans::regular())?, bold: font(dejavu::sans::bold())? })
-    }
-
-    fn of(&self, bold: bool) -> &Face<'static> {
-        if bold { &self.bold } else { &self.regular }
-    }
-
-    /// Width of a text whose em is `size` high.
-    pub fn width(&self, text: &str, size: f32, bold: bool) -> f32 {
-        let font = self.of(bold);
-        let units: f32 = text.chars().map(|c| advance(font, glyph(font, c))).sum();
-        units * size / f32::from(font.units_per_em())
-    }
-
-    /// The text if it is no wider than `most`, else its beginning with an ellipsis.
-    pub fn fitted(&self, text: &str, size: f32, bold: bool, most: f32) -> String {
-        if self.width(text, size, bold) <= most {
-            return text.to_owned();
-        }
-        let mut kept: String = text.into();
-        while kept.pop().is_some() {
-            let shorter = format!("{}…", kept.trim_end());
-            if self.width(&shorter, size, bold) <= most {
-                return shorter;
-            }
-        }
-        String::new()
-    }
-}
-
-/// The glyph of a character; the first one, a box, if the font has none.
-fn glyph(font: &Face<'_>, character: char) -> GlyphId {
-    font.glyph_index(character).unwrap_or_default()
-}
-
-/// How far the next glyph is, in the font's units.
-fn advance(font: &Face<'_>, glyph: GlyphId) -> f32 {
-    font.glyph_hor_advance(glyph).unwrap_or_default().into()
-}
 
 /// Collects the outlines of a line of glyphs, in the font's units, from an origin on the baseline.
 #[derive(Default)]
@@ -185,6 +133,7 @@ pub(super) fn png(pixels: &RgbImage) -> std::result::Result<Vec<u8>, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fonts::Fonts;
     use super::*;
 
     #[test]
@@ -206,14 +155,5 @@ mod tests {
         let (upright, turned) = (count(20..36, 14..30), count(92..110, 34..50));
         assert!(upright > 30 && turned > 30, "{upright} {turned}");
         assert_eq!(count(20..36, 31..38) + count(111..120, 0..60), 0);
-    }
-
-    #[test]
-    fn long_text_is_cut_to_fit() {
-        let fonts = Fonts::embedded().unwrap();
-        let text = "a rather long name of a class";
-        assert_eq!(fonts.fitted(text, 10.0, false, 1000.0), text);
-        let cut = fonts.fitted(text, 10.0, false, 60.0);
-        assert!(cut.ends_with('…') && fonts.width(&cut, 10.0, false) <= 60.0, "{cut}");
     }
 }

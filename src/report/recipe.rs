@@ -2,8 +2,9 @@
 
 use crate::ops::batch_assembly::Normalization;
 use crate::optim::Schedule;
+use crate::run::SavedRun;
 use crate::tensor::ImageShape;
-use crate::train::{Initializer, SavedRun, TrainConfig};
+use crate::train::{ClassWeighting, Initializer, OptimizerKind, TrainConfig};
 use crate::words::counted;
 
 /// The settings that matter most, each in a few words.
@@ -17,6 +18,9 @@ pub(super) fn recipe(config: &TrainConfig) -> Vec<String> {
     }
     if config.label_smoothing > 0.0 {
         parts.push(format!("label smoothing {}", config.label_smoothing));
+    }
+    if config.class_weights == ClassWeighting::Balanced {
+        parts.push("balanced classes".to_owned());
     }
     if config.average_decay > 0.0 {
         parts.push(format!("weights averaged at {}", config.average_decay));
@@ -55,7 +59,7 @@ pub(super) fn configuration(run: &SavedRun, images: ImageShape) -> Vec<(&'static
         false => "none".into(),
     };
     let mut optimizer = format!("{} at {}", config.optimizer, config.lr);
-    if config.optimizer == crate::train::Optimization::Sgd {
+    if config.optimizer == OptimizerKind::Sgd {
         let nesterov = if config.nesterov { "Nesterov " } else { "" };
         optimizer += &format!(", {nesterov}momentum {}", config.momentum);
     }
@@ -76,6 +80,14 @@ pub(super) fn configuration(run: &SavedRun, images: ImageShape) -> Vec<(&'static
         ("Dropout", dropout),
         ("Augmentation", config.augmentation.to_string()),
         ("Label smoothing", or_none(config.label_smoothing)),
+        (
+            "Class weights",
+            match config.class_weights {
+                ClassWeighting::None => "none",
+                ClassWeighting::Balanced => "balanced",
+            }
+            .into(),
+        ),
         ("Largest gradient norm", or_none(config.clip_norm)),
         ("Average of weights", or_none(config.average_decay)),
         ("Mirrored when testing", if config.mirror_test { "yes" } else { "no" }.into()),

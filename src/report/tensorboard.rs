@@ -12,7 +12,7 @@ use byteorder::{ByteOrder, LittleEndian};
 use crc32c::crc32c;
 
 use crate::error::{Error, Result};
-use crate::train::Metrics;
+use crate::run::Metrics;
 
 /// TensorBoard takes files whose names contain `tfevents`.
 const FILE: &str = "tensorboard/events.out.tfevents.1.cifar-gpu";
@@ -61,7 +61,7 @@ fn file(metrics: &Metrics, began: f64) -> Vec<u8> {
     bytes
 }
 
-fn step_record(step: &crate::train::StepLine, time: f64) -> Vec<u8> {
+fn step_record(step: &crate::run::StepLine, time: f64) -> Vec<u8> {
     let values = [("step/loss".to_owned(), step.loss.into()), ("step/learning_rate".to_owned(), step.lr)];
     record(&event(time, step.step, Content::Scalars(&values)))
 }
@@ -150,7 +150,7 @@ fn masked_crc32c(bytes: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::{EpochMetrics, StepLine};
+    use crate::run::{EpochMetrics, StepLine};
 
     fn metrics(epochs: u32) -> Metrics {
         let epoch = |epoch| EpochMetrics {

@@ -17,9 +17,10 @@ pub enum Device {
     Gpu(GpuDevice),
 }
 
-/// Which device is wanted, as on the command line.
+/// Which device is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[non_exhaustive]
 pub enum DeviceChoice {
     /// A real GPU if there is one, else the CPU.
     Auto,

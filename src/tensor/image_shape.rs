@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::error::{Cause, Error};
+
 /// Height, width and channels of an image; no side is zero and there are 1 (gray) or 3 (color) channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "[usize; 3]", into = "[usize; 3]")]
@@ -16,6 +18,18 @@ pub struct ImageShape {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}: an image has a height and a width from 1 to {MOST_SIDE} pixels and 1 (gray) or 3 (color) channels")]
 pub struct BadImageShape(String);
+
+impl Cause for BadImageShape {
+    fn hint(&self) -> Option<String> {
+        Some("64 stands for 64 pixels a side, 48x40 for 48 rows of 40 pixels".to_owned())
+    }
+}
+
+impl From<BadImageShape> for Error {
+    fn from(error: BadImageShape) -> Self {
+        Error::Part(Box::new(error))
+    }
+}
 
 /// Longest side of an image in pixels.
 const MOST_SIDE: usize = 4096;

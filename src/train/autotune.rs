@@ -25,6 +25,7 @@ const MOST_BYTES: u64 = 16 << 20;
 /// How much is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Autotune {
     /// Nothing: the plans that usually suit the kind of device.
     Off,
@@ -139,7 +140,7 @@ pub fn autotune(
 }
 
 /// The products of a network's convolutions, each shape once, the costliest first.
-pub(super) fn problems(
+pub(crate) fn problems(
     architecture: &Architecture,
     batch: usize,
     training: bool,
@@ -160,7 +161,7 @@ pub(super) fn problems(
 }
 
 /// The name of a product in a run's `config.json`.
-pub(super) fn problem_name(layer: &str, direction: Direction) -> String {
+pub(crate) fn problem_name(layer: &str, direction: Direction) -> String {
     format!("{layer} {}", direction.kernel())
 }
 

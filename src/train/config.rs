@@ -13,7 +13,6 @@ use crate::ops::sgd::Sgd;
 use crate::optim::{OptimizerConfig, Schedule};
 use crate::tensor::{DeviceChoice, ImageShape, ImageSize, Precision};
 use crate::train::autotune::Autotune;
-use crate::train::checkpoint::Checkpoints;
 use crate::train::stepper::StepSettings;
 
 /// Images of an evaluation's batch at most, unless the training batch is larger.
@@ -33,7 +32,8 @@ pub const SYNTHETIC: &str = "synthetic";
 /// Which optimizer updates the parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Optimization {
+#[non_exhaustive]
+pub enum OptimizerKind {
     /// Stochastic gradient descent with momentum.
     Sgd,
     /// Adam; weight decay, if any, adds to the gradient.
@@ -42,12 +42,12 @@ pub enum Optimization {
     AdamW,
 }
 
-impl std::fmt::Display for Optimization {
+impl std::fmt::Display for OptimizerKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Optimization::Sgd => "SGD",
-            Optimization::Adam => "Adam",
-            Optimization::AdamW => "AdamW",
+            OptimizerKind::Sgd => "SGD",
+            OptimizerKind::Adam => "Adam",
+            OptimizerKind::AdamW => "AdamW",
         })
     }
 }
@@ -55,6 +55,7 @@ impl std::fmt::Display for Optimization {
 /// How initial weights are drawn.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Initializer {
     /// As the architecture was published.
     #[default]
@@ -66,6 +67,7 @@ pub enum Initializer {
 /// How pixels become the network's input.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Normalize {
     /// As the architecture was published.
     #[default]
@@ -74,8 +76,60 @@ pub enum Normalize {
     Standard,
 }
 
+/// What an image's class makes it count for in the training loss.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum ClassWeighting {
+    /// All images count alike.
+    #[default]
+    None,
+    /// All classes count alike: an image of a class with `n_c` of the `n` training images in `k` classes counts `n / (k · n_c)`.
+    Balanced,
+}
+
+impl ClassWeighting {
+    /// The weights of the classes for these training images, if they are not all 1. A class without images has weight 0.
+    pub fn of(self, train_set: &Dataset) -> Option<Vec<f32>> {
+        match self {
+            ClassWeighting::None => None,
+            ClassWeighting::Balanced => {
+                let mut counts = vec![0_usize; train_set.num_classes()];
+                for &label in train_set.labels() {
+                    counts[usize::from(label)] += 1;
+                }
+                let share = train_set.len() as f64 / counts.len() as f64;
+                let weight = |&count: &usize| if count > 0 { (share / count as f64) as f32 } else { 0.0 };
+                Some(counts.iter().map(weight).collect())
+            }
+        }
+    }
+}
+
+/// When checkpoints are written and which are kept.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Checkpoints {
+    /// Every so many steps; 0 for no such rule.
+    pub every_steps: u64,
+    /// Every so many minutes; 0 for no such rule.
+    pub every_minutes: f64,
+    /// How many of the newest are kept, besides that of the best epoch.
+    pub keep: usize,
+}
+
+impl Default for Checkpoints {
+    fn default() -> Self {
+        Checkpoints { every_steps: 0, every_minutes: 5.0, keep: 2 }
+    }
+}
+
 /// Everything that decides how a run goes, but for the images themselves.
+///
+/// Begin with a recipe, such as [`TrainConfig::published`], and change its fields, for instance by [`TrainConfig::with`].
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub struct TrainConfig {
     /// Name of a built-in architecture, or a file that describes one.
     pub arch: String,
@@ -88,7 +142,7 @@ pub struct TrainConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gray: Option<bool>,
     /// The device that was asked for, and the interface to reach it through: for the record, and for beginning again. What the
-    /// run gets is given to [`train`](crate::train::train).
+    /// run gets is given to [`train`](crate::run::train).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<DeviceChoice>,
     /// See `device`.
@@ -99,7 +153,7 @@ pub struct TrainConfig {
     /// Images of a step.
     pub batch_size: usize,
     /// Which optimizer.
-    pub optimizer: Optimization,
+    pub optimizer: OptimizerKind,
     /// Base learning rate.
     pub lr: f64,
     /// Momentum of SGD.
@@ -120,6 +174,9 @@ pub struct TrainConfig {
     pub augmentation: Augmentation,
     /// Share of each label's probability that is spread over all classes.
     pub label_smoothing: f64,
+    /// What an image's class makes it count for in the training loss; the test loss counts all images alike.
+    #[serde(default)]
+    pub class_weights: ClassWeighting,
     /// Largest norm of all gradients together; 0 for no bound.
     pub clip_norm: f64,
     /// Share that a running average of the weights keeps from step to step; it is tested and saved in place of the weights. 0
@@ -158,6 +215,26 @@ pub struct TrainConfig {
 }
 
 impl TrainConfig {
+    /// These settings with some changes.
+    ///
+    /// ```
+    /// # fn main() -> cifar_gpu::Result<()> {
+    /// use cifar_gpu::train::TrainConfig;
+    ///
+    /// let config = TrainConfig::published("lenet5")?.with(|config| {
+    ///     config.epochs = 3;
+    ///     config.batch_size = 64;
+    /// });
+    /// assert_eq!(config.epochs, 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
     /// The settings that a TOML file gives, and these for the others. Its keys are the fields' names; a schedule and an
     /// augmentation may be given by name.
     ///
@@ -213,62 +290,73 @@ impl TrainConfig {
     /// Checks what no type can.
     ///
     /// # Errors
-    /// [`Error::Setting`] that names the flag, [`Error::UnknownArchitecture`], or as [`Architecture::with_input`].
+    /// [`Error::Field`], [`Error::UnknownArchitecture`], or as [`Architecture::with_input`].
     pub fn validate(&self) -> Result<()> {
-        let fail = |message: String| Err(Error::Setting(message));
+        self.validate_for(&self.network(None)?)
+    }
+
+    /// The same where this is the network, whatever file `arch` names.
+    pub(crate) fn validate_for(&self, network: &Architecture) -> Result<()> {
+        let fail = |field, message: String| Err(Error::field(field, message));
+        let must_be_positive = |field| fail(field, "must be at least 1".into());
         if self.batch_size == 0 {
-            return fail("--batch-size must be at least 1".into());
+            return must_be_positive("batch_size");
         }
         if self.epochs == 0 {
-            return fail("--epochs must be at least 1".into());
+            return must_be_positive("epochs");
         }
         if !(self.lr.is_finite() && self.lr > 0.0) {
-            return fail(format!("--lr {} must be a positive number", self.lr));
+            return fail("lr", format!("{} must be a positive number", self.lr));
         }
         if !(0.0..1.0).contains(&self.momentum) {
-            return fail(format!("--momentum {} must be at least 0 and below 1", self.momentum));
+            return fail("momentum", format!("{} must be at least 0 and below 1", self.momentum));
         }
         if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
-            return fail(format!("--weight-decay {} must not be negative", self.weight_decay));
+            return fail("weight_decay", format!("{} must not be negative", self.weight_decay));
         }
         if let Some(rate) = self.dropout.iter().find(|rate| !(0.0..1.0).contains(*rate)) {
-            return fail(format!("--dropout {rate} must be at least 0 and below 1"));
+            return fail("dropout", format!("{rate} must be at least 0 and below 1"));
         }
         if !(0.0..=1.0).contains(&self.label_smoothing) {
-            return fail(format!("--label-smoothing {} must be between 0 and 1", self.label_smoothing));
+            return fail("label_smoothing", format!("{} must be between 0 and 1", self.label_smoothing));
         }
         if !(self.clip_norm.is_finite() && self.clip_norm >= 0.0) {
-            return fail(format!("--clip-norm {} must not be negative", self.clip_norm));
+            return fail("clip_norm", format!("{} must not be negative", self.clip_norm));
         }
         if !(0.0..1.0).contains(&self.average_decay) {
-            return fail(format!("--average-decay {} must be at least 0 and below 1", self.average_decay));
+            return fail("average_decay", format!("{} must be at least 0 and below 1", self.average_decay));
         }
         if !(self.warmup_epochs.is_finite() && self.warmup_epochs >= 0.0) {
-            return fail(format!("--warmup-epochs {} must not be negative", self.warmup_epochs));
+            return fail("warmup_epochs", format!("{} must not be negative", self.warmup_epochs));
         }
         if self.warmup_epochs >= f64::from(self.epochs) && self.warmup_epochs > 0.0 {
-            return fail(format!(
-                "--warmup-epochs {} would take the whole run of {} (--epochs)",
-                self.warmup_epochs, self.epochs
-            ));
+            let message = format!("{} would take the whole run of {} epochs", self.warmup_epochs, self.epochs);
+            return fail("warmup_epochs", message);
         }
         if !(self.checkpoints.every_minutes.is_finite() && self.checkpoints.every_minutes >= 0.0) {
-            return fail(format!("--checkpoint-minutes {} must not be negative", self.checkpoints.every_minutes));
+            let message = format!("{} must not be negative", self.checkpoints.every_minutes);
+            return fail("checkpoints.every_minutes", message);
         }
         if self.checkpoints.keep == 0 {
-            return fail("--keep-checkpoints must be at least 1: a run goes on from the newest".into());
+            return fail("checkpoints.keep", "must be at least 1: a run is resumed from the newest".into());
         }
-        let input = self.network(None)?.input;
-        self.augmentation.validate(input.height(), input.width())?;
-        self.schedule.validate()?;
+        let input = network.input;
+        self.augmentation.validate(input.height(), input.width()).map_err(|e| e.within("augmentation"))?;
+        self.schedule.validate().map_err(|e| e.within("schedule"))?;
         if self.validation == Some(0) {
-            return fail("--validation must be at least 1".into());
+            return must_be_positive("validation");
         }
         if self.validation.is_some() && self.test_on_training {
-            return fail("test_on_training leaves nothing to validation".into());
+            return fail("validation", "and test_on_training exclude each other".into());
         }
-        if self.limit_train == Some(0) || self.limit_test == Some(0) || self.max_steps == Some(0) {
-            return fail("--limit-train, --limit-test and --max-steps must be at least 1".into());
+        if self.limit_train == Some(0) {
+            return must_be_positive("limit_train");
+        }
+        if self.limit_test == Some(0) {
+            return must_be_positive("limit_test");
+        }
+        if self.max_steps == Some(0) {
+            return must_be_positive("max_steps");
         }
         Ok(())
     }
@@ -346,13 +434,15 @@ impl TrainConfig {
         usual_evaluation_batch(shape).max(self.training_batch(train_images))
     }
 
-    /// What a step does besides forward, backward and update.
+    /// What a step does besides forward, backward and update, but for the classes' weights, which depend on the images: see
+    /// [`ClassWeighting::of`].
     pub fn step_settings(&self) -> StepSettings {
         StepSettings {
             seed: self.seed,
             dropout: self.dropout.iter().any(|&rate| rate > 0.0),
             augmentation: self.augmentation,
             label_smoothing: self.label_smoothing as f32,
+            class_weights: None,
             clip_norm: (self.clip_norm > 0.0).then_some(self.clip_norm as f32),
             average_decay: (self.average_decay > 0.0).then_some(self.average_decay),
         }
@@ -377,13 +467,42 @@ impl TrainConfig {
             })
         };
         match self.optimizer {
-            Optimization::Sgd => OptimizerConfig::Sgd(Sgd {
+            OptimizerKind::Sgd => OptimizerConfig::Sgd(Sgd {
                 momentum: self.momentum as f32,
                 weight_decay: self.weight_decay as f32,
                 nesterov: self.nesterov,
             }),
-            Optimization::Adam => adam(false),
-            Optimization::AdamW => adam(true),
+            OptimizerKind::Adam => adam(false),
+            OptimizerKind::AdamW => adam(true),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn balanced_classes_count_alike() {
+        let shape = ImageShape::new(1, 1, 1).unwrap();
+        let labels = vec![0, 0, 0, 0, 0, 0, 2, 2];
+        let names = ["a", "b", "c"].map(String::from).to_vec();
+        let set = Dataset::new(shape, vec![0; 8], labels, names).unwrap();
+        let weights = ClassWeighting::Balanced.of(&set).unwrap();
+        assert_eq!(weights, [8.0 / 18.0, 0.0, 8.0 / 6.0].map(|weight: f64| weight as f32));
+        assert_eq!(ClassWeighting::None.of(&set), None);
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        let error = |change: fn(&mut TrainConfig)| {
+            TrainConfig::published("lenet5").unwrap().with(change).validate().unwrap_err().to_string()
+        };
+        assert_eq!(error(|config| config.batch_size = 0), "batch_size must be at least 1");
+        assert_eq!(error(|config| config.checkpoints.keep = 0).split(' ').next(), Some("checkpoints.keep"));
+        assert_eq!(error(|config| config.augmentation.cutout = 65), "augmentation.cutout 65 must be at most 64");
+        assert!(
+            error(|config| config.schedule = Schedule::OneCycle { peak_at: 1.0 }).starts_with("schedule.peak_at 1 ")
+        );
     }
 }

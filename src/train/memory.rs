@@ -9,10 +9,10 @@ use crate::optim::Optimizer;
 use crate::tensor::Device;
 use crate::tensor::Precision;
 use crate::tensor::cpu::available_memory_bytes;
-use crate::train::TrainConfig;
 use crate::train::dataset::DeviceDataset;
 use crate::train::evaluate::Inference;
-use crate::train::stepper::Stepper;
+use crate::train::stepper::{StepSettings, Stepper};
+use crate::train::{ClassWeighting, TrainConfig};
 
 /// Bytes that the host holds for each parameter while a network is made: its values in either order, their places, and all
 /// of them together.
@@ -34,7 +34,7 @@ pub fn training_bytes(
 ) -> Result<u64> {
     rehearse(kind, config.precision, architecture, batch, |network, images| {
         let optimizer = Optimizer::new(config.optimizer_config(), network.device(), network.parameters())?;
-        Stepper::new(network, images, optimizer, config.step_settings())?.step(&vec![0; batch], 0, 0.0)
+        Stepper::new(network, images, optimizer, step_settings(config, architecture)?)?.step(&vec![0; batch], 0, 0.0)
     })
 }
 
@@ -66,7 +66,7 @@ pub fn run_bytes(
     }
     rehearse(kind, config.precision, architecture, batch.max(evaluation_batch), |network, images| {
         let optimizer = Optimizer::new(config.optimizer_config(), network.device(), network.parameters())?;
-        let mut stepper = Stepper::new(network, images, optimizer, config.step_settings())?;
+        let mut stepper = Stepper::new(network, images, optimizer, step_settings(config, architecture)?)?;
         for size in sizes(train_images, batch) {
             stepper.step(&vec![0; size], 0, 0.0)?;
         }
@@ -114,6 +114,13 @@ pub fn evaluation_bytes(
         let kept = if kind == DeviceKind::Cpu { 1 } else { 2 };
         sizes(images, batch).take(kept).try_for_each(|size| inference.logits(&vec![0; size]).map(|_| ()))
     })
+}
+
+/// The settings of a rehearsed step: classes' weights take the same memory whatever they are.
+fn step_settings(config: &TrainConfig, architecture: &Architecture) -> Result<StepSettings> {
+    let classes = architecture.num_classes()?;
+    let class_weights = (config.class_weights != ClassWeighting::None).then(|| vec![1.0; classes]);
+    Ok(StepSettings { class_weights, ..config.step_settings() })
 }
 
 /// The sizes of batches: a full one, and the last one if it is smaller.

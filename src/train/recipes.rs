@@ -6,12 +6,13 @@ use crate::nn::Architecture;
 use crate::ops::batch_assembly::{Augmentation, Flip};
 use crate::optim::Schedule;
 use crate::tensor::Precision;
-use crate::train::checkpoint::Checkpoints;
-use crate::train::config::{Initializer, Normalize, Optimization, SYNTHETIC, TrainConfig};
+use crate::train::config::{
+    Checkpoints, ClassWeighting, Initializer, Normalize, OptimizerKind, SYNTHETIC, TrainConfig,
+};
 
-/// Steps after which a batch should be known by heart.
+/// Steps after which a network should have overfit a batch.
 const OVERFITTING_STEPS: u32 = 200;
-/// Adam's rate for that.
+/// Adam's learning rate for that.
 const OVERFITTING_RATE: f64 = 1e-3;
 
 impl TrainConfig {
@@ -30,7 +31,7 @@ impl TrainConfig {
             backend: Backend::Primary,
             epochs: 15,
             batch_size: 64,
-            optimizer: Optimization::Sgd,
+            optimizer: OptimizerKind::Sgd,
             lr: 0.01,
             momentum: 0.9,
             nesterov: false,
@@ -41,6 +42,7 @@ impl TrainConfig {
             dropout: architecture.dropout(),
             augmentation: Augmentation::NONE,
             label_smoothing: 0.0,
+            class_weights: ClassWeighting::None,
             clip_norm: 0.0,
             average_decay: 0.0,
             warmup_epochs: 0.0,
@@ -146,7 +148,7 @@ impl TrainConfig {
             _ => TrainConfig {
                 epochs: 2,
                 batch_size: 32,
-                optimizer: Optimization::Adam,
+                optimizer: OptimizerKind::Adam,
                 lr: 5e-4,
                 weight_decay: 0.0,
                 schedule: Schedule::OneCycle { peak_at: 0.25 },
@@ -157,11 +159,11 @@ impl TrainConfig {
         })
     }
 
-    /// Makes it a check of sanity: to learn the first batch by heart, with nothing that hinders it; by Adam, which needs no
-    /// rate to be found first, unless the optimizer and its rate are to stay.
+    /// Makes it a sanity check: to overfit the first batch, with nothing that hinders it; by Adam, whose learning rate need not be
+    /// tuned first, unless the optimizer and its rate are to stay.
     pub fn overfit_one_batch(&mut self, keep_optimizer: bool) {
         if !keep_optimizer {
-            (self.optimizer, self.lr) = (Optimization::Adam, OVERFITTING_RATE);
+            (self.optimizer, self.lr) = (OptimizerKind::Adam, OVERFITTING_RATE);
         }
         self.limit_train = Some(self.batch_size);
         (self.test_on_training, self.limit_test, self.validation) = (true, None, None);
@@ -171,6 +173,7 @@ impl TrainConfig {
         self.schedule = Schedule::Constant;
         (self.label_smoothing, self.weight_decay, self.average_decay, self.warmup_epochs) = (0.0, 0.0, 0.0, 0.0);
         self.clip_norm = 0.0;
+        self.class_weights = ClassWeighting::None;
         self.mirror_test = false;
     }
 }

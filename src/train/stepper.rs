@@ -10,7 +10,7 @@ use crate::ops::batch_assembly::Augmentation;
 use crate::ops::gradient_clipping::gradient_clipping;
 use crate::ops::loss_scaling::sum_of_squares;
 use crate::ops::record_metrics::record_metrics;
-use crate::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
+use crate::ops::softmax_cross_entropy::{ClassWeights, SoftmaxCrossEntropy};
 use crate::ops::weight_average::weight_average;
 use crate::optim::{LossScaler, Optimizer, ScalerState};
 use crate::tape::Tape;
@@ -31,7 +31,8 @@ const KEPT_SIZES: usize = 2;
 const INDICES_START: usize = VIEW_ALIGNMENT / 4;
 
 /// What a step does besides forward, backward and update.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
 pub struct StepSettings {
     /// Seed of dropout and augmentation.
     pub seed: u64,
@@ -41,6 +42,8 @@ pub struct StepSettings {
     pub augmentation: Augmentation,
     /// Share of each label's probability that is spread over all classes.
     pub label_smoothing: f32,
+    /// Weights of the classes in the loss; `None` for 1 each.
+    pub class_weights: Option<Vec<f32>>,
     /// Largest norm of all gradients together.
     pub clip_norm: Option<f32>,
     /// Share of the weights' running average that is kept from step to step, once there have been many.
@@ -48,6 +51,13 @@ pub struct StepSettings {
 }
 
 impl StepSettings {
+    /// These settings with some changes.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
     /// What share of its way to the weights their average goes in this update, counted from 1; early averages reach back less
     /// far, as TensorFlow has it.
     fn average_share(&self, update: u64) -> f32 {
@@ -56,7 +66,7 @@ impl StepSettings {
     }
 }
 
-/// All that a stepper and its network have come to, but for what is settled before the first step.
+/// Resumable training state: what changes from step to step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepperState {
     /// Number of the next step.
@@ -162,6 +172,7 @@ pub struct Stepper<'a> {
     average: Option<Network>,
     history: Tensor,
     settings: StepSettings,
+    class_weights: Option<ClassWeights>,
     step: u64,
     /// What is known of the steps in the history: step, rate, images.
     waiting: Vec<(u64, f64, usize)>,
@@ -174,12 +185,17 @@ pub struct Stepper<'a> {
 
 impl<'a> Stepper<'a> {
     /// A stepper at step 0, for the network whose parameters the optimizer was made for.
+    ///
+    /// # Errors
+    /// If the device has no memory, or a weight of a class is negative or not finite.
     pub fn new(
         network: &'a Network,
         images: &'a DeviceDataset,
         optimizer: Optimizer,
         settings: StepSettings,
     ) -> Result<Self> {
+        let weights = settings.class_weights.as_deref();
+        let class_weights = weights.map(|weights| ClassWeights::new(network.device(), weights));
         Ok(Stepper {
             network,
             images,
@@ -187,6 +203,7 @@ impl<'a> Stepper<'a> {
             scaler: (network.dtype() == DType::F16).then(|| LossScaler::new(network.device())).transpose()?,
             average: settings.average_decay.map(|_| network.copy()).transpose()?,
             history: network.device().zeros(&[HISTORY_SLOTS, 2], DType::F32)?,
+            class_weights: class_weights.transpose()?,
             settings,
             step: 0,
             waiting: Vec::new(),
@@ -327,12 +344,14 @@ impl<'a> Stepper<'a> {
 
     /// What a step does, the same each time: all that differs is in `state` and `indices`.
     fn work(&self, state: &Tensor, indices: &Tensor) -> Result<()> {
-        let StepSettings { dropout, augmentation, label_smoothing, clip_norm, .. } = self.settings;
+        let &StepSettings { dropout, augmentation, label_smoothing, clip_norm, .. } = &self.settings;
         let changes = (augmentation != Augmentation::NONE).then_some((&augmentation, state));
         let batch = self.images.assemble(indices, self.network.dtype(), changes)?;
         let tape = Tape::recording(dropout.then(|| state.clone()));
         let logits = self.network.forward(&tape, &tape.constant(&batch.images))?;
-        let criterion = SoftmaxCrossEntropy::new(&batch.labels)?.smoothing(label_smoothing);
+        let criterion = SoftmaxCrossEntropy::new(&batch.labels)?
+            .smoothing(label_smoothing)
+            .class_weights(self.class_weights.as_ref());
         let correct = criterion.correct().clone();
         let loss = logits.apply(criterion)?;
         record_metrics(state, loss.tensor(), &correct, &self.history)?;

@@ -63,7 +63,12 @@ impl WeightsFile {
                 return Err(error(path, message, "save the weights as 32-bit floats"));
             }
             let values: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
-            check_finite(path, &name, &values, "its training diverged: use an earlier file, or train at a lower --lr")?;
+            check_finite(
+                path,
+                &name,
+                &values,
+                "its training diverged: use an earlier file, or train at a lower learning rate",
+            )?;
             tensors.insert(name, (view.shape().to_vec(), values));
         }
         let metadata = header.metadata().as_ref().map(|map| parse_metadata(path, map)).transpose()?.flatten();
@@ -101,7 +106,7 @@ impl WeightsFile {
         let Some(metadata) = &self.metadata else {
             let arch = arch.ok_or_else(|| {
                 let message = "the file does not say which architecture its weights are of".into();
-                error(&self.path, message, "name it with --arch")
+                error(&self.path, message, "name the architecture")
             })?;
             let layouts = Architecture::load(arch, None)?.parameter_layouts()?;
             let last = layouts.last().and_then(|(name, _)| self.tensors.get(name));
@@ -115,7 +120,7 @@ impl WeightsFile {
                 return Err(error(
                     &self.path,
                     format!("the weights are of {}, not of {name}", metadata.arch),
-                    &format!("give --arch {}, or other weights", metadata.arch),
+                    &format!("name architecture {}, or other weights", metadata.arch),
                 ));
             }
         }
@@ -219,7 +224,12 @@ pub fn save(path: &Path, network: &Network, class_names: &[String]) -> Result<()
     let mut data = Vec::new();
     for parameter in network.state() {
         let outer = parameter.layout.to_outer(&parameter.tensor.to_vec()?);
-        check_finite(path, &parameter.name, &outer, "training diverged, and the file is as it was before: lower --lr")?;
+        check_finite(
+            path,
+            &parameter.name,
+            &outer,
+            "training diverged, and the file is as it was before: lower the learning rate",
+        )?;
         data.push((parameter.name.as_str(), parameter.layout.outer_shape(), outer));
     }
     let bad = |e: safetensors::SafeTensorError| error(path, e.to_string(), "");

@@ -28,8 +28,9 @@ use libtest_mimic::{Arguments, Failed, Trial};
 type Outcome = Result<(), Failed>;
 
 /// The guarded GPU that all cases share.
-static GPU: LazyLock<Result<GpuDevice, String>> =
-    LazyLock::new(|| GpuDevice::open(GpuOptions { guarded: true, ..GpuOptions::default() }).map_err(|e| e.to_string()));
+static GPU: LazyLock<Result<GpuDevice, String>> = LazyLock::new(|| {
+    GpuDevice::open(GpuOptions::default().with(|options| options.guarded = true)).map_err(|e| e.to_string())
+});
 
 fn main() {
     let arguments = Arguments::from_args();

@@ -10,7 +10,8 @@ use cifar_gpu::weights::WeightsFile;
 use cifar_gpu::{Error, ImageShape, Result};
 use clap::{Id, ValueEnum};
 
-use super::common::{DataChoice, DeviceArguments, ShapeArguments, architecture_names, say, warn};
+use super::common::{DataChoice, DeviceArguments, ShapeArguments, architecture_names};
+use super::terminal::{say, warn};
 use super::tune::PlanArguments;
 pub use recipe::AugmentArguments;
 use recipe::{BeginningArguments, OptimizerArguments, RegularizationArguments, ScheduleArguments};
@@ -136,7 +137,7 @@ struct RandomArguments {
 /// Which of the images are trained and tested on, and how they are tested.
 #[derive(clap::Args)]
 struct ImagesArguments {
-    /// Look at mirrored test images, too, and take the mean of both answers
+    /// Test-time augmentation: average the logits of each test image and its mirror image
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Recipe")]
     mirror_test: Option<bool>,
     /// Test on the last N training images, which are not trained on, instead of the test images
@@ -161,7 +162,7 @@ pub struct NewRun {
 }
 
 impl Settings {
-    /// The run that is asked for, or with its settings the check of sanity.
+    /// The run that is asked for, or with its settings the sanity check.
     pub fn new_run(&self, max_steps: Option<u64>, overfit_one_batch: bool) -> Result<NewRun> {
         let mut file = self.source.config.as_deref().map(read).transpose()?;
         let in_file = |file: &Option<toml::Table>, key: &str| Some(file.as_ref()?.get(key)?.as_str()?.to_owned());

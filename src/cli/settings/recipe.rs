@@ -2,7 +2,7 @@
 
 use cifar_gpu::ops::batch_assembly::{Augmentation, Flip};
 use cifar_gpu::optim::Schedule;
-use cifar_gpu::train::{Initializer, Normalize, Optimization, TrainConfig};
+use cifar_gpu::train::{ClassWeighting, Initializer, Normalize, OptimizerKind, TrainConfig};
 use cifar_gpu::{Error, Result};
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -37,6 +37,14 @@ enum FlipName {
     Random,
     /// By a coin for each image in the first epoch, then every other epoch
     Alternating,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ClassWeightsName {
+    /// All images count alike
+    None,
+    /// All classes count alike: a class of n_c among n images of k classes has the weight n / (k · n_c)
+    Balanced,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -88,14 +96,14 @@ impl OptimizerArguments {
         set(&mut config.momentum, &self.momentum);
         set(&mut config.nesterov, &self.nesterov);
         let optimizer = self.optimizer.map(|name| match name {
-            OptimizerName::Sgd => Optimization::Sgd,
-            OptimizerName::Adam => Optimization::Adam,
-            OptimizerName::Adamw => Optimization::AdamW,
+            OptimizerName::Sgd => OptimizerKind::Sgd,
+            OptimizerName::Adam => OptimizerKind::Adam,
+            OptimizerName::Adamw => OptimizerKind::AdamW,
         });
         set(&mut config.optimizer, &optimizer);
-        for (flag, is_given) in [("--momentum", self.momentum.is_some()), ("--nesterov", self.nesterov == Some(true))] {
-            if is_given && config.optimizer != Optimization::Sgd {
-                return Err(Error::Setting(format!("{flag} belongs to SGD; this run has {}", config.optimizer)));
+        for (field, is_given) in [("momentum", self.momentum.is_some()), ("nesterov", self.nesterov == Some(true))] {
+            if is_given && config.optimizer != OptimizerKind::Sgd {
+                return Err(Error::field(field, format!("belongs to SGD; this run has {}", config.optimizer)));
             }
         }
         Ok(())
@@ -167,7 +175,7 @@ impl ScheduleArguments {
     }
 }
 
-/// What keeps a network from learning images by heart, or its weights from running away.
+/// The loss, and what keeps a network from overfitting or its weights from diverging.
 #[derive(clap::Args)]
 pub struct RegularizationArguments {
     /// Weight decay
@@ -176,6 +184,9 @@ pub struct RegularizationArguments {
     /// Share of each label's probability that is spread over all classes
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
     label_smoothing: Option<f64>,
+    /// Weights of the classes in the training loss, for classes with unequal numbers of images
+    #[arg(long, value_enum, help_heading = "Recipe")]
+    class_weights: Option<ClassWeightsName>,
     /// Largest norm of all gradients together; 0 for no bound
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
     clip_norm: Option<f64>,
@@ -195,6 +206,11 @@ impl RegularizationArguments {
     pub fn apply(&self, config: &mut TrainConfig) {
         set(&mut config.weight_decay, &self.weight_decay);
         set(&mut config.label_smoothing, &self.label_smoothing);
+        let class_weights = self.class_weights.map(|name| match name {
+            ClassWeightsName::None => ClassWeighting::None,
+            ClassWeightsName::Balanced => ClassWeighting::Balanced,
+        });
+        set(&mut config.class_weights, &class_weights);
         set(&mut config.clip_norm, &self.clip_norm);
         set(&mut config.average_decay, &self.average_decay);
         match self.dropout.as_deref() {

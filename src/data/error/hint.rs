@@ -2,11 +2,23 @@
 
 use super::{DataError, RECORD};
 use crate::data::Split;
-use crate::error::io_hint;
+use crate::error::{Cause, Error, io_hint};
 use std::path::Path;
 
 /// Bytes of a CIFAR-100 record, which has a coarse and a fine label.
 const CIFAR100_RECORD: u64 = RECORD + 1;
+
+impl From<DataError> for Error {
+    fn from(error: DataError) -> Self {
+        Error::Part(Box::new(error))
+    }
+}
+
+impl Cause for DataError {
+    fn hint(&self) -> Option<String> {
+        DataError::hint(self)
+    }
+}
 
 impl DataError {
     /// What the user can do about it, where that is known.
@@ -16,9 +28,7 @@ impl DataError {
             Self::FolderAbsent { .. } => {
                 "check the path; the folder holds a folder of images for each class, or data_batch_1.bin"
             }
-            Self::NotAFolder { .. } => {
-                "unpack the archive with `tar xf` and name its folder, or turn it into one by `cifar-gpu data import`"
-            }
+            Self::NotAFolder { .. } => "unpack the archive with `tar xf` and name its folder, or import it",
             Self::NoTrainBatches { folder } => return Some(no_batches_hint(folder)),
             Self::NoTestBatch { .. } | Self::EmptyFile { .. } => {
                 "the folder is incomplete; unpack or import the set again"
@@ -47,7 +57,7 @@ impl DataError {
             | Self::UnsupportedShape { .. } => return None,
             Self::Memory { .. } => "choose a smaller image size, or use fewer images",
             Self::TooManyClasses { .. } => {
-                "merge or leave out classes, or name the folder of image files itself with --data: up to 1000 are taken there"
+                "merge or leave out classes, or name the folder of image files itself: up to 1000 are taken there"
             }
             Self::UnknownLayout { .. } => {
                 "put the images into a folder for each class, as in PATH/cat/1.jpg and PATH/dog/1.jpg, or into such folders \
@@ -82,7 +92,7 @@ impl DataError {
                 "unpack it and import the folder, or repack the train and test folders alone"
             }
             Self::FileTooLarge { .. } => "scale the picture down, or remove the file",
-            Self::WrongSize { .. } => "import with --resize, or scale the images to 32×32 pixels before",
+            Self::WrongSize { .. } => "let the import scale them, or scale the images to 32×32 pixels before",
             Self::UnreadableFolders { .. } => {
                 "they are named above: name folders that can be read and have JPEG or PNG pictures"
             }
@@ -102,7 +112,7 @@ fn no_batches_hint(folder: &Path) -> String {
         return "this is the Python version of the set; download the binary version".to_owned();
     }
     if folder.join(Split::Train.name()).is_dir() {
-        return "this is a tree of image files: name it with --data, which takes such trees, too".to_owned();
+        return "this is a tree of image files: name it as the data, which may be such trees, too".to_owned();
     }
     "name the folder that holds data_batch_1.bin, as in cifar-10-batches-bin".to_owned()
 }

@@ -123,21 +123,21 @@ impl Augmentation {
     /// Checks what no type can, for images of these sides.
     ///
     /// # Errors
-    /// [`Error::Setting`] that names the flag.
+    /// [`Error::Field`].
     pub fn validate(&self, height: usize, width: usize) -> Result<()> {
         let side = height.min(width) as u32;
-        let fail = |message: String| Err(Error::Setting(message));
+        let fail = |field, message| Err(Error::field(field, message));
         if self.crop_padding >= side {
-            return fail(format!("--crop-padding {} must be less than {side}", self.crop_padding));
+            return fail("crop_padding", format!("{} must be less than {side}", self.crop_padding));
         }
         if self.cutout > 2 * side {
-            return fail(format!("--cutout {} must be at most {}", self.cutout, 2 * side));
+            return fail("cutout", format!("{} must be at most {}", self.cutout, 2 * side));
         }
         if !(0.0..=1.0).contains(&self.shift) {
-            return fail(format!("--shift {} must be between 0 and 1", self.shift));
+            return fail("shift", format!("{} must be between 0 and 1", self.shift));
         }
         if !(0.0..=180.0).contains(&self.rotation_degrees) {
-            return fail(format!("--rotation {} must be between 0 and 180 degrees", self.rotation_degrees));
+            return fail("rotation_degrees", format!("{} must be between 0 and 180 degrees", self.rotation_degrees));
         }
         Ok(())
     }

@@ -9,8 +9,8 @@ use safetensors::{Dtype, SafeTensors};
 
 use crate::error::{Error, Result};
 use crate::files::{read_at_most, replace};
-use crate::train::observer::Observer;
-use crate::train::stepper::{StepMetrics, StepperState};
+use crate::run::observer::Observer;
+use crate::train::{StepMetrics, StepperState};
 
 /// Larger files are refused before they are read: no network here comes near.
 const MOST_BYTES: u64 = 4 << 30;
@@ -18,24 +18,6 @@ const MOST_BYTES: u64 = 4 << 30;
 const FORMAT: u32 = 1;
 /// Key of the progress in the file's metadata.
 const PROGRESS: &str = "progress";
-
-/// When checkpoints are written and which are kept.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(default)]
-pub struct Checkpoints {
-    /// Every so many steps; 0 for no such rule.
-    pub every_steps: u64,
-    /// Every so many minutes; 0 for no such rule.
-    pub every_minutes: f64,
-    /// How many of the newest are kept, besides that of the best epoch.
-    pub keep: usize,
-}
-
-impl Default for Checkpoints {
-    fn default() -> Self {
-        Checkpoints { every_steps: 0, every_minutes: 5.0, keep: 2 }
-    }
-}
 
 /// Sums over an epoch's steps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]

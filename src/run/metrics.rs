@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::files::read_at_most;
-use crate::train::observer::{EpochMetrics, StepLine};
+use crate::run::observer::{EpochMetrics, StepLine};
 
 /// Largest `metrics.jsonl` that is read, in bytes: some millions of steps.
 const MOST_BYTES: u64 = 512 << 20;
@@ -36,7 +36,7 @@ impl Metrics {
         let bad = |message: String| Error::Resume {
             run: run.to_owned(),
             message: format!("metrics.jsonl {message}"),
-            hint: "it may be damaged: take another copy of the run folder".into(),
+            remedy: Remedy::OtherCopy,
         };
         let bytes = read_at_most(&path, MOST_BYTES)?.ok_or_else(|| bad("is too large".into()))?;
         let mut metrics = Metrics::default();

@@ -6,23 +6,20 @@ use std::time::{Duration, Instant};
 use rand::seq::SliceRandom;
 
 use crate::data::Dataset;
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::files::replace;
 use crate::nn::{Architecture, Network};
 use crate::ops::conv2d::Plans;
 use crate::ops::random::RandomStream;
 use crate::optim::Optimizer;
 use crate::profile;
+use crate::run::checkpoint::{Best, CheckpointFolder, Progress};
+use crate::run::metrics::Metrics;
+use crate::run::observer::{EpochMetrics, Finish, Observer, Outcome, PeakMemory, Start, StepLine};
+use crate::run::run_folder::RunFolder;
 use crate::tensor::Device;
 use crate::tensor::cpu::peak_process_bytes;
-use crate::train::TrainConfig;
-use crate::train::checkpoint::{Best, CheckpointFolder, Progress};
-use crate::train::dataset::DeviceDataset;
-use crate::train::evaluate::{Evaluation, evaluate};
-use crate::train::metrics::Metrics;
-use crate::train::observer::{EpochMetrics, Finish, Observer, Outcome, PeakMemory, Start, StepLine};
-use crate::train::run_folder::RunFolder;
-use crate::train::stepper::{StepMetrics, Stepper};
+use crate::train::{DeviceDataset, Evaluation, StepMetrics, StepSettings, Stepper, TrainConfig, evaluate};
 
 /// How often metrics are read back, at least: what a person at a progress bar would not call slow.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(250);
@@ -60,7 +57,9 @@ impl Setup {
 
     pub(super) fn stepper(&self, config: &TrainConfig) -> Result<Stepper<'_>> {
         let optimizer = Optimizer::new(config.optimizer_config(), self.network.device(), self.network.parameters())?;
-        Stepper::new(&self.network, &self.train_images, optimizer, config.step_settings())
+        let settings =
+            StepSettings { class_weights: config.class_weights.of(&self.train_set), ..config.step_settings() };
+        Stepper::new(&self.network, &self.train_images, optimizer, settings)
     }
 }
 
@@ -305,7 +304,7 @@ impl Session<'_> {
         let last = Metrics::read(self.run.path())?.epochs.pop().ok_or_else(|| Error::Resume {
             run: self.run.path().to_owned(),
             message: "all its steps are done, but metrics.jsonl has no epoch".into(),
-            hint: "take another copy of the run folder".into(),
+            remedy: Remedy::OtherCopy,
         })?;
         self.save_weights()?;
         self.observer.epoch_done(&last)?;

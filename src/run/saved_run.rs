@@ -4,21 +4,22 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::data::Dataset;
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::files::read_at_most;
 use crate::nn::{Architecture, DescriptionReader};
 use crate::ops::batch_assembly::Normalization;
 use crate::ops::conv2d::{Plan, Plans};
-use crate::train::TrainConfig;
-use crate::train::autotune::{problem_name, problems};
-use crate::train::observer::EpochMetrics;
+use crate::run::observer::EpochMetrics;
+use crate::tensor::ImageShape;
+use crate::train::{TrainConfig, problem_name, problems};
 use crate::words::counted;
 
 /// Largest `config.json` that is read, in bytes.
 const MOST_CONFIG_BYTES: u64 = 16 << 20;
 
-/// `config.json`: the settings of a run and what else one needs to tell runs apart and to go on with them.
+/// `config.json`: the settings of a run and what else one needs to tell runs apart and to resume them.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub struct SavedRun {
     /// Version of the program that began it.
     pub version: String,
@@ -68,11 +69,7 @@ impl SavedRun {
     /// If there is none, or it is none of this version's.
     pub fn read(run: &Path) -> Result<Self> {
         let path = run.join("config.json");
-        let bad = |message: String| Error::Resume {
-            run: run.to_owned(),
-            message,
-            hint: "name the folder of a run that this version of the program began; `cifar-gpu runs` lists them".into(),
-        };
+        let bad = |message: String| Error::Resume { run: run.to_owned(), message, remedy: Remedy::OtherFolder };
         if !path.is_file() {
             return Err(bad("it has no config.json".into()));
         }
@@ -104,13 +101,38 @@ impl SavedRun {
         }
     }
 
+    /// The shape of the images that it trains on.
+    ///
+    /// # Errors
+    /// If its network's description, or a setting, cannot be used.
+    pub fn image_shape(&self) -> Result<ImageShape> {
+        match self.described(None)? {
+            Some(architecture) => Ok(architecture.input),
+            None => self.config.image_shape(),
+        }
+    }
+
+    /// The network as it was described when the run was begun, whatever has become of the file since.
+    fn described(&self, classes: Option<usize>) -> Result<Option<Architecture>> {
+        let read = |text: &String| DescriptionReader::default().read("config.json", text, classes);
+        self.network.as_ref().map(read).transpose()
+    }
+
+    /// Checks the settings as [`TrainConfig::validate`] does.
+    pub(super) fn validate(&self) -> Result<()> {
+        match self.described(None)? {
+            Some(architecture) => self.config.validate_for(&architecture),
+            None => self.config.validate(),
+        }
+    }
+
     /// The network that it trains, on these images.
     ///
     /// # Errors
     /// If its description, or a setting, cannot be used.
     pub(super) fn architecture(&self, train_set: &Dataset) -> Result<Architecture> {
-        let architecture = match &self.network {
-            Some(text) => DescriptionReader::default().read("config.json", text, Some(train_set.num_classes()))?,
+        let architecture = match self.described(Some(train_set.num_classes()))? {
+            Some(architecture) => architecture,
             None => self.config.architecture(train_set)?,
         };
         architecture.with_normalization(self.normalization.clone())
@@ -124,10 +146,9 @@ impl SavedRun {
         let settings = self.config.to_toml()?;
         let Some(init) = &self.init else { return Ok(settings) };
         let Some(path) = init.to_str() else {
-            return Err(Error::Setting(format!(
-                "--init {}: settings hold no path that is not UTF-8: rename it",
-                init.display()
-            )));
+            let message =
+                format!("{} is a path that is not UTF-8, which settings cannot hold: rename it", init.display());
+            return Err(Error::field("init", message));
         };
         Ok(format!("init = {}\n{settings}", toml::Value::from(path)))
     }

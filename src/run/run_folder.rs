@@ -5,15 +5,19 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::nn::Network;
+use crate::run::saved_run::SavedRun;
 
 /// What a folder holds before its run has any results.
-const BEGINNING: [&str; 4] = [LOCK, "config.json", "config.toml", METRICS];
+const BEGINNING: [&str; 5] = [LOCK, CONFIG, SETTINGS, NETWORK, METRICS];
+const CONFIG: &str = "config.json";
+const SETTINGS: &str = "config.toml";
+const NETWORK: &str = "network.toml";
 const LOCK: &str = "lock";
 const METRICS: &str = "metrics.jsonl";
 
-/// A run's folder: `config.json`, `config.toml`, `metrics.jsonl`, `weights.safetensors`, `best.safetensors`,
+/// A run's folder: `config.json`, `config.toml`, `network.toml`, `metrics.jsonl`, `weights.safetensors`, `best.safetensors`,
 /// `checkpoints/`. One process at a time writes into it.
 ///
 /// A new one into which no results come, neither metrics nor checkpoints nor weights, goes when this is dropped.
@@ -75,14 +79,14 @@ impl Drop for Claim {
 }
 
 impl RunFolder {
-    /// Makes the folder with its `config.json` and `config.toml`.
+    /// Makes the folder with the files that say how the run was begun.
     ///
     /// # Errors
     /// [`Error::RunFolderExists`] if something of that name is there; it is left as it is.
-    pub fn create(path: &Path, config: &impl serde::Serialize, settings: &str) -> Result<Self> {
+    pub fn create(path: &Path, saved: &SavedRun) -> Result<Self> {
         let claim = Claim::make(path)?;
         let lock = lock(path)?;
-        write_settings(path, config, settings)?;
+        write_settings(path, saved)?;
         let metrics = path.join(METRICS);
         let file =
             OpenOptions::new().write(true).create_new(true).open(&metrics).map_err(Error::io("making", metrics))?;
@@ -93,10 +97,10 @@ impl RunFolder {
     ///
     /// # Errors
     /// As [`RunFolder::create`].
-    pub fn create_numbered(name: &str, config: &impl serde::Serialize, settings: &str) -> Result<Self> {
+    pub fn create_numbered(name: &str, saved: &SavedRun) -> Result<Self> {
         let created = (1u32..).find_map(|number| {
             let path = Path::new("runs").join(format!("{name}-{number}"));
-            match RunFolder::create(&path, config, settings) {
+            match RunFolder::create(&path, saved) {
                 Err(Error::RunFolderExists(_)) => None,
                 other => Some(other),
             }
@@ -104,12 +108,12 @@ impl RunFolder {
         created.unwrap_or_else(|| Err(Error::RunFolderExists(Path::new("runs").join(name))))
     }
 
-    /// Opens the folder of an earlier run, to go on after the first `metrics_bytes` bytes of its metrics; its `config.json` and
-    /// `config.toml` become these.
+    /// Opens the folder of an earlier run, to go on after the first `metrics_bytes` bytes of its metrics; its settings become
+    /// these.
     ///
     /// # Errors
     /// [`Error::Resume`] if another process writes into it, or there are fewer metrics.
-    pub fn reopen(path: &Path, metrics_bytes: u64, config: &impl serde::Serialize, settings: &str) -> Result<Self> {
+    pub fn reopen(path: &Path, metrics_bytes: u64, saved: &SavedRun) -> Result<Self> {
         let lock = lock(path)?;
         let metrics = path.join(METRICS);
         let open = || OpenOptions::new().write(true).create(true).truncate(false).open(&metrics);
@@ -119,10 +123,10 @@ impl RunFolder {
             return Err(Error::Resume {
                 run: path.to_owned(),
                 message: format!("metrics.jsonl has {length} bytes, the checkpoint was made after {metrics_bytes}"),
-                hint: "take another copy of the run folder, or begin a new run from its weights with --init".into(),
+                remedy: Remedy::OtherCopyOrNewRun,
             });
         }
-        write_settings(path, config, settings)?;
+        write_settings(path, saved)?;
         file.set_len(metrics_bytes)
             .and_then(|()| file.seek(SeekFrom::Start(metrics_bytes)))
             .map_err(Error::io("writing", &metrics))?;
@@ -177,10 +181,15 @@ impl RunFolder {
     }
 }
 
-fn write_settings(run: &Path, config: &impl serde::Serialize, settings: &str) -> Result<()> {
-    let config = serde_json::to_vec_pretty(config).map_err(|e| Error::Setting(e.to_string()))?;
-    crate::files::replace(&run.join("config.json"), &config)?;
-    crate::files::replace(&run.join("config.toml"), settings.as_bytes())
+fn write_settings(run: &Path, saved: &SavedRun) -> Result<()> {
+    let settings = saved.settings()?;
+    let config = serde_json::to_vec_pretty(saved).map_err(|e| Error::Setting(e.to_string()))?;
+    crate::files::replace(&run.join(CONFIG), &config)?;
+    crate::files::replace(&run.join(SETTINGS), settings.as_bytes())?;
+    match &saved.network {
+        Some(network) => crate::files::replace(&run.join(NETWORK), network.as_bytes()),
+        None => Ok(()),
+    }
 }
 
 /// Keeps other processes from writing into the same folder, as long as the file is open.
@@ -192,7 +201,7 @@ fn lock(run: &Path) -> Result<File> {
         Err(TryLockError::WouldBlock) => Err(Error::Resume {
             run: run.to_owned(),
             message: "another process is training in it".into(),
-            hint: "wait for it, or stop it with Ctrl-C".into(),
+            remedy: Remedy::Wait,
         }),
         // Some file systems have no locks.
         _ => Ok(file),

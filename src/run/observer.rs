@@ -8,10 +8,7 @@ use crate::nn::Network;
 use crate::optim::ScalerState;
 use crate::profile::Profile;
 use crate::tensor::ImageShape;
-use crate::train::TrainConfig;
-use crate::train::autotune::Tuning;
-use crate::train::evaluate::Evaluation;
-use crate::train::stepper::StepMetrics;
+use crate::train::{Evaluation, StepMetrics, TrainConfig, Tuning};
 
 /// What is known when training starts.
 #[derive(Debug)]
@@ -130,7 +127,7 @@ pub trait Observer {
     fn stepped(&mut self, _epoch: u32, _steps: &[StepMetrics]) {}
     /// Some of the test images were evaluated.
     fn tested(&mut self, _images: usize, _of: usize) {}
-    /// An epoch is over: its metrics, weights and checkpoint are saved. An error ends the run, which can be gone on with.
+    /// An epoch is over: its metrics, weights and checkpoint are saved. An error ends the run, which can be resumed.
     fn epoch_done(&mut self, _metrics: &EpochMetrics) -> Result<()> {
         Ok(())
     }

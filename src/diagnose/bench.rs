@@ -26,6 +26,7 @@ const LEARNING_RATE: f64 = 1e-5;
 /// What a step does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Mode {
     /// Batch assembly, forward, loss, backward and the published recipe's update, as in training.
     Train,
@@ -35,6 +36,7 @@ pub enum Mode {
 
 /// What to time.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BenchConfig {
     /// Name of the architecture.
     pub arch: String,
@@ -54,6 +56,23 @@ pub struct BenchConfig {
     pub warmup: usize,
     /// Steps in a row before the device is waited for; only then is the clock read.
     pub steps_per_wait: usize,
+}
+
+impl BenchConfig {
+    /// 20 training steps with 64 images each, waited for one by one, after three that are not timed.
+    pub fn new(arch: impl Into<String>) -> Self {
+        BenchConfig {
+            arch: arch.into(),
+            image_size: None,
+            gray: None,
+            mode: Mode::Train,
+            precision: Precision::F32,
+            batch_size: 64,
+            steps: 20,
+            warmup: 3,
+            steps_per_wait: 1,
+        }
+    }
 }
 
 /// Seconds a step took.
@@ -131,11 +150,11 @@ pub fn bench(
     device: &Device,
     plans: impl FnOnce(&Architecture) -> Result<Plans>,
 ) -> Result<BenchReport> {
-    for (flag, value) in
-        [("batch-size", config.batch_size), ("steps", config.steps), ("steps-per-wait", config.steps_per_wait)]
+    for (field, value) in
+        [("batch_size", config.batch_size), ("steps", config.steps), ("steps_per_wait", config.steps_per_wait)]
     {
         if value == 0 {
-            return Err(Error::Setting(format!("--{flag} must be at least 1")));
+            return Err(Error::field(field, "must be at least 1"));
         }
     }
     let recipe = TrainConfig { precision: config.precision, ..TrainConfig::published(&config.arch)? };
@@ -175,7 +194,7 @@ pub fn bench(
     };
     // Further behind the device, handing over a step waits for the one before.
     let host_is_free = gpu.is_some() && config.steps_per_wait == 1;
-    let no_steps = || Error::Setting("--steps must be at least 1".into());
+    let no_steps = || Error::field("steps", "must be at least 1");
     let step_seconds = StepTimes::of(step_seconds).ok_or_else(no_steps)?;
     Ok(BenchReport {
         version: env!("CARGO_PKG_VERSION"),
@@ -285,17 +304,8 @@ mod tests {
     #[test]
     fn every_step_is_run_and_waited_for_in_groups() {
         // More in a row than the metrics' history holds.
-        let mut config = BenchConfig {
-            arch: "lenet5".into(),
-            image_size: None,
-            gray: None,
-            mode: Mode::Train,
-            precision: Precision::F32,
-            batch_size: 2,
-            steps: 41,
-            warmup: 1,
-            steps_per_wait: 40,
-        };
+        let mut config =
+            BenchConfig { batch_size: 2, steps: 41, warmup: 1, steps_per_wait: 40, ..BenchConfig::new("lenet5") };
         let device = Device::cpu();
         let recipe = TrainConfig::published(&config.arch).unwrap();
         let images = random_images(ImageShape::CIFAR, 2).unwrap();
@@ -311,8 +321,6 @@ mod tests {
         let other = BenchConfig { image_size: "20x16".parse().ok(), gray: Some(true), steps: 1, ..config.clone() };
         assert_eq!(bench(&other, &device, |_| Ok(Plans::default())).unwrap().input.axes(), [20, 16, 1]);
         config.steps_per_wait = 0;
-        assert!(
-            bench(&config, &device, |_| Ok(Plans::default())).unwrap_err().to_string().contains("--steps-per-wait")
-        );
+        assert!(bench(&config, &device, |_| Ok(Plans::default())).unwrap_err().to_string().contains("steps_per_wait"));
     }
 }

@@ -91,10 +91,10 @@ pub fn check(device: &Device, hear: &mut dyn FnMut(&CheckResult)) -> Result<()> 
     hear(&CheckResult { name: format!("loops of {MANY_ITERATIONS} iterations"), verdict: long_loops(device)? });
     if let Device::Gpu(gpu) = device {
         for (name, has, need) in [
-            ("16-bit floats", gpu.has_f16(), "--precision f16"),
+            ("16-bit floats", gpu.has_f16(), "16-bit activations"),
             ("subgroups of one size", gpu.subgroup().is_some(), "broadcast tiles, for software drivers"),
-            ("cooperative matrices", gpu.cooperative_matrix().is_some(), "tensor cores with --precision f16"),
-            ("timestamps", gpu.has_timestamps(), "--profile"),
+            ("cooperative matrices", gpu.cooperative_matrix().is_some(), "tensor cores with 16-bit activations"),
+            ("timestamps", gpu.has_timestamps(), "times of single kernels"),
         ] {
             let verdict = if has { Verdict::Pass(0.0) } else { Verdict::Absent(format!("no {need}")) };
             hear(&CheckResult { name: name.into(), verdict });

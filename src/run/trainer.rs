@@ -1,4 +1,4 @@
-//! Begins a run, or goes on with one from its checkpoint.
+//! Begins a run, or resumes one from its checkpoint.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,20 +8,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use byteorder::{ByteOrder, LittleEndian};
 
 use crate::data::{Dataset, Splits};
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::nn::Architecture;
 use crate::ops::conv2d::{DeviceKind, Plans};
 use crate::ops::random::GENERATOR;
+use crate::run::checkpoint::{CheckpointFolder, Progress};
+use crate::run::metrics::Metrics;
+use crate::run::observer::{Observer, Outcome};
+use crate::run::run_folder::RunFolder;
+use crate::run::saved_run::SavedRun;
+use crate::run::session::{Profiling, Session, Setup};
 use crate::tensor::Device;
-use crate::train::TrainConfig;
-use crate::train::autotune::{Autotune, Search, autotune, default_cache, problem_name};
-use crate::train::checkpoint::{CheckpointFolder, Progress};
-use crate::train::memory::{check_memory, run_bytes};
-use crate::train::metrics::Metrics;
-use crate::train::observer::{Observer, Outcome};
-use crate::train::run_folder::RunFolder;
-use crate::train::saved_run::SavedRun;
-use crate::train::session::{Profiling, Session, Setup};
+use crate::train::{Autotune, Search, TrainConfig, autotune, check_memory, default_cache, problem_name, run_bytes};
 use crate::weights::WeightsFile;
 use crate::words::counted;
 
@@ -89,10 +87,9 @@ pub fn train(
         network: Some(setup.network.architecture().to_toml()?),
         plans: chosen,
     };
-    let settings = saved.settings()?;
     let run = match out {
-        Some(out) => RunFolder::create(out, &saved, &settings)?,
-        None => RunFolder::create_numbered(&setup.network.architecture().name, &saved, &settings)?,
+        Some(out) => RunFolder::create(out, &saved)?,
+        None => RunFolder::create_numbered(&setup.network.architecture().name, &saved)?,
     };
     let profiling = Profiling::new(config, 0);
     let progress = Progress::start();
@@ -104,7 +101,7 @@ pub fn train(
     session.run(&splits.source)
 }
 
-/// Goes on with a run in the folder `run` from its newest checkpoint, or its beginning if it has none, as if nothing had
+/// Resumes a run in the folder `run` from its newest checkpoint, or its beginning if it has none, as if nothing had
 /// happened: on the same device the same bits come out.
 ///
 /// `saved` is [`SavedRun::read`] from there; more epochs may be asked for, but then the learning rate follows another schedule
@@ -112,7 +109,7 @@ pub fn train(
 /// reached. What is changed is remembered in the run folder.
 ///
 /// # Errors
-/// If the folder or the data are not those of the run, [`Error::OtherGenerator`] if the same bits cannot come out, and as for
+/// If the folder or the data are not those of the run, or the same bits cannot come out; and as for
 /// [`train`].
 pub fn resume(
     saved: &SavedRun,
@@ -123,12 +120,17 @@ pub fn resume(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
-    saved.config.validate()?;
+    saved.validate()?;
+    let fail = |message: String, remedy| Error::Resume { run: run.to_owned(), message, remedy };
+    // Going on would show the network some images of an epoch twice and others never.
     if saved.generator != GENERATOR {
-        let (version, generator) = (saved.version.clone(), saved.generator);
-        return Err(Error::OtherGenerator { run: run.to_owned(), version, generator });
+        let message = format!(
+            "it was begun by version {}, whose random numbers (generator {}) order its images otherwise than this version's \
+             (generator {GENERATOR})",
+            saved.version, saved.generator
+        );
+        return Err(fail(message, Remedy::OtherVersion));
     }
-    let fail = |message: String, hint: &str| Error::Resume { run: run.to_owned(), message, hint: hint.to_owned() };
     let (train_set, test_set) = sets(&saved.config, splits)?;
     let found = (train_set.len(), test_set.len(), train_set.class_names());
     if found != (saved.train_images, saved.test_images, saved.class_names.as_slice()) {
@@ -141,11 +143,11 @@ pub fn resume(
             found.1,
             found.2.len(),
         );
-        return Err(fail(message, "name the data it was begun with: --data FOLDER"));
+        return Err(fail(message, Remedy::SameData));
     }
     if saved.checksum.is_some_and(|expected| expected != checksum([&train_set, &test_set])) {
         let message = "the images or their labels are not those that it was begun with".into();
-        return Err(fail(message, "name the data it was begun with, unchanged: --data FOLDER"));
+        return Err(fail(message, Remedy::SameData));
     }
     let checkpoint = CheckpointFolder::of(run).newest(observer)?;
     let progress = checkpoint.as_ref().map_or_else(Progress::start, |(progress, _)| progress.clone());
@@ -155,9 +157,9 @@ pub fn resume(
     let config = &saved.config;
     let architecture = saved.architecture(&train_set)?;
     check_room(config, device, &architecture, &train_set, &test_set)?;
-    let damaged = "config.json may be damaged: take another copy of the run folder";
-    let plans =
-        saved.plans(&architecture, config.training_batch(train_set.len())).map_err(|message| fail(message, damaged))?;
+    let plans = saved
+        .plans(&architecture, config.training_batch(train_set.len()))
+        .map_err(|message| fail(message, Remedy::OtherCopy))?;
     let setup = Setup::new(config, device, architecture, plans, train_set, test_set)?;
     let is_complete = progress.epoch > config.epochs;
     // A run that ended right after its last checkpoint may lack what comes of its end.
@@ -166,12 +168,12 @@ pub fn resume(
     if !lacks_end && (is_complete || config.max_steps.as_ref().is_some_and(reached)) {
         let (steps, epochs) = (counted(progress.step, "step"), counted((progress.epoch - 1).into(), "epoch"));
         let message = format!("it is complete: {steps} in {epochs} are done");
-        return Err(fail(message, "ask for more with --epochs or --max-steps, or begin a new run with --init"));
+        return Err(fail(message, Remedy::LongerRun));
     }
     // One that was killed in its first epoch, or right after it, has none yet and begins again.
     if checkpoint.is_none() && RunFolder::has_metrics(run) && Metrics::read(run)?.epochs.len() > 1 {
-        let hint = "take another copy of the run folder, or begin a new run from its weights with --init";
-        return Err(fail("it has metrics of several epochs, but no checkpoint to go on from".into(), hint));
+        let message = "it has metrics of several epochs, but no checkpoint to resume from".into();
+        return Err(fail(message, Remedy::OtherCopyOrNewRun));
     }
     if let (None, Some(init)) = (&checkpoint, &saved.init) {
         // Stopped before its first checkpoint, it begins again; before the stepper, whose average begins with the weights.
@@ -181,7 +183,7 @@ pub fn resume(
     if let Some((_, state)) = &checkpoint {
         stepper.restore(state)?;
     }
-    let run = RunFolder::reopen(run, progress.metrics_bytes, &saved, &saved.settings()?)?;
+    let run = RunFolder::reopen(run, progress.metrics_bytes, &saved)?;
     let profiling = Profiling::new(config, progress.step);
     let session = Session { config, setup: &setup, stepper, run, progress, stop, observer, profiling };
     if lacks_end { session.end(&splits.source) } else { session.run(&splits.source) }
@@ -192,10 +194,8 @@ fn sets(config: &TrainConfig, splits: &Splits) -> Result<(Dataset, Dataset)> {
     let mut train_set = splits.train.clone();
     let test_set = match config.validation {
         Some(count) if count >= train_set.len() => {
-            return Err(Error::Setting(format!(
-                "--validation {count} would leave none of the {} training images to train on",
-                train_set.len()
-            )));
+            let message = format!("{count} would leave none of the {} training images to train on", train_set.len());
+            return Err(Error::field("validation", message));
         }
         Some(count) => train_set.split_off(count),
         None => splits.test.clone(),

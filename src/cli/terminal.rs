@@ -1,0 +1,72 @@
+//! What the user is told: on standard error what goes on, warnings and errors; on standard output results.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use cifar_gpu::{Error, Result};
+
+/// Whether only warnings and errors are wanted.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Says whether only warnings and errors are wanted on standard error.
+pub fn set_quiet(quiet: bool) {
+    QUIET.store(quiet, Ordering::Relaxed);
+}
+
+/// Whether only warnings and errors are wanted on standard error.
+pub fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Tells the user something on standard error, unless they want it quiet.
+pub fn say(text: impl std::fmt::Display) {
+    if !is_quiet() {
+        complain(text);
+    }
+}
+
+/// Warns the user on standard error.
+pub fn warn(text: impl std::fmt::Display) {
+    complain(format_args!("warning: {text}"));
+}
+
+/// Tells the user what is wrong on standard error; a reader that has gone away stops nothing.
+pub fn complain(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{}", for_terminal(&text.to_string()));
+}
+
+/// A text without what a terminal would obey: names of files are anybody's.
+pub fn for_terminal(text: &str) -> String {
+    let is_harmless = |c: char| !c.is_control() || c == '\n' || c == '\t';
+    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
+        if is_harmless(c) {
+            shown.push(c)
+        } else {
+            shown.extend(c.escape_default())
+        }
+        shown
+    })
+}
+
+/// Prints a result on standard output; a reader that has gone away is no error.
+pub fn print(text: impl std::fmt::Display) -> Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("writing", "standard output")(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Prints a result as JSON on standard output.
+pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    print(serde_json::to_string(value).map_err(|e| Error::Setting(e.to_string()))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_command_the_terminal() {
+        assert_eq!(for_terminal("a\u{1b}[31m.png\n"), "a\\u{1b}[31m.png\n");
+    }
+}

@@ -1,0 +1,15 @@
+//! Runs: begun, resumed, watched, and kept in a folder with settings, metrics, weights and checkpoints.
+
+mod checkpoint;
+mod metrics;
+mod observer;
+mod run_folder;
+mod saved_run;
+mod session;
+mod trainer;
+
+pub use metrics::Metrics;
+pub use observer::{EpochMetrics, Finish, Observer, Outcome, PeakMemory, Start, StepLine};
+pub use run_folder::RunFolder;
+pub use saved_run::SavedRun;
+pub use trainer::{Sources, resume, train};
