@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::nn::Network;
+use crate::nn::{Network, Prediction};
 use crate::tape::Tape;
 use crate::tensor::{Device, ImageShape};
 use crate::train::{DeviceDataset, usual_evaluation_batch};
@@ -15,36 +15,6 @@ use crate::weights::WeightsFile;
 pub struct Classifier {
     network: Network,
     class_names: Vec<String>,
-}
-
-/// What a network makes of one image.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct Prediction {
-    /// The class with the largest logit, the first of equals.
-    pub class: usize,
-    /// Softmax of the logits: they add up to 1.
-    pub probabilities: Vec<f64>,
-    /// The network's outputs.
-    pub logits: Vec<f32>,
-}
-
-impl Prediction {
-    /// What these logits mean.
-    pub fn new(logits: Vec<f32>) -> Self {
-        let class = (1..logits.len()).fold(0, |best, i| if logits[i] > logits[best] { i } else { best });
-        let largest = logits.get(class).copied().unwrap_or_default();
-        let powers: Vec<f64> = logits.iter().map(|&logit| f64::from(logit - largest).exp()).collect();
-        let total: f64 = powers.iter().sum();
-        Prediction { class, probabilities: powers.into_iter().map(|power| power / total).collect(), logits }
-    }
-
-    /// The classes, the likeliest first; of equals the first one.
-    pub fn ranked(&self) -> Vec<usize> {
-        let mut classes: Vec<usize> = (0..self.logits.len()).collect();
-        classes.sort_by(|&a, &b| self.logits[b].total_cmp(&self.logits[a]));
-        classes
-    }
 }
 
 impl Classifier {
@@ -91,7 +61,7 @@ impl Classifier {
     /// What the network makes of images, each the planes of [`Classifier::input`]: red, green and blue, or gray, row by row.
     ///
     /// # Errors
-    /// If an image has another size, the device fails, or a logit is not finite: the weights are of a training that diverged.
+    /// [`Error::Shape`] if an image has another size, [`Error::NotFinite`] if a logit is not finite, and the device's errors.
     pub fn predict<I: AsRef<[u8]>>(&self, images: &[I]) -> Result<Vec<Prediction>> {
         let input = self.input();
         let mut predictions = Vec::with_capacity(images.len());
@@ -109,8 +79,8 @@ impl Classifier {
             let tape = Tape::inference();
             let logits = self.network.forward(&tape, &tape.constant(&batch.images))?.tensor().to_vec()?;
             for logits in logits.chunks_exact(self.class_names.len()) {
-                if let Some(logit) = logits.iter().find(|logit| !logit.is_finite()) {
-                    return Err(Error::shape("classifier", format!("the network returns {logit} for an image")));
+                if let Some(&logit) = logits.iter().find(|logit| !logit.is_finite()) {
+                    return Err(Error::NotFinite { logit, image: predictions.len() });
                 }
                 predictions.push(Prediction::new(logits.to_vec()));
             }
@@ -123,14 +93,6 @@ impl Classifier {
 mod tests {
     use super::*;
     use crate::nn::Architecture;
-
-    #[test]
-    fn probabilities_add_up_and_the_first_of_equals_is_taken() {
-        let prediction = Prediction::new(vec![1.0, 3.0, 3.0, -200.0]);
-        assert_eq!((prediction.class, prediction.ranked()), (1, vec![1, 2, 0, 3]));
-        assert!((prediction.probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-12);
-        assert!(prediction.probabilities[1] == prediction.probabilities[2] && prediction.probabilities[3] < 1e-80);
-    }
 
     #[test]
     fn images_of_another_size_are_refused() {

@@ -156,6 +156,14 @@ pub enum Error {
         /// The loss as read back.
         loss: f32,
     },
+    /// A network's output is not a finite number.
+    #[error("the network returns {logit} for image {image}")]
+    NotFinite {
+        /// The output.
+        logit: f32,
+        /// The image's position among those asked about.
+        image: usize,
+    },
     /// The folder that should take the results is already in use.
     #[error("run folder {0} already exists")]
     RunFolderExists(PathBuf),
@@ -272,6 +280,9 @@ impl Error {
             }
             Error::HostMemory { .. } => "use smaller batches or smaller images",
             Error::Diverged { .. } => "lower the learning rate",
+            Error::NotFinite { .. } => {
+                "the training of its weights diverged: use others, or train at a lower learning rate"
+            }
             Error::RunFolderExists(_) => {
                 "resume its run, choose another folder, or remove it if it is no longer wanted"
             }

@@ -47,7 +47,7 @@ pub mod train;
 pub mod weights;
 mod words;
 
-pub use classifier::{Classifier, Prediction};
+pub use classifier::Classifier;
 pub use error::{Cause, Error, Remedy, Result};
 pub use gpu::Backend;
 pub use tape::Tape;

@@ -2,11 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use cifar_gpu::data::{DataError, Dataset, load_picture, pictures_below, read_picture};
-use cifar_gpu::nn::Network;
-use cifar_gpu::tape::Tape;
-use cifar_gpu::train::{DeviceDataset, usual_evaluation_batch};
-use cifar_gpu::{Error, ImageShape, Result};
+use cifar_gpu::data::{DataError, load_picture, pictures_below, read_picture};
+use cifar_gpu::nn::{self, Network};
+use cifar_gpu::train::usual_evaluation_batch;
+use cifar_gpu::{Classifier, Error, ImageShape, Result};
 use rayon::prelude::*;
 
 use super::common::{DeviceArguments, WeightsArguments, lossy};
@@ -56,23 +55,23 @@ struct Prediction {
 impl Predict {
     pub fn run(self) -> Result<()> {
         let (file, architecture) = self.weights.read()?;
-        let classes = architecture.num_classes()?;
-        let names = file.class_names(classes);
+        let names = file.class_names(architecture.num_classes()?);
         let (images, folders_refused) = self.pictures()?;
         let of = images.len();
         let device = self.device.open()?;
-        let (input, normalization) = (architecture.input, &architecture.normalization.clone());
+        let input = architecture.input;
         let network = Network::new(architecture, &device, 0)?;
         file.load_into(&network)?;
+        let classifier = Classifier::new(network, names)?;
         let (mut predictions, mut refused) = (Vec::new(), Vec::new());
         for images in images.chunks(usual_evaluation_batch(input)) {
             let read: Vec<_> = images.par_iter().map(|image| read(image, input)).collect();
-            let (mut readable, mut bytes) = (Vec::new(), Vec::new());
+            let (mut readable, mut planes) = (Vec::new(), Vec::new());
             for (image, pixels) in images.iter().zip(read) {
                 match pixels {
                     Ok(pixels) => {
                         readable.push(image);
-                        bytes.extend(pixels);
+                        planes.push(pixels);
                     }
                     Err(error) => {
                         // A single picture's error is the whole answer.
@@ -83,16 +82,9 @@ impl Predict {
                     }
                 }
             }
-            if readable.is_empty() {
-                continue;
-            }
-            let pictures = Dataset::new(input, bytes, vec![0; readable.len()], names.clone())?;
-            let pictures = DeviceDataset::new(&device, &pictures, normalization)?;
-            let batch = pictures.batch(&(0..readable.len() as u32).collect::<Vec<_>>())?;
-            let tape = Tape::inference();
-            let logits = network.forward(&tape, &tape.constant(&batch.images))?.tensor().to_vec()?;
-            for (image, logits) in readable.into_iter().zip(logits.chunks_exact(classes)) {
-                let prediction = self.prediction(image.clone(), logits, &names)?;
+            let answers = classifier.predict(&planes).map_err(|error| self.named(error, &readable))?;
+            for (image, answer) in readable.into_iter().zip(answers) {
+                let prediction = self.prediction(image.clone(), answer, classifier.class_names());
                 if self.json {
                     predictions.push(prediction);
                 } else {
@@ -135,29 +127,26 @@ impl Predict {
         Ok((pictures, refused))
     }
 
-    fn prediction(&self, image: PathBuf, logits: &[f32], names: &[String]) -> Result<Prediction> {
-        if let Some(logit) = logits.iter().find(|logit| !logit.is_finite()) {
-            return Err(Error::Weights {
-                path: self.weights.path.clone(),
-                message: format!("the network answers {logit} for {}", image.display()),
-                hint: "its training diverged: use an earlier file, or train at a lower --lr".to_owned(),
-            });
+    /// An error about one of these images, with its name and that of the weights.
+    fn named(&self, error: Error, images: &[&PathBuf]) -> Error {
+        let Error::NotFinite { logit, image } = error else { return error };
+        Error::Weights {
+            path: self.weights.path.clone(),
+            message: format!("the network answers {logit} for {}", images[image].display()),
+            hint: "its training diverged: use an earlier file, or train at a lower --lr".to_owned(),
         }
-        let largest = logits.iter().copied().fold(f32::MIN, f32::max);
-        let powers: Vec<f64> = logits.iter().map(|&v| f64::from(v - largest).exp()).collect();
-        let total: f64 = powers.iter().sum();
-        let mut order: Vec<usize> = (0..logits.len()).collect();
-        order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
-        let label = order[0];
-        let pair = |&class: &usize| (names[class].clone(), powers[class] / total);
-        Ok(Prediction {
+    }
+
+    fn prediction(&self, image: PathBuf, answer: nn::Prediction, names: &[String]) -> Prediction {
+        let pair = |class: usize| (names[class].clone(), answer.probabilities[class]);
+        Prediction {
             image,
-            label,
-            class: names[label].clone(),
-            probability: powers[label] / total,
-            top: order.iter().take(self.top).map(pair).collect(),
-            logits: logits.to_vec(),
-        })
+            label: answer.class,
+            class: names[answer.class].clone(),
+            probability: answer.probabilities[answer.class],
+            top: answer.ranked().into_iter().take(self.top).map(pair).collect(),
+            logits: answer.logits,
+        }
     }
 }
 

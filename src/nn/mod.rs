@@ -9,6 +9,7 @@ mod init;
 mod layer;
 pub mod layers;
 mod network;
+mod prediction;
 mod summary;
 
 pub use architecture::{ARCHITECTURES, Architecture};
@@ -18,4 +19,5 @@ pub use graph::{Node, Placed};
 pub use init::Init;
 pub use layer::{Layer, LayerInput, LayerKind, Outputs, ParameterSpec, Role, Start, keys_of};
 pub use network::Network;
+pub use prediction::Prediction;
 pub use summary::{LayerSummary, Summary};

@@ -2,7 +2,7 @@
 
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::nn::Network;
+use crate::nn::{Network, Prediction};
 use crate::ops::batch_assembly::Augmentation;
 use crate::ops::{StepState, elementwise};
 use crate::tape::Tape;
@@ -49,22 +49,16 @@ impl Evaluation {
     fn add(&mut self, logits: &[f32], labels: &[u16]) {
         for (logits, &label) in logits.chunks_exact(self.confusion.len()).zip(labels) {
             let label = usize::from(label);
-            let best = argmax(logits);
-            let largest = f64::from(logits[best]);
-            let total: f64 = logits.iter().map(|&v| (f64::from(v) - largest).exp()).sum();
-            self.loss += total.ln() + largest - f64::from(logits[label]);
+            let prediction = Prediction::new(logits.to_vec());
+            let best = prediction.class;
+            self.loss += prediction.cross_entropy(label);
             self.confusion[label][best] += 1;
             self.images += 1;
             self.correct += usize::from(best == label);
             self.correct_in_top_5 += usize::from(rank(logits, label) < TOP);
-            self.guesses.push(Guess { class: best as u16, probability: (1.0 / total) as f32 });
+            self.guesses.push(Guess { class: best as u16, probability: prediction.probabilities[best] as f32 });
         }
     }
-}
-
-/// Position of the largest element, the first of equals.
-pub(crate) fn argmax(values: &[f32]) -> usize {
-    (1..values.len()).fold(0, |best, i| if values[i] > values[best] { i } else { best })
 }
 
 /// How many elements come before the one at `position` when the largest is first, and the first of equals.
