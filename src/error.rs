@@ -10,7 +10,7 @@ use crate::gpu::GpuError;
 /// Shorthand for results of this library.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Everything that can go wrong, with the shapes, names and files concerned.
+/// Everything that can go wrong, with the shapes, names and files.
 ///
 /// The message says what is wrong in one line; [`Error::hint`] says what mends it. Both speak of settings by the names of their
 /// fields, and never of a command line.

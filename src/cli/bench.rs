@@ -28,7 +28,7 @@ Examples:
   cifar-gpu bench --arch lenet5 --mode infer --batch-size 256 --steps 100
   cifar-gpu bench --device gpu --steps 64 --steps-per-wait 16 --json")]
 pub struct Bench {
-    /// Network
+    /// Network, or FILE.toml that describes one
     #[arg(long, default_value = "ygnet", value_parser = architecture_names())]
     arch: String,
     #[command(flatten)]

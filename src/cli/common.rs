@@ -125,10 +125,10 @@ pub struct WeightsArguments {
     /// Weights, a safetensors file
     #[arg(long = "weights", value_name = "FILE")]
     pub path: PathBuf,
-    /// Architecture, for a file that does not say it
+    /// Architecture or FILE.toml that describes one, for weights that do not say it
     #[arg(long, value_parser = architecture_names())]
     arch: Option<String>,
-    /// What is subtracted from pixels of 0 to 1, for a file that does not say it
+    /// What is subtracted from pixels of 0 to 1, for weights that do not say it
     #[arg(long, value_name = "R,G,B", value_parser = colors, requires = "std")]
     mean: Option<[f64; 3]>,
     /// What pixels are divided by then
@@ -174,7 +174,7 @@ pub fn warn_of_normalization(weights: &Path, architecture: &Architecture, remedy
     ));
 }
 
-/// A built-in architecture's name, or a file that describes one, as the value of a flag.
+/// A built-in architecture's name, or a TOML file that describes one, as the value of a flag.
 pub fn architecture_names() -> impl TypedValueParser<Value = String> {
     ArchitectureParser
 }
@@ -199,7 +199,7 @@ impl TypedValueParser for ArchitectureParser {
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        Some(Box::new(ARCHITECTURES.into_iter().chain(["FILE.toml"]).map(PossibleValue::new)))
+        Some(Box::new(ARCHITECTURES.into_iter().map(PossibleValue::new)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! `cifar-gpu completions`
 
 use cifar_gpu::Result;
+use cifar_gpu::nn::ARCHITECTURES;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
@@ -18,6 +19,22 @@ pub struct Completions {
     shell: Shell,
 }
 
+/// The script where `--arch` takes files beside names. Bash offers files wherever no name fits.
+fn with_network_files(shell: Shell, script: &str) -> String {
+    let names = ARCHITECTURES.join(" ");
+    match shell {
+        Shell::Zsh => script.replace(&format!(":({names})"), &format!(r#":{{compadd {names}; _files -g "*.toml"}}"#)),
+        Shell::Fish => {
+            let line = |line: &str| match line.contains(" -l arch ") {
+                true => line.replacen(" -r -f ", " -r -F ", 1),
+                false => line.to_owned(),
+            };
+            script.lines().map(line).collect::<Vec<_>>().join("\n")
+        }
+        _ => script.to_owned(),
+    }
+}
+
 impl Completions {
     pub fn run(self) -> Result<()> {
         // Into memory first: the generator panics where a reader has gone away.
@@ -27,7 +44,7 @@ impl Completions {
         // clap_complete writes the hyphen of the program's name in two ways into Bash's script, so that no option is found.
         let script = match self.shell {
             Shell::Bash => script.replace("cifar__subcmd__gpu", "cifar__gpu"),
-            _ => script.into_owned(),
+            shell => with_network_files(shell, &script),
         };
         print(script.trim_end())
     }

@@ -18,7 +18,7 @@ Examples:
   cifar-gpu summary --arch lenet5 --image-size 48x40 --gray
   cifar-gpu summary --arch lenet5 --classes 100 --batch-size 256 --json")]
 pub struct Summary {
-    /// Network
+    /// Network, or FILE.toml that describes one
     #[arg(long, value_parser = architecture_names())]
     arch: String,
     /// Number of classes [default: what the description says, else 10]

@@ -97,7 +97,7 @@ impl PlanArguments {
 Example:
   cifar-gpu tune --arch ygnet --batch-size 64 --device gpu")]
 pub struct Tune {
-    /// Network
+    /// Network, or FILE.toml that describes one
     #[arg(long, default_value = "ygnet", value_parser = architecture_names())]
     arch: String,
     #[command(flatten)]

@@ -97,7 +97,7 @@ impl GpuDevice {
     }
 
     /// A device that computes nothing and has no memory, without limits: what is asked of it is only counted. It passes for
-    /// a CPU that plays a GPU if `software`.
+    /// a software renderer if `software`.
     ///
     /// Running the very code of a training step on it tells what memory that step holds on a GPU, see
     /// [`GpuDevice::memory`]. Nothing can be read back.
@@ -188,7 +188,7 @@ impl GpuDevice {
         &self.shared.reason
     }
 
-    /// Whether this is a CPU that plays a GPU.
+    /// Whether this is a software renderer, which runs on the CPU.
     pub fn is_software(&self) -> bool {
         self.shared.software
     }

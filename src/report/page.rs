@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::run::{Finish, Metrics, SavedRun};
 use crate::words::duration;
 
-/// Pictures of mistakes at most.
+/// Pictures of errors at most.
 const MOST_MISTAKES: usize = 30;
 /// With more classes the matrix says too little for the room that it takes.
 const MOST_MATRIX_CLASSES: usize = 100;
@@ -88,7 +88,7 @@ impl Page {
             (format!("{tested_on} loss"), format!("{:.4}", evaluation.loss)),
         ];
         if let Some(share) = top_5_accuracy(evaluation) {
-            figures.insert(1, ("in the top five".into(), percent(Some(share))));
+            figures.insert(1, ("top-5 accuracy".into(), percent(Some(share))));
         }
         if let Some(last) = metrics.epochs.last() {
             let mut rates: Vec<_> = metrics.epochs.iter().map(|epoch| epoch.images_per_second).collect();
@@ -98,7 +98,7 @@ impl Page {
                 figures.push((thing.into(), number.into()));
             }
             figures.push(("time".into(), duration(last.seconds)));
-            figures.push(("images a second (median)".into(), format!("{:.0}", rates[rates.len() / 2])));
+            figures.push(("images/s (median)".into(), format!("{:.0}", rates[rates.len() / 2])));
         }
         let classes = class_scores(evaluation, names).into_iter().map(|score| ClassRow {
             class: score.class,
@@ -138,7 +138,7 @@ impl Page {
     }
 }
 
-/// The mistakes that the network was surest of, the surest first.
+/// The most confident errors, the most confident first.
 fn mistakes(finish: &Finish<'_>, path: &Path) -> Result<Vec<Mistake>> {
     let (set, names) = (finish.test_set, finish.test_set.class_names());
     let guesses = finish.evaluation.guesses.iter().zip(set.labels()).enumerate();

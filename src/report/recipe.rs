@@ -23,7 +23,7 @@ pub(super) fn recipe(config: &TrainConfig) -> Vec<String> {
         parts.push("balanced classes".to_owned());
     }
     if config.average_decay > 0.0 {
-        parts.push(format!("weights averaged at {}", config.average_decay));
+        parts.push(format!("weight averaging {}", config.average_decay));
     }
     parts.push(config.augmentation.to_string());
     parts.push(format!("seed {}", config.seed));
@@ -88,9 +88,9 @@ pub(super) fn configuration(run: &SavedRun, images: ImageShape) -> Vec<(&'static
             }
             .into(),
         ),
-        ("Largest gradient norm", or_none(config.clip_norm)),
-        ("Average of weights", or_none(config.average_decay)),
-        ("Mirrored when testing", if config.mirror_test { "yes" } else { "no" }.into()),
+        ("Gradient clipping", or_none(config.clip_norm)),
+        ("Weight averaging", or_none(config.average_decay)),
+        ("Test-time augmentation", if config.mirror_test { "mirrored images" } else { "none" }.into()),
         (
             "Activations",
             match config.precision {
@@ -112,13 +112,13 @@ pub(super) fn configuration(run: &SavedRun, images: ImageShape) -> Vec<(&'static
     let Normalization { mean, std } = &run.normalization;
     rows.push(("Input", format!("(pixel / 255 − mean {}) / deviation {}", numbers(mean), numbers(std))));
     if !config.shuffle {
-        rows.push(("Order of images", "as they lie".into()));
+        rows.push(("Order of images", "not shuffled".into()));
     }
     if let Some(steps) = config.max_steps {
-        rows.push(("Steps at most", steps.to_string()));
+        rows.push(("Maximum steps", steps.to_string()));
     }
     if let Some(init) = &run.init {
-        rows.push(("Weights it started from", init.display().to_string()));
+        rows.push(("Initial weights", init.display().to_string()));
     }
     rows.push(("Device", run.ran_on.clone()));
     rows.push(("Program", format!("cifar-gpu {}", run.version)));

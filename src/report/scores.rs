@@ -37,7 +37,7 @@ pub fn class_scores(evaluation: &Evaluation, names: &[String]) -> Vec<ClassScore
         .collect()
 }
 
-/// Share of images whose class is among the five likeliest; `None` where five are all there are.
+/// Share of images whose class is among the five most probable; `None` where five are all there are.
 pub fn top_5_accuracy(evaluation: &Evaluation) -> Option<f64> {
     (evaluation.confusion.len() > 5).then(|| evaluation.correct_in_top_5 as f64 / evaluation.images as f64)
 }

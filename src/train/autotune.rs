@@ -173,7 +173,7 @@ fn fastest(trials: &[(Plan, Verdict)]) -> Option<Plan> {
     timed.min_by_key(|&(_, time)| time).map(|(plan, _)| plan)
 }
 
-/// The likeliest of those that there was no time for, but none of cooperative matrices, which must be tried before use.
+/// The first of those that there was no time for, but none of cooperative matrices, which must be tried before use.
 fn untried(trials: &[(Plan, Verdict)]) -> Option<Plan> {
     let is_usable = |plan: &Plan| !matches!(plan.tiling, Tiling::Cooperative { .. });
     trials.iter().find(|(plan, verdict)| *verdict == Verdict::Untried && is_usable(plan)).map(|&(plan, _)| plan)

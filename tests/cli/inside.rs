@@ -1,4 +1,4 @@
-//! Looking inside: profiles, one batch by heart, an adapter's own test.
+//! Looking inside: profiles, overfitting one batch, an adapter's own test.
 
 use serde_json::{Value, json};
 
@@ -27,14 +27,14 @@ fn a_profile_is_printed_and_traced() {
 }
 
 #[test]
-fn one_batch_is_learned_by_heart() {
+fn one_batch_is_overfit() {
     let sandbox = Sandbox::with_data(64, 20);
     // The published rate alone would take far longer.
     for rate in ["", "--lr 0.02"] {
         let train =
             format!("train --arch lenet5 --batch-size 16 {rate} --data data --device cpu --out run{}", rate.len());
         let printed = sandbox.ok(&format!("{train} --overfit-one-batch"));
-        assert!(printed.stdout.starts_with("one batch was learned by heart: loss 0.0"), "{}", printed.stdout);
+        assert!(printed.stdout.starts_with("overfit one batch: loss 0.0"), "{}", printed.stdout);
     }
     // A settings file that says nothing of the optimizer leaves it to the check, as it leaves what the check switches off.
     sandbox.write("some.toml", b"arch = \"lenet5\"\nbatch_size = 16\nwarmup_epochs = 900\n");
@@ -42,13 +42,13 @@ fn one_batch_is_learned_by_heart() {
     sandbox.command(some).assert().code(1);
     let config: Value = serde_json::from_slice(&sandbox.read("some/config.json")).unwrap();
     assert_eq!((&config["optimizer"], &config["lr"]), (&json!("adam"), &json!(1e-3)));
-    // What is printed as JSON fails, too, where it is not learned.
+    // What is printed as JSON fails, too, where it does not overfit.
     let few =
         "train --arch lenet5 --batch-size 16 --data data --device cpu --overfit-one-batch --epochs 2 --json --out few";
     let output = sandbox.command(few).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(serde_json::from_slice::<Value>(&output.stdout).is_ok());
-    // It may be stopped and gone on with; what it decides cannot be asked for.
+    // It may be stopped and resumed; what it decides cannot be asked for.
     let train = "train --arch lenet5 --batch-size 16 --data data --device cpu --overfit-one-batch";
     sandbox.command(&format!("{train} --max-steps 3 --out part")).assert().code(1);
     let printed = sandbox.ok("train --resume part");

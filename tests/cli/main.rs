@@ -11,6 +11,7 @@ mod fold;
 mod image_sizes;
 mod inside;
 mod manners;
+mod networks;
 mod own_data;
 mod predict;
 mod report;

@@ -33,7 +33,7 @@ fn a_run_leaves_curves_events_and_a_page_that_needs_nothing_else() {
     let accuracy = sandbox.metrics("run").1[1]["test_accuracy"].as_f64().unwrap();
     let figure = format!("{:.2} %", 100.0 * accuracy).replace(' ', "\u{a0}");
     for part in
-        [figure.as_str(), "<svg ", "Configuration", "Precision", "The surest mistakes", "Filters of the first layer"]
+        [figure.as_str(), "<svg ", "Configuration", "Precision", "Most confident errors", "Filters of the first layer"]
     {
         assert!(page.contains(part), "`{part}` is not in the page");
     }

@@ -1,4 +1,4 @@
-//! Runs that are stopped, killed, and gone on with.
+//! Runs that are stopped, killed, and resumed.
 
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::{SMALL, Sandbox, fields, native};
+use super::{IMAGE_BYTES, SMALL, Sandbox, fields, native};
 
 fn leaves_a_run_folder(device: &str) {
     let sandbox = Sandbox::with_data(40, 20);
@@ -137,4 +137,49 @@ fn init_starts_from_the_weights_of_a_run() {
     let loss = sandbox.metrics("c").0[0]["loss"].as_f64().unwrap();
     let report = sandbox.json("eval --weights run/weights.safetensors --data data --device cpu --split train --json");
     assert!((loss - report["loss"].as_f64().unwrap()).abs() < 1e-5, "{loss}, {report}");
+}
+
+#[test]
+fn classes_can_count_alike() {
+    let sandbox = Sandbox::new();
+    // Three images of class 0 for one of class 1.
+    let record = |label: u8, shade: u8| [&[label][..], &[shade; IMAGE_BYTES]].concat();
+    let images = [record(0, 10), record(0, 20), record(0, 30), record(1, 200)].concat();
+    sandbox.write("data/data_batch_1.bin", &images.repeat(4));
+    sandbox.write("data/test_batch.bin", &images);
+    sandbox.write("data/batches.meta.txt", b"dark\nlight\n");
+    let train =
+        "train --arch lenet5 --batch-size 16 --lr 0.01 --epochs 2 --seed 3 --data data --device cpu --no-shuffle";
+    sandbox.ok(&format!("{train} --out plain"));
+    sandbox.ok(&format!("{train} --class-weights balanced --out balanced"));
+    let losses = |run: &str| {
+        let (_, epochs) = sandbox.metrics(run);
+        [epochs[0]["train_loss"].as_f64().unwrap(), epochs[0]["test_loss"].as_f64().unwrap()]
+    };
+    // Only one step was done, from the same weights with the same dropout: the loss differs by the weights alone.
+    assert!(
+        (losses("plain")[0] - losses("balanced")[0]).abs() > 1e-3,
+        "{:?} {:?}",
+        losses("plain"),
+        losses("balanced")
+    );
+    let text = |name: &str| String::from_utf8(sandbox.read(name)).unwrap();
+    assert!(text("balanced/config.toml").contains("class_weights = \"balanced\""));
+    assert!(text("balanced/report.html").contains("Class weights</dt><dd>balanced"));
+    assert!(text("balanced/curves.svg").contains("balanced classes"));
+    // They are kept when the run is resumed or begun again, and the test loss has none.
+    sandbox.ok(&format!("{train} --class-weights balanced --max-steps 1 --out part"));
+    sandbox.ok("train --resume part");
+    assert!(sandbox.read("part/weights.safetensors") == sandbox.read("balanced/weights.safetensors"));
+    sandbox.ok("train --config balanced/config.toml --out again");
+    assert!(sandbox.read("again/weights.safetensors") == sandbox.read("balanced/weights.safetensors"));
+    let eval = sandbox.json("eval --weights balanced/weights.safetensors --data data --device cpu --json");
+    let last = sandbox.metrics("balanced").1[1]["test_loss"].as_f64().unwrap();
+    assert!((eval["loss"].as_f64().unwrap() - last).abs() < 1e-6);
+    let gpu = sandbox.ok(&format!("{} --class-weights balanced --out gpu", train.replace("cpu", "gpu")));
+    assert!(gpu.stdout.contains("after 2 epochs"));
+    let difference = losses("gpu")[0] - losses("balanced")[0];
+    assert!(difference.abs() < 1e-4, "{difference}");
+    sandbox.command(&format!("{train} --class-weights rare")).assert().code(2);
+    sandbox.command("train --resume part --class-weights none").assert().code(2);
 }

@@ -109,7 +109,7 @@ pub struct Settings {
 /// Where settings come from that are not given.
 #[derive(clap::Args)]
 struct SourceArguments {
-    /// Network
+    /// Network, or FILE.toml that describes one
     #[arg(long, value_parser = architecture_names(), required_unless_present_any = ["resume", "config"])]
     arch: Option<String>,
     /// Settings as a TOML file, such as a run's config.toml; flags go before it
@@ -166,7 +166,8 @@ impl Settings {
     pub fn new_run(&self, max_steps: Option<u64>, overfit_one_batch: bool) -> Result<NewRun> {
         let mut file = self.source.config.as_deref().map(read).transpose()?;
         let in_file = |file: &Option<toml::Table>, key: &str| Some(file.as_ref()?.get(key)?.as_str()?.to_owned());
-        let arch = self.source.arch.clone().or_else(|| in_file(&file, "arch"));
+        let of_file = || Some(or_copy(in_file(&file, "arch")?, self.source.config.as_deref()?));
+        let arch = self.source.arch.clone().or_else(of_file);
         if let (Some(arch), Some(other)) = (&self.source.arch, in_file(&file, "arch"))
             && *arch != other
             && file.as_mut().is_some_and(|file| file.remove("dropout").is_some())
@@ -270,6 +271,17 @@ impl Settings {
         self.plans.apply(config);
         Ok(())
     }
+}
+
+/// The architecture that a settings file names; in place of a description that is gone, the copy that a run folder keeps beside
+/// its settings.
+fn or_copy(arch: String, settings: &Path) -> String {
+    let copy = settings.with_file_name("network.toml");
+    if !Architecture::is_file(&arch) || Path::new(&arch).exists() || !copy.exists() {
+        return arch;
+    }
+    say(format_args!("{arch} is gone: its copy {} is used", copy.display()));
+    copy.display().to_string()
 }
 
 /// Lets a run have images of the shape that its initial weights are for, where nothing else was asked for.
