@@ -8,7 +8,7 @@ use cifar_gpu::{Error, Result};
 use serde_json::Value;
 
 use super::common::lossy;
-use super::terminal::{print, print_json, warn};
+use super::terminal::{aligned, print, print_json, warn};
 use crate::words::{counted, duration};
 
 /// What tells runs apart without being a setting.
@@ -199,19 +199,7 @@ fn table(rows: &[Row]) -> String {
             row.device.clone(),
         ]
     }));
-    aligned(&lines)
-}
-
-/// Lines of fields, each column as wide as its widest.
-fn aligned<T: AsRef<[String]>>(lines: &[T]) -> String {
-    let columns = lines.first().map_or(0, |line| line.as_ref().len());
-    let width = |column: usize| lines.iter().map(|line| line.as_ref()[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<_> = (0..columns).map(width).collect();
-    let line = |fields: &T| {
-        let fields = fields.as_ref().iter().zip(&widths).map(|(field, &width)| format!("{field:width$}"));
-        fields.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    lines.iter().map(line).collect::<Vec<_>>().join("\n")
+    aligned(&lines, usize::MAX)
 }
 
 /// A value in few digits: those of a 32-bit float, if it is one.

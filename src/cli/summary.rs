@@ -7,7 +7,7 @@ use cifar_gpu::train::{TrainConfig, inference_bytes, training_bytes};
 use cifar_gpu::{ImageShape, Result};
 
 use super::common::{ShapeArguments, architecture_names};
-use super::terminal::{print, print_json};
+use super::terminal::{aligned, print, print_json};
 use super::tune::PrecisionName;
 use crate::words::grouped;
 
@@ -72,21 +72,17 @@ impl Summary {
             return print_json(&report);
         }
         let summary = &report.network;
-        print(format_args!(
-            "{:<10} {:<26} {:>14} {:>12} {:>14}",
-            "layer", "kind", "output", "parameters", "MFLOP forward"
-        ))?;
-        for layer in &summary.layers {
-            let output: Vec<_> = layer.output.iter().map(usize::to_string).collect();
-            print(format_args!(
-                "{:<10} {:<26} {:>14} {:>12} {:>14.2}",
-                layer.name,
-                layer.kind,
-                output.join("×"),
+        let mut lines = vec![["layer", "kind", "output", "parameters", "MFLOP forward"].map(String::from)];
+        lines.extend(summary.layers.iter().map(|layer| {
+            [
+                "  ".repeat(layer.depth) + &layer.name,
+                layer.kind.clone(),
+                layer.output.iter().map(usize::to_string).collect::<Vec<_>>().join("×"),
                 grouped(layer.parameters as u64),
-                layer.flops as f64 / 1e6
-            ))?;
-        }
+                format!("{:.2}", layer.flops as f64 / 1e6),
+            ]
+        }));
+        print(aligned(&lines, 2))?;
         print(format_args!(
             "\n{} parameters; {:.1} MFLOP forward and {:.1} MFLOP a training step, for one image of {}\n\
              memory with batches of {}: {} MiB training, {} MiB inference",

@@ -48,6 +48,22 @@ pub fn for_terminal(text: &str) -> String {
     })
 }
 
+/// Lines of fields, each column as wide as its widest field; columns from `numbers_from` on are aligned to the right.
+pub fn aligned<T: AsRef<[String]>>(lines: &[T], numbers_from: usize) -> String {
+    let columns = lines.first().map_or(0, |line| line.as_ref().len());
+    let width = |column: usize| lines.iter().map(|line| line.as_ref()[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    let line = |fields: &T| {
+        let fields = fields.as_ref().iter().zip(&widths).enumerate();
+        let fields = fields.map(|(column, (field, &width))| match column < numbers_from {
+            true => format!("{field:width$}"),
+            false => format!("{field:>width$}"),
+        });
+        fields.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    lines.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
 /// Prints a result on standard output; a reader that has gone away is no error.
 pub fn print(text: impl std::fmt::Display) -> Result<()> {
     match writeln!(std::io::stdout(), "{text}") {
@@ -68,5 +84,12 @@ mod tests {
     #[test]
     fn a_name_cannot_command_the_terminal() {
         assert_eq!(for_terminal("a\u{1b}[31m.png\n"), "a\\u{1b}[31m.png\n");
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_field() {
+        let lines = [["layer", "size"], ["normalization", "1,369"]].map(|line| line.map(String::from));
+        assert_eq!(aligned(&lines, 1), "layer           size\nnormalization  1,369");
+        assert_eq!(aligned(&lines, 2), "layer          size\nnormalization  1,369");
     }
 }
