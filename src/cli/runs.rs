@@ -262,10 +262,11 @@ impl Comparison {
                 .chain(row.test_accuracy.iter().map(|&share| percent(share)))
                 .collect()
         }));
-        let settings = if self.settings.is_empty() { "all settings are equal".to_owned() } else { aligned(&settings) };
+        let settings =
+            if self.settings.is_empty() { "all settings are equal".to_owned() } else { aligned(&settings, usize::MAX) };
         let tested_on: BTreeSet<_> = self.tested_on.iter().copied().collect();
         let tested_on = tested_on.into_iter().collect::<Vec<_>>().join(" or ");
-        format!("{settings}\n\n{tested_on} accuracy\n{}", aligned(&epochs))
+        format!("{settings}\n\n{tested_on} accuracy\n{}", aligned(&epochs, usize::MAX))
     }
 }
 
