@@ -28,6 +28,11 @@
 //! # }
 //! ```
 
+/// The snippets of the README, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod classifier;
 pub mod data;
 pub mod diagnose;
