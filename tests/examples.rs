@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::process::Command;
 
-/// What an example prints. `cargo test` builds the examples beside the tests.
+/// What an example prints. `cargo test` builds the examples beside the tests, but not with `--test examples` alone.
 fn run(example: &str, arguments: &[&Path]) -> String {
     let test = std::env::current_exe().unwrap();
     let name = format!("{example}{}", std::env::consts::EXE_SUFFIX);
     let program = test.parent().unwrap().with_file_name("examples").join(name);
-    let hint = "`cargo test` builds it, and so does `cargo build --release --examples`";
+    let hint = "`cargo build --release --examples` builds it";
     assert!(program.exists(), "there is no {}: {hint}", program.display());
     let output = Command::new(program).args(arguments).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
