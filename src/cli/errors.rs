@@ -4,6 +4,7 @@ use std::path::Path;
 
 use cifar_gpu::data::DataError;
 use cifar_gpu::gpu::GpuError;
+use cifar_gpu::nn::DescriptionError;
 use cifar_gpu::{Error, Remedy};
 
 /// What is wrong.
@@ -55,6 +56,9 @@ fn usage(error: &Error) -> Option<&'static str> {
     }
     if let Some(DataError::NotAFolder { .. }) = error.cause() {
         return Some("cifar-gpu data import");
+    }
+    if error.cause::<DescriptionError>().is_some() {
+        return Some("--image-size");
     }
     Some(match error {
         Error::Setting(_) | Error::Field { .. } => "--help after the command tells what each setting takes",

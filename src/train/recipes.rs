@@ -19,7 +19,7 @@ impl TrainConfig {
     /// The recipe that an architecture was published with.
     ///
     /// # Errors
-    /// [`Error::UnknownArchitecture`].
+    /// [`Error::UnknownArchitecture`](crate::Error::UnknownArchitecture).
     pub fn published(arch: &str) -> Result<Self> {
         let architecture = Architecture::load(arch, None)?;
         let common = TrainConfig {
@@ -108,7 +108,7 @@ impl TrainConfig {
     /// A short recipe for real images, made for this program.
     ///
     /// # Errors
-    /// [`Error::UnknownArchitecture`].
+    /// [`Error::UnknownArchitecture`](crate::Error::UnknownArchitecture).
     pub fn fast(arch: &str) -> Result<Self> {
         let name = Architecture::load(arch, None)?.name;
         let common = TrainConfig::published(arch)?.usual();
@@ -139,7 +139,7 @@ impl TrainConfig {
     /// A short recipe for the built-in synthetic set, which takes minutes on a CPU.
     ///
     /// # Errors
-    /// [`Error::UnknownArchitecture`].
+    /// [`Error::UnknownArchitecture`](crate::Error::UnknownArchitecture).
     pub fn practice(arch: &str) -> Result<Self> {
         let published = TrainConfig::published(arch)?;
         Ok(match Architecture::load(arch, None)?.name.as_str() {

@@ -191,10 +191,13 @@ fn a_run_has_images_as_its_initial_weights_are_for() {
 fn images_that_do_not_suit_the_network() {
     let sandbox = with_photos();
     let small = format!("{RECIPE} --device cpu --image-size");
-    sandbox.refuses(&format!("{small} 8"), "lenet5 does not take images of 8×8×3: conv2 gets 2×2×32");
-    sandbox.refuses(&format!("{small} 40x9 --gray"), "lenet5 does not take images of 40×9×1: conv2 gets 18×2×32");
-    sandbox.refuses("summary --arch ygnet --image-size 5", "ygnet does not take images of 5×5×3: conv5 gets");
-    sandbox.refuses("summary --arch lenet5 --image-size 4096", "lenet5 for images of 4096×4096×3 is too large");
+    sandbox.refuses(
+        &format!("{small} 8"),
+        "network lenet5, line 11, conv2d `conv2`: conv2d: a window of 5 pixels does not fit into 2",
+    );
+    sandbox.refuses(&format!("{small} 40x9 --gray"), "its input is 18×2×32");
+    sandbox.refuses("summary --arch ygnet --image-size 5", "conv2d `conv5`");
+    sandbox.refuses("summary --arch lenet5 --image-size 4096", "elements are too many");
     sandbox.refuses(&format!("{small} 16 --crop-padding 16"), "--crop-padding 16 must be less than 16");
     for size in ["0", "0x32", "5000", "32x", "x", "-1", "32.5"] {
         let arguments = format!("train --arch lenet5 --data photos --image-size={size}");
