@@ -194,6 +194,10 @@ impl TypedValueParser for ArchitectureParser {
     ) -> std::result::Result<String, clap::Error> {
         match value.to_str() {
             Some(path) if Architecture::is_file(path) => Ok(path.to_owned()),
+            Some(path) if Path::new(path).exists() && !ARCHITECTURES.contains(&path) => {
+                let message = format!("{path} is a file, but a network's description ends in .toml\n");
+                Err(clap::Error::raw(clap::error::ErrorKind::InvalidValue, message).with_cmd(command))
+            }
             _ => PossibleValuesParser::new(ARCHITECTURES).parse_ref(command, flag, value),
         }
     }

@@ -57,7 +57,7 @@ fn usage(error: &Error) -> Option<&'static str> {
     if let Some(DataError::NotAFolder { .. }) = error.cause() {
         return Some("cifar-gpu data import");
     }
-    if error.cause::<DescriptionError>().is_some() {
+    if error.cause::<DescriptionError>().is_some_and(|error| error.is_misfit) {
         return Some("--image-size");
     }
     Some(match error {

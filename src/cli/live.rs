@@ -71,7 +71,7 @@ impl LiveView {
         let options = TerminalOptions { viewport: Viewport::Inline(HEIGHT) };
         let terminal = Terminal::with_options(CrosstermBackend::new(stderr()), options).ok()?;
         let mut state = State {
-            title: format!("{} on {}", start.config.network_name(), start.device),
+            title: format!("{} on {}", start.network, start.device),
             epochs: f64::from(start.config.epochs),
             total_steps: start.total_steps,
             first_step: start.first_step,

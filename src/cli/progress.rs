@@ -159,7 +159,7 @@ impl Observer for TrainProgress {
         ));
         self.line(&format!(
             "train:  {} ({} parameters), {} of {} with {}, {} at {} ({}), seed {}",
-            config.network_name(),
+            start.network,
             grouped(start.parameters as u64),
             counted(config.epochs.into(), "epoch"),
             counted(start.steps_per_epoch, "step"),

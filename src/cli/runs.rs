@@ -155,7 +155,7 @@ impl Run {
         let last = epochs.last();
         Row {
             run: self.path.clone(),
-            arch: config.network_name().to_owned(),
+            arch: self.saved.network_name(),
             epochs_done: last.map_or(0, |epoch| epoch.steps / self.saved.steps_per_epoch()),
             steps_done: last.map_or(0, |epoch| epoch.steps),
             epochs: config.epochs,

@@ -1,9 +1,10 @@
 //! `cifar-gpu summary`
 
-use cifar_gpu::nn::{self, Architecture};
+use cifar_gpu::nn;
 use cifar_gpu::ops::conv2d::DeviceKind;
 use cifar_gpu::tensor::Precision;
 use cifar_gpu::train::{TrainConfig, inference_bytes, training_bytes};
+use cifar_gpu::weights::architecture;
 use cifar_gpu::{ImageShape, Result};
 
 use super::common::{ShapeArguments, architecture_names};
@@ -56,17 +57,17 @@ struct Report {
 
 impl Summary {
     pub fn run(self) -> Result<()> {
-        let architecture = self.shape.network(Architecture::load(&self.arch, self.classes.map(usize::from))?)?;
+        let network = self.shape.network(architecture(&self.arch, self.classes.map(usize::from))?)?;
         let batch_size = self.batch_size as usize;
         let precision = self.precision.precision();
         let recipe = TrainConfig::published(&self.arch)?.with(|recipe| recipe.precision = precision);
         let report = Report {
-            network: nn::Summary::new(&architecture)?,
-            input: architecture.input,
+            network: nn::Summary::new(&network)?,
+            input: network.input,
             batch_size,
             precision,
-            training_bytes: training_bytes(DeviceKind::Gpu, &architecture, &recipe, batch_size)?,
-            inference_bytes: inference_bytes(DeviceKind::Gpu, precision, &architecture, batch_size)?,
+            training_bytes: training_bytes(DeviceKind::Gpu, &network, &recipe, batch_size)?,
+            inference_bytes: inference_bytes(DeviceKind::Gpu, precision, &network, batch_size)?,
         };
         if self.json {
             return print_json(&report);

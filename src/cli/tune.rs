@@ -5,6 +5,7 @@ use cifar_gpu::ops::conv2d::tune::Verdict;
 use cifar_gpu::ops::conv2d::{Direction, Plan, Plans};
 use cifar_gpu::tensor::Precision;
 use cifar_gpu::train::{Autotune, Search, TrainConfig, Tuning, autotune, default_cache};
+use cifar_gpu::weights::architecture;
 use cifar_gpu::{Device, Error, Result};
 use clap::ValueEnum;
 
@@ -166,7 +167,7 @@ impl Tune {
         if self.autotune == AutotuneChoice::Off {
             return Err(Error::field("autotune", "off leaves nothing to do here: quick or full"));
         }
-        let architecture = self.shape.network(Architecture::load(&self.arch, None)?)?;
+        let architecture = self.shape.network(architecture(&self.arch, None)?)?;
         let device = self.device.open()?;
         let cache = default_cache();
         let search = Search { mode: self.autotune.mode(), cache: cache.as_deref(), again: self.again };

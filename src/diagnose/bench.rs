@@ -15,6 +15,7 @@ use crate::tensor::{Device, ImageShape, ImageSize, Precision};
 use crate::train::{
     DeviceDataset, Inference, StepMetrics, Stepper, TrainConfig, check_memory, inference_bytes, training_bytes,
 };
+use crate::weights::architecture;
 
 /// Number of the generator's stream that draws the images: none of training.
 const IMAGE_STREAM: u32 = 1 << 17;
@@ -158,7 +159,7 @@ pub fn bench(
         }
     }
     let recipe = TrainConfig { precision: config.precision, ..TrainConfig::published(&config.arch)? };
-    let architecture = Architecture::load(&config.arch, None)?;
+    let architecture = architecture(&config.arch, None)?;
     let input = architecture.input.changed(config.image_size, config.gray)?;
     let architecture = architecture.with_input(input)?;
     let kind = DeviceKind::of(device);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::files::read_at_most;
-use crate::nn::description::{DescriptionReader, MOST_BYTES};
+use crate::nn::description::{DescriptionError, DescriptionReader, MOST_BYTES};
 use crate::nn::graph::{Node, Placed, Walk};
 use crate::nn::{Init, Layer, ParameterSpec, Role};
 use crate::ops::batch_assembly::Normalization;
@@ -33,8 +33,8 @@ pub const ARCHITECTURES: [&str; BUILT_IN.len()] = {
     names
 };
 
-/// What a file that describes a network is called at the end.
-const DESCRIPTION_ENDING: &str = "toml";
+/// Endings of files that describe a network: descriptions, and weights, which carry theirs.
+const ENDINGS: [&str; 2] = ["toml", "safetensors"];
 
 /// A network's description.
 #[derive(Debug, Clone)]
@@ -71,9 +71,9 @@ impl Architecture {
         DescriptionReader::default().read(name, text, classes)
     }
 
-    /// Whether `arch` names a file that describes a network, and not a built-in network.
+    /// Whether `arch` names a file that describes a network, alone (`.toml`) or with weights (`.safetensors`), and not a built-in network.
     pub fn is_file(arch: &str) -> bool {
-        Path::new(arch).extension().is_some_and(|ending| ending == DESCRIPTION_ENDING)
+        Path::new(arch).extension().is_some_and(|ending| ENDINGS.iter().any(|known| ending == *known))
     }
 
     /// The built-in architecture of this name, or the one that the file `arch` describes, which ends in `.toml`; for so many
@@ -88,7 +88,8 @@ impl Architecture {
         let path = Path::new(arch);
         let text = read_at_most(path, MOST_BYTES as u64)?.and_then(|bytes| String::from_utf8(bytes).ok());
         let text = text.ok_or_else(|| {
-            Error::Setting(format!("{arch} is no description of a network: it is too long, or no UTF-8 text"))
+            let message = format!("a description is UTF-8 text of at most {MOST_BYTES} bytes");
+            Error::from(DescriptionError::new(arch, message))
         })?;
         DescriptionReader::default().read(arch, &text, classes)
     }

@@ -17,6 +17,8 @@ use crate::tensor::ImageShape;
 pub(super) const MOST_BYTES: usize = 1 << 20;
 /// Classes where neither the data nor the description say how many: CIFAR-10's.
 const USUAL_CLASSES: usize = 10;
+/// Larger means are in another unit.
+const LARGEST_MEAN: f64 = 2.0;
 /// Deepest nesting of residual blocks.
 const MOST_DEPTH: usize = 16;
 
@@ -33,12 +35,27 @@ pub struct DescriptionError {
     pub layer: Option<String>,
     /// What is wrong.
     pub message: String,
+    /// Whether layers do not fit the images or each other, so that images of another size may mend it.
+    pub is_misfit: bool,
+}
+
+impl DescriptionError {
+    /// An error of the whole description.
+    pub(super) fn new(source: &str, message: impl Into<String>) -> Self {
+        DescriptionError {
+            source_name: source.to_owned(),
+            line: None,
+            layer: None,
+            message: message.into(),
+            is_misfit: false,
+        }
+    }
 }
 
 impl Cause for DescriptionError {
     fn hint(&self) -> Option<String> {
-        let hint = "docs/NETWORKS.md has every type of layer with its keys; images of another size may fit, too";
-        Some(hint.to_owned())
+        let keys = "docs/NETWORKS.md has every type of layer with its keys";
+        Some(if self.is_misfit { format!("{keys}; images of another size may fit, too") } else { keys.to_owned() })
     }
 }
 
@@ -60,12 +77,12 @@ fn of(layer: &Option<String>) -> String {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    name: Option<String>,
+    name: Option<Spanned<String>>,
     #[serde(default = "cifar")]
     input: ImageShape,
     #[serde(default)]
     init: Init,
-    normalization: Option<Normalization>,
+    normalization: Option<Spanned<Normalization>>,
     layers: Vec<Spanned<Entry>>,
 }
 
@@ -132,7 +149,7 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn fault(&self, line: Option<usize>, layer: Option<String>, message: impl Into<String>) -> Error {
-        DescriptionError { source_name: self.source.to_owned(), line, layer, message: message.into() }.into()
+        DescriptionError { line, layer, ..DescriptionError::new(self.source, message) }.into()
     }
 
     fn line(&self, offset: usize) -> Option<usize> {
@@ -148,16 +165,21 @@ impl Reading<'_> {
             self.fault(line, None, e.message().trim())
         })?;
         let stem = || Path::new(self.source).file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        let name = file.name.or_else(stem).unwrap_or_default();
+        let line = file.name.as_ref().and_then(|name| self.line(name.span().start));
+        let name = file.name.map(Spanned::into_inner).or_else(stem).unwrap_or_default();
         let is_name = |c: char| c.is_alphanumeric() || "-_.+".contains(c);
         if name.is_empty() || name.len() > 64 || !name.chars().all(is_name) || name.starts_with(['.', '-']) {
             let message = format!("the name {name:?} must be 1 to 64 letters, digits, -, _, + and dots within");
-            return Err(self.fault(None, None, message));
+            return Err(self.fault(line, None, message));
         }
         let channels = file.input.channels();
-        let normalization =
-            file.normalization.unwrap_or_else(|| Normalization::new(vec![0.0; channels], vec![1.0; channels]));
-        normalization.validate(channels).map_err(|message| self.fault(None, Some("normalization".into()), message))?;
+        let line = file.normalization.as_ref().and_then(|normalization| self.line(normalization.span().start));
+        let normalization = file.normalization.map_or_else(|| Normalization::identity(channels), Spanned::into_inner);
+        let fault = |message| self.fault(line, Some("normalization".into()), message);
+        normalization.validate(channels).map_err(fault)?;
+        if let Some(mean) = normalization.mean.iter().find(|mean| mean.abs() > LARGEST_MEAN) {
+            return Err(fault(format!("the mean {mean} is no share of the full range, which ends at 1")));
+        }
         let nodes = self.nodes(file.layers, file.init, 0)?;
         Ok(Architecture { name, input: file.input, normalization, nodes })
     }
@@ -215,7 +237,7 @@ impl Architecture {
     fn check(&self, source: &str, classes: Option<usize>) -> Result<()> {
         let fault = |line, layer: Option<&str>, message: String| {
             let layer = layer.map(|name| format!("`{name}`"));
-            Err(DescriptionError { source_name: source.to_owned(), line, layer, message }.into())
+            Err(DescriptionError { line, layer, ..DescriptionError::new(source, message) }.into())
         };
         let placed = self.placed_as(source)?;
         let mut names = HashSet::new();
@@ -230,7 +252,11 @@ impl Architecture {
             parameters = place.parameters().iter().map(elements).fold(parameters, usize::saturating_add);
         }
         if parameters == 0 || parameters > MOST_PARAMETERS {
-            return fault(None, None, format!("{parameters} parameters: a network has 1 to {MOST_PARAMETERS}"));
+            return fault(
+                None,
+                None,
+                format!("{parameters} parameters: a network has 1 to {MOST_PARAMETERS}, in layers with weights"),
+            );
         }
         let output = placed.last().map(|place| place.output.clone()).unwrap_or_default();
         match output.as_slice() {

@@ -141,11 +141,12 @@ impl<'a> Walk<'a> {
             Some(name) => format!("{} `{name}`", layer.kind()),
             None => layer.kind().to_owned(),
         };
-        DescriptionError { source_name: self.source.to_owned(), line, layer: Some(layer), message }
+        DescriptionError { line, layer: Some(layer), is_misfit: true, ..DescriptionError::new(self.source, message) }
     }
 
     fn residual_fault(&self, line: Option<usize>, message: String) -> DescriptionError {
-        DescriptionError { source_name: self.source.to_owned(), line, layer: Some("residual".into()), message }
+        let layer = Some("residual".into());
+        DescriptionError { line, layer, is_misfit: true, ..DescriptionError::new(self.source, message) }
     }
 }
 

@@ -190,7 +190,7 @@ impl Outputs {
 }
 
 #[derive(serde::Serialize, serde::Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "outputs must be a positive number or \"classes\"")]
 enum OutputsKey {
     Count(usize),
     Name(String),

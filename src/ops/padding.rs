@@ -2,6 +2,9 @@
 
 use crate::error::{Error, Result};
 
+/// More pixels of a stride or of padding than any image has.
+const MOST_PIXELS: usize = 1 << 14;
+
 /// How many pixels surround the input.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "PaddingKey", into = "PaddingKey")]
@@ -28,7 +31,7 @@ pub enum Padding {
 
 /// How a description file writes padding: `"valid"`, `"same"`, a number, or `[top, bottom, left, right]`.
 #[derive(serde::Serialize, serde::Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "padding must be \"valid\", \"same\", a number of pixels, or [top, bottom, left, right]")]
 enum PaddingKey {
     Name(String),
     Pixels(usize),
@@ -43,7 +46,9 @@ impl TryFrom<PaddingKey> for Padding {
             PaddingKey::Name(name) => match name.as_str() {
                 "valid" => Ok(Padding::Valid),
                 "same" => Ok(Padding::Same),
-                _ => Err(format!("padding {name:?} is neither \"valid\" nor \"same\"")),
+                _ => Err(format!(
+                    "padding {name:?} is not \"valid\", \"same\", a number of pixels or [top, bottom, left, right]"
+                )),
             },
             PaddingKey::Pixels(pixels) => Ok(Padding::Explicit(pixels)),
             PaddingKey::Sides([top, bottom, left, right]) => Ok(Padding::Sides { top, bottom, left, right }),
@@ -75,7 +80,7 @@ impl Padding {
     /// The windows of `kernel` pixels at every `stride`-th of `[height, width]` pixels: those along height, and along width.
     ///
     /// # Errors
-    /// If a window is larger than the padded input.
+    /// If a window is larger than the padded input, or a number is 0 or too large for a kernel.
     pub(super) fn windows(
         self,
         op: &'static str,
@@ -83,6 +88,19 @@ impl Padding {
         [kernel_h, kernel_w]: [usize; 2],
         stride: usize,
     ) -> Result<[Windows; 2]> {
+        let sides = match self {
+            Padding::Sides { top, bottom, left, right } => [top, bottom, left, right],
+            Padding::Explicit(pixels) => [pixels; 4],
+            Padding::Valid | Padding::Same => [0; 4],
+        };
+        if !(1..=MOST_PIXELS).contains(&stride) || !(1..=MOST_PIXELS).contains(&kernel_h.min(kernel_w)) {
+            let message =
+                format!("kernel {kernel_h}×{kernel_w} and stride {stride} must be from 1 to {MOST_PIXELS} pixels");
+            return Err(Error::shape(op, message));
+        }
+        if sides.iter().any(|&side| side > MOST_PIXELS) {
+            return Err(Error::shape(op, format!("padding {sides:?} must be at most {MOST_PIXELS} pixels")));
+        }
         let same = |length: usize, kernel: usize| {
             let total = ((length.div_ceil(stride) - 1) * stride + kernel).saturating_sub(length);
             [total / 2, total - total / 2]

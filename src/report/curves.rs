@@ -69,9 +69,9 @@ fn header(canvas: &mut Canvas, run: &SavedRun, epochs: &[EpochMetrics]) {
         Some(last) => {
             let done = run.done(last);
             let (config, accuracy) = (&run.config, 100.0 * last.test_accuracy);
-            format!("{}: {accuracy:.2} % of {} images right after {done}", config.network_name(), config.tested_on())
+            format!("{}: {accuracy:.2} % of {} images right after {done}", run.network_name(), config.tested_on())
         }
-        None => run.config.network_name().to_owned(),
+        None => run.network_name(),
     };
     let title = canvas.fonts.fitted(&title, 20.0, true, room);
     canvas.text(Text::new((MARGIN, 42.0), 20.0, title).bold());

@@ -118,7 +118,7 @@ impl Page {
         Ok(Page {
             title: format!(
                 "{}: {:.2} % of {tested_on} images right",
-                run.config.network_name(),
+                run.network_name(),
                 100.0 * evaluation.accuracy(),
             ),
             source: run.source.clone(),

@@ -68,7 +68,7 @@ pub(super) fn configuration(run: &SavedRun, images: ImageShape) -> Vec<(&'static
         false => String::new(),
     };
     let mut rows = vec![
-        ("Network", config.network_name().to_owned()),
+        ("Network", run.network_name()),
         ("Data", run.source.clone()),
         ("Images", format!("{} training, {} {}", run.train_images, run.test_images, config.tested_on())),
         ("Image size", in_words(images)),

@@ -15,6 +15,8 @@ use crate::train::{Evaluation, StepMetrics, TrainConfig, Tuning};
 pub struct Start<'a> {
     /// The settings.
     pub config: &'a TrainConfig,
+    /// The network's name.
+    pub network: &'a str,
     /// The device in one line.
     pub device: String,
     /// Where the data come from.

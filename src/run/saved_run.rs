@@ -112,6 +112,16 @@ impl SavedRun {
         }
     }
 
+    /// The network's name.
+    pub fn network_name(&self) -> String {
+        #[derive(serde::Deserialize)]
+        struct Named {
+            name: String,
+        }
+        let named = |text: &String| toml::from_str(text).ok().map(|Named { name }| name);
+        self.network.as_ref().and_then(named).unwrap_or_else(|| self.config.arch.clone())
+    }
+
     /// The network as it was described when the run was begun, whatever has become of the file since.
     fn described(&self, classes: Option<usize>) -> Result<Option<Architecture>> {
         let read = |text: &String| DescriptionReader::default().read("config.json", text, classes);

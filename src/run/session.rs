@@ -153,6 +153,7 @@ impl Session<'_> {
         }
         self.observer.started(&Start {
             config: self.config,
+            network: &self.setup.network.architecture().name,
             device: self.setup.network.device().description(),
             source,
             train_images: self.setup.train_set.len(),

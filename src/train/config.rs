@@ -1,8 +1,5 @@
 //! Settings of a training run.
 
-use std::ffi::OsStr;
-use std::path::Path;
-
 use crate::data::{Dataset, MOST_CLASSES};
 use crate::error::{Error, Result};
 use crate::gpu::Backend;
@@ -14,6 +11,7 @@ use crate::optim::{OptimizerConfig, Schedule};
 use crate::tensor::{DeviceChoice, ImageShape, ImageSize, Precision};
 use crate::train::autotune::Autotune;
 use crate::train::stepper::StepSettings;
+use crate::weights::architecture;
 
 /// Images of an evaluation's batch at most, unless the training batch is larger.
 const EVALUATION_BATCH: usize = 64;
@@ -361,14 +359,6 @@ impl TrainConfig {
         Ok(())
     }
 
-    /// What to call the network: a built-in architecture's name, or that of the file that describes it, without its ending.
-    pub fn network_name(&self) -> &str {
-        match Architecture::is_file(&self.arch) {
-            true => Path::new(&self.arch).file_stem().and_then(OsStr::to_str).unwrap_or(&self.arch),
-            false => &self.arch,
-        }
-    }
-
     /// Which images the run is held against, in a word.
     pub fn tested_on(&self) -> &'static str {
         match self.validation {
@@ -380,7 +370,7 @@ impl TrainConfig {
 
     /// The architecture for images of the shape asked for.
     fn network(&self, classes: Option<usize>) -> Result<Architecture> {
-        let architecture = Architecture::load(&self.arch, classes)?;
+        let architecture = architecture(&self.arch, classes)?;
         let input = architecture.input.changed(self.image_size, self.gray)?;
         if input == architecture.input { Ok(architecture) } else { architecture.with_input(input) }
     }

@@ -3,17 +3,26 @@
 use crate::error::Result;
 use crate::gpu::Backend;
 use crate::nn::Architecture;
-use crate::ops::batch_assembly::{Augmentation, Flip};
+use crate::ops::batch_assembly::{Augmentation, Flip, Normalization};
 use crate::optim::Schedule;
 use crate::tensor::Precision;
 use crate::train::config::{
     Checkpoints, ClassWeighting, Initializer, Normalize, OptimizerKind, SYNTHETIC, TrainConfig,
 };
+use crate::weights::architecture;
 
 /// Steps after which a network should have overfit a batch.
 const OVERFITTING_STEPS: u32 = 200;
 /// Adam's learning rate for that.
 const OVERFITTING_RATE: f64 = 1e-3;
+
+/// How a described network's pixels are normalized: as the description says, if it does.
+fn described(network: &Architecture) -> Normalize {
+    match network.normalization == Normalization::identity(network.input.channels()) {
+        true => Normalize::Standard,
+        false => Normalize::Published,
+    }
+}
 
 impl TrainConfig {
     /// The recipe that an architecture was published with.
@@ -21,7 +30,7 @@ impl TrainConfig {
     /// # Errors
     /// [`Error::UnknownArchitecture`](crate::Error::UnknownArchitecture).
     pub fn published(arch: &str) -> Result<Self> {
-        let architecture = Architecture::load(arch, None)?;
+        let network = architecture(arch, None)?;
         let common = TrainConfig {
             arch: arch.to_owned(),
             data: SYNTHETIC.to_owned(),
@@ -39,7 +48,7 @@ impl TrainConfig {
             schedule: Schedule::Constant,
             seed: 1,
             shuffle: true,
-            dropout: architecture.dropout(),
+            dropout: network.dropout(),
             augmentation: Augmentation::NONE,
             label_smoothing: 0.0,
             class_weights: ClassWeighting::None,
@@ -60,7 +69,7 @@ impl TrainConfig {
             autotune: None,
             precision: Precision::F32,
         };
-        match architecture.name.as_str() {
+        match network.name.as_str() {
             "ygnet" | "ygnet-final-relu" | "ygnet-bn" => {
                 let schedule = Schedule::TimeDecay { decay: 5e-5 };
                 Ok(TrainConfig { epochs: 200, nesterov: true, schedule, augmentation: Augmentation::KERAS, ..common })
@@ -85,12 +94,14 @@ impl TrainConfig {
                 ..common
             }),
             // Nobody has published it: what suits most.
-            _ => Ok(TrainConfig { epochs: 30, ..common.usual() }),
+            _ => Ok(TrainConfig { epochs: 30, normalize: described(&network), ..common.usual() }),
         }
     }
 
     /// These settings with what suits most networks.
     fn usual(self) -> Self {
+        // Who describes a network says how it starts.
+        let is_described = Architecture::is_file(&self.arch);
         TrainConfig {
             batch_size: 64,
             lr: 0.05,
@@ -99,8 +110,8 @@ impl TrainConfig {
             schedule: Schedule::OneCycle { peak_at: 0.25 },
             augmentation: Augmentation::FLIP_CROP,
             clip_norm: 2.0,
-            initializer: Initializer::He,
-            normalize: Normalize::Standard,
+            initializer: if is_described { self.initializer } else { Initializer::He },
+            normalize: if is_described { self.normalize } else { Normalize::Standard },
             ..self
         }
     }
@@ -110,7 +121,7 @@ impl TrainConfig {
     /// # Errors
     /// [`Error::UnknownArchitecture`](crate::Error::UnknownArchitecture).
     pub fn fast(arch: &str) -> Result<Self> {
-        let name = Architecture::load(arch, None)?.name;
+        let name = architecture(arch, None)?.name;
         let common = TrainConfig::published(arch)?.usual();
         if name == "lenet5" {
             return Ok(TrainConfig { epochs: 30, lr: 0.03, dropout: vec![0.1, 0.0], ..common });
@@ -142,7 +153,7 @@ impl TrainConfig {
     /// [`Error::UnknownArchitecture`](crate::Error::UnknownArchitecture).
     pub fn practice(arch: &str) -> Result<Self> {
         let published = TrainConfig::published(arch)?;
-        Ok(match Architecture::load(arch, None)?.name.as_str() {
+        Ok(match architecture(arch, None)?.name.as_str() {
             "lenet5" => TrainConfig { epochs: 4, batch_size: 64, lr: 0.02, schedule: Schedule::Constant, ..published },
             // Deep and without normalization: SGD needs long to find a first foothold, and dropout makes that longer.
             _ => TrainConfig {

@@ -16,6 +16,27 @@ use crate::tensor::ImageShape;
 /// Larger files are refused before they are read: no network here comes near.
 const MOST_BYTES: u64 = 1 << 30;
 
+/// The ending of weights files.
+const ENDING: &str = "safetensors";
+
+/// The architecture that `arch` names: a built-in network, a description in a `.toml` file, or that in a `.safetensors` file of weights;
+/// for so many classes, or for as many as the description says, else ten.
+///
+/// # Errors
+/// As [`Architecture::load`], and [`Error::Weights`].
+pub fn architecture(arch: &str, classes: Option<usize>) -> Result<Architecture> {
+    let path = Path::new(arch);
+    if path.extension().is_none_or(|ending| ending != ENDING) {
+        return Architecture::load(arch, classes);
+    }
+    let file = WeightsFile::read(path)?;
+    match &file.metadata {
+        Some(Metadata { network: Some(text), .. }) => DescriptionReader::default().read(arch, text, classes),
+        Some(metadata) => Architecture::load(&metadata.arch, classes),
+        None => file.architecture(None),
+    }
+}
+
 /// What a weights file says of itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metadata {
@@ -108,14 +129,14 @@ impl WeightsFile {
                 let message = "the file does not say which architecture its weights are of".into();
                 error(&self.path, message, "name the architecture")
             })?;
-            let layouts = Architecture::load(arch, None)?.parameter_layouts()?;
+            let layouts = architecture(arch, None)?.parameter_layouts()?;
             let last = layouts.last().and_then(|(name, _)| self.tensors.get(name));
             // Outputs come first, of weights and biases alike.
             let classes = last.and_then(|(shape, _)| shape.first().copied()).unwrap_or(CIFAR10_CLASSES.len());
-            return Architecture::load(arch, Some(self.classes(classes)?));
+            return architecture(arch, Some(self.classes(classes)?));
         };
         if let Some(arch) = arch {
-            let name = if Architecture::is_file(arch) { Architecture::load(arch, None)?.name } else { arch.to_owned() };
+            let name = if Architecture::is_file(arch) { architecture(arch, None)?.name } else { arch.to_owned() };
             if metadata.arch != name {
                 return Err(error(
                     &self.path,
@@ -367,7 +388,7 @@ mod tests {
             ("[0, 40, 1]", "0×40×1"),
             ("[48,40]", "invalid length"),
             ("\"48x40\"", "metadata"),
-            ("[48, 40, 3]", "must have 3 numbers each"),
+            ("[48, 40, 3]", "must each have a number for every channel"),
             ("[4, 4, 1]", "conv2d `conv1`"),
             ("[4096,4096,1]", "elements are too many"),
             ("[400, 400, 1]", "numbers"),

@@ -193,7 +193,7 @@ fn images_that_do_not_suit_the_network() {
     let small = format!("{RECIPE} --device cpu --image-size");
     sandbox.refuses(
         &format!("{small} 8"),
-        "network lenet5, line 11, conv2d `conv2`: conv2d: a window of 5 pixels does not fit into 2",
+        "network lenet5, line 11, conv2d `conv2`: a window of 5 pixels does not fit into 2",
     );
     sandbox.refuses(&format!("{small} 40x9 --gray"), "its input is 18×2×32");
     sandbox.refuses("summary --arch ygnet --image-size 5", "conv2d `conv5`");

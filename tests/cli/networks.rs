@@ -88,6 +88,39 @@ fn a_run_keeps_its_network() {
 }
 
 #[test]
+fn weights_bring_their_network_to_a_new_run() {
+    let sandbox = with_network();
+    sandbox.ok(&format!("{TRAIN} --max-steps 1 --out run"));
+    std::fs::remove_file(sandbox.path("nets/tiny.toml")).unwrap();
+    let init = "--init run/weights.safetensors --data data --device cpu --max-steps 1";
+    let printed = sandbox.ok(&format!("train {init} --out new")).stderr;
+    assert!(printed.contains("train:  tiny (166 parameters)"), "{printed}");
+    sandbox.ok("train --config new/config.toml --out again");
+    sandbox.refuses(&format!("train {init} --arch lenet5 --out no"), "the weights are of tiny, not of lenet5");
+    sandbox.ok("train --arch lenet5 --data data --device cpu --max-steps 1 --out builtin");
+    let printed = sandbox.ok("train --init builtin/weights.safetensors --data data --device cpu --max-steps 1 --out next");
+    assert!(printed.stderr.contains("train:  lenet5"), "{}", printed.stderr);
+}
+
+#[test]
+fn a_description_says_how_its_network_starts() {
+    let sandbox = with_network();
+    let normalization = "normalization = { mean = [0.4, 0.5, 0.6], std = [0.2, 0.3, 0.4] }\nlayers";
+    sandbox.write("nets/tiny.toml", TINY.replace("layers", normalization).as_bytes());
+    for recipe in ["published", "fast"] {
+        sandbox.ok(&format!("{TRAIN} --recipe {recipe} --max-steps 1 --out {recipe}"));
+        let config: Value = serde_json::from_slice(&sandbox.read(&format!("{recipe}/config.json"))).unwrap();
+        assert_eq!(config["normalization"], json!({ "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4] }));
+        assert_eq!(config["initializer"], "published");
+    }
+    // Without, it is that of the images.
+    sandbox.write("nets/tiny.toml", TINY.as_bytes());
+    sandbox.ok(&format!("{TRAIN} --max-steps 1 --out images"));
+    let config: Value = serde_json::from_slice(&sandbox.read("images/config.json")).unwrap();
+    assert_eq!(config["normalize"], "standard");
+}
+
+#[test]
 fn a_wrong_description_is_refused_by_every_command() {
     let sandbox = with_network();
     sandbox.ok(&format!("{TRAIN} --max-steps 1 --out run"));

@@ -4,9 +4,9 @@ mod recipe;
 
 use std::path::{Path, PathBuf};
 
-use cifar_gpu::nn::Architecture;
+use cifar_gpu::nn::{ARCHITECTURES, Architecture};
 use cifar_gpu::train::{Normalize, TrainConfig};
-use cifar_gpu::weights::WeightsFile;
+use cifar_gpu::weights::{WeightsFile, architecture};
 use cifar_gpu::{Error, ImageShape, Result};
 use clap::{Id, ValueEnum};
 
@@ -109,8 +109,8 @@ pub struct Settings {
 /// Where settings come from that are not given.
 #[derive(clap::Args)]
 struct SourceArguments {
-    /// Network, or FILE.toml that describes one
-    #[arg(long, value_parser = architecture_names(), required_unless_present_any = ["resume", "config"])]
+    /// Network, or FILE.toml that describes one [default: that of --init's weights]
+    #[arg(long, value_parser = architecture_names(), required_unless_present_any = ["resume", "config", "init"])]
     arch: Option<String>,
     /// Settings as a TOML file, such as a run's config.toml; flags go before it
     #[arg(long, value_name = "FILE")]
@@ -180,8 +180,13 @@ impl Settings {
             None => None,
         };
         let init = self.source.init.clone().or(init_in_file);
-        let arch =
-            arch.ok_or_else(|| Error::Setting("the settings file names no arch, and --arch is not given".into()))?;
+        let arch = match (arch, &init) {
+            (Some(arch), _) => arch,
+            (None, Some(init)) => of_weights(init)?,
+            (None, None) => {
+                return Err(Error::Setting("the settings file names no arch, and --arch is not given".into()));
+            }
+        };
         let named = self.data.clone().or_else(|| in_file(&file, "data"));
         let data = DataChoice::new(named.as_deref());
         let recipe = self.source.recipe.unwrap_or(match data {
@@ -284,9 +289,22 @@ fn or_copy(arch: String, settings: &Path) -> String {
     copy.display().to_string()
 }
 
+/// The architecture of weights: its name, or the file itself, which describes it.
+fn of_weights(init: &Path) -> Result<String> {
+    let file = WeightsFile::read(init)?;
+    let name = file.metadata().map(|metadata| metadata.arch.as_str());
+    match name.filter(|name| ARCHITECTURES.contains(name)) {
+        Some(name) => Ok(name.to_owned()),
+        None => {
+            file.architecture(None)?;
+            Ok(init.display().to_string())
+        }
+    }
+}
+
 /// Lets a run have images of the shape that its initial weights are for, where nothing else was asked for.
 fn keep_shape(config: &mut TrainConfig, input: ImageShape) -> Result<()> {
-    let usual = Architecture::by_name(&config.arch, 2)?.input;
+    let usual = architecture(&config.arch, None)?.input;
     if input.size() != usual.size() {
         config.image_size = config.image_size.or(Some(input.size()));
     }

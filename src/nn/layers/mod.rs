@@ -43,7 +43,7 @@ pub const BUILT_IN: [LayerKind; 10] = [
 
 /// A side in pixels: one number for both, or `[height, width]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a kernel must be a number of pixels or [height, width]")]
 pub enum Sides {
     /// The same height and width.
     Square(usize),

@@ -49,6 +49,11 @@ impl Normalization {
         Ok(())
     }
 
+    /// The shares of the full range as they are: mean 0, deviation 1.
+    pub fn identity(channels: usize) -> Self {
+        Normalization::new(vec![0.0; channels], vec![1.0; channels])
+    }
+
     /// Says what is wrong with it for images of so many channels, if anything is.
     ///
     /// # Errors
@@ -56,7 +61,9 @@ impl Normalization {
     pub fn validate(&self, channels: usize) -> std::result::Result<(), String> {
         let Normalization { mean, std } = self;
         if [mean.len(), std.len()] != [channels; 2] {
-            return Err(format!("mean {mean:?} and std {std:?} must have {channels} numbers each, one a channel"));
+            return Err(format!(
+                "mean {mean:?} and std {std:?} must each have a number for every channel, of which there are {channels}"
+            ));
         }
         let is_sound = |value: f64| value.is_finite() && value.abs() < 1e6;
         if !mean.iter().all(|&mean| is_sound(mean)) || !std.iter().all(|&std| is_sound(std) && std > 1e-6) {
