@@ -110,7 +110,7 @@ fn a_description_says_how_its_network_starts() {
     for recipe in ["published", "fast"] {
         sandbox.ok(&format!("{TRAIN} --recipe {recipe} --max-steps 1 --out {recipe}"));
         let config: Value = serde_json::from_slice(&sandbox.read(&format!("{recipe}/config.json"))).unwrap();
-        assert_eq!(config["normalization"], json!({ "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4] }));
+        assert_eq!(config["preprocessing"], json!({ "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4] }));
         assert_eq!(config["initializer"], "published");
     }
     // Without, it is that of the images.
