@@ -31,6 +31,10 @@ impl GpuDevice {
     /// If the shader is invalid, the call does not match it, or it exceeds the adapter's limits.
     pub fn record(&self, launch: &Launch<'_>) -> Result<(), GpuError> {
         if self.shared.rehearsal {
+            let mut launched = self.shared.launched.lock();
+            if !launched.contains(&launch.variant) {
+                launched.insert(launch.variant.clone());
+            }
             // Stands for the dispatch; nothing is ever submitted.
             self.append(launch.buffers, Command::Run([].into()));
             return Ok(());
@@ -74,6 +78,12 @@ impl GpuDevice {
         let command = Command::Dispatch { pipeline, bind_group, workgroups, flops: launch.flops, bytes };
         self.append(launch.buffers, command);
         self.check()
+    }
+
+    /// The variants of the kernels that were recorded on a [`GpuDevice::rehearsal`], each once, in order; none on other
+    /// devices.
+    pub fn launched_variants(&self) -> Vec<ShaderVariant> {
+        self.shared.launched.lock().iter().cloned().collect()
     }
 
     /// One dimension holds 65,535 workgroups on most adapters; more are spread over two.
@@ -142,6 +152,19 @@ mod tests {
         };
         let error = gpu.record(&launch).unwrap_err().to_string();
         assert!(error.contains("shader fill") && error.contains("uniform has 8 bytes, 4 given"), "{error}");
+    }
+
+    #[test]
+    fn a_rehearsal_knows_what_was_launched() {
+        let gpu = GpuDevice::rehearsal(false).unwrap();
+        let buffer = gpu.allocate(1024, "a test").unwrap();
+        let variant = |half| ShaderVariant::new("relu_forward", &[("HALF", half)]);
+        for half in [1, 0, 1] {
+            let launch =
+                Launch { variant: variant(half), uniform: &[], buffers: &[&buffer], workgroups: 1, flops: 0 };
+            gpu.record(&launch).unwrap();
+        }
+        assert_eq!(gpu.launched_variants(), [variant(0), variant(1)]);
     }
 
     #[test]

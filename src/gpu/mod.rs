@@ -15,7 +15,7 @@ mod statistics;
 mod timing;
 
 pub use adapter::{AdapterRequest, AdapterSummary, Backend, CooperativeMatrix, list_adapters};
-pub use device::{GpuDevice, GpuOptions};
+pub use device::{GpuDevice, GpuOptions, RehearsedAdapter};
 pub use error::GpuError;
 pub use launch::Launch;
 pub use pool::{BUFFER_ALIGNMENT, GpuBuffer, MemoryUse};

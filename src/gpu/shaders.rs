@@ -16,7 +16,7 @@ use super::GpuError;
 static SHADERS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/shaders");
 
 /// A kernel's name and the constants baked into it: the complete key of a pipeline.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShaderVariant {
     /// File name in `shaders/`, without the extension.
     pub name: &'static str,

@@ -1,5 +1,8 @@
 //! The counter-based generator that CPU and GPU share; its shader is `shared/threefry.wgsl`.
 
+use crate::error::Result;
+use crate::tensor::{DType, Device, Tensor};
+
 /// Threefry-2x32 with 20 rounds (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", 2011).
 pub fn threefry(key: [u32; 2], counter: [u32; 2]) -> [u32; 2] {
     let [[a], [b]] = threefry_lanes(key, counter[0], counter[1]);
@@ -88,6 +91,33 @@ impl RandomStream {
     }
 }
 
+/// Numbers of [`uniform`] that are drawn at most: they come over and over.
+const MOST_DRAWN: usize = 1 << 20;
+
+/// So many random numbers in [-1, 1), the same for the same stream.
+///
+/// For operands of trials: drawing as many as a large batch has would take longer than what they are drawn for.
+pub(super) fn uniform(count: usize, stream: u32) -> Vec<f32> {
+    let mut random = RandomStream::new(0xc1fa, stream);
+    let mut values: Vec<f32> = (0..count.min(MOST_DRAWN)).map(|_| random.next_f32() * 2.0 - 1.0).collect();
+    while values.len() < count {
+        values.extend_from_within(..MOST_DRAWN.min(count - values.len()));
+    }
+    values
+}
+
+/// A tensor of [`uniform`] numbers, as its type holds them. On a rehearsal nothing is drawn.
+///
+/// # Errors
+/// If the device cannot hold it.
+pub(super) fn uniform_tensor(device: &Device, dtype: DType, shape: &[usize], stream: u32) -> Result<Tensor> {
+    let tensor = device.allocate(shape, dtype)?;
+    if !matches!(device, Device::Gpu(gpu) if gpu.is_rehearsal()) {
+        tensor.write(&uniform(tensor.len(), stream))?;
+    }
+    Ok(tensor)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +143,14 @@ mod tests {
         assert_eq!(order(1, 0), order(1, 0));
         assert_ne!(order(1, 0), order(2, 0));
         assert_ne!(order(1, 0), order(1, 1));
+    }
+
+    #[test]
+    fn many_operands_come_over_and_over() {
+        let values = uniform(2 * MOST_DRAWN + 3, 1);
+        assert_eq!(values.len(), 2 * MOST_DRAWN + 3);
+        assert_eq!(values[..3], values[2 * MOST_DRAWN..]);
+        assert_eq!(values[..5], uniform(5, 1));
     }
 
     #[test]

@@ -9,8 +9,8 @@
 //! cargo test --release --test shader_stats -- --assembly navi31 conv2d_forward
 //! ```
 //!
-//! `CIFAR_GPU_RADV` names the driver's manifest (`radeon_icd…json`) where it is not in a usual place. Variants come from
-//! `tests/common/variants.rs`.
+//! `CIFAR_GPU_RADV` names the driver's manifest (`radeon_icd…json`) where it is not in a usual place. Variants are those that the
+//! operations' cases and the networks launch (`tests/common/variants.rs`).
 
 mod assembly;
 mod compiler;
@@ -180,12 +180,12 @@ fn compile(kernel: &str) -> Result<Answer> {
         let report = compiler.compile(SCRATCH.1, &[BindingKind::ReadWrite])?;
         compiled.push(Compiled::new(String::new(), report)?);
     } else if let Some(name) = shaders::kernel_names().into_iter().find(|name| *name == kernel) {
-        let variants = variants::variants(name).ok_or("this kernel has no row in tests/common/variants.rs")?;
-        let cooperative = if compiler.has_cooperative_matrices { variants.cooperative } else { Vec::new() };
-        for variant in variants.gpu.into_iter().chain(cooperative) {
+        let variants = variants::variants(name)?;
+        let cooperative = if compiler.has_cooperative_matrices { &variants.cooperative[..] } else { &[] };
+        for variant in variants.gpu.iter().chain(cooperative) {
             let constants: Vec<_> = variant.constants.iter().map(|(name, value)| format!("{name}={value}")).collect();
             let constants = constants.join(" ");
-            let shader = shaders::build(&variant).map_err(|e| e.to_string())?;
+            let shader = shaders::build(variant).map_err(|e| e.to_string())?;
             let report = compiler.compile(&shader.source, &shader.bindings).map_err(|e| format!("{constants}: {e}"))?;
             compiled.push(Compiled::new(constants, report)?);
         }

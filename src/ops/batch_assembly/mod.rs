@@ -1,5 +1,6 @@
 //! Making a batch from images that stay on the device as bytes, as they are or changed at random.
 
+pub(super) mod cases;
 mod augmentation;
 mod cpu;
 mod gpu;
