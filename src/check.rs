@@ -178,8 +178,7 @@ mod tests {
 
     #[test]
     fn names_are_for_people() {
-        let names: Vec<_> =
-            ops::cases().iter().filter(|case| case.is_check_of(&Device::cpu())).map(words).collect();
+        let names: Vec<_> = ops::cases().iter().filter(|case| case.is_check_of(&Device::cpu())).map(words).collect();
         assert!(names.contains(&"conv2d, stride 2".to_owned()), "{names:?}");
         assert!(names.contains(&"relu, 1009 f16".to_owned()), "{names:?}");
     }

@@ -112,7 +112,8 @@ impl GpuDevice {
         GpuDevice::rehearsal_of(RehearsedAdapter { software, ..RehearsedAdapter::default() })
     }
 
-    /// Like [`GpuDevice::rehearsal`], of an adapter with these abilities: see [`GpuDevice::launched_variants`].
+    /// Like [`GpuDevice::rehearsal`], of an adapter with these abilities. It knows which kernels were launched
+    /// ([`GpuDevice::launched_variants`]) and tells profiles of them, as taking no time.
     ///
     /// # Errors
     /// As for [`GpuDevice::rehearsal`].

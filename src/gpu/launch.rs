@@ -8,6 +8,7 @@ use super::recording::Command;
 use super::shaders::{BindingKind, ShaderVariant};
 use super::statistics::count;
 use super::{GpuDevice, GpuError};
+use crate::profile::{self, Event};
 
 /// One call of a kernel.
 #[derive(Debug)]
@@ -34,6 +35,11 @@ impl GpuDevice {
             let mut launched = self.shared.launched.lock();
             if !launched.contains(&launch.variant) {
                 launched.insert(launch.variant.clone());
+            }
+            if profile::is_collecting() {
+                let bytes = launch.buffers.iter().map(|buffer| buffer.bytes()).sum();
+                let (name, flops) = (launch.variant.name, launch.flops);
+                profile::add([Event { name, start_ns: 0, duration_ns: 0, flops, bytes }]);
             }
             // Stands for the dispatch; nothing is ever submitted.
             self.append(launch.buffers, Command::Run([].into()));
@@ -160,8 +166,7 @@ mod tests {
         let buffer = gpu.allocate(1024, "a test").unwrap();
         let variant = |half| ShaderVariant::new("relu_forward", &[("HALF", half)]);
         for half in [1, 0, 1] {
-            let launch =
-                Launch { variant: variant(half), uniform: &[], buffers: &[&buffer], workgroups: 1, flops: 0 };
+            let launch = Launch { variant: variant(half), uniform: &[], buffers: &[&buffer], workgroups: 1, flops: 0 };
             gpu.record(&launch).unwrap();
         }
         assert_eq!(gpu.launched_variants(), [variant(0), variant(1)]);

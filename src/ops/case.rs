@@ -147,11 +147,7 @@ impl Case {
     }
 
     /// A case for the kernel tests, whose activations have type `dtype`; its name says so if they have 16 bits.
-    pub fn of(
-        dtype: DType,
-        name: &str,
-        body: impl Fn(&mut Trial<'_>) -> Result<()> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn of(dtype: DType, name: &str, body: impl Fn(&mut Trial<'_>) -> Result<()> + Send + Sync + 'static) -> Self {
         let suffix = if dtype == DType::F16 { "_f16" } else { "" };
         Case::new(format!("{name}{suffix}"), body).with_dtype(dtype)
     }

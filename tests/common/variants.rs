@@ -13,10 +13,14 @@ use cifar_gpu::ops::{self, StepState};
 use cifar_gpu::tape::Tape;
 use cifar_gpu::tensor::{DType, Precision};
 
-/// Sizes that are baked into shaders: of shaders that differ in nothing else, nor in which of them is one or a multiple of four,
-/// one is compiled.
-const SIZES: [&str; 10] =
-    ["IN_H", "IN_W", "OUT_H", "OUT_W", "CHANNELS", "COLUMNS", "IN_C", "OUT_C", "PIXELS", "CLASSES"];
+/// Channels, of which four are read at a time where there are so many: shaders differ by whether they are one, or a multiple of
+/// four.
+const CHANNELS: [&str; 6] = ["CHANNELS", "COLUMNS", "IN_C", "OUT_C", "PIXELS", "CLASSES"];
+/// Pixels, by which shaders differ only in numbers.
+const PIXELS: [&str; 13] = [
+    "IN_H", "IN_W", "OUT_H", "OUT_W", "HEIGHT", "WIDTH", "PAD_TOP", "PAD_LEFT", "FIRST_Y", "FIRST_X", "FIRST_KY",
+    "FIRST_KX", "WEIGHT_W",
+];
 
 /// Variants of a kernel that take every branch of its template.
 #[derive(Debug, Default)]
@@ -62,10 +66,11 @@ fn sorted() -> cifar_gpu::Result<BTreeMap<&'static str, Variants>> {
     Ok(all)
 }
 
-/// What of a variant decides how its template is rendered, as far as one can tell.
+/// What of a variant decides how its template is rendered, as far as one can tell: of a class one is compiled.
 fn class(variant: &ShaderVariant) -> ShaderVariant {
     let coarse = |&(name, value): &(&'static str, u32)| match value {
-        2.. if SIZES.contains(&name) => (name, if value % 4 == 0 { 4 } else { 3 }),
+        2.. if CHANNELS.contains(&name) => (name, if value % 4 == 0 { 4 } else { 3 }),
+        1.. if PIXELS.contains(&name) => (name, 1),
         _ => (name, value),
     };
     ShaderVariant { name: variant.name, constants: variant.constants.iter().map(coarse).collect() }
@@ -107,7 +112,7 @@ fn train(name: &str, device: &Device) -> cifar_gpu::Result<()> {
 }
 
 /// How many variants there are of each kernel.
-#[allow(dead_code, reason = "for who wonders how long tests take")]
+#[allow(dead_code, reason = "x")]
 pub fn counts() -> String {
     let count = |name: &'static str| match variants(name) {
         Ok(v) => format!("{name}: {} {} {}\n", v.gpu.len(), v.cooperative.len(), v.software.len()),

@@ -9,9 +9,7 @@ use crate::tensor::DType;
 /// All cases.
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (purpose, count) in
-        [(Purpose::Test, 1), (Purpose::Test, 255), (Purpose::Test, 256), (Purpose::Check, 1009)]
-    {
+    for (purpose, count) in [(Purpose::Test, 1), (Purpose::Test, 255), (Purpose::Test, 256), (Purpose::Check, 1009)] {
         cases.push(Case::new(format!("adam_step/{count}"), move |trial| verify(trial, count)).for_purpose(purpose));
     }
     // As many as lenet5 and ygnet have.
@@ -62,7 +60,8 @@ fn verify(trial: &mut Trial<'_>, count: usize) -> Result<()> {
                 p[i] -= rate / c1 * m[i] / ((v[i] / c2).sqrt() + epsilon);
             }
         }
-        let near_one = |values: Vec<f64>| values.into_iter().map(|value| Conditioned { value, magnitude: 1.0 }).collect();
+        let near_one =
+            |values: Vec<f64>| values.into_iter().map(|value| Conditioned { value, magnitude: 1.0 }).collect();
         trial.close(Exactness::WIDE, "parameter", &parameter, || near_one(p))?;
         trial.close(Exactness::WIDE, "first moment", &first, || near_one(m))?;
         trial.close(Exactness::WIDE, "second moment", &second, || near_one(v))?;

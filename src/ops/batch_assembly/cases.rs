@@ -21,7 +21,8 @@ pub fn cases() -> Vec<Case> {
             ("upside-down", Some(Augmentation { rotation_degrees: 180.0, shift: 1.0, ..Augmentation::NONE })),
             ("cutout", Some(Augmentation { cutout: 3, ..Augmentation::NONE })),
         ] {
-            let is_checked = [[5, 3, 1], [7, 4, 3]].contains(&shape) && ["two_chunks", "flip-crop", "keras"].contains(&what);
+            let is_checked =
+                [[5, 3, 1], [7, 4, 3]].contains(&shape) && ["two_chunks", "flip-crop", "keras"].contains(&what);
             let purpose = if is_checked { Purpose::Check } else { Purpose::Test };
             let name = format!("batch_assembly/{what}{kind}");
             let both = Case::both_widths(&name, move |trial, dtype| verify(trial, dtype, shape, augmentation));
@@ -31,20 +32,20 @@ pub fn cases() -> Vec<Case> {
     for (what, augmentation) in
         [("", None), ("_flip-crop", Some(Augmentation::FLIP_CROP)), ("_keras", Some(Augmentation::KERAS))]
     {
-        let name = format!("batch_assembly/64_of_10000{what}");
+        let name = format!("batch_assembly/64_images{what}");
         let both = Case::both_widths(&name, move |trial, dtype| bench(trial, dtype, augmentation));
         cases.extend(both.map(|case| case.for_purpose(Purpose::Bench)));
     }
     cases
 }
 
-/// A batch of 64 images of CIFAR-10's shape out of 10,000.
+/// A batch of 64 images of CIFAR-10's shape, out of as many, so that what is bound is what is read.
 fn bench(trial: &mut Trial<'_>, dtype: DType, augmentation: Option<Augmentation>) -> Result<()> {
-    const IMAGES: usize = 10_000;
+    const IMAGES: usize = 64;
     let device = trial.device();
     let images = device.tensor_u8(&[IMAGES, 3, 1024], &vec![127; IMAGES * 3 * 1024])?;
     let state = StepState::new(1, 0, 0.0).tensor(device)?;
-    let indices: Vec<u32> = (0..64).map(|i| i * 7919 % IMAGES as u32).collect();
+    let indices: Vec<u32> = (0..64).map(|i| i * 37 % IMAGES as u32).collect();
     batch_assembly(
         &Normalization::new([0.5; 3], [0.25; 3]),
         augmentation.as_ref().map(|augmentation| (augmentation, &state)),

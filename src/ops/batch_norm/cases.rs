@@ -28,7 +28,8 @@ pub fn cases() -> Vec<Case> {
     }
     for shape in [[64, 32, 32, 96], [64, 15, 15, 192], [64, 6, 6, 192], [64, 32, 32, 16]] {
         let [n, h, w, c] = shape;
-        let both = Case::both_widths(&format!("batch_norm/{n}x{h}x{w}x{c}"), move |trial, dtype| bench(trial, dtype, shape));
+        let both =
+            Case::both_widths(&format!("batch_norm/{n}x{h}x{w}x{c}"), move |trial, dtype| bench(trial, dtype, shape));
         cases.extend(both.map(|case| case.for_purpose(Purpose::Bench)));
     }
     for (name, relu) in [("batch_norm", false), ("batch_norm_relu", true)] {
@@ -130,7 +131,8 @@ fn wide(values: &[f32]) -> Vec<f64> {
 
 fn verify(trial: &mut Trial<'_>, dtype: DType, shape: [usize; 4], settings: Settings) -> Result<()> {
     let (rows, channels) = (shape[0] * shape[1] * shape[2], shape[3]);
-    let (x, input) = trial.tensor(dtype, &shape, trial.numbers(rows * channels, 1).iter().map(|v| MEAN + v).collect())?;
+    let (x, input) =
+        trial.tensor(dtype, &shape, trial.numbers(rows * channels, 1).iter().map(|v| MEAN + v).collect())?;
     let (w, weight) = trial.random(DType::F32, &[channels], 2)?;
     let (b, bias) = trial.random(DType::F32, &[channels], 3)?;
     let (d, d_output) = trial.random(dtype, &shape, 4)?;
@@ -154,8 +156,7 @@ fn verify(trial: &mut Trial<'_>, dtype: DType, shape: [usize; 4], settings: Sett
         let (weights, biases) = (wide(&w), wide(&b));
         let oracle = Oracle { settings, channels, x: wide(&x), weight: weights, bias: biases, mean, scale };
         for relu in [false, true] {
-            let (output, statistics) =
-                forward(kind, Settings { relu, ..settings }, &input, &weight, &bias, &running)?;
+            let (output, statistics) = forward(kind, Settings { relu, ..settings }, &input, &weight, &bias, &running)?;
             trial.close(Exactness::of(dtype), "batch_norm_forward", &output, || oracle.output(relu))?;
             if kind == Statistics::Running {
                 continue;

@@ -139,7 +139,13 @@ pub fn cases() -> Vec<Case> {
         cases.push(products(format!("conv2d/without_bias_{}", name(shapes)), DType::F32, None, shapes, false));
     }
     for (plan, dtype, shapes) in PLANNED {
-        cases.push(products(format!("conv2d/{plan}{}/{}", suffix(dtype), name(shapes)), dtype, Some(plan), shapes, true));
+        cases.push(products(
+            format!("conv2d/{plan}{}/{}", suffix(dtype), name(shapes)),
+            dtype,
+            Some(plan),
+            shapes,
+            true,
+        ));
     }
     for (what, plan, dtype, shapes) in CHECKS {
         cases.push(products(format!("conv2d/{what}"), dtype, plan, shapes, true).for_purpose(Purpose::Check));

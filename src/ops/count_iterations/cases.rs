@@ -5,8 +5,13 @@ use crate::ops::case::{Case, Purpose};
 
 /// All cases.
 pub fn cases() -> Vec<Case> {
-    let purposes =
-        [(Purpose::Test, 0), (Purpose::Test, 1), (Purpose::Check, 1000), (Purpose::Test, 65_535), (Purpose::Bench, 60_000)];
+    let purposes = [
+        (Purpose::Test, 0),
+        (Purpose::Test, 1),
+        (Purpose::Check, 1000),
+        (Purpose::Test, 65_535),
+        (Purpose::Bench, 60_000),
+    ];
     let case = |(purpose, iterations): (Purpose, u32)| {
         let case = Case::new(format!("count_iterations/{iterations}"), move |trial| {
             let counted = count_iterations(trial.device(), iterations)?;

@@ -9,12 +9,9 @@ use crate::tensor::DType;
 /// All cases.
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (purpose, count) in [
-        (Purpose::Test, 1),
-        (Purpose::Check, 257),
-        (Purpose::Test, 100_003),
-        (Purpose::Bench, 1_369_738),
-    ] {
+    for (purpose, count) in
+        [(Purpose::Test, 1), (Purpose::Check, 257), (Purpose::Test, 100_003), (Purpose::Bench, 1_369_738)]
+    {
         // Far too long, just right, not worth clipping, and called off.
         let calls = [(1.0, 0.01), (0.25, 0.5), (1.0, 1.5), (-1.0, 0.1)];
         let case = Case::new(format!("gradient_clipping/{count}"), move |trial| {
@@ -27,10 +24,10 @@ pub fn cases() -> Vec<Case> {
                 let tensor = state.tensor(trial.device())?;
                 gradient_clipping(max_norm, &sum_of_squares(&gradients)?, &tensor)?;
                 let wide = f64::from(factor);
-                let expected =
-                    if factor < 0.0 { wide } else { wide.min(f64::from(max_norm) / (norm + 1e-6 / wide)) };
+                let expected = if factor < 0.0 { wide } else { wide.min(f64::from(max_norm) / (norm + 1e-6 / wide)) };
                 let after = trial.read_state(&tensor)?;
-                trial.close_values(Exactness::WIDE, "gradient_factor", &[after.gradient_factor], || exact([expected]))?;
+                trial
+                    .close_values(Exactness::WIDE, "gradient_factor", &[after.gradient_factor], || exact([expected]))?;
                 let others = StepState { gradient_factor: factor, ..after };
                 trial.equal_values("the rest of the state", others.words(), || state.words().to_vec())?;
             }

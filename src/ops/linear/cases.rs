@@ -1,9 +1,9 @@
 //! Cases of fully connected layers. Their products on real layers are timed with the convolutions'.
 
 use super::{Linear, forward, geometry};
+use crate::error::Result;
 use crate::ops::case::{Case, Exactness, Purpose, Trial};
 use crate::ops::conv2d::{self, Epilogue, Plans};
-use crate::error::Result;
 use crate::tensor::DType;
 
 /// All cases.
@@ -34,7 +34,8 @@ fn verify(trial: &mut Trial<'_>, dtype: DType, [batch, inputs, outputs]: [usize;
     let (b, bias) = trial.random(DType::F32, &[outputs], 3)?;
     let output = forward(&Plans::default(), Epilogue::RELU, &input, &weight, has_bias.then_some(&bias))?;
     let g = geometry(input.shape(), weight.shape())?;
-    trial.equal_values("shape", output.shape().iter().map(|&side| side as f64), || vec![batch as f64, outputs as f64])?;
+    trial
+        .equal_values("shape", output.shape().iter().map(|&side| side as f64), || vec![batch as f64, outputs as f64])?;
     trial.close(Exactness::of(dtype), "linear", &output, || {
         conv2d::cases::forward(&g, true, &x, &w, has_bias.then_some(b.as_slice()))
     })

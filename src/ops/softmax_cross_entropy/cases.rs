@@ -26,8 +26,7 @@ impl Variant {
         let weights: Vec<f32> = (0..classes).map(|class| self.weight(class)).collect();
         let weights = self.has_weights.then(|| ClassWeights::new(device, &weights)).transpose()?;
         let labels = device.tensor_u32(&[labels.len()], labels)?;
-        let criterion =
-            SoftmaxCrossEntropy::new(&labels)?.smoothing(self.smoothing).class_weights(weights.as_ref());
+        let criterion = SoftmaxCrossEntropy::new(&labels)?.smoothing(self.smoothing).class_weights(weights.as_ref());
         Ok(self.ignored.map_or(criterion.clone(), |label| criterion.ignoring(label)))
     }
 }
@@ -39,8 +38,7 @@ pub fn cases() -> Vec<Case> {
         for smoothing in [0.0, 0.1, 1.0] {
             let purpose = if batch == 7 && smoothing == 0.1 { Purpose::Check } else { Purpose::Test };
             let variant = Variant { smoothing, ..Variant::PLAIN };
-            let name =
-                format!("softmax_cross_entropy/{batch}x{classes}_logits_to_{largest}_smoothing_{smoothing}");
+            let name = format!("softmax_cross_entropy/{batch}x{classes}_logits_to_{largest}_smoothing_{smoothing}");
             cases.push(
                 Case::new(name, move |trial| verify(trial, [batch, classes], largest, variant)).for_purpose(purpose),
             );
@@ -82,13 +80,7 @@ fn verify(trial: &mut Trial<'_>, [batch, classes]: [usize; 2], largest: f32, var
     verify_labels(trial, &labels, classes, largest, variant)
 }
 
-fn verify_labels(
-    trial: &mut Trial<'_>,
-    labels: &[u32],
-    classes: usize,
-    largest: f32,
-    variant: Variant,
-) -> Result<()> {
+fn verify_labels(trial: &mut Trial<'_>, labels: &[u32], classes: usize, largest: f32, variant: Variant) -> Result<()> {
     let mut logits: Vec<f32> = trial.numbers(labels.len() * classes, 1).iter().map(|v| v * largest).collect();
     // Two equal largest logits: the first counts.
     logits[0] = largest * 2.0;
