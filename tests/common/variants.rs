@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use cifar_gpu::Device;
-use cifar_gpu::gpu::{CooperativeMatrix, GpuDevice, RehearsedAdapter, ShaderVariant, shaders};
+use cifar_gpu::gpu::{CooperativeMatrix, GpuDevice, RehearsedAdapter, ShaderVariant};
 use cifar_gpu::nn::{ARCHITECTURES, Architecture, Network};
 use cifar_gpu::ops::case::Purpose;
 use cifar_gpu::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
@@ -40,10 +40,19 @@ static VARIANTS: LazyLock<Result<BTreeMap<&'static str, Variants>, String>> =
 /// The variants of a kernel.
 ///
 /// # Errors
-/// If there are none: nothing would be tested.
+/// If there are none, or none with some kind of tiles: nothing would be tested.
 pub fn variants(name: &'static str) -> Result<&'static Variants, String> {
     let all = VARIANTS.as_ref().map_err(Clone::clone)?;
-    all.get(name).ok_or_else(|| format!("no case of any operation launches the kernel {name} as GPUs run it"))
+    let variants = all.get(name).ok_or_else(|| format!("no case of any operation launches the kernel {name}"))?;
+    let has = |constant| variants.gpu.iter().any(|v| v.constants.iter().any(|(name, _)| *name == constant));
+    let is_missing = |needed: bool, list: &[ShaderVariant]| needed && list.is_empty();
+    if is_missing(true, &variants.gpu)
+        || is_missing(has("TILING"), &variants.software)
+        || is_missing(has("TILING") && has("HALF"), &variants.cooperative)
+    {
+        return Err(format!("the kernel {name} is not launched with every kind of tiles: {variants:?}"));
+    }
+    Ok(variants)
 }
 
 fn sorted() -> cifar_gpu::Result<BTreeMap<&'static str, Variants>> {
@@ -62,7 +71,6 @@ fn sorted() -> cifar_gpu::Result<BTreeMap<&'static str, Variants>> {
             _ => of_kernel.gpu.push(variant),
         }
     }
-    all.retain(|_, variants| !variants.gpu.is_empty());
     Ok(all)
 }
 
@@ -80,8 +88,8 @@ fn class(variant: &ShaderVariant) -> ShaderVariant {
 fn launched() -> cifar_gpu::Result<BTreeSet<ShaderVariant>> {
     let cooperative = Some(CooperativeMatrix { side: 16, subgroup: 32 });
     let mut launched = BTreeSet::new();
-    for (software, subgroup) in [(false, 8), (true, 8)] {
-        let gpu = GpuDevice::rehearsal_of(RehearsedAdapter { software, subgroup: Some(subgroup), cooperative })?;
+    for software in [false, true] {
+        let gpu = GpuDevice::rehearsal_of(RehearsedAdapter { software, subgroup: Some(8), cooperative })?;
         let device = Device::Gpu(gpu.clone());
         ops::cases().iter().try_for_each(|case| case.run(&device))?;
         for name in ARCHITECTURES {
@@ -91,8 +99,9 @@ fn launched() -> cifar_gpu::Result<BTreeSet<ShaderVariant>> {
     }
     // Some software drivers have no subgroups.
     let gpu = GpuDevice::rehearsal_of(RehearsedAdapter { software: true, ..RehearsedAdapter::default() })?;
-    let unplanned = |case: &&ops::case::Case| case.purpose == Purpose::Bench;
-    ops::cases().iter().filter(unplanned).try_for_each(|case| case.run(&Device::Gpu(gpu.clone())))?;
+    // Cases of all plans need some.
+    let usual = |case: &&ops::case::Case| case.purpose == Purpose::Bench;
+    ops::cases().iter().filter(usual).try_for_each(|case| case.run(&Device::Gpu(gpu.clone())))?;
     launched.extend(gpu.launched_variants());
     Ok(launched)
 }
@@ -109,14 +118,4 @@ fn train(name: &str, device: &Device) -> cifar_gpu::Result<()> {
         logits.apply(SoftmaxCrossEntropy::new(&labels)?)?.backward()?;
     }
     Ok(())
-}
-
-/// How many variants there are of each kernel.
-#[allow(dead_code, reason = "x")]
-pub fn counts() -> String {
-    let count = |name: &'static str| match variants(name) {
-        Ok(v) => format!("{name}: {} {} {}\n", v.gpu.len(), v.cooperative.len(), v.software.len()),
-        Err(e) => format!("{e}\n"),
-    };
-    shaders::kernel_names().into_iter().map(count).collect()
 }

@@ -51,11 +51,6 @@ fn main() {
             Ok(gpu.check_guards()?)
         }));
     }
-    if std::env::var_os("COUNTS").is_some() {
-        let t = std::time::Instant::now();
-        println!("{}", variants::counts());
-        println!("{:?}", t.elapsed());
-    }
     trials.extend(shaders::all());
     trials.extend(languages::all());
     libtest_mimic::run(&arguments, trials).exit();
