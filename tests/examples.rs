@@ -1,5 +1,7 @@
 //! The examples, run as their readers run them.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::path::Path;
 use std::process::Command;
 

@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, reason = "a fixture that cannot be read fails the test")]
 
 mod common;
+#[allow(clippy::panic, reason = "tests")]
 #[path = "common/fixtures.rs"]
 mod fixtures;
 

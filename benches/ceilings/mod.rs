@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use cifar_gpu::Device;
-use cifar_gpu::gpu::{Backend, list_adapters};
+use cifar_gpu::gpu::{GpuDevice, GpuOptions, interop};
 use rayon::prelude::*;
 
 /// Bytes that are copied: more than caches hold.
@@ -108,7 +108,7 @@ fn cpu_copy_bytes() -> f64 {
     2.0 * COPY_BYTES as f64 / seconds
 }
 
-/// A wgpu device of our own: the library runs no shaders but its own.
+/// The device that kernels run on, through wgpu alone.
 struct Gpu {
     device: wgpu::Device,
     queue: wgpu::Queue,
@@ -117,19 +117,11 @@ struct Gpu {
 
 impl Gpu {
     fn open() -> Self {
-        let best = list_adapters(Backend::Primary).into_iter().next().expect("an adapter").info;
-        let backends = wgpu::Backends::from(best.backend);
-        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-        descriptor.backends = backends;
-        let adapters = pollster::block_on(wgpu::Instance::new(descriptor).enumerate_adapters(backends));
-        let adapter = adapters.into_iter().find(|adapter| adapter.get_info() == best).expect("the same adapter");
-        let limits = adapter.limits();
+        let gpu = GpuDevice::open(GpuOptions::default()).expect("a GPU");
+        let (device, queue) = (interop::device(&gpu).clone(), interop::queue(&gpu).clone());
+        let limits = device.limits();
         let copy_bytes =
             COPY_BYTES.min(limits.max_storage_buffer_binding_size).min(limits.max_buffer_size) / 4096 * 4096;
-        let (device, queue) = pollster::block_on(
-            adapter.request_device(&wgpu::DeviceDescriptor { required_limits: limits, ..Default::default() }),
-        )
-        .expect("device");
         Gpu { device, queue, copy_bytes }
     }
 

@@ -1,6 +1,6 @@
 //! An open GPU: its memory, and the submission of what was recorded.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::thread::ThreadId;
@@ -15,6 +15,7 @@ use super::pipeline::Pipelines;
 use super::pool::{GpuBuffer, MemoryUse, Pool, PoolKind};
 use super::program::Capture;
 use super::recording::{Command, Recording, cut_by_flops, encode};
+use super::shaders::ShaderVariant;
 use super::statistics::{Counters, Statistics, count};
 use super::wait::{self, SubmissionIndex};
 use crate::profile;
@@ -52,6 +53,17 @@ impl GpuOptions {
     }
 }
 
+/// What a [`GpuDevice::rehearsal_of`] passes for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RehearsedAdapter {
+    /// Whether for a CPU that plays a GPU.
+    pub software: bool,
+    /// Invocations of its subgroups, if kernels may rely on them.
+    pub subgroup: Option<u32>,
+    /// Its cooperative matrices.
+    pub cooperative: Option<CooperativeMatrix>,
+}
+
 /// An open GPU. Clones share it.
 #[derive(Debug, Clone)]
 pub struct GpuDevice {
@@ -79,6 +91,8 @@ pub(super) struct Shared {
     pub(super) faults: Arc<Faults>,
     /// Whether this is a [`GpuDevice::rehearsal`].
     pub(super) rehearsal: bool,
+    /// What was recorded on a rehearsal.
+    pub(super) launched: Mutex<BTreeSet<ShaderVariant>>,
     /// The first timestamp that was read, in ticks.
     pub(super) first_tick: OnceLock<u64>,
 }
@@ -93,7 +107,8 @@ impl GpuDevice {
         log::debug!("adapter: {} ({reason})", adapter::describe(&adapter.get_info(), &adapter.limits()));
         let pool = if options.guarded { PoolKind::Guarded } else { PoolKind::Usual };
         let software = adapter::is_software(&adapter.get_info());
-        GpuDevice::open_adapter(&adapter, reason, options.timeout, pool, software)
+        let abilities = Abilities::of(&adapter);
+        GpuDevice::open_adapter(&adapter, abilities, reason, options.timeout, pool, software)
     }
 
     /// A device that computes nothing and has no memory, without limits: what is asked of it is only counted. It passes for
@@ -105,11 +120,24 @@ impl GpuDevice {
     /// # Errors
     /// If wgpu's stand-in for a driver does not open.
     pub fn rehearsal(software: bool) -> Result<Self, GpuError> {
-        GpuDevice::open_adapter(&adapter::noop()?, "a rehearsal".into(), None, PoolKind::Rehearsal, software)
+        GpuDevice::rehearsal_of(RehearsedAdapter { software, ..RehearsedAdapter::default() })
+    }
+
+    /// Like [`GpuDevice::rehearsal`], of an adapter with these abilities. It knows which kernels were launched
+    /// ([`GpuDevice::launched_variants`]) and tells profiles of them, as taking no time.
+    ///
+    /// # Errors
+    /// As for [`GpuDevice::rehearsal`].
+    pub fn rehearsal_of(rehearsed: RehearsedAdapter) -> Result<Self, GpuError> {
+        let adapter = adapter::noop()?;
+        let RehearsedAdapter { software, subgroup, cooperative } = rehearsed;
+        let abilities = Abilities { subgroup, cooperative, ..Abilities::of(&adapter) };
+        GpuDevice::open_adapter(&adapter, abilities, "a rehearsal".into(), None, PoolKind::Rehearsal, software)
     }
 
     fn open_adapter(
         adapter: &wgpu::Adapter,
+        abilities: Abilities,
         reason: String,
         timeout: Option<Duration>,
         pool: PoolKind,
@@ -120,7 +148,6 @@ impl GpuDevice {
             return Err(GpuError::MissingFeature { adapter: info.name, feature: "COMPUTE_SHADERS".into() });
         }
         let limits = adapter.limits();
-        let abilities = Abilities::of(adapter);
         // SAFETY: of what wgpu calls experimental only cooperative matrices are used, in our own shaders, which are checked
         // on a device before it may use them.
         let experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
@@ -164,6 +191,7 @@ impl GpuDevice {
             counters: Counters::default(),
             faults,
             rehearsal: pool == PoolKind::Rehearsal,
+            launched: Mutex::default(),
             first_tick: OnceLock::new(),
         };
         Ok(GpuDevice { shared: Arc::new(shared) })
@@ -191,6 +219,11 @@ impl GpuDevice {
     /// Whether this is a software renderer, which runs on the CPU.
     pub fn is_software(&self) -> bool {
         self.shared.software
+    }
+
+    /// Whether this is a [`GpuDevice::rehearsal`], whose tensors nobody need fill.
+    pub(crate) fn is_rehearsal(&self) -> bool {
+        self.shared.rehearsal
     }
 
     /// Whether kernels can keep 16-bit floats in memory.

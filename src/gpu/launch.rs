@@ -8,6 +8,7 @@ use super::recording::Command;
 use super::shaders::{BindingKind, ShaderVariant};
 use super::statistics::count;
 use super::{GpuDevice, GpuError, wait};
+use crate::profile::{self, Event};
 
 /// One call of a kernel.
 #[derive(Debug)]
@@ -42,6 +43,15 @@ impl GpuDevice {
 
     fn record_with(&self, launch: &Launch<'_>, checks: Checks) -> Result<(), GpuError> {
         if self.shared.rehearsal {
+            let mut launched = self.shared.launched.lock();
+            if !launched.contains(&launch.variant) {
+                launched.insert(launch.variant.clone());
+            }
+            if profile::is_collecting() {
+                let bytes = launch.buffers.iter().map(|buffer| buffer.bytes()).sum();
+                let (name, flops) = (launch.variant.name, launch.flops);
+                profile::add([Event { name, start_ns: 0, duration_ns: 0, flops, bytes }]);
+            }
             // Stands for the dispatch; nothing is ever submitted.
             self.append(launch.buffers, Command::Run([].into()));
             return Ok(());
@@ -85,6 +95,12 @@ impl GpuDevice {
         let command = Command::Dispatch { pipeline, bind_group, workgroups, flops: launch.flops, bytes };
         self.append(launch.buffers, command);
         self.check()
+    }
+
+    /// The variants of the kernels that were recorded on a [`GpuDevice::rehearsal`], each once, in order; none on other
+    /// devices.
+    pub fn launched_variants(&self) -> Vec<ShaderVariant> {
+        self.shared.launched.lock().iter().cloned().collect()
     }
 
     /// One dimension holds 65,535 workgroups on most adapters; more are spread over two.
@@ -195,6 +211,18 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
             let message = run(template, constants).unwrap_err().to_string();
             assert!(message.contains("shader double"), "{message}");
         }
+    }
+
+    #[test]
+    fn a_rehearsal_knows_what_was_launched() {
+        let gpu = GpuDevice::rehearsal(false).unwrap();
+        let buffer = gpu.allocate(1024, "a test").unwrap();
+        let variant = |half| ShaderVariant::new("relu_forward", &[("HALF", half)]);
+        for half in [1, 0, 1] {
+            let launch = Launch { variant: variant(half), uniform: &[], buffers: &[&buffer], workgroups: 1, flops: 0 };
+            gpu.record(&launch).unwrap();
+        }
+        assert_eq!(gpu.launched_variants(), [variant(0), variant(1)]);
     }
 
     #[test]

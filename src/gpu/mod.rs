@@ -17,7 +17,7 @@ mod timing;
 mod wait;
 
 pub use adapter::{AdapterKind, AdapterRequest, AdapterSummary, Backend, CooperativeMatrix, GpuLimits, list_adapters};
-pub use device::{GpuDevice, GpuOptions};
+pub use device::{GpuDevice, GpuOptions, RehearsedAdapter};
 pub use error::GpuError;
 pub use launch::Launch;
 pub use pool::{BUFFER_ALIGNMENT, GpuBuffer, MemoryUse};

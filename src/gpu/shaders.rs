@@ -16,7 +16,7 @@ use super::GpuError;
 static SHADERS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/shaders");
 
 /// A kernel and the constants baked into it: the complete key of a pipeline.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShaderVariant {
     /// The kernel's name: of this crate's kernels that of the file in `shaders/`, without the extension.
     pub name: &'static str,
@@ -26,7 +26,7 @@ pub struct ShaderVariant {
 }
 
 /// Where a kernel's text comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Source {
     /// The file of its name in `shaders/`.
     Embedded,

@@ -9,11 +9,11 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use half::f16;
-use rand::RngExt;
 
-use super::random::RandomStream;
+use super::random;
 use super::{Context, Op, StepState, Upstream, Wanted};
 use crate::error::{Error, Result};
+use crate::gpu::GpuError;
 use crate::tensor::{DType, Device, Tensor};
 
 /// A number, and the sum of the magnitudes that it was added up from: what rounding errors are measured against.
@@ -67,9 +67,12 @@ pub struct Exactness {
 }
 
 impl Exactness {
+    /// [`TOLERANCE`], and no other rounding.
+    pub const WIDE: Exactness = Exactness { dtype: DType::F32, tolerance: TOLERANCE };
+
     /// [`TOLERANCE`], and the rounding to this type.
     pub fn of(dtype: DType) -> Self {
-        Exactness { dtype, tolerance: TOLERANCE }
+        Exactness { dtype, ..Exactness::WIDE }
     }
 
     /// The error that is let pass.
@@ -110,10 +113,15 @@ pub enum Purpose {
     Test,
     /// The same, and one of those that `devices --check` runs.
     Check,
+    /// For `devices --check` on GPUs alone: software drivers, which are never given it, take minutes to compile it.
+    CheckGpu,
     /// As large as in training, for benches.
     Bench,
+    /// For rehearsals alone: its shaders are compiled by tests that need no device.
+    Shaders,
 }
 
+type Suits = Arc<dyn Fn(&Device) -> bool + Send + Sync>;
 type Body = Arc<dyn Fn(&mut Trial<'_>) -> Result<()> + Send + Sync>;
 
 /// One call of an operation's kernels, or several that belong together.
@@ -125,13 +133,29 @@ pub struct Case {
     pub purpose: Purpose,
     /// Type of its activations.
     pub dtype: DType,
+    /// Whether its results round by more than sums do, as those of Winograd's larger tiles.
+    pub is_rough: bool,
+    suits: Option<Suits>,
     body: Body,
 }
 
 impl Case {
     /// A case for the kernel tests, whose activations have 32 bits.
     pub fn new(name: impl Into<String>, body: impl Fn(&mut Trial<'_>) -> Result<()> + Send + Sync + 'static) -> Self {
-        Case { name: name.into(), purpose: Purpose::Test, dtype: DType::F32, body: Arc::new(body) }
+        let (purpose, dtype) = (Purpose::Test, DType::F32);
+        Case { name: name.into(), purpose, dtype, is_rough: false, suits: None, body: Arc::new(body) }
+    }
+
+    /// A case for the kernel tests, whose activations have type `dtype`; its name says so if they have 16 bits.
+    pub fn of(dtype: DType, name: &str, body: impl Fn(&mut Trial<'_>) -> Result<()> + Send + Sync + 'static) -> Self {
+        let suffix = if dtype == DType::F16 { "_f16" } else { "" };
+        Case::new(format!("{name}{suffix}"), body).with_dtype(dtype)
+    }
+
+    /// The same case, whose activations have type `dtype`.
+    #[must_use]
+    pub fn with_dtype(self, dtype: DType) -> Self {
+        Case { dtype, ..self }
     }
 
     /// Two cases, with activations of 32 and of 16 bits; the body is told which.
@@ -139,10 +163,10 @@ impl Case {
         name: &str,
         body: impl Fn(&mut Trial<'_>, DType) -> Result<()> + Send + Sync + Clone + 'static,
     ) -> [Self; 2] {
-        let narrow = body.clone();
-        let wide = Case::new(name, move |trial| body(trial, DType::F32));
-        let narrow = Case::new(format!("{name}_f16"), move |trial| narrow(trial, DType::F16));
-        [wide, Case { dtype: DType::F16, ..narrow }]
+        [DType::F32, DType::F16].map(|dtype| {
+            let body = body.clone();
+            Case::of(dtype, name, move |trial| body(trial, dtype))
+        })
     }
 
     /// The gradient of an operation, checked by finite differences: see [`Trial::gradient`].
@@ -162,6 +186,32 @@ impl Case {
     #[must_use]
     pub fn for_purpose(self, purpose: Purpose) -> Self {
         Case { purpose, ..self }
+    }
+
+    /// The same case, whose results round by more than sums do.
+    #[must_use]
+    pub fn rough(self, is_rough: bool) -> Self {
+        Case { is_rough, ..self }
+    }
+
+    /// The same case, which `devices --check` runs where `suits` says that the device would ever be given it.
+    #[must_use]
+    pub fn where_it_suits(self, suits: impl Fn(&Device) -> bool + Send + Sync + 'static) -> Self {
+        Case { suits: Some(Arc::new(suits)), ..self }
+    }
+
+    /// Whether `devices --check` runs it on this device.
+    pub fn is_check_of(&self, device: &Device) -> bool {
+        let is_wanted = match self.purpose {
+            Purpose::Check => true,
+            Purpose::CheckGpu => matches!(device, Device::Gpu(gpu) if !gpu.is_software()),
+            Purpose::Test | Purpose::Bench | Purpose::Shaders => false,
+        };
+        let has_type = match device {
+            Device::Cpu(_) => true,
+            Device::Gpu(gpu) => self.dtype != DType::F16 || gpu.has_f16(),
+        };
+        is_wanted && has_type && self.suits.as_ref().is_none_or(|suits| suits(device))
     }
 
     /// Runs it and holds the results against what is right.
@@ -228,8 +278,11 @@ impl<'a> Trial<'a> {
 
     /// Random numbers in [-1, 1), the same for the same stream.
     pub fn numbers(&self, count: usize, stream: u32) -> Vec<f32> {
-        let mut random = RandomStream::new(0xc1fa, stream);
-        (0..count).map(|_| random.random::<f32>() * 2.0 - 1.0).collect()
+        if self.is_rehearsal() { vec![0.0; count] } else { random::uniform(count, stream) }
+    }
+
+    fn is_rehearsal(&self) -> bool {
+        matches!(self.device, Device::Gpu(gpu) if gpu.is_rehearsal())
     }
 
     /// Random numbers as `dtype` holds them, and a tensor of them.
@@ -246,6 +299,9 @@ impl<'a> Trial<'a> {
     /// If the device cannot hold it.
     pub fn tensor(&self, dtype: DType, shape: &[usize], mut values: Vec<f32>) -> Result<(Vec<f32>, Tensor)> {
         let tensor = self.device.allocate(shape, dtype)?;
+        if self.is_rehearsal() {
+            return Ok((values, tensor));
+        }
         tensor.write(&values)?;
         if dtype == DType::F16 {
             values.iter_mut().for_each(|value| *value = f16::from_f32(*value).to_f32());
@@ -264,9 +320,27 @@ impl<'a> Trial<'a> {
         result: &Tensor,
         expected: impl FnOnce() -> Vec<Conditioned>,
     ) -> Result<()> {
-        let Some(actual) = self.take(what, result)? else { return Ok(()) };
-        let actual: Vec<f32> = actual.iter().map(|&value| value as f32).collect();
-        exactness.compare(what, &actual, &expected()).map_err(|message| fault(what, message))
+        if self.mode == Mode::Run {
+            return Ok(());
+        }
+        self.close_values(exactness, what, &result.to_vec()?, expected)
+    }
+
+    /// Like [`Trial::close`], of numbers that were read from results.
+    ///
+    /// # Errors
+    /// [`Error::Case`] if they are not right.
+    pub fn close_values(
+        &mut self,
+        exactness: Exactness,
+        what: &str,
+        actual: &[f32],
+        expected: impl FnOnce() -> Vec<Conditioned>,
+    ) -> Result<()> {
+        match self.take(what, actual.iter().map(|&value| f64::from(value))) {
+            Some(_) => exactness.compare(what, actual, &expected()).map_err(|message| fault(what, message)),
+            None => Ok(()),
+        }
     }
 
     /// A result of floats or integers that must be exactly right.
@@ -279,7 +353,26 @@ impl<'a> Trial<'a> {
         result: &Tensor,
         expected: impl FnOnce() -> Vec<T>,
     ) -> Result<()> {
-        let Some(actual) = self.take(what, result)? else { return Ok(()) };
+        if self.mode == Mode::Run {
+            return Ok(());
+        }
+        match result.dtype() {
+            DType::F32 | DType::F16 => self.equal_values(what, result.to_vec()?, expected),
+            DType::U32 | DType::U8 => self.equal_values(what, result.to_vec_u32()?, expected),
+        }
+    }
+
+    /// Like [`Trial::equal`], of numbers that were read from results.
+    ///
+    /// # Errors
+    /// [`Error::Case`] if they are not right.
+    pub fn equal_values<A: Into<f64>, T: Into<f64> + Copy>(
+        &mut self,
+        what: &str,
+        actual: impl IntoIterator<Item = A>,
+        expected: impl FnOnce() -> Vec<T>,
+    ) -> Result<()> {
+        let Some(actual) = self.take(what, actual.into_iter().map(Into::into)) else { return Ok(()) };
         let expected: Vec<f64> = expected().into_iter().map(Into::into).collect();
         if actual.len() != expected.len() {
             return Err(fault(what, format!("{} elements, expected {}", actual.len(), expected.len())));
@@ -301,17 +394,56 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// Remembers a result, and returns it if it is to be held against what is right.
-    fn take(&mut self, what: &str, result: &Tensor) -> Result<Option<Vec<f64>>> {
-        if self.mode == Mode::Run {
-            return Ok(None);
+    /// The step's state in a tensor of it; zeros where nothing is computed.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn read_state(&self, state: &Tensor) -> Result<StepState> {
+        Ok(match self.mode {
+            Mode::Run => StepState::from_words(&[0; StepState::WORDS]),
+            Mode::Verify | Mode::Collect => StepState::from_words(&state.to_vec_u32()?),
+        })
+    }
+
+    /// What must be refused for want of a feature of the adapter.
+    ///
+    /// # Errors
+    /// [`Error::Case`] if it was done; any other error than that the feature is missing.
+    pub fn lacks<T>(&mut self, feature: &str, result: Result<T>) -> Result<()> {
+        match result {
+            Err(Error::Gpu(GpuError::MissingFeature { feature: missing, .. })) if missing == feature => {
+                self.take(feature, []);
+                Ok(())
+            }
+            Err(other) => Err(other),
+            Ok(_) => Err(fault(feature, "this device has no such feature, and did not need it".into())),
         }
-        let values: Vec<f64> = match result.dtype() {
-            DType::F32 | DType::F16 => result.to_vec()?.into_iter().map(f64::from).collect(),
-            DType::U32 | DType::U8 => result.to_vec_u32()?.into_iter().map(f64::from).collect(),
-        };
-        self.results.push((what.to_owned(), values.clone()));
-        Ok((self.mode == Mode::Verify).then_some(values))
+    }
+
+    /// What must be refused because of its operands.
+    ///
+    /// # Errors
+    /// [`Error::Case`] if it was done; any error but that operands do not fit.
+    pub fn refused<T>(&mut self, what: &str, result: Result<T>) -> Result<()> {
+        match result {
+            Err(Error::Shape { .. }) => {
+                self.take(what, []);
+                Ok(())
+            }
+            Err(other) => Err(other),
+            Ok(_) => Err(fault(what, "it was not refused".into())),
+        }
+    }
+
+    /// Remembers a result, and returns it if it is to be held against what is right.
+    fn take(&mut self, what: &str, values: impl IntoIterator<Item = f64>) -> Option<Vec<f64>> {
+        if self.mode == Mode::Run {
+            return None;
+        }
+        let values: Vec<f64> = values.into_iter().collect();
+        let wanted = (self.mode == Mode::Verify).then(|| values.clone());
+        self.results.push((what.to_owned(), values));
+        wanted
     }
 
     /// Holds the backward half of an operation against finite differences of its forward half, for inputs of these shapes.
@@ -416,6 +548,29 @@ mod tests {
         });
         assert!(matches!(wrong.verify(&Device::cpu()), Err(Error::Case { .. })));
         assert_eq!(wrong.results(&Device::cpu()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_is_missing_must_be_named() {
+        let missing = |feature: &str| GpuError::MissingFeature { adapter: "a test".into(), feature: feature.into() };
+        let case = |result: fn(GpuError) -> Result<()>, feature| {
+            let error = missing(feature);
+            Case::new("lacking", move |trial| trial.lacks("SUBGROUP", result(error.clone()))).verify(&Device::cpu())
+        };
+        case(|error| Err(error.into()), "SUBGROUP").unwrap();
+        assert!(matches!(case(|error| Err(error.into()), "SHADER_F16"), Err(Error::Gpu(_))));
+        assert!(matches!(case(|_| Ok(()), "SUBGROUP"), Err(Error::Case { .. })));
+        assert!(matches!(case(|_| Err(Error::shape("a test", "no")), "SUBGROUP"), Err(Error::Shape { .. })));
+    }
+
+    #[test]
+    fn what_must_be_refused_must_not_be_done() {
+        let case = |result: fn() -> Result<()>| {
+            Case::new("refused", move |trial| trial.refused("it", result())).verify(&Device::cpu())
+        };
+        case(|| Err(Error::shape("a test", "no"))).unwrap();
+        assert!(matches!(case(|| Ok(())), Err(Error::Case { .. })));
+        assert!(matches!(case(|| Err(Error::DeviceMismatch { op: "a test" })), Err(Error::DeviceMismatch { .. })));
     }
 
     #[test]

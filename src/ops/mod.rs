@@ -1,34 +1,51 @@
 //! The operations: each folder has the geometry and the tape rule (`mod.rs`, forward beside backward), the CPU twin
-//! (`cpu.rs`) and the GPU launcher (`gpu.rs`); the shaders bear the same names. They know no network and no file format.
+//! (`cpu.rs`), the GPU launcher (`gpu.rs`), and calls of it with what is right (`cases.rs`); the shaders bear the same names.
+//! They know no network and no file format.
 
-pub mod adam;
-pub mod avg_pool2d;
-pub mod batch_assembly;
-pub mod batch_norm;
 pub mod case;
-pub mod conv2d;
-pub mod convert;
-pub mod count_iterations;
-pub mod dropout;
-pub mod elementwise;
-pub mod flatten;
-pub mod global_avg_pool;
-pub mod gradient_clipping;
-pub mod linear;
-pub mod loss_scaling;
-pub mod max_pool2d;
 mod op;
-pub mod pad_channels;
 mod padding;
 pub mod pool2d;
 pub mod random;
-pub mod record_metrics;
-pub mod relu;
-pub mod sgd;
-pub mod softmax;
-pub mod softmax_cross_entropy;
 mod step_state;
-pub mod weight_average;
+
+/// Declares the modules of operations, and gathers their cases.
+macro_rules! operations {
+    ($($operation:ident),* $(,)?) => {
+        $(pub mod $operation;)*
+
+        /// The cases of every operation.
+        pub fn cases() -> Vec<case::Case> {
+            [$($operation::cases::cases()),*].into_iter().flatten().collect()
+        }
+    };
+}
+
+// rustfmt does not look into macros: scripts/check names these files to it.
+operations! {
+    adam,
+    avg_pool2d,
+    batch_assembly,
+    batch_norm,
+    conv2d,
+    convert,
+    count_iterations,
+    dropout,
+    elementwise,
+    flatten,
+    global_avg_pool,
+    gradient_clipping,
+    linear,
+    loss_scaling,
+    max_pool2d,
+    pad_channels,
+    record_metrics,
+    relu,
+    sgd,
+    softmax,
+    softmax_cross_entropy,
+    weight_average,
+}
 
 pub use op::{Context, Cotangents, Gate, GateEffect, Op, Output, Upstream, Wanted, operands};
 pub use padding::Padding;
@@ -38,11 +55,6 @@ use crate::error::{Error, Result};
 use crate::gpu::{GpuBuffer, GpuDevice, Launch, ShaderVariant};
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
-
-/// The cases of every operation.
-pub fn cases() -> Vec<case::Case> {
-    [avg_pool2d::cases::cases(), max_pool2d::cases::cases()].concat()
-}
 
 /// Elements that one workgroup of an element-by-element kernel handles.
 const ELEMENTS_PER_WORKGROUP: u64 = 256;
@@ -100,4 +112,20 @@ fn launch_elementwise(
         workgroups: (count as u64).div_ceil(ELEMENTS_PER_WORKGROUP),
         flops: 0,
     })?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_operation_has_cases_of_its_own_names() {
+        let cases = cases();
+        let names: BTreeSet<_> = cases.iter().map(|case| case.name.as_str()).collect();
+        assert_eq!(names.len(), cases.len());
+        // Kernels are asked for by these names.
+        assert!(names.iter().all(|name| name.split('/').nth(1).is_some_and(|what| !what.is_empty())), "{names:?}");
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::convert::Infallible;
 
+use crate::error::Result;
+use crate::tensor::{DType, Device, Tensor};
 use rand::distr::Distribution;
 use rand::rand_core::utils::{fill_bytes_via_next_word, next_u64_via_u32};
 use rand::{Rng, RngExt, TryRng};
@@ -76,7 +78,7 @@ impl RandomStream {
 impl TryRng for RandomStream {
     type Error = Infallible;
 
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+    fn try_next_u32(&mut self) -> std::result::Result<u32, Infallible> {
         if let Some(word) = self.spare.take() {
             return Ok(word);
         }
@@ -86,11 +88,11 @@ impl TryRng for RandomStream {
         Ok(word)
     }
 
-    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+    fn try_next_u64(&mut self) -> std::result::Result<u64, Infallible> {
         next_u64_via_u32(self)
     }
 
-    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> std::result::Result<(), Infallible> {
         fill_bytes_via_next_word(bytes, || self.try_next_u32())
     }
 }
@@ -104,6 +106,33 @@ impl Distribution<f32> for StandardNormal {
         let radius = (-2.0 * f64::from(1.0 - rng.random::<f32>()).ln()).sqrt();
         (radius * (std::f64::consts::TAU * f64::from(rng.random::<f32>())).cos()) as f32
     }
+}
+
+/// Numbers of [`uniform`] that are drawn at most: they come over and over.
+const MOST_DRAWN: usize = 1 << 20;
+
+/// So many random numbers in [-1, 1), the same for the same stream.
+///
+/// For operands of trials: drawing as many as a large batch has would take longer than what they are drawn for.
+pub(super) fn uniform(count: usize, stream: u32) -> Vec<f32> {
+    let mut random = RandomStream::new(0xc1fa, stream);
+    let mut values: Vec<f32> = (0..count.min(MOST_DRAWN)).map(|_| random.random::<f32>() * 2.0 - 1.0).collect();
+    while values.len() < count {
+        values.extend_from_within(..MOST_DRAWN.min(count - values.len()));
+    }
+    values
+}
+
+/// A tensor of [`uniform`] numbers, as its type holds them. On a rehearsal nothing is drawn.
+///
+/// # Errors
+/// If the device cannot hold it.
+pub(super) fn uniform_tensor(device: &Device, dtype: DType, shape: &[usize], stream: u32) -> Result<Tensor> {
+    let tensor = device.allocate(shape, dtype)?;
+    if !matches!(device, Device::Gpu(gpu) if gpu.is_rehearsal()) {
+        tensor.write(&uniform(tensor.len(), stream))?;
+    }
+    Ok(tensor)
 }
 
 #[cfg(test)]
@@ -149,6 +178,14 @@ mod tests {
         for _ in 0..100 {
             assert_eq!(numbers.random::<f32>(), (words.next_u32() >> 8) as f32 / (1 << 24) as f32);
         }
+    }
+
+    #[test]
+    fn many_operands_come_over_and_over() {
+        let values = uniform(2 * MOST_DRAWN + 3, 1);
+        assert_eq!(values.len(), 2 * MOST_DRAWN + 3);
+        assert_eq!(values[..3], values[2 * MOST_DRAWN..]);
+        assert_eq!(values[..5], uniform(5, 1));
     }
 
     #[test]

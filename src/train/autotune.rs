@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::files::{read_at_most, replace};
 use crate::gpu::shaders;
 use crate::nn::Architecture;
-use crate::ops::conv2d::tune::{Verdict, tune};
+use crate::ops::conv2d::tune::{RunPlan, Verdict, run_plan, tune_by};
 use crate::ops::conv2d::{Conv2dGeometry, DeviceKind, Direction, Plan, Plans, Target, Tiling};
 use crate::tensor::DType;
 use crate::tensor::Device;
@@ -87,6 +87,21 @@ pub fn autotune(
     search: Search<'_>,
     observe: &mut dyn FnMut(&Tuning),
 ) -> Result<Plans> {
+    autotune_by(&run_plan, device, dtype, architecture, batch, training, search, observe)
+}
+
+/// Like [`autotune`], with products that `run` computes.
+#[expect(clippy::too_many_arguments, reason = "those of `autotune`, and what tests put in its place")]
+fn autotune_by(
+    run: RunPlan<'_>,
+    device: &Device,
+    dtype: DType,
+    architecture: &Architecture,
+    batch: usize,
+    training: bool,
+    search: Search<'_>,
+    observe: &mut dyn FnMut(&Tuning),
+) -> Result<Plans> {
     let Search { mode, cache, again } = search;
     let mut plans = Plans::default();
     if mode == Autotune::Off {
@@ -108,12 +123,13 @@ pub fn autotune(
         let (chosen, trials) = match remembered.filter(|_| !again) {
             Some(plan) => (plan, Vec::new()),
             None => {
-                let mut trials = tune(device, dtype, direction, &geometry, &candidates, deadline)?;
+                let mut trials = tune_by(run, device, dtype, direction, &geometry, &candidates, deadline)?;
                 if fastest(&trials).or_else(|| untried(&trials)).is_none() && mode == Autotune::Quick {
                     // One of the less likely may be right.
                     let mut others = Plan::candidates(target, direction, &geometry, false);
                     others.retain(|plan| !candidates.contains(plan));
-                    trials.extend(tune(device, dtype, direction, &geometry, &others, Instant::now() + QUICK)?);
+                    let deadline = Instant::now() + QUICK;
+                    trials.extend(tune_by(run, device, dtype, direction, &geometry, &others, deadline)?);
                 }
                 let fastest = fastest(&trials);
                 // What time did not suffice for is tried again next time.
@@ -264,6 +280,41 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::conv2d::tune::Operands;
+    use crate::tensor::Precision;
+
+    /// The wrong plan is the first candidate and by far the fastest.
+    #[test]
+    fn a_plan_that_computes_wrong_is_dropped_and_named() {
+        let lenet5 = Architecture::by_name("lenet5", 10).unwrap();
+        let device = Device::cpu();
+        let dtype = Precision::F32.dtype();
+        let tune = |is_wrong: &dyn Fn(Plan, Plan) -> bool| {
+            let target = Target::new(&device, dtype);
+            let run = |operands: &Operands, direction: Direction, plan: Plan| {
+                let results = run_plan(operands, direction, plan)?;
+                let usual = Plan::usual(target, direction, operands.geometry());
+                if is_wrong(plan, usual) {
+                    return results.iter().map(|result| device.zeros(result.shape(), result.dtype())).collect();
+                }
+                Ok(results)
+            };
+            let mut tunings = Vec::new();
+            let search = Search { mode: Autotune::Full, cache: None, again: false };
+            let found = autotune_by(&run, &device, dtype, &lenet5, 2, true, search, &mut |t| tunings.push(t.clone()));
+            (found, tunings)
+        };
+        let (plans, tunings) = tune(&|plan, usual| plan == usual);
+        // Where there is but one plan, nothing is right.
+        let (left, only): (Vec<_>, Vec<_>) = tunings.iter().partition(|tuning| tuning.trials.len() > 1);
+        assert!(!left.is_empty() && !only.is_empty(), "{tunings:?}");
+        for Tuning { chosen, trials, .. } in &left {
+            assert!(matches!(trials[0].1, Verdict::Wrong(error) if error > 0.5), "{trials:?}");
+            assert!(*chosen != trials[0].0 && trials.iter().any(|(plan, _)| plan == chosen), "{trials:?}");
+        }
+        let message = plans.unwrap_err().to_string();
+        assert!(message.contains("is wrong (error 1e0)"), "{message}");
+    }
 
     #[test]
     fn what_was_found_wrong_is_never_chosen() {

@@ -98,7 +98,8 @@ fn weights_bring_their_network_to_a_new_run() {
     sandbox.ok("train --config new/config.toml --out again");
     sandbox.refuses(&format!("train {init} --arch lenet5 --out no"), "the weights are of tiny, not of lenet5");
     sandbox.ok("train --arch lenet5 --data data --device cpu --max-steps 1 --out builtin");
-    let printed = sandbox.ok("train --init builtin/weights.safetensors --data data --device cpu --max-steps 1 --out next");
+    let printed =
+        sandbox.ok("train --init builtin/weights.safetensors --data data --device cpu --max-steps 1 --out next");
     assert!(printed.stderr.contains("train:  lenet5"), "{}", printed.stderr);
 }
 

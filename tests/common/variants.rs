@@ -1,187 +1,121 @@
-//! The variants of every kernel that tests compile: add a row here when you add a kernel.
+//! The variants of every kernel that tests compile: those that the operations' cases and training steps of the networks launch.
+//! Nobody lists them: the launchers are rehearsed on devices that compute nothing.
 
-use cifar_gpu::gpu::ShaderVariant;
-use cifar_gpu::ops::conv2d::Tiling;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
-/// Constants that every convolution kernel takes: a small image, so that borders matter.
-const CONV2D: [(&str, u32); 9] = [
-    ("KERNEL_H", 3),
-    ("KERNEL_W", 3),
-    ("STRIDE", 2),
-    ("PAD_TOP", 1),
-    ("PAD_LEFT", 1),
-    ("IN_H", 9),
-    ("IN_W", 7),
-    ("OUT_H", 5),
-    ("OUT_W", 4),
+use cifar_gpu::Device;
+use cifar_gpu::gpu::{CooperativeMatrix, GpuDevice, RehearsedAdapter, ShaderVariant};
+use cifar_gpu::nn::{ARCHITECTURES, Architecture, Network};
+use cifar_gpu::ops::case::Purpose;
+use cifar_gpu::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
+use cifar_gpu::ops::{self, StepState};
+use cifar_gpu::tape::Tape;
+use cifar_gpu::tensor::{DType, Precision};
+
+/// Channels, of which four are read at a time where there are so many: shaders differ by whether they are one, or a multiple of
+/// four.
+const CHANNELS: [&str; 6] = ["CHANNELS", "COLUMNS", "IN_C", "OUT_C", "PIXELS", "CLASSES"];
+/// Pixels, by which shaders differ only in numbers.
+const PIXELS: [&str; 13] = [
+    "IN_H", "IN_W", "OUT_H", "OUT_W", "HEIGHT", "WIDTH", "PAD_TOP", "PAD_LEFT", "FIRST_Y", "FIRST_X", "FIRST_KY",
+    "FIRST_KX", "WEIGHT_W",
 ];
-/// The same of ygnet's first layers.
-const YGNET: [(&str, u32); 9] = [
-    ("KERNEL_H", 3),
-    ("KERNEL_W", 3),
-    ("STRIDE", 1),
-    ("PAD_TOP", 1),
-    ("PAD_LEFT", 1),
-    ("IN_H", 32),
-    ("IN_W", 32),
-    ("OUT_H", 32),
-    ("OUT_W", 32),
-];
-/// Input and output channels, with and without vectors of four.
-const CHANNEL_PAIRS: [(u32, u32); 4] = [(4, 8), (3, 8), (4, 10), (3, 10)];
-const POOL: [(&str, u32); 7] =
-    [("KERNEL_H", 3), ("KERNEL_W", 2), ("STRIDE", 2), ("IN_H", 9), ("IN_W", 7), ("OUT_H", 4), ("OUT_W", 3)];
-const PADDED_POOL: [(&str, u32); 3] = [("PAD_TOP", 1), ("PAD_LEFT", 1), ("PADDED", 1)];
-const PLAIN_POOL: [(&str, u32); 3] = [("PAD_TOP", 0), ("PAD_LEFT", 0), ("PADDED", 0)];
 
 /// Variants of a kernel that take every branch of its template.
+#[derive(Debug, Default)]
 pub struct Variants {
     /// As GPUs run them.
     pub gpu: Vec<ShaderVariant>,
     /// As GPUs with tensor cores run them, where that is something of its own.
     pub cooperative: Vec<ShaderVariant>,
-    /// As software drivers run them.
+    /// As software drivers run them, where that is something of its own.
     #[allow(dead_code, reason = "not every test compiles them")]
     pub software: Vec<ShaderVariant>,
 }
 
-/// The variants of a kernel; `None` for one that is not in the table.
-pub fn variants(name: &'static str) -> Option<Variants> {
-    let half = |variant: &ShaderVariant| variant.constants.contains(&("HALF", 1));
-    let of = |wanted: fn(&Tiling) -> bool| variants_with(name, &Tiling::all().filter(wanted).collect::<Vec<_>>());
-    let cooperative = of(|tiling| matches!(tiling, Tiling::Cooperative { .. }))?;
-    Some(Variants {
-        gpu: of(|tiling| matches!(tiling, Tiling::Staged { .. }))?,
-        cooperative: if name.starts_with("conv2d") {
-            cooperative.into_iter().filter(half).collect()
-        } else {
-            Vec::new()
-        },
-        software: of(|tiling| matches!(tiling, Tiling::Direct { .. } | Tiling::Broadcast { .. }))?,
-    })
+static VARIANTS: LazyLock<Result<BTreeMap<&'static str, Variants>, String>> =
+    LazyLock::new(|| sorted().map_err(|e| e.to_string()));
+
+/// The variants of a kernel.
+///
+/// # Errors
+/// If there are none, or none with some kind of tiles: nothing would be tested.
+pub fn variants(name: &'static str) -> Result<&'static Variants, String> {
+    let all = VARIANTS.as_ref().map_err(Clone::clone)?;
+    let variants = all.get(name).ok_or_else(|| format!("no case of any operation launches the kernel {name}"))?;
+    let has = |constant| variants.gpu.iter().any(|v| v.constants.iter().any(|(name, _)| *name == constant));
+    let is_missing = |needed: bool, list: &[ShaderVariant]| needed && list.is_empty();
+    if is_missing(true, &variants.gpu)
+        || is_missing(has("TILING"), &variants.software)
+        || is_missing(has("TILING") && has("HALF"), &variants.cooperative)
+    {
+        return Err(format!("the kernel {name} is not launched with every kind of tiles: {variants:?}"));
+    }
+    Ok(variants)
 }
 
-fn variants_with(name: &'static str, tiles: &[Tiling]) -> Option<Vec<ShaderVariant>> {
-    let with =
-        |shared: &[(&'static str, u32)], own: &[(&'static str, u32)]| ShaderVariant::new(name, &[shared, own].concat());
-    let tile = |tiling: Tiling| -> Vec<(&'static str, u32)> {
-        let own: &[(&'static str, usize)] = match tiling {
-            Tiling::Direct { rows, columns } => {
-                &[("TILING", 0), ("LANES", 8), ("ROWS", rows), ("COLUMNS_PER_LANE", columns)]
-            }
-            Tiling::Broadcast { rows, columns } => {
-                &[("TILING", 1), ("LANES", 8), ("ROWS", rows), ("COLUMNS_PER_LANE", columns)]
-            }
-            Tiling::Staged { rows, columns } => {
-                &[("TILING", 2), ("LANES", rows * columns / 64), ("TILE_ROWS", rows), ("TILE_COLUMNS", columns)]
-            }
-            Tiling::Cooperative { rows, columns } => &[
-                ("TILING", 3),
-                ("LANES", 128),
-                ("SUBGROUPS", 4),
-                ("SIDE", 16),
-                ("TILE_ROWS", rows),
-                ("TILE_COLUMNS", columns),
-            ],
-        };
-        own.iter().map(|&(name, value)| (name, value as u32)).collect()
+fn sorted() -> cifar_gpu::Result<BTreeMap<&'static str, Variants>> {
+    let mut classes = BTreeSet::new();
+    let mut all: BTreeMap<_, Variants> = BTreeMap::new();
+    for variant in launched()? {
+        if !classes.insert(class(&variant)) {
+            continue;
+        }
+        let tiling = variant.constants.iter().find(|(name, _)| *name == "TILING").map(|&(_, tiling)| tiling);
+        let of_kernel = all.entry(variant.name).or_default();
+        match tiling {
+            Some(0 | 1) => of_kernel.software.push(variant),
+            Some(3) => of_kernel.cooperative.push(variant),
+            // Staged tiles, or none at all: the same everywhere.
+            _ => of_kernel.gpu.push(variant),
+        }
+    }
+    Ok(all)
+}
+
+/// What of a variant decides how its template is rendered, as far as one can tell: of a class one is compiled.
+fn class(variant: &ShaderVariant) -> ShaderVariant {
+    let coarse = |&(name, value): &(&'static str, u32)| match value {
+        2.. if CHANNELS.contains(&name) => (name, if value % 4 == 0 { 4 } else { 3 }),
+        1.. if PIXELS.contains(&name) => (name, 1),
+        _ => (name, value),
     };
-    // Every pair of channels on a small image and real layers, with every tile.
-    type Own<'a> = &'a dyn Fn(u32, u32) -> Vec<(&'static str, u32)>;
-    let conv2d = |real: &[(u32, u32)], own: Own<'_>| -> Vec<ShaderVariant> {
-        let small = CHANNEL_PAIRS.iter().map(|&pair| (CONV2D, pair));
-        let layers: Vec<_> = small.chain(real.iter().map(|&pair| (YGNET, pair))).collect();
-        let mut variants = Vec::new();
-        for &t in tiles {
-            for (shape, (a, b)) in &layers {
-                // Cooperative matrices are loaded four channels at a time.
-                if !matches!(t, Tiling::Cooperative { .. }) || a % 4 == 0 && b % 4 == 0 {
-                    variants
-                        .extend([0, 1].map(|half| with(shape, &[own(*a, *b), vec![("HALF", half)], tile(t)].concat())));
-                }
-            }
+    ShaderVariant::new(variant.name, &variant.constants.iter().map(coarse).collect::<Vec<_>>())
+}
+
+/// What all cases and the networks launch, on every kind of adapter.
+fn launched() -> cifar_gpu::Result<BTreeSet<ShaderVariant>> {
+    let cooperative = Some(CooperativeMatrix { side: 16, subgroup: 32 });
+    let mut launched = BTreeSet::new();
+    for software in [false, true] {
+        let gpu = GpuDevice::rehearsal_of(RehearsedAdapter { software, subgroup: Some(8), cooperative })?;
+        let device = Device::Gpu(gpu.clone());
+        ops::cases().iter().try_for_each(|case| case.run(&device))?;
+        for name in ARCHITECTURES {
+            train(name, &device)?;
         }
-        variants
-    };
-    // 32-bit and 16-bit activations.
-    let real = |own: &[(&'static str, u32)]| [0, 1].map(|half| with(own, &[("HALF", half)])).to_vec();
-    let winograd = |own: &[(&'static str, u32)]| {
-        [(2, 3), (4, 3), (2, 5)]
-            .map(|(outputs, kernel)| with(&[("OUTPUTS", outputs), ("KERNEL", kernel)], own))
-            .to_vec()
-    };
-    Some(match name {
-        "conv2d_forward" => {
-            // Dropout after the first layer and, of odd channels, after others.
-            conv2d(&[(3, 96), (96, 96)], &|a, b| {
-                let dropout = ("DROPOUT", u32::from(a == 3 || b % 2 == 1));
-                vec![("CHANNELS", a), ("COLUMNS", b), ("BIAS", u32::from(a != 4)), ("RELU", u32::from(b != 8)), dropout]
-            })
-        }
-        "conv2d_backward_input" => {
-            let phase = [("FIRST_Y", 0), ("FIRST_X", 0), ("FIRST_KY", 1), ("FIRST_KX", 0), ("WEIGHT_W", 3)];
-            conv2d(&[(96, 96)], &|a, b| {
-                [&[("CHANNELS", a), ("COLUMNS", b), ("GATE", u32::from(a != 3))], &phase[..]].concat()
-            })
-        }
-        "conv2d_backward_weight" => {
-            conv2d(&[(3, 96), (96, 96)], &|a, b| vec![("IN_C", a), ("OUT_C", b), ("MATRICES", 1)])
-        }
-        "winograd_product" => {
-            tiles.iter().map(|&t| with(&[("CHANNELS", 96), ("COLUMNS", 96), ("MATRICES", 16)], &tile(t))).collect()
-        }
-        "winograd_transform_input" | "winograd_transform_cotangent" | "winograd_reduce_weight" => winograd(&[]),
-        "winograd_transform_output" => [[0, 0, 0, 0], [0, 0, 0, 1], [0, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 0]]
-            .iter()
-            .flat_map(|kinds| {
-                winograd(&["BIAS", "RELU", "DROPOUT", "GATE"].iter().copied().zip(*kinds).collect::<Vec<_>>())
-            })
-            .collect(),
-        "winograd_transform_weight" => [0, 1].iter().flat_map(|&turn| winograd(&[("TURN", turn)])).collect(),
-        "conv2d_transpose_weight" => real(&[("IN_C", 3), ("OUT_C", 5)]),
-        "max_pool2d_forward" | "max_pool2d_backward" | "avg_pool2d_forward" | "avg_pool2d_backward" => [5, 8]
-            .iter()
-            .flat_map(|&channels| [PLAIN_POOL, PADDED_POOL].map(|pads| (channels, pads)))
-            .flat_map(|(channels, pads)| real(&[&POOL[..], &pads, &[("CHANNELS", channels)]].concat()))
-            .collect(),
-        "pad_channels_forward" | "pad_channels_backward" => real(&[("IN_C", 3), ("OUT_C", 8), ("BEFORE", 2)]),
-        "softmax_forward" | "softmax_backward" => vec![with(&[], &[("CLASSES", 10)])],
-        "global_avg_pool_forward" | "global_avg_pool_backward" => real(&[("PIXELS", 36), ("CHANNELS", 10)]),
-        "batch_assembly" => [(3, 0, 0), (3, 1, 0), (3, 1, 1), (1, 0, 0), (1, 1, 0), (1, 1, 1)]
-            .iter()
-            .flat_map(|&(channels, augment, interpolate)| {
-                real(&[
-                    ("HEIGHT", 32),
-                    ("WIDTH", if channels == 3 { 32 } else { 41 }),
-                    ("CHANNELS", channels),
-                    ("AUGMENT", augment),
-                    ("INTERPOLATE", interpolate),
-                    ("STREAM", 1 << 30),
-                    ("DRAWS", 4),
-                ])
-            })
-            .collect(),
-        "batch_norm_partial" => real(&[("CHANNELS", 5)]),
-        "batch_norm_statistics" => {
-            [0, 1].map(|training| with(&[], &[("LANES", 64), ("CHANNELS", 5), ("TRAINING", training)])).to_vec()
-        }
-        "batch_norm_forward" => [0, 1].iter().flat_map(|&relu| real(&[("CHANNELS", 5), ("RELU", relu)])).collect(),
-        "batch_norm_backward_partial" | "batch_norm_backward_input" => {
-            [0, 1].iter().flat_map(|&mask| real(&[("CHANNELS", 5), ("MASK", mask)])).collect()
-        }
-        "batch_norm_backward_weight" => vec![with(&[], &[("LANES", 64), ("CHANNELS", 5)])],
-        "softmax_cross_entropy" => [[0, 0], [0, 1], [1, 0], [1, 1]]
-            .map(|[weights, ignore]| {
-                with(&[("CLASSES", 10), ("LANES", 256)], &[("CLASS_WEIGHTS", weights), ("IGNORE", ignore)])
-            })
-            .to_vec(),
-        "convert" => [0, 1].map(|to_half| with(&[], &[("TO_HALF", to_half)])).to_vec(),
-        "sum_of_squares" | "gradient_clipping" => vec![with(&[], &[("LANES", 256)])],
-        "loss_scaling" => vec![with(&[], &[("LANES", 256), ("GROWTH_INTERVAL", 2000), ("LARGEST", 1 << 24)])],
-        "add" => [0, 1].iter().flat_map(|&relu| real(&[("RELU", relu)])).collect(),
-        "dropout" | "relu_backward" | "relu_forward" => real(&[]),
-        "adam_step" | "count_iterations" | "fill" | "record_metrics" | "scale" | "sgd_step" | "split_k_reduce"
-        | "weight_average" => vec![with(&[], &[])],
-        _ => return None,
-    })
+        launched.extend(gpu.launched_variants());
+    }
+    // Some software drivers have no subgroups.
+    let gpu = GpuDevice::rehearsal_of(RehearsedAdapter { software: true, ..RehearsedAdapter::default() })?;
+    // Cases of all plans need some.
+    let usual = |case: &&ops::case::Case| case.purpose == Purpose::Bench;
+    ops::cases().iter().filter(usual).try_for_each(|case| case.run(&Device::Gpu(gpu.clone())))?;
+    launched.extend(gpu.launched_variants());
+    Ok(launched)
+}
+
+/// The forward and backward half of a training step, of either precision.
+fn train(name: &str, device: &Device) -> cifar_gpu::Result<()> {
+    let mut network = Network::new(Architecture::by_name(name, 10)?, device, 1)?;
+    for precision in [Precision::F32, Precision::F16] {
+        network.set_precision(precision)?;
+        let tape = Tape::recording(Some(StepState::new(1, 0, 0.0).tensor(device)?));
+        let images = device.allocate(&network.architecture().input.batch(64), network.dtype())?;
+        let logits = network.forward(&tape, &tape.constant(&images))?;
+        let labels = device.allocate(&[64], DType::U32)?;
+        logits.apply(SoftmaxCrossEntropy::new(&labels)?)?.backward()?;
+    }
+    Ok(())
 }

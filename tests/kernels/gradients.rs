@@ -1,31 +1,31 @@
-//! Finite-difference checks of the tape: the operation stands mid-graph, between two others, and its result is summed
-//! with random weights, because a backward that drops its upstream cotangent does not show under a uniform one.
+//! Finite-difference checks of the tape as a whole: gates, values that are used twice, residual blocks. What is checked stands
+//! mid-graph, between two others, and its result is summed with random weights, because a backward that drops its upstream
+//! cotangent does not show under a uniform one. Operations on their own have such checks among their cases.
 
+use rand::RngExt;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cifar_gpu::ops::Padding;
-use cifar_gpu::ops::avg_pool2d::AvgPool2d;
 use cifar_gpu::ops::batch_norm::{BatchNorm, Running, Settings};
 use cifar_gpu::ops::conv2d::{Activation, Conv2d};
 use cifar_gpu::ops::dropout::Dropout;
 use cifar_gpu::ops::elementwise::Add;
-use cifar_gpu::ops::flatten::Flatten;
-use cifar_gpu::ops::global_avg_pool::GlobalAvgPool;
 use cifar_gpu::ops::linear::Linear;
 use cifar_gpu::ops::max_pool2d::MaxPool2d;
-use cifar_gpu::ops::pad_channels::PadChannels;
+use cifar_gpu::ops::random::RandomStream;
 use cifar_gpu::ops::relu::Relu;
 use cifar_gpu::ops::softmax::Softmax;
-use cifar_gpu::ops::softmax_cross_entropy::{ClassWeights, SoftmaxCrossEntropy};
+use cifar_gpu::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use cifar_gpu::ops::{Context, Cotangents, Op, Output as OpOutput, StepState, Upstream, operands};
 use cifar_gpu::tape::{Tape, Var};
 use cifar_gpu::{Device, Tensor};
 
 use crate::Outcome;
-use crate::cases::Run;
-use crate::operands::numbers;
+
+/// A case's body, run on each device.
+pub type Run = Arc<dyn Fn(&Device) -> Outcome + Send + Sync>;
 
 /// Step of the central difference; piecewise linear operations have no other error than rounding within it.
 const EPSILON: f32 = 1e-3;
@@ -37,45 +37,9 @@ type Operation = fn(&Tape, &Var, &Device) -> cifar_gpu::Result<Var>;
 
 pub fn all() -> Vec<(String, Run)> {
     let operations: Vec<(&str, Operation)> = vec![
-        ("conv2d", |tape, x, device| {
-            let (w, b) = (parameter(tape, device, "w", &[3, 3, 4, 5])?, parameter(tape, device, "b", &[5])?);
-            tape.apply(Conv2d::default().stride(2).padding(Padding::Same), &[x, &w, &b])
-        }),
-        ("conv2d_relu", |tape, x, device| {
-            let (w, b) = (parameter(tape, device, "w", &[3, 3, 4, 5])?, parameter(tape, device, "b", &[5])?);
-            tape.apply(Conv2d::default().relu(), &[x, &w, &b])
-        }),
-        ("linear", |tape, x, device| {
-            let (w, b) = (parameter(tape, device, "w", &[144, 7])?, parameter(tape, device, "b", &[7])?);
-            tape.apply(Linear::default(), &[&x.apply(Flatten)?, &w, &b])
-        }),
-        ("batch_norm", |tape, x, device| normalized(tape, x, device, false)),
         ("batch_norm_relu", |tape, x, device| {
             pointwise(tape, &normalized(tape, x, device, true)?, device, Activation::Relu)
         }),
-        ("relu", |_, x, _| x.apply(Relu)),
-        ("max_pool2d", |_, x, _| x.apply(MaxPool2d::new(3, 2))),
-        ("max_pool2d_padded", |_, x, _| {
-            x.apply(MaxPool2d {
-                kernel: [3, 2],
-                stride: 2,
-                padding: Padding::Sides { top: 1, bottom: 2, left: 0, right: 1 },
-            })
-        }),
-        ("avg_pool2d", |_, x, _| x.apply(AvgPool2d { kernel: [2, 3], stride: 2, padding: Padding::Valid })),
-        ("avg_pool2d_padded", |_, x, _| x.apply(AvgPool2d { kernel: [3, 3], stride: 1, padding: Padding::Same })),
-        ("pad_channels", |_, x, _| x.apply(PadChannels { channels: 9 })),
-        ("conv2d_without_bias", |tape, x, device| {
-            let w = parameter(tape, device, "w", &[3, 3, 4, 5])?;
-            let padding = Padding::Sides { top: 2, bottom: 0, left: 0, right: 1 };
-            tape.apply(Conv2d::default().padding(padding).relu(), &[x, &w])
-        }),
-        ("linear_without_bias", |tape, x, device| {
-            let w = parameter(tape, device, "w", &[144, 7])?;
-            tape.apply(Linear::default(), &[&x.apply(Flatten)?, &w])
-        }),
-        ("global_avg_pool", |_, x, _| x.apply(GlobalAvgPool)),
-        ("dropout", |_, x, _| x.apply(Dropout { probability: 0.4 })),
         ("add_of_a_value_to_itself", |tape, x, _| tape.apply(Add::default(), &[x, &x.apply(Relu)?])),
         ("add_relu", |tape, x, device| {
             let other = pointwise(tape, x, device, Activation::Identity)?;
@@ -131,9 +95,15 @@ pub fn all() -> Vec<(String, Run)> {
             (format!("gradient/{name}"), run)
         })
         .collect();
-    all.push(("gradient/softmax_and_cross_entropy".into(), Arc::new(check_losses)));
+    all.push(("gradient/probabilities".into(), Arc::new(check_probabilities)));
     all.push(("tape/missing_gradient_is_named".into(), Arc::new(missing_gradient)));
     all
+}
+
+/// Random numbers in [-1, 1), the same for the same stream.
+fn numbers(count: usize, stream: u32) -> Vec<f32> {
+    let mut random = RandomStream::new(0xc1fa, stream);
+    (0..count).map(|_| random.random::<f32>() * 2.0 - 1.0).collect()
 }
 
 /// A 1×1 convolution that keeps the shape.
@@ -250,20 +220,8 @@ fn with_parameter(
     result
 }
 
-fn check_losses(device: &Device) -> Outcome {
-    let labels = device.tensor_u32(&[5], &[0, 9, 3, 3, 7])?;
-    let plain = SoftmaxCrossEntropy::new(&labels)?;
-    let weights = ClassWeights::new(device, &[0.5, 1.0, 2.0, 3.0, 0.25, 1.0, 1.0, 0.75, 1.0, 1.5])?;
-    for criterion in [
-        plain.clone(),
-        plain.clone().smoothing(0.2),
-        plain.clone().ignoring(3),
-        plain.clone().class_weights(Some(&weights)).smoothing(0.2),
-        plain.class_weights(Some(&weights)).smoothing(0.1).ignoring(9),
-    ] {
-        check_scalar(device, &|logits| logits.apply(criterion.clone()))?;
-    }
-    // The loss of probabilities: a softmax amid others.
+/// A softmax amid others, one of them from outside the crate.
+fn check_probabilities(device: &Device) -> Outcome {
     let mixing = device.tensor(&[10, 1], &numbers(10, 3))?;
     check_scalar(device, &|logits| {
         let tape = logits.tape();

@@ -6,7 +6,7 @@
 
 use std::fmt::Display;
 
-use cifar_gpu::gpu::{ShaderVariant, shaders};
+use cifar_gpu::gpu::shaders;
 use libtest_mimic::Trial;
 use naga::back::{glsl, hlsl, msl};
 use naga::proc::BoundsCheckPolicies;
@@ -48,9 +48,10 @@ pub fn all() -> Vec<Trial> {
 
 /// Whether all variants that GPUs without cooperative matrices run can be said in a language.
 fn translates(name: &'static str, language: &Language) -> Outcome {
-    let variants = variants(name).ok_or("this kernel has no row in tests/common/variants.rs")?;
-    for ShaderVariant { name, constants, .. } in &variants.gpu {
-        let source = shaders::build(&ShaderVariant::new(name, constants))?.source;
+    let variants = variants(name)?;
+    for variant in &variants.gpu {
+        let constants = &variant.constants;
+        let source = shaders::build(variant)?.source;
         if !language.has_half && source.contains("enable f16") {
             continue;
         }

@@ -1,17 +1,11 @@
-//! Every kernel on every device against a plain f64 oracle, from one table of cases.
+//! Every kernel on every device against a plain f64 oracle, from the cases that stand beside the operations.
 //!
-//! A test's name is `device/operation/shape`, and any part of it selects it: `cargo test --test kernels -- gpu/conv2d`.
+//! A test's name is `device/operation/what`, and any part of it selects it: `cargo test --test kernels -- gpu/conv2d`.
 //! Tensors are fenced by guard words and poisoned before use, so that stray writes and forgotten elements show. Where no
 //! adapter is found the GPU's tests fail.
 
-mod cases;
-mod compare;
-mod elements;
 mod gradients;
 mod languages;
-mod layers;
-mod operands;
-mod oracle;
 mod shaders;
 #[path = "../common/variants.rs"]
 mod variants;
@@ -36,7 +30,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
     for case in cifar_gpu::ops::cases() {
-        if case.purpose == Purpose::Bench {
+        if !matches!(case.purpose, Purpose::Test | Purpose::Check) {
             continue;
         }
         let on_cpu = case.clone();
@@ -49,7 +43,7 @@ fn main() {
             Ok(gpu.check_guards()?)
         }));
     }
-    for (name, run) in cases::all().into_iter().chain(gradients::all()) {
+    for (name, run) in gradients::all() {
         let on_cpu = run.clone();
         trials.push(Trial::test(format!("cpu/{name}"), move || on_cpu(&Device::Cpu(CpuDevice::poisoned()))));
         trials.push(Trial::test(format!("gpu/{name}"), move || {
@@ -58,8 +52,6 @@ fn main() {
             Ok(gpu.check_guards()?)
         }));
     }
-    trials.push(Trial::test("comparator/finds a wrong element", compare::finds_a_wrong_element));
-    trials.push(Trial::test("comparator/finds an unwritten element", compare::finds_an_unwritten_element));
     trials.extend(shaders::all());
     trials.extend(languages::all());
     libtest_mimic::run(&arguments, trials).exit();

@@ -5,7 +5,7 @@ use cifar_gpu::gpu::shaders::{self, BindingKind};
 use libtest_mimic::{Failed, Trial};
 
 use crate::Outcome;
-use crate::variants::variants;
+use crate::variants::{Variants, variants};
 
 pub fn all() -> Vec<Trial> {
     let mut trials: Vec<_> = shaders::kernel_names()
@@ -17,9 +17,9 @@ pub fn all() -> Vec<Trial> {
 }
 
 fn validate(name: &'static str) -> Outcome {
-    let variants = variants(name).ok_or("this kernel has no row in tests/common/variants.rs")?;
-    for variant in [variants.gpu, variants.cooperative, variants.software].concat() {
-        let shader = shaders::build(&variant)?;
+    let Variants { gpu, cooperative, software } = variants(name)?;
+    for variant in gpu.iter().chain(cooperative).chain(software) {
+        let shader = shaders::build(variant).map_err(|e| format!("{:?}: {e}", variant.constants))?;
         if !shader.bindings.contains(&BindingKind::ReadWrite) {
             return Err(Failed::from("the kernel writes nothing"));
         }

@@ -9,18 +9,19 @@
 //! cargo test --release --test shader_stats -- --assembly navi31 conv2d_forward
 //! ```
 //!
-//! `CIFAR_GPU_RADV` names the driver's manifest (`radeon_icd…json`) where it is not in a usual place. Variants come from
-//! `tests/common/variants.rs`.
+//! `CIFAR_GPU_RADV` names the driver's manifest (`radeon_icd…json`) where it is not in a usual place. Variants are those that the
+//! operations' cases and the networks launch (`tests/common/variants.rs`).
 
 mod assembly;
 mod compiler;
 #[path = "../common/variants.rs"]
 mod variants;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
+use cifar_gpu::gpu::ShaderVariant;
 use cifar_gpu::gpu::shaders::{self, BindingKind};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde::{Deserialize, Serialize};
@@ -146,11 +147,28 @@ fn manifest() -> Result<PathBuf> {
     found.into_iter().next().ok_or_else(|| format!("Mesa's driver for AMD is not installed: {INSTALL}"))
 }
 
+/// A variant's constants as processes tell one another of them.
+type Constants = Vec<(String, u32)>;
+
+/// The variants of a kernel: those for all GPUs, and those for tensor cores.
+fn constants(kernel: &str) -> Result<[Vec<Constants>; 2]> {
+    let Some(name) = shaders::kernel_names().into_iter().find(|name| *name == kernel) else {
+        return Ok(Default::default());
+    };
+    let variants = variants::variants(name)?;
+    let of = |variants: &[ShaderVariant]| {
+        let constants = variants.iter().map(|v| v.constants.iter().map(|&(name, value)| (name.to_owned(), value)));
+        constants.map(Iterator::collect).collect()
+    };
+    Ok([of(&variants.gpu), of(&variants.cooperative)])
+}
+
 /// Compiles a kernel's variants for a family, in a process of its own: drivers read the family when they are loaded.
 fn ask(family: &str, kernel: &str) -> Result<Answer> {
     let manifest = manifest()?;
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
-    let output = Command::new(program)
+    let told = serde_json::to_vec(&constants(kernel)?).map_err(|e| e.to_string())?;
+    let mut process = Command::new(program)
         .args([COMPILE, kernel])
         .env("RADV_FORCE_FAMILY", family)
         .env("VK_DRIVER_FILES", &manifest)
@@ -158,8 +176,14 @@ fn ask(family: &str, kernel: &str) -> Result<Answer> {
         .env("VK_ICD_FILENAMES", &manifest)
         // Codes from the driver's cache would come without statistics.
         .env("MESA_SHADER_CACHE_DISABLE", "true")
-        .output()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .map_err(|e| e.to_string())?;
+    // A process that ends before it has heard all says why by other means.
+    let _ = process.stdin.take().map(|mut stdin| stdin.write_all(&told));
+    let output = process.wait_with_output().map_err(|e| e.to_string())?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     // Some versions end the process.
     if stderr.contains("Unknown family") {
@@ -180,12 +204,16 @@ fn compile(kernel: &str) -> Result<Answer> {
         let report = compiler.compile(SCRATCH.1, &[BindingKind::ReadWrite])?;
         compiled.push(Compiled::new(String::new(), report)?);
     } else if let Some(name) = shaders::kernel_names().into_iter().find(|name| *name == kernel) {
-        let variants = variants::variants(name).ok_or("this kernel has no row in tests/common/variants.rs")?;
-        let cooperative = if compiler.has_cooperative_matrices { variants.cooperative } else { Vec::new() };
-        for variant in variants.gpu.into_iter().chain(cooperative) {
-            let constants: Vec<_> = variant.constants.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let mut told = String::new();
+        std::io::stdin().read_to_string(&mut told).map_err(|e| e.to_string())?;
+        let [usual, cooperative]: [Vec<Constants>; 2] = serde_json::from_str(&told).map_err(|e| e.to_string())?;
+        let cooperative = cooperative.into_iter().filter(|_| compiler.has_cooperative_matrices);
+        for variant in usual.into_iter().chain(cooperative) {
+            let constants: Vec<_> = variant.iter().map(|(name, value)| format!("{name}={value}")).collect();
             let constants = constants.join(" ");
-            let shader = shaders::build(&variant).map_err(|e| e.to_string())?;
+            // Names of constants live as long as the program; this one ends soon.
+            let variant: Vec<_> = variant.into_iter().map(|(name, value)| (&*name.leak(), value)).collect();
+            let shader = shaders::build(&ShaderVariant::new(name, &variant)).map_err(|e| e.to_string())?;
             let report = compiler.compile(&shader.source, &shader.bindings).map_err(|e| format!("{constants}: {e}"))?;
             compiled.push(Compiled::new(constants, report)?);
         }

@@ -1,5 +1,6 @@
 //! One update of Adam or AdamW.
 
+pub(super) mod cases;
 mod cpu;
 mod gpu;
 

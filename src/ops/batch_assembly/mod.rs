@@ -1,6 +1,7 @@
 //! Making a batch from images that stay on the device as bytes, as they are or changed at random.
 
 mod augmentation;
+pub(super) mod cases;
 mod cpu;
 mod gpu;
 

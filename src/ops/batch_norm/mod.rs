@@ -1,5 +1,6 @@
 //! Batch normalization (Ioffe and Szegedy, 2015), as PyTorch's `BatchNorm2d`, with a ReLU behind it if wanted.
 
+pub(super) mod cases;
 mod cpu;
 mod gpu;
 

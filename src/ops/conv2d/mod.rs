@@ -1,8 +1,10 @@
 //! Two-dimensional convolution (cross-correlation, as everywhere in this field) with bias and, if wanted, ReLU and dropout.
 
+pub(super) mod cases;
 mod cpu;
 mod geometry;
 mod gpu;
+mod operands;
 mod phase;
 mod plan;
 pub mod tune;

@@ -2,13 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use rand::RngExt;
-
-use super::{Algorithm, Conv2dGeometry, DeviceKind, Direction, Epilogue, Plan, Tiling};
+pub(crate) use super::operands::Operands;
+use super::{Algorithm, Conv2dGeometry, DeviceKind, Direction, Plan, Tiling};
 use crate::error::{Error, Result};
 use crate::gpu::GpuError;
-use crate::ops::Gate;
-use crate::ops::random::RandomStream;
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
@@ -19,9 +16,6 @@ use crate::tensor::{DType, Tensor};
 pub const TOLERANCE: f32 = 2e-5;
 /// The same for results of 16 bits, which round to 5e-4 of themselves.
 pub const TOLERANCE_F16: f32 = 1e-3;
-
-/// Random numbers that an operand holds at most, over and over.
-const MOST_DRAWN: usize = 1 << 20;
 
 /// What came of trying a plan.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +30,14 @@ pub enum Verdict {
     Untried,
 }
 
+/// What computes a product by a plan: tests put something wrong in its place.
+pub(crate) type RunPlan<'a> = &'a dyn Fn(&Operands, Direction, Plan) -> Result<Vec<Tensor>>;
+
+/// Computes a product by a plan.
+pub(crate) fn run_plan(operands: &Operands, direction: Direction, plan: Plan) -> Result<Vec<Tensor>> {
+    operands.product(direction, plan)
+}
+
 /// Tries plans for one product of a convolution, until `deadline`.
 ///
 /// A software adapter and the CPU are timed with fewer images than `g` has, and their times scaled.
@@ -43,6 +45,19 @@ pub enum Verdict {
 /// # Errors
 /// If the CPU cannot compute the product, for want of memory, or the device is lost or does not answer.
 pub fn tune(
+    device: &Device,
+    dtype: DType,
+    direction: Direction,
+    g: &Conv2dGeometry,
+    plans: &[Plan],
+    deadline: Instant,
+) -> Result<Vec<(Plan, Verdict)>> {
+    tune_by(&run_plan, device, dtype, direction, g, plans, deadline)
+}
+
+/// Like [`tune`], with products that `run` computes.
+pub(crate) fn tune_by(
+    run: RunPlan<'_>,
     device: &Device,
     dtype: DType,
     direction: Direction,
@@ -61,17 +76,17 @@ pub fn tune(
         DeviceKind::SoftwareGpu => Conv2dGeometry { batch: images(4_096), ..*g },
     };
     let reference = Plan { algorithm: Algorithm::ImplicitGemm, tiling: Tiling::Direct { rows: 8, columns: 8 } };
-    let expected = Problem::new(&Device::cpu(), dtype, direction, &checked)?.run(reference)?;
-    let (checked, timed) =
-        (Problem::new(device, dtype, direction, &checked)?, Problem::new(device, dtype, direction, &timed)?);
+    let expected = Operands::random(&Device::cpu(), dtype, &checked, true)?.product(direction, reference)?;
+    let scale = g.batch as f64 / timed.batch as f64;
+    let checked = Operands::random(device, dtype, &checked, true)?;
+    let timed = Operands::random(device, dtype, &timed, true)?;
     let tolerance = if dtype == DType::F16 { TOLERANCE_F16 } else { TOLERANCE };
-    let scale = g.batch as f64 / timed.g.batch as f64;
     let attempt = |plan| -> Result<Verdict> {
-        let wrong = largest_error(&checked.run(plan)?, &expected)?;
+        let wrong = largest_error(&run(&checked, direction, plan)?, &expected)?;
         if wrong.is_nan() || wrong > tolerance {
             return Ok(Verdict::Wrong(wrong));
         }
-        Ok(Verdict::Timed(timed.time(device, plan)?.mul_f64(scale)))
+        Ok(Verdict::Timed(time(device, || run(&timed, direction, plan))?.mul_f64(scale)))
     };
     plans
         .iter()
@@ -107,89 +122,36 @@ fn largest_error(actual: &[Tensor], expected: &[Tensor]) -> Result<f32> {
     Ok(worst)
 }
 
-/// One product of a convolution, with random operands.
-struct Problem {
-    g: Conv2dGeometry,
-    direction: Direction,
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    d_output: Tensor,
-}
-
-impl Problem {
-    fn new(device: &Device, dtype: DType, direction: Direction, g: &Conv2dGeometry) -> Result<Self> {
-        let random = |shape: &[usize], stream, dtype| {
-            let mut random = RandomStream::new(0x7_0e5, stream);
-            // Drawing as many as a whole batch has would take as long as trying.
-            let count = shape.iter().product::<usize>();
-            let drawn: Vec<f32> = (0..count.min(MOST_DRAWN)).map(|_| random.random::<f32>() * 2.0 - 1.0).collect();
-            let values: Vec<f32> = drawn.iter().copied().cycle().take(count).collect();
-            let tensor = device.allocate(shape, dtype)?;
-            tensor.write(&values)?;
-            Ok::<_, Error>(tensor)
-        };
-        Ok(Problem {
-            g: *g,
-            direction,
-            input: random(&g.input_shape(), 0, dtype)?,
-            weight: random(&g.weight_shape(), 1, dtype)?,
-            bias: random(&[g.out_c], 2, DType::F32)?,
-            d_output: random(&g.output_shape(), 3, dtype)?,
-        })
-    }
-
-    fn run(&self, plan: Plan) -> Result<Vec<Tensor>> {
-        let g = &self.g;
-        Ok(match self.direction {
-            Direction::Forward => {
-                vec![super::forward_by(plan, g, Epilogue::RELU, &self.input, &self.weight, Some(&self.bias))?]
+/// Time of a call: the best of three runs of several calls, each of at least a few milliseconds.
+fn time(device: &Device, call: impl Fn() -> Result<Vec<Tensor>>) -> Result<Duration> {
+    const RUNS: usize = 3;
+    const LEAST: Duration = Duration::from_millis(2);
+    // As in training: captured, so that looking up pipelines and making bind groups is not timed with the device's part.
+    let captured = match device {
+        Device::Gpu(gpu) => Some((gpu, gpu.capture(&call)?)),
+        Device::Cpu(_) => None,
+    };
+    let run = |calls: u32| -> Result<Duration> {
+        let start = Instant::now();
+        for _ in 0..calls {
+            match &captured {
+                Some((gpu, (program, _))) => gpu.run(program)?,
+                None => drop(call()?),
             }
-            Direction::BackwardInput => {
-                let gate = Gate { output: &self.input, factor: 1.0 };
-                vec![super::backward_input_by(plan, g, &self.d_output, &self.weight, Some(gate))?]
-            }
-            Direction::BackwardWeight => {
-                let device = self.input.device();
-                let (d_weight, d_bias) = (device.empty(&g.weight_shape())?, device.empty(&[g.out_c])?);
-                super::backward_weight_by(plan, g, &self.input, &self.d_output, &d_weight, &d_bias)?;
-                vec![d_weight, d_bias]
-            }
-        })
-    }
-
-    /// Time of a call: the best of three runs of several calls, each of at least a few milliseconds.
-    fn time(&self, device: &Device, plan: Plan) -> Result<Duration> {
-        const RUNS: usize = 3;
-        const LEAST: Duration = Duration::from_millis(2);
-        // As in training: captured, so that looking up pipelines and making bind groups is not timed with the device's part.
-        let captured = match device {
-            Device::Gpu(gpu) => Some((gpu, gpu.capture(|| self.run(plan))?)),
-            Device::Cpu(_) => None,
-        };
-        let run = |calls: u32| -> Result<Duration> {
-            let start = Instant::now();
-            for _ in 0..calls {
-                match &captured {
-                    Some((gpu, (program, _))) => gpu.run(program)?,
-                    None => drop(self.run(plan)?),
-                }
-            }
-            device.synchronize()?;
-            Ok(start.elapsed())
-        };
-        let first = run(1)?;
-        let calls = (LEAST.as_nanos() / first.as_nanos().max(1) + 1).min(100) as u32;
-        // What takes long is timed once more at most.
-        let runs = if first > 10 * LEAST { 1 } else { RUNS };
-        let mut best = if calls == 1 { first } else { Duration::MAX };
-        for _ in 0..runs {
-            best = best.min(run(calls)? / calls);
         }
-        Ok(best)
+        device.synchronize()?;
+        Ok(start.elapsed())
+    };
+    let first = run(1)?;
+    let calls = (LEAST.as_nanos() / first.as_nanos().max(1) + 1).min(100) as u32;
+    // What takes long is timed once more at most.
+    let runs = if first > 10 * LEAST { 1 } else { RUNS };
+    let mut best = if calls == 1 { first } else { Duration::MAX };
+    for _ in 0..runs {
+        best = best.min(run(calls)? / calls);
     }
+    Ok(best)
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,6 +164,39 @@ mod tests {
         assert_eq!(error(&[1.0, -4.0, 2.0]), 0.0);
         assert_eq!(error(&[1.0, -4.0, 4.0]), 0.5);
         assert!(error(&[f32::NAN, -4.0, 2.0]).is_nan());
+    }
+
+    /// Of one plan the results are off by a thousandth of their largest magnitude, of another they are no numbers.
+    #[test]
+    fn a_plan_that_computes_wrong_is_named_with_its_error() {
+        let g = Conv2dGeometry::new(&[2, 8, 8, 8], &[3, 3, 8, 12], 1, crate::ops::Padding::Same).unwrap();
+        let [right, wrong, broken] =
+            ["direct-8x8", "direct-4x16", "direct-4x8"].map(|name| name.parse::<Plan>().unwrap());
+        let run = |operands: &Operands, direction: Direction, plan: Plan| {
+            let results = run_plan(operands, direction, plan)?;
+            // The last result: of the gradients the bias's.
+            let last = results.last().unwrap();
+            let mut values = last.to_vec()?;
+            let magnitude = values.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+            if plan != right {
+                values[3] = if plan == wrong { values[3] + 1e-3 * magnitude } else { f32::NAN };
+                last.write(&values)?;
+            }
+            Ok(results)
+        };
+        for direction in Direction::ALL {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            let verdicts =
+                tune_by(&run, &Device::cpu(), DType::F32, direction, &g, &[right, wrong, broken], deadline).unwrap();
+            assert!(
+                matches!(
+                    verdicts[..],
+                    [(a, Verdict::Timed(_)), (b, Verdict::Wrong(error)), (c, Verdict::Wrong(nan))]
+                        if [a, b, c] == [right, wrong, broken] && (0.9e-3..1.1e-3).contains(&error) && nan.is_nan()
+                ),
+                "{direction:?}: {verdicts:?}"
+            );
+        }
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Floats of one width from those of another.
 
+pub(super) mod cases;
 mod gpu;
 
 use super::{Context, Cotangents, Op, Output, Upstream, expect, operands};
 use crate::error::Result;
+use crate::profile;
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
@@ -17,7 +19,11 @@ pub fn convert(input: &Tensor, dtype: DType) -> Result<Tensor> {
     expect(OP, "input", input, input.shape(), other)?;
     let output = input.device().allocate(input.shape(), dtype)?;
     match input.device() {
-        Device::Cpu(_) => output.floats_mut(OP)?.copy_from_slice(&input.floats(OP)?),
+        Device::Cpu(_) => {
+            let bytes = input.len() * (input.dtype().bytes() + dtype.bytes());
+            let _timed = profile::twin(OP, 0, bytes);
+            output.floats_mut(OP)?.copy_from_slice(&input.floats(OP)?);
+        }
         Device::Gpu(gpu) => gpu::convert(gpu, dtype, input.len(), input.gpu(OP)?, output.gpu(OP)?)?,
     }
     Ok(output)

@@ -1,5 +1,6 @@
 //! A loop that counts itself, to find drivers that end loops early.
 
+pub(super) mod cases;
 mod cpu;
 mod gpu;
 

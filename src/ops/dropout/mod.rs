@@ -1,5 +1,6 @@
 //! Dropout (Srivastava et al., 2014), inverted: what stays is scaled up, so inference needs no change.
 
+pub(super) mod cases;
 mod cpu;
 mod gpu;
 

@@ -1,5 +1,6 @@
 //! Filling, adding and scaling.
 
+pub(super) mod cases;
 mod cpu;
 mod gpu;
 

@@ -1,5 +1,6 @@
 //! The mean of every channel over all pixels.
 
+pub(super) mod cases;
 mod cpu;
 mod gpu;
 

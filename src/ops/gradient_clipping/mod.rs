@@ -1,5 +1,6 @@
 //! Clipping gradients by their norm (Pascanu et al., "On the difficulty of training recurrent neural networks", 2013).
 
+pub(super) mod cases;
 mod cpu;
 mod gpu;
 

@@ -1,5 +1,7 @@
 //! Fully connected layers: a 1×1 convolution of one-pixel images, run by the convolution kernels.
 
+pub(super) mod cases;
+
 use std::rc::Rc;
 
 use super::conv2d::{self, Activation, Conv2d, Conv2dGeometry, Conv2dSaved, Direction, Epilogue, Plans, Target};

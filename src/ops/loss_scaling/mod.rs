@@ -2,6 +2,7 @@
 //! made smaller when gradients overflow (Micikevicius et al., "Mixed Precision Training", 2018; the numbers are those of
 //! PyTorch's `GradScaler`). All of it stays on the device.
 
+pub(super) mod cases;
 mod cpu;
 mod gpu;
 

@@ -1,6 +1,7 @@
 //! Zeros around the channels of every pixel: what a residual block's shortcut without parameters needs where the block has more
 //! channels than its input (He et al., "Deep Residual Learning for Image Recognition", 2015, option A).
 
+pub(super) mod cases;
 mod cpu;
 mod gpu;
 

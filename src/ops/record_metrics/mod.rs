@@ -1,5 +1,6 @@
 //! Keeping a step's metrics on the device, to be read back many at a time.
 
+pub(super) mod cases;
 mod cpu;
 mod gpu;
 

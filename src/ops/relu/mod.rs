@@ -1,5 +1,6 @@
 //! Rectified linear units.
 
+pub(super) mod cases;
 mod cpu;
 mod gpu;
 

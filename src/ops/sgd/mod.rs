@@ -1,5 +1,6 @@
 //! One update of stochastic gradient descent.
 
+pub(super) mod cases;
 mod cpu;
 mod gpu;
 

@@ -1,5 +1,6 @@
 //! Softmax over the last axis. As a loss use [`super::softmax_cross_entropy`], which rounds less than a logarithm of this.
 
+pub(super) mod cases;
 mod cpu;
 mod gpu;
 

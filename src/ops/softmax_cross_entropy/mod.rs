@@ -1,5 +1,6 @@
 //! The loss of a classifier: cross-entropy of the softmax of its logits.
 
+pub(super) mod cases;
 mod cpu;
 mod gpu;
 

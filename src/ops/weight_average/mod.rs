@@ -1,5 +1,6 @@
 //! A running average of the weights over the steps, which generalizes better than the last ones (Polyak and Juditsky, 1992).
 
+pub(super) mod cases;
 mod cpu;
 mod gpu;
 

@@ -1,5 +1,7 @@
 //! All of an image in one row: another shape for the same memory, no kernel.
 
+pub(super) mod cases;
+
 use super::{Context, Cotangents, GateEffect, Op, Output, Upstream, operands};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;

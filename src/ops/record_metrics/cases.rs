@@ -1,0 +1,22 @@
+//! Cases of recording metrics.
+
+use super::record_metrics;
+use crate::ops::StepState;
+use crate::ops::case::{Case, Purpose};
+use crate::tensor::DType;
+
+/// All cases.
+pub fn cases() -> Vec<Case> {
+    [(Purpose::Check, "slot"), (Purpose::Bench, "slot_of_a_step")]
+        .map(|(purpose, what)| {
+            let case = Case::new(format!("record_metrics/{what}"), |trial| {
+                let (_, history) = trial.tensor(DType::F32, &[3, 2], vec![-1.0; 6])?;
+                let state = StepState { slot: 1, ..StepState::new(0, 0, 0.0) }.tensor(trial.device())?;
+                let [loss, correct] = [0.5, 7.0].map(|value| trial.tensor(DType::F32, &[1], vec![value]));
+                record_metrics(&state, &loss?.1, &correct?.1, &history)?;
+                trial.equal("history", &history, || vec![-1.0_f32, -1.0, 0.5, 7.0, -1.0, -1.0])
+            });
+            case.for_purpose(purpose)
+        })
+        .into()
+}
