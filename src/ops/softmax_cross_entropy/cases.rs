@@ -1,12 +1,12 @@
 //! Cases of the cross-entropy of a softmax.
 
-use rand::RngExt;
 use super::{ClassWeights, SoftmaxCrossEntropy};
 use crate::error::Result;
 use crate::ops::case::{Case, Conditioned, Exactness, Purpose, Trial};
 use crate::ops::random::RandomStream;
 use crate::ops::{Context, Op};
 use crate::tensor::{DType, Device};
+use rand::RngExt;
 
 /// What the loss is of, besides logits and labels.
 #[derive(Debug, Clone, Copy)]
