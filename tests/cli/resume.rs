@@ -244,7 +244,7 @@ fn what_cannot_be_gone_on_with_is_refused() {
     let printed = sandbox.ok("train --resume short --device cpu --max-steps 1");
     assert!(printed.stdout.contains(" after 1 step;"), "{}", printed.stdout);
     std::fs::remove_dir_all(sandbox.path("run/checkpoints")).unwrap();
-    sandbox.refuses("train --resume run --device cpu", "no checkpoint to go on from");
+    sandbox.refuses("train --resume run --device cpu", "no checkpoint to resume from");
     assert!(!sandbox.read("run/metrics.jsonl").is_empty());
 }
 

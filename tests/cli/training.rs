@@ -31,6 +31,7 @@ fn leaves_a_run_folder(device: &str) {
         "curves.svg",
         "lock",
         "metrics.jsonl",
+        "network.toml",
         "report.html",
         "tensorboard",
         "weights.safetensors",
