@@ -14,7 +14,7 @@ use crate::words::{counted, duration};
 /// What tells runs apart without being a setting.
 const NO_SETTINGS: [&str; 4] = ["class_names", "preprocessing", "plans", "began"];
 
-/// Where runs are that nobody named.
+/// Where runs are by default.
 const RUNS: &str = "runs";
 
 #[derive(clap::Args)]

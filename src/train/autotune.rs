@@ -36,7 +36,7 @@ pub enum Autotune {
 }
 
 impl Autotune {
-    /// What is tried if nobody says: the likely ones on a GPU. On the CPU and on software adapters the usual plans were
+    /// What is tried by default: the likely ones on a GPU. On the CPU and on software adapters the usual plans were
     /// found by trying.
     pub fn usual(device: &Device) -> Self {
         match DeviceKind::of(device) {

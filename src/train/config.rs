@@ -18,7 +18,7 @@ const EVALUATION_BATCH: usize = 64;
 /// Pixels of such a batch at most, unless one image has more.
 const EVALUATION_PIXELS: usize = EVALUATION_BATCH * 64 * 64;
 
-/// Images of this shape that are evaluated at a time if nobody says: 64, and fewer of images of more than 64×64 pixels, so
+/// Images of this shape that are evaluated at a time by default: 64, and fewer of images of more than 64×64 pixels, so
 /// that they take no more memory.
 pub fn usual_evaluation_batch(shape: ImageShape) -> usize {
     (EVALUATION_PIXELS / shape.pixels()).clamp(1, EVALUATION_BATCH)
