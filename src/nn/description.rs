@@ -270,7 +270,7 @@ impl Architecture {
             }
             _ => {
                 let message = format!(
-                    "the last layer's output is {output:?}, not one number a class: end with global_avg_pool, or with \
+                    "the last layer's output is {output:?}, not one number per class: end with global_avg_pool, or with \
                      flatten and linear"
                 );
                 fault(placed.last().and_then(|place| place.line), None, message)
@@ -359,7 +359,7 @@ mod tests {
             ),
             ("{ type = \"residual\" },".to_owned(), "line 3, residual: a residual block needs layers"),
             (format!("{conv}\n{{ type = \"max_pool2d\", kernel = 9 }},"), "line 4, max_pool2d: a window of 9 pixels"),
-            (conv.to_owned(), "the last layer's output is [8, 8, 6], not one number a class"),
+            (conv.to_owned(), "the last layer's output is [8, 8, 6], not one number per class"),
             (END.replace("\"classes\"", "5"), "the last layer has 5 outputs and there are 4 classes"),
             (format!("{{ type = \"dropout\", probability = 1.0 }},\n{END}"), "line 3, dropout: probability 1"),
             (format!("{{ type = \"relu\", slope = 0.1 }},\n{END}"), "unknown field `slope`"),

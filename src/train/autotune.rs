@@ -22,7 +22,7 @@ const FORMAT: u32 = 2;
 /// Largest cache file that is read, in bytes.
 const MOST_BYTES: u64 = 16 << 20;
 
-/// How much is tried.
+/// Extent of the search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
