@@ -106,10 +106,7 @@ impl Train {
         }
         let device = self.settings.device.open_again(&saved)?;
         if device.description() != saved.ran_on {
-            warn(format_args!(
-                "the run used {} before: results may differ in the last digits",
-                saved.ran_on
-            ));
+            warn(format_args!("the run used {} before: results may differ in the last digits", saved.ran_on));
         }
         let stop = stop_on_interrupt()?;
         resume(&saved, self.max_steps, &device, &splits, run, &stop, &mut Reporter::new(&mut TrainProgress::new()))

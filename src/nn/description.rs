@@ -246,7 +246,11 @@ impl Architecture {
             if let Some(name) = place.layer.and_then(|layer| layer.name())
                 && !names.insert(name)
             {
-                return fault(place.line, Some(name), "the name is used twice, but names of weights must be unique".into());
+                return fault(
+                    place.line,
+                    Some(name),
+                    "the name is used twice, but names of weights must be unique".into(),
+                );
             }
             let elements = |(_, spec): &(String, crate::nn::ParameterSpec)| spec.layout.elements();
             parameters = place.parameters().iter().map(elements).fold(parameters, usize::saturating_add);

@@ -166,7 +166,10 @@ impl Tensor {
     /// If the number of elements differs.
     pub fn reshape(&self, shape: &[usize]) -> Result<Tensor> {
         if elements(shape) != Some(self.len()) {
-            return Err(Error::shape("reshape", format!("{:?} and {shape:?} differ in their number of elements", self.shape)));
+            return Err(Error::shape(
+                "reshape",
+                format!("{:?} and {shape:?} differ in their number of elements", self.shape),
+            ));
         }
         Ok(Tensor { shape: shape.to_vec(), ..self.clone() })
     }

@@ -207,7 +207,7 @@ pub fn backward_input_by(
     if let Algorithm::Winograd { outputs } = plan.algorithm {
         expect(OP, "d_output", d_output, &geometry.output_shape(), DType::F32)?;
         let d_input = device.empty(&geometry.input_shape())?;
-        let w = WinogradGeometry::turned(geometry, outputs)?;
+        let w = WinogradGeometry::flipped(geometry, outputs)?;
         winograd::forward(&w, plan.tiling, true, d_output, weight, Finish::Gate(gate), &d_input)?;
         return Ok(d_input);
     }
