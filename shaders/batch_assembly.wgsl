@@ -137,10 +137,10 @@ fn store_augmented(i: u32, b: u32, p: u32, image: u32) {
     let rotation = sine_cosine(uniform_number(angle_bits) * params.rotation_radians);
     let center = vec2<f32>({{ (WIDTH - 1) / 2 }}, {{ (HEIGHT - 1) / 2 }});
     let d = vec2<f32>(f32(x), f32(y)) - center;
-    let turned = vec2<f32>(rotation.y * d.x - rotation.x * d.y, rotation.x * d.x + rotation.y * d.y);
+    let rotated = vec2<f32>(rotation.y * d.x - rotation.x * d.y, rotation.x * d.x + rotation.y * d.y);
     let shift = params.shift * vec2<f32>(uniform_number(move_bits.x), uniform_number(move_bits.y));
     let last = vec2<f32>({{ WIDTH - 1 }}.0, {{ HEIGHT - 1 }}.0);
-    let place = clamp(turned + center + shift, vec2<f32>(0.0), last);
+    let place = clamp(rotated + center + shift, vec2<f32>(0.0), last);
     let before = vec2<u32>(place);
     let after = min(before + vec2<u32>(1u), vec2<u32>(last));
     let part = place - vec2<f32>(before);

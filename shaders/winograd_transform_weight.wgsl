@@ -1,6 +1,6 @@
 // winograd_transform_weight: G · g · Gᵀ of the KERNEL² taps g between every two channels, for Winograd's F(OUTPUTS², KERNEL²).
 //
-// transformed [(OUTPUTS + KERNEL − 1)², rows, columns]; weight [KERNEL, KERNEL, rows, columns], or if TURN [KERNEL, KERNEL, columns, rows], whose taps
+// transformed [(OUTPUTS + KERNEL − 1)², rows, columns]; weight [KERNEL, KERNEL, rows, columns], or if FLIP [KERNEL, KERNEL, columns, rows], whose taps
 // are then taken in reverse: the weight of the convolution that the cotangent of an input is.
 // One invocation a pair of channels; ⌈rows · columns / 256⌉ workgroups.
 {% from "shared/winograd.wgsl" import weight_2_3, weight_2_5, weight_4_3, tile_transform %}
@@ -27,14 +27,14 @@ fn main(
     if i >= pairs {
         return;
     }
-{% if TURN %}
+{% if FLIP %}
     let at = i % params.columns * params.rows + i / params.columns;
 {% else %}
     let at = i;
 {% endif %}
 {% for ky in range(KERNEL) %}
 {% for kx in range(KERNEL) %}
-    let g_{{ ky }}_{{ kx }} = weight[{{ KERNEL * KERNEL - 1 - ky * KERNEL - kx if TURN else ky * KERNEL + kx }}u * pairs + at];
+    let g_{{ ky }}_{{ kx }} = weight[{{ KERNEL * KERNEL - 1 - ky * KERNEL - kx if FLIP else ky * KERNEL + kx }}u * pairs + at];
 {% endfor %}
 {% endfor %}
 {{ tile_transform(matrix, "g", "u") }}

@@ -1,4 +1,4 @@
-//! A trained network with the names of its classes: pictures in, classes out.
+//! A trained network with its class names: classifies pictures.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::tensor::{Device, ImageShape};
 use crate::train::{DeviceDataset, usual_evaluation_batch};
 use crate::weights::WeightsFile;
 
-/// A trained network, which normalizes images as it was trained to.
+/// A trained network that normalizes its input images as in training.
 #[derive(Debug)]
 pub struct Classifier {
     network: Network,
@@ -18,10 +18,10 @@ pub struct Classifier {
 }
 
 impl Classifier {
-    /// The network of a weights file that this program wrote.
+    /// Loads the network of a weights file that this program wrote.
     ///
     /// # Errors
-    /// [`Error::Weights`] if it is none, or does not say which network its weights are of.
+    /// [`Error::Weights`] if the file is not a weights file or does not describe its network.
     pub fn open(weights: &Path, device: &Device) -> Result<Self> {
         let file = WeightsFile::read(weights)?;
         let network = Network::new(file.architecture(None)?, device, 0)?;
@@ -30,7 +30,7 @@ impl Classifier {
         Classifier::new(network, class_names)
     }
 
-    /// A network with names for its classes.
+    /// Combines a network with names for its classes.
     ///
     /// # Errors
     /// [`Error::Shape`] if there are more or fewer names than classes.
@@ -53,12 +53,12 @@ impl Classifier {
         &self.class_names
     }
 
-    /// The shape of the images that it takes: [`load_picture`](crate::data::load_picture) makes such of any picture.
+    /// The shape of its input images; [`load_picture`](crate::data::load_picture) resizes any picture to it.
     pub fn input(&self) -> ImageShape {
         self.network.architecture().input
     }
 
-    /// What the network makes of images, each the planes of [`Classifier::input`]: red, green and blue, or gray, row by row.
+    /// Predictions for images. Each image is the planes of [`Classifier::input`]: red, green and blue, or gray, row by row.
     ///
     /// # Errors
     /// [`Error::Shape`] if an image has another size, [`Error::NotFinite`] if a logit is not finite, and the device's errors.
@@ -104,7 +104,7 @@ mod tests {
         let images: Vec<Vec<u8>> = (0..70).map(|i| vec![i; 3072]).collect();
         let together = classifier.predict(&images).unwrap();
         assert_eq!(together.len(), 70);
-        // Of a batch of another size the sums may be added up in another order.
+        // Another batch size may change the order of summation.
         let alone = classifier.predict(&images[69..]).unwrap();
         assert!(alone[0].logits.iter().zip(&together[69].logits).all(|(a, b)| (a - b).abs() < 1e-4));
         assert_eq!(classifier.predict(&images[..0]).unwrap(), []);

@@ -1,6 +1,6 @@
-//! The library's one error type, with what mends each error.
+//! The library's error type, with a hint for each error.
 //!
-//! It lies below the rooms that raise it: those above it have error types of their own, which reach it as a [`Cause`].
+//! Modules with their own error types wrap them in it as a [`Cause`].
 
 use std::any::Any;
 use std::path::PathBuf;
@@ -10,10 +10,10 @@ use crate::gpu::GpuError;
 /// Shorthand for results of this library.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Everything that can go wrong, with the shapes, names and files.
+/// Errors of the library, with the shapes, names and files concerned.
 ///
-/// The message says what is wrong in one line; [`Error::hint`] says what mends it. Both speak of settings by the names of their
-/// fields, and never of a command line.
+/// The message says in one line what is wrong; [`Error::hint`] says how to fix it. Both name settings by their fields, not by
+/// command-line options.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -25,12 +25,12 @@ pub enum Error {
         /// Which shapes do not fit.
         message: String,
     },
-    /// A normalization has not one mean and one deviation for each channel of the images.
+    /// A normalization does not have one mean and one standard deviation per image channel.
     #[error("a normalization with {means} means and {deviations} deviations is not for images of {channels} channels")]
     Normalization {
-        /// Means that it has.
+        /// Number of means.
         means: usize,
-        /// Deviations that it has.
+        /// Number of standard deviations.
         deviations: usize,
         /// Channels of the images.
         channels: usize,
@@ -41,14 +41,14 @@ pub enum Error {
         /// Name of the operation.
         op: &'static str,
     },
-    /// No kernel of a product computes it right on this device.
-    #[error("{kernel} of {layer}: no kernel computes it right on this device: {reasons}")]
+    /// No kernel computes a product correctly on this device.
+    #[error("{kernel} of {layer}: no kernel computes it correctly on this device: {reasons}")]
     NoKernel {
         /// The product's kernel.
         kernel: &'static str,
         /// The layer.
         layer: String,
-        /// What was found of each that was tried.
+        /// The finding for each candidate.
         reasons: String,
     },
     /// A parameter took part in no operation that leads to the loss.
@@ -57,16 +57,16 @@ pub enum Error {
         /// The parameter's name, as in the weights file.
         name: String,
     },
-    /// A gradient was asked for that is not on the tape.
+    /// The tape cannot provide the requested gradient or value.
     #[error("{0}")]
     Tape(String),
     /// There is no device of this name.
     #[error("unknown device `{0}`")]
     UnknownDevice(String),
-    /// A kernel computed something else than what is right.
+    /// A kernel computed a wrong result.
     #[error("{case}: {message}")]
     Case {
-        /// What was computed.
+        /// The operation.
         case: String,
         /// What is wrong with it.
         message: String,
@@ -76,23 +76,23 @@ pub enum Error {
     UnknownArchitecture {
         /// The name.
         name: String,
-        /// Those that there are.
+        /// The known names.
         known: &'static [&'static str],
     },
     /// The host has too little memory.
-    #[error("{what} needs {needed_mib} MiB of memory and {available_mib} MiB are there")]
+    #[error("{what} needs {needed_mib} MiB of memory, but only {available_mib} MiB are available")]
     HostMemory {
         /// What the memory is for.
         what: String,
         /// Memory needed, in MiB.
         needed_mib: u64,
-        /// Memory at hand, in MiB.
+        /// Memory available, in MiB.
         available_mib: u64,
     },
     /// The GPU, its driver or a shader failed.
     #[error(transparent)]
     Gpu(#[from] GpuError),
-    /// An error of a part of the library that has a type of its own for it; see [`Error::cause`].
+    /// An error of a module with its own error type; see [`Error::cause`].
     #[error("{0}")]
     Part(Box<dyn Cause>),
     /// A weights file could not be read, written or used.
@@ -102,7 +102,7 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         message: String,
-        /// What mends it.
+        /// How to fix it.
         hint: String,
     },
     /// A checkpoint could not be read, written or used.
@@ -120,10 +120,10 @@ pub enum Error {
         run: PathBuf,
         /// Why not.
         message: String,
-        /// What mends it.
+        /// How to fix it.
         remedy: Remedy,
     },
-    /// A report or picture of results cannot be made.
+    /// A report or figure cannot be made.
     #[error("report {path}: {message}")]
     Report {
         /// The file.
@@ -131,13 +131,13 @@ pub enum Error {
         /// Why not.
         message: String,
     },
-    /// Settings cannot be used, or not together.
+    /// Settings are invalid or do not go together.
     #[error("{0}")]
     Setting(String),
-    /// A setting cannot be used.
+    /// A setting is invalid.
     #[error("{field} {message}")]
     Field {
-        /// Name of the setting's field, with dots before those of parts of the settings: `schedule.peak_at`.
+        /// Path of the setting's field, such as `schedule.peak_at`.
         field: String,
         /// What is wrong with its value.
         message: String,
@@ -161,7 +161,7 @@ pub enum Error {
     NotFinite {
         /// The output.
         logit: f32,
-        /// The image's position among those asked about.
+        /// The image's position in the input.
         image: usize,
     },
     /// The folder that should take the results is already in use.
@@ -170,14 +170,14 @@ pub enum Error {
     /// A file could not be read or written.
     #[error("{action} {path}: {source}")]
     Io {
-        /// What was being done, for instance "writing".
+        /// The action that failed, for example "writing".
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
         /// The system's reason.
         source: std::io::Error,
     },
-    /// Training was stopped from outside, after its results had been saved.
+    /// Training was interrupted after its results had been saved.
     #[error("interrupted at step {step}; everything is saved in {run}")]
     Interrupted {
         /// Steps done.
@@ -187,13 +187,13 @@ pub enum Error {
     },
 }
 
-/// An error of a part of the library, which knows what mends it.
+/// An error of a module of the library, with its own hint.
 pub trait Cause: std::error::Error + Any + Send + Sync {
-    /// What can be done about it, if anything is known to help.
+    /// How to fix the error, if known.
     fn hint(&self) -> Option<String>;
 }
 
-/// What mends a run folder that cannot be used.
+/// How to fix a run folder that cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Remedy {
@@ -221,7 +221,7 @@ impl Remedy {
             Remedy::LongerRun => "ask for more epochs or steps, or begin a new run from its weights",
             Remedy::OtherCopy => "it may be damaged: take another copy of the run folder",
             Remedy::OtherCopyOrNewRun => "take another copy of the run folder, or begin a new run from its weights",
-            Remedy::OtherVersion => "begin a new run from its weights, or go on with the version that began it",
+            Remedy::OtherVersion => "begin a new run from its weights, or continue with the version that began it",
             Remedy::OtherFolder => "name the folder of a run that this version of the program began",
             Remedy::Wait => "wait for it, or stop it with Ctrl-C",
         }
@@ -247,13 +247,13 @@ impl Error {
         }
     }
 
-    /// Wraps a system error with the action and path it happened on.
+    /// Wraps a system error with the action and path concerned.
     pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Error::Io { action, path, source }
     }
 
-    /// The error of a part of the library behind this one, if it is of type `T`, such as [`DataError`](crate::data::DataError).
+    /// The underlying error of a module, if it is of type `T`, such as [`DataError`](crate::data::DataError).
     pub fn cause<T: Cause>(&self) -> Option<&T> {
         match self {
             Error::Part(cause) => (&**cause as &dyn Any).downcast_ref(),
@@ -261,7 +261,7 @@ impl Error {
         }
     }
 
-    /// What can be done about it, if anything is known to help.
+    /// How to fix the error, if known.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Error::Gpu(e) => return e.hint(),
@@ -284,10 +284,10 @@ impl Error {
                 "the training of its weights diverged: use others, or train at a lower learning rate"
             }
             Error::RunFolderExists(_) => {
-                "resume its run, choose another folder, or remove it if it is no longer wanted"
+                "resume its run, choose another folder, or remove it if it is no longer needed"
             }
             Error::NotOverfit { .. } => {
-                "a higher learning rate or more epochs may do; if not, something is wrong with the network or the images"
+                "a higher learning rate or more epochs may help; if not, something is wrong with the network or the images"
             }
             Error::Io { source, .. } => io_hint(source),
             _ => return None,
@@ -296,7 +296,7 @@ impl Error {
     }
 }
 
-/// What mends an error of the system.
+/// A hint for a system error.
 pub(crate) fn io_hint(error: &std::io::Error) -> &'static str {
     use std::io::ErrorKind;
     match error.kind() {
@@ -304,8 +304,8 @@ pub(crate) fn io_hint(error: &std::io::Error) -> &'static str {
         ErrorKind::PermissionDenied => "check the permissions of the file and its folder",
         ErrorKind::IsADirectory => "this is a folder: name a file",
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-            "free some space, or choose another disk; files that were complete are as they were"
+            "free some space, or choose another disk; complete files are unchanged"
         }
-        _ => "check the path, and that the disk can be read and written",
+        _ => "check the path and that the disk is readable and writable",
     }
 }

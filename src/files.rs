@@ -1,4 +1,4 @@
-//! Writing files so that nothing the user had is lost, and reading files that need not be trusted.
+//! Writes files atomically, so that no existing file is lost, and reads untrusted files.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// Reads a file of at most `most` bytes; `None` if there are more, however many it claims to have.
+/// Reads a file of at most `most` bytes; `None` if it is longer. Does not rely on the reported file size.
 pub(crate) fn read_at_most(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     File::open(path)
@@ -15,9 +15,10 @@ pub(crate) fn read_at_most(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
     Ok((bytes.len() as u64 <= most).then_some(bytes))
 }
 
-/// Writes a file as a whole: beside it first, then renamed over it. A failure leaves the old file as it was.
+/// Writes a file atomically: to a temporary file in the same folder, which is then renamed. A failure leaves the old file
+/// unchanged.
 ///
-/// A link stays and what it points to is replaced; pipes and devices are written to.
+/// A symbolic link stays, and its target is replaced. Pipes and devices are written directly.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let failed = Error::io("writing", path);
     let path = &fs::read_link(path).and_then(|_| fs::canonicalize(path)).unwrap_or_else(|_| path.to_owned());
@@ -33,7 +34,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
         file.sync_all()
     });
     written.and_then(|()| fs::rename(&partial, path)).map_err(|source| {
-        // What is left of the attempt is of no use; that it cannot be removed changes nothing about the error.
+        // The temporary file is useless; a failure to remove it does not change the error.
         let _ = fs::remove_file(&partial);
         failed(source)
     })

@@ -1,8 +1,8 @@
-//! Where the time goes: every kernel's runs, collected while a profile is asked for, and what can be read off them.
+//! Kernel profiling: collects the time of every kernel run while enabled, and summarizes it.
 //!
-//! A room of its own below all others: GPU submissions and CPU twins alike report here, and it needs neither.
+//! A separate module that depends on no other: GPU submissions and CPU twins report to it.
 //!
-//! There is one collection for the whole process, since CPU twins know no device: what runs beside it is collected, too.
+//! The process has one collection, since CPU twins have no device handle; kernels of concurrent work are collected, too.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -22,27 +22,27 @@ pub struct Event {
     pub name: &'static str,
     /// When it started, in nanoseconds of the device's own clock.
     pub start_ns: u64,
-    /// How long it took, in nanoseconds.
+    /// Duration in nanoseconds.
     pub duration_ns: u64,
-    /// What it computed, in floating-point operations, where that is counted: of products.
+    /// Floating-point operations, counted for matrix products only.
     pub flops: u64,
     /// Bytes of its operands and results, each counted once.
     pub bytes: u64,
 }
 
-/// Starts to collect; what was collected before is forgotten.
+/// Starts collecting and discards earlier runs.
 pub fn start() {
     EVENTS.lock().clear();
     COLLECTING.store(true, Ordering::Relaxed);
 }
 
-/// Ends collecting.
+/// Stops collecting.
 pub fn stop() -> Profile {
     COLLECTING.store(false, Ordering::Relaxed);
     Profile { events: std::mem::take(&mut EVENTS.lock()) }
 }
 
-/// Whether runs are collected.
+/// Whether runs are being collected.
 pub(crate) fn is_collecting() -> bool {
     COLLECTING.load(Ordering::Relaxed)
 }
@@ -86,9 +86,9 @@ pub struct KernelTotal {
     pub name: &'static str,
     /// Number of runs.
     pub calls: usize,
-    /// Seconds of all.
+    /// Total seconds.
     pub seconds: f64,
-    /// Share of the time of all kernels.
+    /// Share of the total kernel time.
     pub share: f64,
     /// Billions of floating-point operations a second, where they are counted.
     pub gflops: Option<f64>,
@@ -96,7 +96,7 @@ pub struct KernelTotal {
     pub gigabytes: f64,
 }
 
-/// What runs add up to.
+/// Sums over runs.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sum {
     calls: usize,
@@ -129,7 +129,7 @@ impl Sum {
 }
 
 impl Profile {
-    /// The kernels, the costliest first.
+    /// Totals per kernel, the most expensive first.
     pub fn totals(&self) -> Vec<KernelTotal> {
         let mut sums: BTreeMap<&'static str, Sum> = BTreeMap::new();
         for event in &self.events {
@@ -141,14 +141,14 @@ impl Profile {
         totals
     }
 
-    /// What all runs add up to.
+    /// The sums over all runs.
     fn sum(&self) -> Sum {
         let mut all = Sum::default();
         self.events.iter().for_each(|event| all.add(event));
         all
     }
 
-    /// A table of [`Profile::totals`] for people, with a last line for all kernels.
+    /// [`Profile::totals`] as a text table, with a last line for all kernels.
     pub fn table(&self) -> String {
         let mut text =
             format!("{:<30} {:>6} {:>10} {:>7} {:>9} {:>8}\n", "kernel", "calls", "ms", "share", "GFLOP/s", "GB/s");
@@ -167,7 +167,7 @@ impl Profile {
         text.trim_end().to_owned()
     }
 
-    /// All runs as a trace in the JSON form of Chrome's tracing, which Perfetto opens, too.
+    /// All runs as a trace in Chrome's JSON trace format, which Perfetto also opens.
     pub fn trace(&self, device: &str) -> String {
         let origin = self.events.iter().map(|event| event.start_ns).min().unwrap_or(0);
         let microseconds = |ns: u64| ns as f64 / 1e3;

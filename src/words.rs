@@ -1,6 +1,6 @@
-//! Numbers as a reader wants them.
+//! Formats numbers, counts and durations for people.
 
-/// A number with its thousands apart: "1,369,738".
+/// A number with thousands separators: "1,369,738".
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -13,7 +13,7 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
-/// A number of things: "1 epoch", "2 epochs", "3 classes".
+/// A count with its noun: "1 epoch", "2 epochs", "3 classes".
 pub fn counted(number: u64, thing: &str) -> String {
     let plural = match (number, thing.ends_with('s')) {
         (1, _) => "",
@@ -23,7 +23,7 @@ pub fn counted(number: u64, thing: &str) -> String {
     format!("{} {thing}{plural}", grouped(number))
 }
 
-/// Seconds: "4.2 s", "42 s", "3 min 20 s", "2 h 5 min".
+/// A duration: "4.2 s", "42 s", "3 min 20 s", "2 h 5 min".
 #[cfg(any(feature = "report", test))]
 pub fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;

@@ -38,16 +38,16 @@ pub struct Bench {
     mode: ModeName,
     #[command(flatten)]
     device: DeviceArguments,
-    /// Images of a step
+    /// Images per step
     #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     batch_size: u32,
     /// Steps to time
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
-    /// Steps before these, which are not timed
+    /// Warm-up steps, which are not timed
     #[arg(long, default_value_t = 3, value_name = "N")]
     warmup: u32,
-    /// Steps in a row before the device is waited for and the clock is read
+    /// Steps per time measurement, each of which ends with a wait for the device
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     steps_per_wait: u32,
     #[command(flatten)]
@@ -79,7 +79,7 @@ impl Bench {
     }
 }
 
-/// The result for a reader.
+/// The result as text.
 fn table(report: &BenchReport) -> String {
     let what = match report.mode {
         Mode::Train => "training step",

@@ -1,4 +1,4 @@
-//! What several commands share: choice of device, images, weights and data.
+//! Options shared by several commands: device, images, weights and data.
 
 use std::path::{Path, PathBuf};
 
@@ -16,13 +16,13 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use super::progress::ImageProgress;
 use super::terminal::{complain, say, warn};
 
-/// Where data are looked for if none are named.
+/// The default data folder.
 const DATA_FOLDERS: [&str; 3] = ["data/cifar10", "data/cifar-10-batches-bin", "cifar-10-batches-bin"];
 
-/// Which device to use.
+/// The device to use.
 #[derive(clap::Args)]
 pub struct DeviceArguments {
-    /// Device: auto (a real GPU, else the CPU), cpu, gpu (a software adapter if need be), or gpu:N [default: auto]
+    /// Device: auto (a real GPU, else the CPU), cpu, gpu (a software renderer if there is no other), or gpu:N [default: auto]
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
     /// Reach the GPU through OpenGL instead of Vulkan, Metal or DX12
@@ -35,25 +35,25 @@ impl DeviceArguments {
         self.opengl.map_or(Backend::Primary, backend_of)
     }
 
-    /// Opens the device and says on standard error which and why; warns of what makes it slow.
+    /// Opens the device, reports it with the reason on standard error, and warns if it is slow.
     pub fn open(&self) -> Result<Device> {
         let choice = self.choice()?;
         open(choice.unwrap_or(DeviceChoice::Auto), self.backend())
     }
 
-    /// The same for a new run: as its settings say, into which flags were put.
+    /// The same for a new run, whose settings already include the flags.
     pub fn open_for(&self, config: &TrainConfig) -> Result<Device> {
         open(config.device.unwrap_or(DeviceChoice::Auto), config.backend)
     }
 
-    /// The same for a run that is resumed: what a flag asks for, or else the device it was begun on, or one of its kind.
+    /// The same for a resumed run: the device of the flag, or else the one it was started on, or one of the same kind.
     pub fn open_again(&self, run: &SavedRun) -> Result<Device> {
         let backend = run.config.backend;
         let choice = self.choice()?;
         open(choice.unwrap_or_else(|| DeviceChoice::like(&run.ran_on, backend)), backend)
     }
 
-    /// Puts flags into a run's settings.
+    /// Applies the flags to a run's settings.
     pub fn apply(&self, config: &mut TrainConfig) -> Result<()> {
         config.device = self.choice()?.or(config.device);
         config.backend = self.opengl.map_or(config.backend, backend_of);
@@ -71,7 +71,7 @@ fn backend_of(opengl: bool) -> Backend {
 
 fn open(choice: DeviceChoice, backend: Backend) -> Result<Device> {
     if (choice, backend) == (DeviceChoice::Cpu, Backend::OpenGl) {
-        let message = "OpenGL is a way to GPUs and has no effect on the CPU: leave --opengl away, \
+        let message = "OpenGL is an interface to GPUs and has no effect on the CPU: omit --opengl, \
                        or add --opengl=false if the run's settings ask for it";
         return Err(Error::Setting(message.into()));
     }
@@ -101,43 +101,43 @@ pub struct ShapeArguments {
 }
 
 impl ShapeArguments {
-    /// A shape with what was asked for.
+    /// A shape with the requested changes.
     pub fn of(&self, usual: ImageShape) -> Result<ImageShape> {
         Ok(usual.changed(self.image_size, self.gray)?)
     }
 
-    /// An architecture for images of the shape that was asked for.
+    /// An architecture for images of the requested shape.
     pub fn network(&self, architecture: Architecture) -> Result<Architecture> {
         let input = self.of(architecture.input)?;
         architecture.with_input(input)
     }
 
-    /// Puts flags into a run's settings.
+    /// Applies the flags to a run's settings.
     pub fn apply(&self, config: &mut TrainConfig) {
         config.image_size = self.image_size.or(config.image_size);
         config.gray = self.gray.or(config.gray);
     }
 }
 
-/// Weights to use, and what their file may fail to say.
+/// Weights to use, and data that their file may lack.
 #[derive(clap::Args)]
 pub struct WeightsArguments {
     /// Weights, a safetensors file
     #[arg(long = "weights", value_name = "FILE")]
     pub path: PathBuf,
-    /// Architecture or FILE.toml that describes one, for weights that do not say it
+    /// Architecture or FILE.toml that describes one, for weights files without this information
     #[arg(long, value_parser = architecture_names())]
     arch: Option<String>,
-    /// What is subtracted from pixels of 0 to 1, for weights that do not say it
+    /// Mean subtracted from pixels in 0 to 1, for weights files without this information
     #[arg(long, value_name = "R,G,B", value_parser = colors, requires = "std")]
     mean: Option<[f64; 3]>,
-    /// What pixels are divided by then
+    /// Standard deviation by which pixels are then divided
     #[arg(long, value_name = "R,G,B", value_parser = colors, requires = "mean")]
     std: Option<[f64; 3]>,
 }
 
 impl WeightsArguments {
-    /// The file, and the network that its weights are for.
+    /// The file, and the network of its weights.
     pub fn read(&self) -> Result<(WeightsFile, Architecture)> {
         let file = WeightsFile::read(&self.path)?;
         let mut architecture = file.architecture(self.arch.as_deref()).map_err(|error| match error {
@@ -150,8 +150,8 @@ impl WeightsArguments {
             (Some(_), Some(_)) => {
                 return Err(Error::Weights {
                     path: self.path.clone(),
-                    message: "the file says itself how pixels are normalized".into(),
-                    hint: "leave --mean and --std away".into(),
+                    message: "the file already gives the normalization of pixels".into(),
+                    hint: "omit --mean and --std".into(),
                 });
             }
             (None, Some((mean, std))) if std.iter().all(|&std| std > 1e-6) => {
@@ -165,11 +165,11 @@ impl WeightsArguments {
     }
 }
 
-/// Warns that weights do not say how pixels became the network's input, and what is assumed.
+/// Warns that weights do not give the normalization of pixels, and which one is assumed.
 pub fn warn_of_normalization(weights: &Path, architecture: &Architecture, remedy: &str) {
     let Normalization { mean, std } = &architecture.normalization;
     warn(format_args!(
-        "{} does not say how pixels are normalized: (pixel − {mean:?}) / {std:?} is assumed; {remedy}",
+        "{} does not give the normalization of pixels: (pixel − {mean:?}) / {std:?} is assumed; {remedy}",
         weights.display()
     ));
 }
@@ -179,7 +179,7 @@ pub fn architecture_names() -> impl TypedValueParser<Value = String> {
     ArchitectureParser
 }
 
-/// Completes and checks names; a file is looked at once it is needed.
+/// Completes and checks names; a file is read later, when needed.
 #[derive(Clone)]
 struct ArchitectureParser;
 
@@ -212,10 +212,10 @@ fn colors(text: &str) -> std::result::Result<[f64; 3], String> {
     let colors = numbers.ok().and_then(|numbers| <[f64; 3]>::try_from(numbers).ok());
     colors
         .filter(|colors| colors.iter().all(|c| c.is_finite()))
-        .ok_or_else(|| "three numbers with commas between them are wanted".to_owned())
+        .ok_or_else(|| "expected three numbers separated by commas".to_owned())
 }
 
-/// Where data come from.
+/// Source of the data.
 pub enum DataChoice {
     /// The built-in synthetic set.
     Synthetic,
@@ -224,7 +224,7 @@ pub enum DataChoice {
 }
 
 impl DataChoice {
-    /// What `--data` asks for; without it a folder of the usual name, or else the synthetic set, saying so.
+    /// The source in `--data`; by default the default folder, or else the synthetic set, with a notice.
     pub fn new(data: Option<&str>) -> Self {
         match data {
             Some(SYNTHETIC) => DataChoice::Synthetic,
@@ -245,7 +245,7 @@ impl DataChoice {
         }
     }
 
-    /// As a run's settings remember it.
+    /// The source as stored in a run's settings.
     pub fn name(&self) -> String {
         match self {
             DataChoice::Synthetic => SYNTHETIC.to_owned(),
@@ -255,7 +255,7 @@ impl DataChoice {
         }
     }
 
-    /// Loads or makes the data, as images of this shape; says what is not plain from the folder itself.
+    /// Loads or generates the data, as images of this shape; prints remarks on the folder.
     pub fn load(&self, shape: ImageShape) -> Result<Splits> {
         Ok(match self {
             DataChoice::Synthetic => synthetic::generate(shape, synthetic::TRAIN, synthetic::TEST, synthetic::SEED)?,
@@ -271,7 +271,7 @@ impl DataChoice {
     }
 }
 
-/// A path in JSON, which has no place for what is not UTF-8.
+/// A path for JSON, which must be UTF-8.
 pub fn lossy<S: serde::Serializer>(path: &Path, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
 }

@@ -19,7 +19,7 @@ pub struct Completions {
     shell: Shell,
 }
 
-/// The script where `--arch` takes files beside names. Bash offers files wherever no name fits.
+/// Changes the script so that `--arch` also completes files. Bash offers files where no name matches.
 fn with_network_files(shell: Shell, script: &str) -> String {
     let names = ARCHITECTURES.join(" ");
     match shell {
@@ -37,11 +37,11 @@ fn with_network_files(shell: Shell, script: &str) -> String {
 
 impl Completions {
     pub fn run(self) -> Result<()> {
-        // Into memory first: the generator panics where a reader has gone away.
+        // Generated into memory first: the generator panics on a closed pipe.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Arguments::command(), "cifar-gpu", &mut script);
         let script = String::from_utf8_lossy(&script);
-        // clap_complete writes the hyphen of the program's name in two ways into Bash's script, so that no option is found.
+        // clap_complete writes the hyphen of the program's name in two ways in Bash's script, so that no option is found.
         let script = match self.shell {
             Shell::Bash => script.replace("cifar__subcmd__gpu", "cifar__gpu"),
             shell => with_network_files(shell, &script),

@@ -25,7 +25,7 @@ pub struct Data {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Turn images into the binary layout that `train` reads
+    /// Convert images to the binary layout that `train` reads
     #[command(after_help = "\
 SRC is a folder of class folders as `train --data` takes it, or an archive (tar, tar.gz, tar.xz) of train/CLASS/IMAGE and test/CLASS/IMAGE: JPEG or PNG of 32×32 pixels, or with --resize of any size. The layout holds up to 256 classes.
 
@@ -35,16 +35,16 @@ Examples:
     Import {
         /// Folder or archive
         src: PathBuf,
-        /// Folder to make
+        /// Folder to create
         dst: PathBuf,
-        /// Take images of any size and scale them to 32×32 pixels, which the layout holds
+        /// Accept images of any size and scale them to the layout's 32×32 pixels
         #[arg(long)]
         resize: bool,
         /// Print the result as JSON
         #[arg(long)]
         json: bool,
     },
-    /// Draw what an augmentation makes of training images
+    /// Draw a preview of an augmentation of training images
     #[command(after_help = "\
 A row an image: as it is, then as training would see it in eleven epochs.
 
@@ -71,7 +71,7 @@ Examples:
 Example:
   cifar-gpu data synthesize data/shapes --train 5000 --test 1000 --seed 7")]
     Synthesize {
-        /// Folder to make
+        /// Folder to create
         dst: PathBuf,
         /// Training images
         #[arg(long, default_value_t = synthetic::TRAIN as u32, value_name = "N",

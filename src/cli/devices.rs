@@ -12,10 +12,10 @@ Examples:
   cifar-gpu devices
   cifar-gpu devices --json")]
 pub struct Devices {
-    /// List what OpenGL reaches instead of Vulkan, Metal and DX12
+    /// List the adapters of OpenGL instead of Vulkan, Metal and DX12
     #[arg(long)]
     opengl: bool,
-    /// Run every kernel against its CPU twin on each adapter, and look for known faults of drivers
+    /// Compare every kernel with its CPU twin on each adapter, and look for known driver bugs
     #[arg(long)]
     check: bool,
     /// Print a JSON array
@@ -83,7 +83,7 @@ impl Devices {
         print(format_args!("\n--device auto takes {choice}"))
     }
 
-    /// Checks every adapter, a line a check.
+    /// Checks every adapter and prints one line per check.
     fn check(&self, backend: Backend, adapters: &[AdapterSummary]) -> Result<()> {
         if adapters.is_empty() {
             return Err(Error::Gpu(GpuError::NoAdapter("there is nothing to check".into())));
@@ -118,7 +118,7 @@ impl Devices {
     }
 }
 
-/// Checks a device. One that could not be opened, or is lost on the way, has failed a check and keeps no other from its own.
+/// Checks a device. A device that cannot be opened, or is lost, fails a check; the other devices are still checked.
 fn check_opened(opened: Result<Device>, hear: &mut dyn FnMut(&CheckResult)) {
     let refused =
         |name: &str, error: Error| CheckResult { name: name.into(), verdict: Verdict::Refused(error.to_string()) };
@@ -141,7 +141,7 @@ fn print_limits(adapter: &AdapterSummary) -> Result<()> {
     ))
 }
 
-/// A verdict in a word, and what there is to say about it.
+/// A verdict as a word, with its details.
 fn words(verdict: &Verdict) -> (&'static str, String) {
     match verdict {
         Verdict::Pass(0.0) => ("PASS", String::new()),
@@ -157,7 +157,7 @@ fn words(verdict: &Verdict) -> (&'static str, String) {
 mod tests {
     use super::*;
 
-    /// It used to end the check, of this adapter and of all after it.
+    /// A lost device once ended the checks of all later adapters, too.
     #[test]
     fn an_adapter_that_does_not_open_has_failed_one_check() {
         let mut heard = Vec::new();

@@ -1,4 +1,4 @@
-//! Errors in the words of the command line: flags in place of fields, and the flags and commands that mend them.
+//! Error messages for the command line: flags instead of fields, and hints with flags and commands.
 
 use std::path::Path;
 
@@ -7,18 +7,18 @@ use cifar_gpu::gpu::GpuError;
 use cifar_gpu::nn::DescriptionError;
 use cifar_gpu::{Error, Remedy};
 
-/// What is wrong.
+/// The error message.
 pub fn message(error: &Error) -> String {
     match error {
         Error::Field { field, message } => format!("{} {message}", flag(field)),
         Error::Interrupted { step, run } => {
-            format!("interrupted at step {step}; to go on: cifar-gpu train --resume {}", for_shell(run))
+            format!("interrupted at step {step}; to resume: cifar-gpu train --resume {}", for_shell(run))
         }
         other => other.to_string(),
     }
 }
 
-/// What mends it: as the library says, with the flags or commands for it.
+/// The library's hint, with the flags or commands for it.
 pub fn hint(error: &Error) -> Option<String> {
     match (error.hint(), usage(error)) {
         (Some(hint), Some(usage)) => Some(format!("{hint} ({usage})")),
@@ -44,7 +44,7 @@ fn flag(field: &str) -> String {
     format!("--{}", name.replace('_', "-"))
 }
 
-/// The flags or commands that mend an error.
+/// The flags or commands that help with an error.
 fn usage(error: &Error) -> Option<&'static str> {
     if let Some(DataError::WrongSize { .. }) = error.cause() {
         return Some("--resize");
@@ -61,9 +61,9 @@ fn usage(error: &Error) -> Option<&'static str> {
         return Some("--image-size");
     }
     Some(match error {
-        Error::Setting(_) | Error::Field { .. } => "--help after the command tells what each setting takes",
+        Error::Setting(_) | Error::Field { .. } => "--help after the command describes each setting",
         Error::Gpu(error) => return gpu_usage(error),
-        Error::UnknownDevice(_) => "`cifar-gpu devices` lists those that are here",
+        Error::UnknownDevice(_) => "`cifar-gpu devices` lists the available ones",
         Error::NoKernel { .. } => "--device, --batch-size; `cifar-gpu devices --check` tells more",
         Error::HostMemory { .. } => "--batch-size, --image-size",
         Error::Diverged { .. } => "--lr",
@@ -102,7 +102,7 @@ fn remedy_usage(remedy: Remedy) -> Option<&'static str> {
     }
 }
 
-/// A path as a shell takes it: quoted if need be.
+/// A path for a shell command, quoted if necessary.
 fn for_shell(path: &Path) -> String {
     let text = path.display().to_string();
     if text.chars().all(|c| c.is_alphanumeric() || "/._-+,:@%\\".contains(c)) {
@@ -145,7 +145,7 @@ mod tests {
         let command = super::super::Arguments::command();
         let train = command.find_subcommand("train").expect("there is such a command");
         let has = |flag: &str| train.get_arguments().any(|argument| argument.get_long() == Some(flag));
-        // That one is set by --overfit-one-batch.
+        // This field is set by --overfit-one-batch.
         for field in all.iter().filter(|field| *field != "test_on_training") {
             assert!(has(flag(field).trim_start_matches('-')), "{field}: {}", flag(field));
         }

@@ -27,7 +27,7 @@ enum SplitName {
 }
 
 impl SplitName {
-    /// In a sentence before "images".
+    /// The word before "images" in messages.
     fn name(self) -> &'static str {
         match self {
             SplitName::Test => "test",
@@ -44,16 +44,16 @@ Example:
 pub struct Eval {
     #[command(flatten)]
     weights: WeightsArguments,
-    /// Folder of images or in CIFAR-10's binary layout, as `train` takes them, or `synthetic`; images are scaled to the size that
-    /// the weights are for
+    /// Folder of images or in CIFAR-10's binary layout, as `train` takes them, or `synthetic`; images are scaled to the network's
+    /// input size
     #[arg(long, value_name = "PATH")]
     data: Option<String>,
-    /// Which part of the data: of class folders without test images of their own, a tenth is kept for testing
+    /// The split to use; for class folders without test images, a tenth is held out for testing
     #[arg(long, value_enum, default_value = "test")]
     split: SplitName,
     #[command(flatten)]
     device: DeviceArguments,
-    /// Images at a time [default: 64, or fewer of images of more than 64×64 pixels]
+    /// Images per batch [default: 64, or fewer of images of more than 64×64 pixels]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
     /// Test-time augmentation: average the logits of each image and its mirror image
@@ -75,7 +75,7 @@ pub struct Eval {
 /// What `eval --json` prints.
 #[derive(serde::Serialize)]
 struct Report {
-    /// Which part of the data: test, training or all.
+    /// The split: test, training or all.
     split: &'static str,
     accuracy: f64,
     /// Share of images whose class is among the five most probable; null where there are no more than five.
@@ -136,7 +136,7 @@ impl Eval {
         } else {
             print(report.table(&splits.source))?;
         }
-        // Last, so that a full disk does not hide what was found.
+        // Written last, so that a full disk does not hide the results.
         if let Some(file) = &self.confusion_png {
             write_confusion_png(file, &report.confusion, dataset.class_names())?;
         }
@@ -146,15 +146,15 @@ impl Eval {
         Ok(())
     }
 
-    /// The network must know the data's classes, in their order if it names them.
+    /// The network must have the data's classes, in the same order if it names them.
     fn check_classes(&self, network: &Network, dataset: &Dataset, names: Option<&[String]>) -> Result<()> {
         let logits = network.architecture().num_classes()?;
         let message = match names {
             _ if logits != dataset.num_classes() => {
-                format!("they tell {logits} classes apart, the data have {}", dataset.num_classes())
+                format!("the network has {logits} classes, the data have {}", dataset.num_classes())
             }
             Some(names) if names != dataset.class_names() => format!(
-                "their classes ({}) are not the data's ({})",
+                "the network's classes ({}) are not the data's ({})",
                 names.join(", "),
                 dataset.class_names().join(", ")
             ),
@@ -166,7 +166,7 @@ impl Eval {
 }
 
 impl Report {
-    /// The result for a reader.
+    /// The result as text.
     fn table(&self, source: &str) -> String {
         let mut text = format!(
             "{} on {} images of {source}: {:.2} % right ({} of {}){}, loss {:.4}, {:.1} s\n\n",
@@ -182,7 +182,7 @@ impl Report {
         let width = self.per_class.iter().map(|c| c.class.chars().count()).max().unwrap_or(0).max(5);
         let has_counts = self.per_class.len() <= MOST_COUNTED;
         text += &format!("{:width$}  accuracy  precision   recall", "class");
-        text += if has_counts { "  taken for\n" } else { "\n" };
+        text += if has_counts { "  predicted\n" } else { "\n" };
         let percent = |share: Option<f64>| share.map_or("-".into(), |share| format!("{:.1} %", 100.0 * share));
         for (class, row) in self.per_class.iter().zip(&self.confusion) {
             let [accuracy, precision, recall] = [class.accuracy, class.precision, class.recall].map(percent);
@@ -193,7 +193,7 @@ impl Report {
             text.push('\n');
         }
         if !has_counts {
-            text += "\nWhat each class was taken for: --confusion-png FILE, --confusion-csv FILE";
+            text += "\nConfusion matrix: --confusion-png FILE, --confusion-csv FILE";
         }
         text.trim_end().to_owned()
     }

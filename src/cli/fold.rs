@@ -17,7 +17,7 @@ Example:
 pub struct Fold {
     #[command(flatten)]
     weights: WeightsArguments,
-    /// Where to write the weights of the network without it
+    /// Output file for the weights of the folded network
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
@@ -47,7 +47,7 @@ impl Fold {
     }
 }
 
-/// Whether both paths lead to the same file, which exists.
+/// Whether both paths are the same existing file.
 fn is_same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }

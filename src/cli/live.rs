@@ -1,4 +1,4 @@
-//! The live view of a training run: curves and figures below the lines already said, on a terminal that is large enough.
+//! The live view of a training run: curves and figures below the printed lines, on a terminal that is large enough.
 
 use std::io::{IsTerminal, Stderr, stderr};
 use std::time::Instant;
@@ -13,11 +13,11 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Axis, Chart, Dataset, Gauge, GraphType, Paragraph};
 use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
 
-/// Lines that the view takes.
+/// Height of the view in lines.
 const HEIGHT: u16 = 15;
 /// Smaller terminals get a bar.
 const LEAST_SIZE: (u16, u16) = (70, HEIGHT + 8);
-/// Points of the curves within epochs; where more come, every other one goes.
+/// Maximum number of points of the curves within epochs; beyond it, every other point is dropped.
 const MOST_POINTS: usize = 400;
 
 /// Points of a curve: epochs done, and the value there.
@@ -29,7 +29,7 @@ pub struct LiveView {
     state: State,
 }
 
-/// What it shows.
+/// Contents of the view.
 struct State {
     title: String,
     epochs: f64,
@@ -46,7 +46,7 @@ struct State {
     colored: bool,
 }
 
-/// Whether the terminal is this process's to change: the system stops one in the background that tries to.
+/// Whether this process may change the terminal: the system stops background processes that try to.
 #[cfg(unix)]
 fn is_in_foreground() -> bool {
     rustix::termios::tcgetpgrp(std::io::stdin()).is_ok_and(|group| group == rustix::process::getpgrp())
@@ -58,9 +58,9 @@ fn is_in_foreground() -> bool {
 }
 
 impl LiveView {
-    /// A view for a run; `None` where the terminal is too small, does not answer or must not be asked.
+    /// A view for a run; `None` if the terminal is too small, does not respond or must not be queried.
     pub fn open(start: &Start<'_>, earlier: &[EpochMetrics]) -> Option<Self> {
-        // Where the cursor is, is asked on standard output and answered on standard input.
+        // The cursor position is queried on standard output and returned on standard input.
         if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() || !is_in_foreground() {
             return None;
         }
@@ -78,7 +78,7 @@ impl LiveView {
             steps_per_epoch: start.steps_per_epoch as f64,
             step: start.first_step,
             started: Instant::now(),
-            status: "the first step makes what later ones use".into(),
+            status: "the first step sets up the later ones".into(),
             train_loss: Vec::new(),
             train_accuracy: Vec::new(),
             test_loss: Vec::new(),
@@ -91,10 +91,10 @@ impl LiveView {
         Some(view)
     }
 
-    /// Says a line above the view.
+    /// Prints a line above the view.
     pub fn line(&mut self, text: &str) {
         let paragraph = Paragraph::new(text.to_owned());
-        // What cannot be shown is not worth ending a run for.
+        // A display error must not end a run.
         let _ = self.terminal.insert_before(1, |buffer| {
             ratatui::widgets::Widget::render(paragraph, buffer.area, buffer);
         });
@@ -118,13 +118,13 @@ impl LiveView {
         self.draw();
     }
 
-    /// Some of the test images were looked at.
+    /// Some of the test images were evaluated.
     pub fn tested(&mut self, images: usize, of: usize) {
         self.state.status = format!("testing: {} of {} images", grouped(images as u64), grouped(of as u64));
         self.draw();
     }
 
-    /// An epoch is over.
+    /// An epoch has ended.
     pub fn epoch_done(&mut self, metrics: &EpochMetrics) {
         self.state.add_epoch(metrics);
         self.draw();
@@ -137,10 +137,10 @@ impl LiveView {
     }
 }
 
-/// Gives the terminal back its cursor, if a view may have hidden it, before the program ends without dropping the view.
+/// Shows the cursor again, if a view may have hidden it, before the program ends without dropping the view.
 pub fn leave() {
     if stderr().is_terminal() {
-        // The program ends, whether this can be shown or not.
+        // The program ends even if this fails.
         let _ = ratatui::crossterm::execute!(
             stderr(),
             ratatui::crossterm::cursor::Show,
@@ -151,7 +151,7 @@ pub fn leave() {
 
 impl Drop for LiveView {
     fn drop(&mut self) {
-        // What is said next takes the view's place.
+        // Later output replaces the view.
         let top = self.terminal.get_frame().area().y;
         let _ = self.terminal.clear();
         let _ = self.terminal.set_cursor_position((0, top));
@@ -170,7 +170,7 @@ impl State {
         let [title, status, gauge, charts] =
             Layout::vertical([Constraint::Length(1), Constraint::Length(1), Constraint::Length(1), Constraint::Min(5)])
                 .areas(frame.area());
-        // A line of its own, so that the name of a device cannot push it out of sight.
+        // A separate line, so that a long device name cannot push it out of sight.
         frame.render_widget(Paragraph::new(self.title.as_str()), title);
         frame.render_widget(Paragraph::new(self.status.as_str()), status);
         let done = self.step as f64 / self.total_steps.max(1) as f64;
@@ -227,7 +227,7 @@ impl State {
     }
 }
 
-/// Adds a point; where there are too many, every other one goes.
+/// Adds a point; if there are too many, drops every other one.
 fn push(points: &mut Points, point: (f64, f64)) {
     if points.len() == MOST_POINTS {
         let mut keep = false;
@@ -245,7 +245,7 @@ mod tests {
 
     use super::*;
 
-    /// What a terminal of this size shows in the middle of the second of two epochs.
+    /// The view on a terminal of this size in the middle of the second of two epochs.
     fn screen(width: u16, height: u16, train_loss: Points) -> Vec<String> {
         let state = State {
             title: "lenet5 on a device".into(),

@@ -30,7 +30,7 @@ use terminal::complain;
 #[derive(Parser)]
 #[command(name = "cifar-gpu", version, about, after_help = EXAMPLES)]
 struct Arguments {
-    /// Say nothing on standard error but warnings and errors
+    /// Print only warnings and errors on standard error
     #[arg(long, short, global = true)]
     quiet: bool,
     #[command(subcommand)]
@@ -53,7 +53,7 @@ enum Command {
     Train(Box<train::Train>),
     /// Measure a network's accuracy on a data set
     Eval(eval::Eval),
-    /// List past runs, or compare some
+    /// List past runs, or compare several
     Runs(runs::Runs),
     /// Classify pictures
     Predict(predict::Predict),
@@ -61,13 +61,13 @@ enum Command {
     Bench(bench::Bench),
     /// List the GPUs that can be used
     Devices(devices::Devices),
-    /// Fold batch normalization into the convolutions before it: a smaller, faster network with the same answers
+    /// Fold batch normalization into the convolutions before it: a smaller, faster network with the same predictions
     Fold(fold::Fold),
     /// Show a network's layers, parameters, arithmetic and memory
     Summary(summary::Summary),
-    /// Try the kernels of a network's convolutions on a device and show the figures
+    /// Time the kernels of a network's convolutions on a device and show the results
     Tune(tune::Tune),
-    /// Make data sets
+    /// Create data sets
     Data(data::Data),
     /// Print a script that completes commands and options in a shell
     Completions(completions::Completions),
@@ -77,9 +77,9 @@ enum Command {
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     terminal::set_quiet(arguments.quiet);
-    // wgpu's warnings are about what its users' programs could do better, and it has many.
+    // wgpu logs many warnings that concern its use, not the user.
     let filter = env_logger::Env::default().default_filter_or("error,cifar_gpu=warn");
-    // That fails if there is a logger already, and then there is nothing to do.
+    // This fails if there is a logger already, which is fine.
     let _ = env_logger::Builder::from_env(filter).try_init();
     let result = match arguments.command {
         Command::Train(command) => command.run(),
@@ -110,7 +110,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// The lines of a text as one, whatever a driver or decoder had to say.
+/// Joins the lines of a text, such as a driver's or decoder's message.
 fn one_line(text: &str) -> String {
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
@@ -120,16 +120,16 @@ mod tests {
     use super::*;
     use clap::CommandFactory;
 
-    /// The examples in the help of a command and those below it, each checked to be usage that is accepted.
+    /// Checks that the examples in the help of a command and its subcommands parse.
     fn check_examples(command: &clap::Command) {
         let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
         let examples: Vec<_> = help.lines().filter_map(|line| line.strip_prefix("  cifar-gpu ")).collect();
         assert!(!examples.is_empty(), "{} has no example", command.get_name());
         for example in examples {
-            // What a shell would take for itself.
+            // Cut off at characters that a shell interprets.
             let arguments = example.split(['<', '>']).next().unwrap_or(example);
             let words = ["cifar-gpu"].into_iter().chain(arguments.split_whitespace());
-            assert!(Arguments::try_parse_from(words).is_ok(), "`{example}` is no good usage");
+            assert!(Arguments::try_parse_from(words).is_ok(), "`{example}` is not valid usage");
         }
         command.get_subcommands().filter(|below| below.get_name() != "help").for_each(check_examples);
     }

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::common::{DeviceArguments, WeightsArguments, lossy};
 use super::terminal::{for_terminal, print, print_json, warn};
 
-/// Characters of the bar of a probability of 1.
+/// Length in characters of the bar for a probability of 1.
 const BAR: usize = 12;
 /// The name that stands for standard input.
 const STDIN: &str = "-";
@@ -29,13 +29,13 @@ pub struct Predict {
     weights: WeightsArguments,
     #[command(flatten)]
     device: DeviceArguments,
-    /// How many of the most probable classes to print
+    /// Number of most probable classes to print
     #[arg(long, default_value_t = 3, value_name = "K", value_parser = at_least_one)]
     top: usize,
-    /// Print a JSON array, one object a picture
+    /// Print a JSON array with one object per picture
     #[arg(long)]
     json: bool,
-    /// Pictures, JPEG or PNG of any size; folders, for all pictures below them; or - for one picture on standard input
+    /// JPEG or PNG pictures of any size; folders, for all pictures in them and below; or - for one picture on standard input
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
 }
@@ -74,7 +74,7 @@ impl Predict {
                         planes.push(pixels);
                     }
                     Err(error) => {
-                        // A single picture's error is the whole answer.
+                        // The error of a single picture becomes the command's error.
                         if of > 1 {
                             warn(&error);
                         }
@@ -104,13 +104,13 @@ impl Predict {
         }
     }
 
-    /// The pictures asked for, with those in folders, and the number of folders that have none or cannot be looked through.
+    /// The requested pictures, including those in folders, and the number of folders without pictures or that cannot be read.
     fn pictures(&self) -> Result<(Vec<PathBuf>, usize)> {
         let (mut pictures, mut refused) = (Vec::new(), 0);
         for image in &self.images {
             if image.is_dir() {
                 let (found, mut errors) = pictures_below(image);
-                // That of the only folder is the whole answer.
+                // The error of a single folder becomes the command's error.
                 if found.is_empty() && self.images.len() == 1 && errors.len() == 1 {
                     return Err(errors.remove(0).into());
                 }
@@ -132,7 +132,7 @@ impl Predict {
         let Error::NotFinite { logit, image } = error else { return error };
         Error::Weights {
             path: self.weights.path.clone(),
-            message: format!("the network answers {logit} for {}", images[image].display()),
+            message: format!("the network returns {logit} for {}", images[image].display()),
             hint: "its training diverged: use an earlier file, or train at a lower --lr".to_owned(),
         }
     }
@@ -151,7 +151,7 @@ impl Predict {
 }
 
 impl Prediction {
-    /// The most probable classes for a reader, with bars as long as they are likely.
+    /// The most probable classes as text, with bars proportional to their probabilities.
     fn bars(&self) -> String {
         let width = self.top.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
         let lines = self.top.iter().map(|(name, probability)| {
@@ -162,7 +162,7 @@ impl Prediction {
     }
 }
 
-/// A bar of at most [`BAR`] characters, drawn to the eighth of a character.
+/// A bar of at most [`BAR`] characters, with a resolution of an eighth of a character.
 fn bar(share: f64) -> String {
     let eighths = (share.clamp(0.0, 1.0) * (8 * BAR) as f64).round() as usize;
     let rest = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8];
@@ -181,7 +181,7 @@ fn is_stdin(image: &Path) -> bool {
     image.as_os_str() == STDIN
 }
 
-/// Reads a picture from its file, or from standard input, and brings it to a shape.
+/// Reads a picture from its file, or from standard input, and resizes it to a shape.
 fn read(image: &Path, shape: ImageShape) -> std::result::Result<Vec<u8>, DataError> {
     if is_stdin(image) { read_picture("standard input", std::io::stdin(), shape) } else { load_picture(image, shape) }
 }

@@ -1,4 +1,4 @@
-//! How a run shows: a live view on a terminal, a bar on a small one, plain lines elsewhere.
+//! Display of a run: a live view on a terminal, a progress bar on a small one, plain lines elsewhere.
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -21,12 +21,12 @@ const LINE_INTERVAL: Duration = Duration::from_secs(30);
 /// Weight of the newest step in the averages shown within an epoch.
 const NEWEST: f64 = 0.05;
 
-/// Shows on a terminal how far the images of a folder or archive are read.
+/// Shows on a terminal the progress of reading the images of a folder or archive.
 pub struct ImageProgress(ProgressBar);
 
 impl ImageProgress {
     pub fn new() -> Self {
-        // Does not draw but on a terminal.
+        // Draws only on a terminal.
         let target = if is_quiet() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let style = ProgressStyle::with_template("{msg} {pos} done, {per_sec}")
             .unwrap_or_else(|_| ProgressStyle::default_spinner());
@@ -52,7 +52,7 @@ impl Drop for ImageProgress {
     }
 }
 
-/// What a reader should know of images that are not as usual.
+/// A note on the images' shape if it is not the default.
 fn other_shape(shape: ImageShape) -> String {
     if shape == ImageShape::CIFAR {
         return String::new();
@@ -74,7 +74,7 @@ pub struct TrainProgress {
     tally: Tally,
 }
 
-/// What moves below the lines.
+/// The display below the printed lines.
 enum View {
     Nothing,
     Bar(ProgressBar),
@@ -82,20 +82,20 @@ enum View {
 }
 
 impl View {
-    /// What suits the terminal, if there is one.
+    /// The display that fits the terminal, if there is one.
     fn open(start: &Start<'_>) -> Self {
         if !std::io::stderr().is_terminal() || is_quiet() {
             return View::Nothing;
         }
         let earlier = match start.first_step {
             0 => Vec::new(),
-            // Only a picture: curves begin here if the file cannot be read.
+            // For display only: the curves start here if the file cannot be read.
             _ => Metrics::read(start.run).map(|metrics| metrics.epochs).unwrap_or_default(),
         };
         if let Some(live) = LiveView::open(start, &earlier) {
             return View::Live(Box::new(live));
         }
-        // Small terminals have it, so that the last numbers are cut off rather than a line broken.
+        // On small terminals the last numbers are cut off, so that the line does not wrap.
         let style = ProgressStyle::with_template("{prefix} {bar:10} {pos}/{len}, {eta} left, {wide_msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
         View::Bar(ProgressBar::new(start.total_steps).with_style(style).with_position(start.first_step))
@@ -117,7 +117,7 @@ impl TrainProgress {
         }
     }
 
-    /// Says a line above what moves.
+    /// Prints a line above the display.
     fn line(&mut self, text: &str) {
         match &mut self.view {
             View::Live(live) => live.line(text),

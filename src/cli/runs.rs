@@ -11,10 +11,10 @@ use super::common::lossy;
 use super::terminal::{aligned, print, print_json, warn};
 use crate::words::{counted, duration};
 
-/// What tells runs apart without being a setting.
+/// Fields that distinguish runs but are not settings.
 const NO_SETTINGS: [&str; 4] = ["class_names", "preprocessing", "plans", "began"];
 
-/// Where runs are by default.
+/// The default folder of runs.
 const RUNS: &str = "runs";
 
 #[derive(clap::Args)]
@@ -26,12 +26,12 @@ pub struct Runs {
     /// A folder of runs to list, or runs to compare [default: runs]
     #[arg(value_name = "FOLDER")]
     folders: Vec<PathBuf>,
-    /// Print JSON: an array with an object a run, or one object with the comparison
+    /// Print JSON: an array with one object per run, or one object with the comparison
     #[arg(long)]
     json: bool,
 }
 
-/// A run as it was read.
+/// A run read from its folder.
 struct Run {
     path: PathBuf,
     saved: SavedRun,
@@ -50,7 +50,7 @@ struct Row {
     batch_size: usize,
     optimizer: String,
     lr: f64,
-    /// The images that both accuracies are of: test, validation or training.
+    /// The images of both accuracies: test, validation or training.
     tested_on: &'static str,
     best_test_accuracy: Option<f64>,
     last_test_accuracy: Option<f64>,
@@ -63,9 +63,9 @@ struct Row {
 #[derive(serde::Serialize)]
 struct Comparison {
     runs: Vec<String>,
-    /// The images that each run's accuracies are of: test, validation or training.
+    /// The images of each run's accuracies: test, validation or training.
     tested_on: Vec<&'static str>,
-    /// The settings that differ, each with a value a run; of a single run all.
+    /// The settings that differ, each with one value per run; for a single run, all settings.
     settings: BTreeMap<String, Vec<Value>>,
     epochs: Vec<EpochRow>,
 }
@@ -73,7 +73,7 @@ struct Comparison {
 #[derive(serde::Serialize)]
 struct EpochRow {
     epoch: u32,
-    /// Of each run; null where it did not come so far.
+    /// One value per run; null if the run did not get that far.
     test_accuracy: Vec<Option<f64>>,
 }
 
@@ -82,7 +82,7 @@ impl Runs {
         match self.folders.as_slice() {
             [] if !Path::new(RUNS).exists() => match self.json {
                 true => print("[]"),
-                false => print(format_args!("there are no runs yet: `cifar-gpu train` makes the first in {RUNS}")),
+                false => print(format_args!("there are no runs yet: `cifar-gpu train` creates the first in {RUNS}")),
             },
             [] => self.list(Path::new(RUNS)),
             [folder] if !folder.join("config.json").exists() => self.list(folder),
@@ -116,7 +116,7 @@ impl Runs {
     }
 }
 
-/// A name in parts by which run-2 comes before run-10: what is no number, and numbers.
+/// Splits a name into text and numbers, for a natural order: run-2 before run-10.
 fn natural(name: &str) -> Vec<(String, u64)> {
     let mut parts = Vec::new();
     let mut rest = name;
@@ -131,7 +131,7 @@ fn natural(name: &str) -> Vec<(String, u64)> {
     parts
 }
 
-/// The runs that can be read; of the others it says why not.
+/// The readable runs; prints the errors of the others.
 fn readable(paths: &[PathBuf]) -> Vec<Run> {
     let mut runs = Vec::new();
     for path in paths {
@@ -172,7 +172,7 @@ impl Run {
     }
 }
 
-/// A share for a reader.
+/// Formats a fraction as a percentage.
 fn percent(share: Option<f64>) -> String {
     share.map_or("-".into(), |share| format!("{:.2} %", 100.0 * share))
 }
@@ -202,7 +202,7 @@ fn table(rows: &[Row]) -> String {
     aligned(&lines, usize::MAX)
 }
 
-/// A value in few digits: those of a 32-bit float, if it is one.
+/// Formats a value with few digits: those of a 32-bit float, if it is one.
 fn number(value: &Value) -> String {
     match value.as_f64().filter(|_| value.is_f64()) {
         Some(wide) if f64::from(wide as f32) == wide => (wide as f32).to_string(),
@@ -238,7 +238,7 @@ impl Comparison {
         Ok(Comparison { runs: names.collect(), tested_on, settings: all, epochs })
     }
 
-    /// For a reader.
+    /// As text.
     fn text(&self) -> String {
         let head = |first: &str| std::iter::once(first.to_owned()).chain(self.runs.iter().cloned()).collect();
         let mut settings: Vec<Vec<String>> = vec![head("setting")];

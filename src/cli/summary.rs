@@ -22,12 +22,12 @@ pub struct Summary {
     /// Network, or FILE.toml that describes one
     #[arg(long, value_parser = architecture_names())]
     arch: String,
-    /// Number of classes [default: what the description says, else 10]
+    /// Number of classes [default: that of the description, else 10]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=1000))]
     classes: Option<u16>,
     #[command(flatten)]
     shape: ShapeArguments,
-    /// Images of a batch, for the memory figures
+    /// Batch size, for the memory figures
     #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: u32,
     /// Width of activations, for the memory figures
@@ -49,9 +49,9 @@ struct Report {
     batch_size: usize,
     /// Width of activations that the memory figures are for.
     precision: Precision,
-    /// Bytes that training by the published recipe holds at its peak, without the data set.
+    /// Peak memory in bytes of training with the published recipe, without the data set.
     training_bytes: u64,
-    /// Bytes that inference holds at its peak, without the data set.
+    /// Peak memory in bytes of inference, without the data set.
     inference_bytes: u64,
 }
 

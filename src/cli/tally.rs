@@ -1,4 +1,4 @@
-//! What autotuning tells the user: how much it tried, and which kernels are wrong on a device.
+//! Reports autotuning to the user: the number of trials, and kernels that are wrong on a device.
 
 use std::time::Instant;
 
@@ -27,7 +27,7 @@ impl Tally {
         warn_of_wrong(tuning);
     }
 
-    /// Says what was tried, if anything.
+    /// Prints the number of trials, if any.
     pub fn tell(&self) {
         if self.tried > 0 {
             say(format_args!(
@@ -40,7 +40,7 @@ impl Tally {
     }
 }
 
-/// Warns of kernels that were found wrong.
+/// Warns of kernels with wrong results.
 pub fn warn_of_wrong(tuning: &Tuning) {
     for (plan, verdict) in &tuning.trials {
         if let Verdict::Wrong(error) = verdict {

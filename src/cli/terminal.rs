@@ -1,24 +1,24 @@
-//! What the user is told: on standard error what goes on, warnings and errors; on standard output results.
+//! Output to the user: progress, warnings and errors on standard error; results on standard output.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cifar_gpu::{Error, Result};
 
-/// Whether only warnings and errors are wanted.
+/// Whether to print only warnings and errors.
 static QUIET: AtomicBool = AtomicBool::new(false);
 
-/// Says whether only warnings and errors are wanted on standard error.
+/// Sets whether to print only warnings and errors on standard error.
 pub fn set_quiet(quiet: bool) {
     QUIET.store(quiet, Ordering::Relaxed);
 }
 
-/// Whether only warnings and errors are wanted on standard error.
+/// Whether only warnings and errors are printed on standard error.
 pub fn is_quiet() -> bool {
     QUIET.load(Ordering::Relaxed)
 }
 
-/// Tells the user something on standard error, unless they want it quiet.
+/// Prints a message on standard error, unless `--quiet` was given.
 pub fn say(text: impl std::fmt::Display) {
     if !is_quiet() {
         complain(text);
@@ -30,12 +30,12 @@ pub fn warn(text: impl std::fmt::Display) {
     complain(format_args!("warning: {text}"));
 }
 
-/// Tells the user what is wrong on standard error; a reader that has gone away stops nothing.
+/// Prints an error on standard error; a closed pipe is ignored.
 pub fn complain(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{}", for_terminal(&text.to_string()));
 }
 
-/// A text without what a terminal would obey: names of files are anybody's.
+/// A text without terminal control characters, which file names may contain.
 pub fn for_terminal(text: &str) -> String {
     let is_harmless = |c: char| !c.is_control() || c == '\n' || c == '\t';
     text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
@@ -64,7 +64,7 @@ pub fn aligned<T: AsRef<[String]>>(lines: &[T], numbers_from: usize) -> String {
     lines.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Prints a result on standard output; a reader that has gone away is no error.
+/// Prints a result on standard output; a closed pipe is not an error.
 pub fn print(text: impl std::fmt::Display) -> Result<()> {
     match writeln!(std::io::stdout(), "{text}") {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("writing", "standard output")(e)),

@@ -30,7 +30,7 @@ Examples:
 pub struct Train {
     #[command(flatten)]
     settings: Settings,
-    /// Resume the run in this folder from its newest checkpoint, on the device that it ran on, as if it had never stopped
+    /// Resume the run in this folder from its newest checkpoint, on the same device, as if it had not been interrupted
     #[arg(long, value_name = "RUN_DIR", conflicts_with_all = settled(), conflicts_with = "out")]
     resume: Option<PathBuf>,
     /// Stop after N steps
@@ -39,7 +39,7 @@ pub struct Train {
     /// Time every kernel of some early steps: prints a table and writes a trace that Perfetto opens
     #[arg(long)]
     profile: bool,
-    /// Sanity check: overfit the first batch in 200 epochs of one step, by Adam at 1e-3 unless another optimizer or learning rate
+    /// Sanity check: overfit the first batch in 200 epochs of one step, with Adam at 1e-3 unless another optimizer or learning rate
     /// is given
     #[arg(long, conflicts_with_all = decided_by_overfitting(), conflicts_with = "resume")]
     overfit_one_batch: bool,
@@ -84,7 +84,7 @@ impl Train {
     fn begin(&self) -> Result<Outcome> {
         let NewRun { mut config, data, init } = self.settings.new_run(self.max_steps, self.overfit_one_batch)?;
         config.profile |= self.profile;
-        // Before time is spent on reading images.
+        // Fail before time is spent on reading images.
         if let Some(taken) = self.out.as_ref().filter(|out| out.exists()) {
             return Err(Error::RunFolderExists(taken.clone()));
         }
@@ -106,10 +106,7 @@ impl Train {
         }
         let device = self.settings.device.open_again(&saved)?;
         if device.description() != saved.ran_on {
-            warn(format_args!(
-                "the run was on {} before: results may differ from it in their last digits",
-                saved.ran_on
-            ));
+            warn(format_args!("the run used {} before: results may differ in the last digits", saved.ran_on));
         }
         let stop = stop_on_interrupt()?;
         resume(&saved, self.max_steps, &device, &splits, run, &stop, &mut Reporter::new(&mut TrainProgress::new()))
@@ -125,7 +122,7 @@ fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
             live::leave();
             std::process::exit(130);
         }
-        say("stopping soon; once more to stop at once, without saving");
+        say("stopping soon; interrupt again to stop at once, without saving");
     })
     .map_err(|e| Error::Setting(format!("cannot catch interrupts: {e}")))?;
     Ok(stop)

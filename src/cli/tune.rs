@@ -1,4 +1,4 @@
-//! `cifar-gpu tune`, and the option of other commands that tunes as they start.
+//! `cifar-gpu tune`, and the autotuning option of other commands.
 
 use cifar_gpu::nn::Architecture;
 use cifar_gpu::ops::conv2d::tune::Verdict;
@@ -13,14 +13,14 @@ use super::common::{DeviceArguments, ShapeArguments, architecture_names};
 use super::tally::{Tally, warn_of_wrong};
 use super::terminal::{print, print_json};
 
-/// How much is tried before kernels are chosen.
+/// Extent of the search for kernels.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum AutotuneChoice {
-    /// Nothing: kernels that usually suit the kind of device
+    /// No search: the default kernels of the kind of device
     Off,
-    /// The likely ones, for about 8 seconds
+    /// The most promising candidates, for about 8 seconds
     Quick,
-    /// All
+    /// All candidates
     Full,
 }
 
@@ -58,13 +58,13 @@ pub struct PlanArguments {
     /// Width of activations and of the weights that products read [default: f32]
     #[arg(long, value_enum, value_name = "WIDTH")]
     precision: Option<PrecisionName>,
-    /// Try kernels on this device before the first step and remember the fastest [default: quick on a GPU, else off]
+    /// Time kernels on this device before the first step and cache the fastest [default: quick on a GPU, else off]
     #[arg(long, value_enum, value_name = "HOW MUCH")]
     autotune: Option<AutotuneChoice>,
 }
 
 impl PlanArguments {
-    /// The plans for a network on a device; says what was tried.
+    /// The plans for a network on a device; reports the trials.
     pub fn plans(&self, device: &Device, architecture: &Architecture, batch: usize, training: bool) -> Result<Plans> {
         let mode = self.mode().unwrap_or_else(|| Autotune::usual(device));
         let cache = default_cache();
@@ -81,13 +81,13 @@ impl PlanArguments {
         self.precision.map_or(Precision::F32, PrecisionName::precision)
     }
 
-    /// Puts what was asked for into a run's settings.
+    /// Applies the options to a run's settings.
     pub fn apply(&self, config: &mut TrainConfig) {
         config.precision = self.precision.map_or(config.precision, PrecisionName::precision);
         config.autotune = self.mode().or(config.autotune);
     }
 
-    /// What the user asked for.
+    /// The requested search.
     pub fn mode(&self) -> Option<Autotune> {
         self.autotune.map(AutotuneChoice::mode)
     }
@@ -103,21 +103,21 @@ pub struct Tune {
     arch: String,
     #[command(flatten)]
     shape: ShapeArguments,
-    /// Images of a step
+    /// Images per step
     #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: u32,
-    /// How much is tried
+    /// Extent of the search
     #[arg(long, value_enum, default_value = "full", value_name = "HOW MUCH")]
     autotune: AutotuneChoice,
     /// Width of activations and of the weights that products read
     #[arg(long, value_enum, default_value = "f32", value_name = "WIDTH")]
     precision: PrecisionName,
-    /// Try again what is remembered
+    /// Ignore cached choices and search again
     #[arg(long)]
     again: bool,
     #[command(flatten)]
     device: DeviceArguments,
-    /// Print JSON: an array with an object a product
+    /// Print a JSON array with one object per product
     #[arg(long)]
     json: bool,
 }
@@ -129,7 +129,7 @@ struct Product {
     kernel: &'static str,
     gflop: f64,
     chosen: String,
-    /// Empty if the choice was remembered.
+    /// Empty if the choice was cached.
     trials: Vec<Trial>,
 }
 
@@ -165,7 +165,7 @@ impl Product {
 impl Tune {
     pub fn run(self) -> Result<()> {
         if self.autotune == AutotuneChoice::Off {
-            return Err(Error::field("autotune", "off leaves nothing to do here: quick or full"));
+            return Err(Error::field("autotune", "must be quick or full here"));
         }
         let architecture = self.shape.network(architecture(&self.arch, None)?)?;
         let device = self.device.open()?;
@@ -200,7 +200,7 @@ fn gflop(tuning: &Tuning) -> f64 {
     1e-9 * tuning.geometry.flops() as f64
 }
 
-/// What came of a plan, its speed in GFLOP/s.
+/// The outcome of a plan's trial; its speed is in GFLOP/s.
 fn figure(gflop: f64, verdict: &Verdict) -> String {
     match verdict {
         Verdict::Timed(time) => format!("{:.1}", gflop / time.as_secs_f64()),

@@ -1,4 +1,4 @@
-//! How fast a network trains and infers here: whole steps on random images, timed.
+//! Benchmarks of training and inference: times whole steps on random images.
 
 use std::time::{Duration, Instant};
 
@@ -17,14 +17,14 @@ use crate::train::{
 };
 use crate::weights::architecture;
 
-/// Number of the generator's stream that draws the images: none of training.
+/// Number of the random stream for the images; training does not use it.
 const IMAGE_STREAM: u32 = 1 << 17;
-/// Images on the device: large batches take some more than once.
+/// Number of images on the device; large batches repeat some.
 const MOST_IMAGES: usize = 10_000;
-/// Small enough that random labels teach nothing that could make the loss diverge.
+/// Learning rate, small enough that training on random labels does not diverge.
 const LEARNING_RATE: f64 = 1e-5;
 
-/// What a step does.
+/// The work of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -35,32 +35,32 @@ pub enum Mode {
     Infer,
 }
 
-/// What to time.
+/// Settings of a benchmark.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BenchConfig {
     /// Name of the architecture.
     pub arch: String,
-    /// Height and width of the images; without it those that the architecture's description says.
+    /// Height and width of the images; by default those of the architecture's description.
     pub image_size: Option<ImageSize>,
-    /// Whether images are gray; without it as the architecture's description says.
+    /// Whether images are gray; by default as in the architecture's description.
     pub gray: Option<bool>,
-    /// What a step does.
+    /// The work of a step.
     pub mode: Mode,
     /// Width of activations.
     pub precision: Precision,
-    /// Images of a step.
+    /// Images per step.
     pub batch_size: usize,
     /// Steps to time.
     pub steps: usize,
-    /// Steps before, which are not timed.
+    /// Warm-up steps, which are not timed.
     pub warmup: usize,
-    /// Steps in a row before the device is waited for; only then is the clock read.
+    /// Steps per time measurement, at the end of which the device is waited for.
     pub steps_per_wait: usize,
 }
 
 impl BenchConfig {
-    /// 20 training steps with 64 images each, waited for one by one, after three that are not timed.
+    /// 20 training steps with 64 images each, timed one by one, after three warm-up steps.
     pub fn new(arch: impl Into<String>) -> Self {
         BenchConfig {
             arch: arch.into(),
@@ -76,28 +76,28 @@ impl BenchConfig {
     }
 }
 
-/// Seconds a step took.
+/// Distribution of the seconds per step.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct StepTimes {
     /// The shortest.
     pub best: f64,
-    /// A quarter took no longer.
+    /// First quartile.
     pub quartile_1: f64,
-    /// Half took no longer.
+    /// Median.
     pub median: f64,
-    /// Three quarters took no longer.
+    /// Third quartile.
     pub quartile_3: f64,
     /// The longest.
     pub worst: f64,
 }
 
 impl StepTimes {
-    /// The spread of some durations; `None` if there are none.
+    /// The distribution of durations; `None` if there are none.
     fn of(mut seconds: Vec<f64>) -> Option<Self> {
         seconds.sort_by(f64::total_cmp);
         let last = seconds.len().checked_sub(1)?;
         let at = |quarters: usize| {
-            // Between two neighbors, in proportion.
+            // Linear interpolation between two neighbors.
             let (whole, rest) = (last * quarters / 4, (last * quarters % 4) as f64 / 4.0);
             seconds[whole] + rest * (seconds[(whole + 1).min(last)] - seconds[whole])
         };
@@ -105,7 +105,7 @@ impl StepTimes {
     }
 }
 
-/// What was measured.
+/// Results of a benchmark.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct BenchReport {
     /// Version of this program.
@@ -114,35 +114,35 @@ pub struct BenchReport {
     pub arch: String,
     /// Height, width and channels of the images.
     pub input: ImageShape,
-    /// What a step did.
+    /// The work of a step.
     pub mode: Mode,
     /// The device in one line.
     pub device: String,
     /// Width of activations.
     pub precision: Precision,
-    /// Images of a step.
+    /// Images per step.
     pub batch_size: usize,
     /// Steps timed.
     pub steps: usize,
-    /// Steps before, which were not timed.
+    /// Warm-up steps, which were not timed.
     pub warmup: usize,
-    /// Steps in a row before the device was waited for.
+    /// Steps per time measurement.
     pub steps_per_wait: usize,
-    /// Images a second in the shortest step.
+    /// Images per second in the shortest step.
     pub best_images_per_second: f64,
-    /// Images a second in the median step.
+    /// Images per second in the median step.
     pub median_images_per_second: f64,
-    /// Seconds a step, the wait for the device included.
+    /// Seconds per step, including the wait for the device.
     pub step_seconds: StepTimes,
-    /// Seconds that the host took to prepare and hand over a step; none where it computes itself.
+    /// Host seconds to prepare and submit a step; `None` on the CPU device.
     pub host_seconds: Option<StepTimes>,
-    /// Most memory that tensors held on the device at any time, where it is counted.
+    /// Peak device memory of tensors in bytes, where it is counted.
     pub peak_device_bytes: Option<u64>,
-    /// Most memory that the process held at any time, where the system says so.
+    /// Peak memory of the process in bytes, where the system reports it.
     pub peak_process_bytes: Option<u64>,
 }
 
-/// Runs and times steps on random images, with convolutions computed as `plans` say of the network.
+/// Runs and times steps on random images, with the convolution plans that `plans` returns for the network.
 ///
 /// # Errors
 /// If a setting cannot be used, memory does not suffice, or the device fails.
@@ -187,13 +187,13 @@ pub fn bench(
         step_seconds.push(start.elapsed().as_secs_f64() / steps as f64);
         left -= steps;
     }
-    // A loss that is not finite would make the figures worthless.
+    // A non-finite loss would make the figures meaningless.
     runner.finish()?;
     let gpu = match device {
         Device::Cpu(_) => None,
         Device::Gpu(gpu) => Some(gpu),
     };
-    // Further behind the device, handing over a step waits for the one before.
+    // With more steps in flight, submitting one would wait for an earlier one.
     let host_is_free = gpu.is_some() && config.steps_per_wait == 1;
     let no_steps = || Error::field("steps", "must be at least 1");
     let step_seconds = StepTimes::of(step_seconds).ok_or_else(no_steps)?;
@@ -217,7 +217,7 @@ pub fn bench(
     })
 }
 
-/// What does the steps.
+/// Runs the steps.
 enum Work<'a> {
     Train(Box<Stepper<'a>>),
     Infer(Box<Inference<'a>>),
@@ -249,7 +249,7 @@ impl<'a> Runner<'a> {
         Ok(Runner { device, indices, work })
     }
 
-    /// Hands over so many steps; `handed_over` hears how long each kept the host.
+    /// Submits `count` steps; `handed_over` is called with the host time of each.
     fn run(&mut self, steps: usize, mut handed_over: impl FnMut(Duration)) -> Result<()> {
         for _ in 0..steps {
             let start = Instant::now();
@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn every_step_is_run_and_waited_for_in_groups() {
-        // More in a row than the metrics' history holds.
+        // More steps at a time than the metrics' history holds.
         let mut config =
             BenchConfig { batch_size: 2, steps: 41, warmup: 1, steps_per_wait: 40, ..BenchConfig::new("lenet5") };
         let device = Device::cpu();

@@ -1,6 +1,6 @@
-//! A device's own test: every kernel against its CPU twin, and known faults of drivers, found by measuring.
+//! Device checks: compares every kernel with its CPU twin, and looks for known driver bugs.
 //!
-//! This asks whether *this* adapter and driver compute right, on small odd shapes; the test suite asks more of the kernels.
+//! The checks test whether *this* adapter and driver compute correctly, on small odd shapes; the test suite is more thorough.
 
 use rand::RngExt;
 
@@ -14,47 +14,47 @@ use crate::ops::{self, StepState};
 use crate::tape::Tape;
 use crate::tensor::{DType, Device};
 
-/// Largest difference that passes, as a share of the largest magnitude of what is right.
+/// Maximum difference that passes, relative to the largest expected magnitude.
 const TOLERANCE: f64 = 2e-5;
 /// The same for 16-bit floats and for Winograd's larger tiles.
 const ROUGH_TOLERANCE: f64 = 2e-3;
 /// Networks whose losses and gradients are checked.
 const NETWORKS: [&str; 3] = ["lenet5", "ygnet-bn", "resnet20"];
-/// Iterations after which some drivers end an invocation's loops, and a few more.
+/// A few iterations more than the limit at which some drivers end an invocation's loops.
 const MANY_ITERATIONS: u32 = 70_000;
 
-/// What came of one check.
+/// Result of one check.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckResult {
-    /// The kernels, or the fault looked for.
+    /// Name of the kernels or of the driver bug.
     pub name: String,
-    /// What was found.
+    /// The verdict.
     pub verdict: Verdict,
 }
 
-/// What a check found.
+/// Verdict of a check.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
-    /// Both devices agree, up to this share of the largest magnitude.
+    /// Both devices agree; the largest relative difference.
     Pass(f64),
-    /// They do not, by this share.
+    /// They disagree; the largest relative difference.
     Fail(f64),
-    /// The driver would not do it; this is its reason.
+    /// The driver refused; its reason.
     Refused(String),
-    /// A fault that is known and that kernels are written round.
+    /// A known bug that the kernels work around.
     Fault(String),
-    /// The adapter does not have it, and nothing needs it.
+    /// An optional feature that the adapter lacks.
     Absent(String),
 }
 
 impl Verdict {
-    /// Whether the device can be trusted all the same.
+    /// Whether the device can still be trusted.
     pub fn is_good(&self) -> bool {
         matches!(self, Verdict::Pass(_) | Verdict::Fault(_) | Verdict::Absent(_))
     }
 }
 
-/// Checks a device; `hear` is told of each result as it comes.
+/// Checks a device; `hear` is called with each result.
 ///
 /// # Errors
 /// If the CPU itself fails, or the device is lost.
@@ -94,11 +94,11 @@ fn long_loops(device: &Device) -> Result<Verdict> {
     Ok(if actual == expected {
         Verdict::Pass(0.0)
     } else {
-        Verdict::Fault(format!("this driver ends them after {}; no kernel here comes near", actual[0]))
+        Verdict::Fault(format!("this driver ends them after {}; all kernels stay far below", actual[0]))
     })
 }
 
-/// A case's name for people: the operation, and what is special.
+/// A case's display name: the operation and its variant.
 fn words(case: &Case) -> String {
     match case.name.split_once('/') {
         Some((operation, what)) => format!("{operation}, {}", what.replace('_', " ")),
@@ -106,7 +106,7 @@ fn words(case: &Case) -> String {
     }
 }
 
-/// Holds what a device computes against what the CPU did.
+/// Compares a device's results with the CPU's.
 fn compare(
     tolerance: f64,
     device: &Device,
@@ -122,7 +122,7 @@ fn compare(
     }
 }
 
-/// The largest difference of any tensor, each by its own magnitude; infinite if there are more or fewer numbers.
+/// The largest relative difference over all tensors, each by its own magnitude; infinite if their number or lengths differ.
 fn largest_difference(actual: &[Vec<f64>], expected: &[Vec<f64>]) -> f64 {
     if actual.iter().map(Vec::len).ne(expected.iter().map(Vec::len)) {
         return f64::INFINITY;
@@ -130,7 +130,7 @@ fn largest_difference(actual: &[Vec<f64>], expected: &[Vec<f64>]) -> f64 {
     actual.iter().zip(expected).map(|(actual, expected)| difference(actual, expected)).fold(0.0, f64::max)
 }
 
-/// Largest difference over the largest magnitude; infinite if a number is not one.
+/// Largest difference over the largest magnitude; infinite if there is a NaN.
 fn difference(actual: &[f64], expected: &[f64]) -> f64 {
     let magnitude = expected.iter().fold(f64::MIN_POSITIVE, |m, v| m.max(v.abs()));
     let mut largest = 0.0_f64;
@@ -144,7 +144,7 @@ fn difference(actual: &[f64], expected: &[f64]) -> f64 {
     largest / magnitude
 }
 
-/// The loss of a network, and the gradient of its last layer: those before hang on near-ties of pooling.
+/// The loss of a network, and the gradient of its last layer: gradients of earlier layers depend on near-ties of max-pooling.
 fn network(device: &Device, name: &str) -> Result<Vec<Vec<f64>>> {
     let network = Network::new(Architecture::by_name(name, 10)?, device, 5)?;
     let shape = network.architecture().input.batch(4);
@@ -185,7 +185,7 @@ mod tests {
         assert!(names.contains(&"relu, 1009 f16".to_owned()), "{names:?}");
     }
 
-    /// What is small beside another tensor of the same case passed whatever it was.
+    /// Once, errors in a tensor with small values passed next to another with large values.
     #[test]
     fn each_tensor_counts_by_its_own_magnitude() {
         let expected = vec![vec![1024.0], vec![5e-5, 0.0]];

@@ -1,4 +1,4 @@
-//! Tests and benchmarks of a device with this program's own kernels: whether it computes right, and how fast whole steps are.
+//! Device checks and benchmarks with this program's kernels: correctness, and the speed of whole steps.
 
 pub mod bench;
 pub mod check;

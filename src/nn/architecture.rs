@@ -1,4 +1,4 @@
-//! The networks: what one consists of, those that are built in, and what settings change about them.
+//! Network architectures: their structure, the built-in ones, and changes by settings.
 
 use std::path::Path;
 
@@ -33,7 +33,7 @@ pub const ARCHITECTURES: [&str; BUILT_IN.len()] = {
     names
 };
 
-/// Endings of files that describe a network: descriptions, and weights, which carry theirs.
+/// Extensions of files that describe a network: descriptions, and weights, which contain one.
 const ENDINGS: [&str; 2] = ["toml", "safetensors"];
 
 /// A network's description.
@@ -41,9 +41,9 @@ const ENDINGS: [&str; 2] = ["toml", "safetensors"];
 pub struct Architecture {
     /// Its name.
     pub name: String,
-    /// The images that it takes.
+    /// The shape of its input images.
     pub input: ImageShape,
-    /// How pixels become its input.
+    /// Normalization of its input pixels.
     pub normalization: Normalization,
     pub(super) nodes: Vec<Node>,
 }
@@ -56,7 +56,7 @@ impl PartialEq for Architecture {
 }
 
 impl Architecture {
-    /// The built-in architecture of this name for so many classes.
+    /// The built-in architecture of this name, for `classes` classes.
     ///
     /// # Errors
     /// [`Error::UnknownArchitecture`].
@@ -76,8 +76,8 @@ impl Architecture {
         Path::new(arch).extension().is_some_and(|ending| ENDINGS.iter().any(|known| ending == *known))
     }
 
-    /// The built-in architecture of this name, or the one that the file `arch` describes, which ends in `.toml`; for so many
-    /// classes, or for as many as the description says, else ten.
+    /// The built-in architecture of this name, or the one described by the `.toml` file `arch`, for `classes` classes; `None` takes
+    /// the number from the description, else ten.
     ///
     /// # Errors
     /// [`Error::UnknownArchitecture`]; if the file cannot be read; and those of [`DescriptionReader::read`].
@@ -94,7 +94,7 @@ impl Architecture {
         DescriptionReader::default().read(arch, &text, classes)
     }
 
-    /// Its layers in their places, in the order in which they are computed.
+    /// Its layers with their contexts, in the order of computation.
     ///
     /// # Errors
     /// If a layer does not fit the one before it.
@@ -102,12 +102,12 @@ impl Architecture {
         self.placed_as(&self.name)
     }
 
-    /// The same, with faults of `source`.
+    /// The same, with `source` in error messages.
     pub(super) fn placed_as<'a>(&'a self, source: &'a str) -> Result<Vec<Placed<'a>>> {
         Walk::through(source, &self.nodes, &self.input.axes())
     }
 
-    /// The number of classes that it tells apart: of logits for an image.
+    /// The number of classes, which is the number of logits per image.
     ///
     /// # Errors
     /// If the layers do not fit together.
@@ -115,8 +115,8 @@ impl Architecture {
         Ok(self.placed()?.last().map_or(0, |placed| placed.output.iter().product()))
     }
 
-    /// The same architecture for images of another shape. Normalization for other channels is taken from what there is: gray gets
-    /// the mean of the colors.
+    /// The same architecture for images of another shape. The normalization is converted if the number of channels changes: gray
+    /// gets the mean of the colors.
     ///
     /// # Errors
     /// If the layers do not fit it.
@@ -127,10 +127,10 @@ impl Architecture {
         Ok(self)
     }
 
-    /// The same architecture with another way to normalize.
+    /// The same architecture with another normalization.
     ///
     /// # Errors
-    /// [`Error::Setting`] if it does not suit the images' channels.
+    /// [`Error::Setting`] if it does not match the images' channels.
     pub fn with_normalization(mut self, normalization: Normalization) -> Result<Self> {
         let channels = self.input.channels();
         normalization.validate(channels).map_err(|message| Error::Setting(format!("normalization: {message}")))?;
@@ -184,7 +184,7 @@ impl Architecture {
     /// Replaces the probabilities of its dropout layers, in order.
     ///
     /// # Errors
-    /// [`Error::Field`] if there are more or fewer, or one is no probability below 1.
+    /// [`Error::Field`] if their number differs, or one is not in [0, 1).
     pub fn set_dropout(&mut self, probabilities: &[f32]) -> Result<()> {
         let described = self.dropout();
         if probabilities.len() != described.len() || probabilities.iter().any(|p| !(0.0..1.0).contains(p)) {
@@ -209,8 +209,8 @@ impl Architecture {
         Ok(())
     }
 
-    /// Draws initial weights as suits rectifiers, whatever was described: of layers with a ReLU as in [`Init::HeNormal`], of
-    /// others as in [`Init::GlorotUniform`].
+    /// Replaces the described initialization by one for rectifiers: [`Init::HeNormal`] for layers followed by a ReLU,
+    /// [`Init::GlorotUniform`] for others.
     pub fn set_he_init(&mut self) {
         set_he_init(&mut self.nodes);
     }
@@ -284,7 +284,8 @@ mod tests {
             }
         }
         let parameters = |name, input| Summary::new(&with_input(name, input).unwrap()).unwrap().parameters;
-        // A mean over all pixels leaves none of them to the weights; lenet5's first fully connected layer takes all.
+        // After global average pooling the weights do not depend on the image size; those of lenet5's first fully connected layer
+        // do.
         assert_eq!(parameters("ygnet", shape(48, 40, 3)), 1_369_738);
         assert_eq!(parameters("lenet5", shape(48, 40, 3)), 395_006 + 64 * (9 * 7 - 5 * 5) * 200);
         assert_eq!(parameters("lenet5", shape(32, 32, 1)), 395_006 - 2 * 5 * 5 * 32);

@@ -1,4 +1,4 @@
-//! Networks as data: the TOML that describes one, read and written.
+//! Reads and writes the TOML descriptions of networks.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -15,14 +15,14 @@ use crate::tensor::ImageShape;
 
 /// Longest description that is read, in bytes.
 pub(super) const MOST_BYTES: usize = 1 << 20;
-/// Classes where neither the data nor the description say how many: CIFAR-10's.
+/// Default number of classes: CIFAR-10's.
 const USUAL_CLASSES: usize = 10;
-/// Larger means are in another unit.
+/// Upper limit on means; larger ones are in another unit.
 const LARGEST_MEAN: f64 = 2.0;
 /// Deepest nesting of residual blocks.
 const MOST_DEPTH: usize = 16;
 
-/// What is wrong with a network's description.
+/// An error in a network's description.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("network {source_name}{}{}: {message}", at(.line), of(.layer))]
 #[non_exhaustive]
@@ -35,7 +35,7 @@ pub struct DescriptionError {
     pub layer: Option<String>,
     /// What is wrong.
     pub message: String,
-    /// Whether layers do not fit the images or each other, so that images of another size may mend it.
+    /// Whether layers do not fit the images or each other, so that another image size may help.
     pub is_misfit: bool,
 }
 
@@ -55,7 +55,7 @@ impl DescriptionError {
 impl Cause for DescriptionError {
     fn hint(&self) -> Option<String> {
         let keys = "docs/NETWORKS.md has every type of layer with its keys";
-        Some(if self.is_misfit { format!("{keys}; images of another size may fit, too") } else { keys.to_owned() })
+        Some(if self.is_misfit { format!("{keys}; another image size may also help") } else { keys.to_owned() })
     }
 }
 
@@ -101,24 +101,24 @@ struct Entry {
     keys: toml::Table,
 }
 
-/// What a residual block's `type` is.
+/// The `type` of a residual block.
 const RESIDUAL: &str = "residual";
 
-/// Reads descriptions: knows the kinds of layers that they may name.
+/// Reads descriptions that use its registered kinds of layers.
 #[derive(Debug, Clone)]
 pub struct DescriptionReader {
     kinds: Vec<LayerKind>,
 }
 
 impl Default for DescriptionReader {
-    /// A reader that knows the kinds of this crate.
+    /// A reader with the layer kinds of this crate.
     fn default() -> Self {
         DescriptionReader { kinds: BUILT_IN.to_vec() }
     }
 }
 
 impl DescriptionReader {
-    /// The same reader, which also knows `kind`.
+    /// The same reader with `kind` registered, too.
     #[must_use]
     pub fn with(mut self, kind: LayerKind) -> Self {
         self.kinds.retain(|known| known.name != kind.name);
@@ -126,12 +126,12 @@ impl DescriptionReader {
         self
     }
 
-    /// The architecture that `text` describes, for so many classes, or for as many as it says (else ten). `source` is the name of its file: errors begin with it, and
-    /// without folder and ending it is the network's name unless the text has one.
+    /// The architecture that `text` describes, for `classes` classes; `None` takes the number from the text, else ten. `source` is
+    /// the file name: errors begin with it, and its stem is the network's name unless the text has one.
     ///
     /// # Errors
-    /// [`DescriptionError`] with line and layer: for what is no TOML, an unknown key or type, a name used twice, layers that do
-    /// not fit, or an output that is not one number a class.
+    /// [`DescriptionError`] with line and layer: for invalid TOML, an unknown key or type, a duplicate name, layers that do not fit
+    /// together, or an output that is not one number per class.
     pub fn read(&self, source: &str, text: &str, classes: Option<usize>) -> Result<Architecture> {
         let reading = Reading { kinds: &self.kinds, source, text, classes: classes.unwrap_or(USUAL_CLASSES) };
         let architecture = reading.file()?;
@@ -158,7 +158,7 @@ impl Reading<'_> {
 
     fn file(&self) -> Result<Architecture> {
         if self.text.len() > MOST_BYTES {
-            return Err(self.fault(None, None, format!("over {MOST_BYTES} bytes are too many for a description")));
+            return Err(self.fault(None, None, format!("a description has at most {MOST_BYTES} bytes")));
         }
         let file: File = toml::from_str(self.text).map_err(|e| {
             let line = e.span().and_then(|span| self.line(span.start));
@@ -178,7 +178,7 @@ impl Reading<'_> {
         let fault = |message| self.fault(line, Some("normalization".into()), message);
         normalization.validate(channels).map_err(fault)?;
         if let Some(mean) = normalization.mean.iter().find(|mean| mean.abs() > LARGEST_MEAN) {
-            return Err(fault(format!("the mean {mean} is no share of the full range, which ends at 1")));
+            return Err(fault(format!("the mean {mean} must be a fraction of the full range, at most 1")));
         }
         let nodes = self.nodes(file.layers, file.init, 0)?;
         Ok(Architecture { name, input: file.input, normalization, nodes })
@@ -186,7 +186,7 @@ impl Reading<'_> {
 
     fn nodes(&self, entries: Vec<Spanned<Entry>>, init: Init, depth: usize) -> Result<Vec<Node>> {
         if depth > MOST_DEPTH {
-            return Err(self.fault(None, None, format!("residual blocks more than {MOST_DEPTH} deep in each other")));
+            return Err(self.fault(None, None, format!("residual blocks are nested more than {MOST_DEPTH} deep")));
         }
         entries.into_iter().map(|entry| self.node(entry, init, depth)).collect()
     }
@@ -210,7 +210,7 @@ impl Reading<'_> {
         let fault = |message: String| self.fault(line, name.clone().or(Some(kind.clone())), message);
         let Some(known) = self.kinds.iter().find(|known| known.name == kind) else {
             let names: Vec<_> = self.kinds.iter().map(|known| known.name).chain([RESIDUAL]).collect();
-            return Err(fault(format!("there is no such type of layer; the types are {}", names.join(", "))));
+            return Err(fault(format!("unknown type of layer; the types are {}", names.join(", "))));
         };
         if body.is_some() || shortcut.is_some() {
             return Err(fault(format!("only a layer of type {RESIDUAL} has a body and a shortcut")));
@@ -225,7 +225,7 @@ impl Reading<'_> {
         if let Some(name) = layer.name() {
             let is_sound = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_');
             if !name.split('.').all(is_sound) {
-                return Err(fault("a name has letters, digits and _, in parts with dots between them".into()));
+                return Err(fault("a name consists of letters, digits and _, in parts separated by dots".into()));
             }
         }
         Ok(Node::Layer { layer, line })
@@ -233,7 +233,7 @@ impl Reading<'_> {
 }
 
 impl Architecture {
-    /// Checks that names are used once, and that there is one output a class.
+    /// Checks that names are unique and that there is one output per class.
     fn check(&self, source: &str, classes: Option<usize>) -> Result<()> {
         let fault = |line, layer: Option<&str>, message: String| {
             let layer = layer.map(|name| format!("`{name}`"));
@@ -246,7 +246,11 @@ impl Architecture {
             if let Some(name) = place.layer.and_then(|layer| layer.name())
                 && !names.insert(name)
             {
-                return fault(place.line, Some(name), "the name is used twice: weights could not be told apart".into());
+                return fault(
+                    place.line,
+                    Some(name),
+                    "the name is used twice, but names of weights must be unique".into(),
+                );
             }
             let elements = |(_, spec): &(String, crate::nn::ParameterSpec)| spec.layout.elements();
             parameters = place.parameters().iter().map(elements).fold(parameters, usize::saturating_add);
@@ -270,7 +274,7 @@ impl Architecture {
             }
             _ => {
                 let message = format!(
-                    "the last layer's output is {output:?}, not one number a class: end with global_avg_pool, or with \
+                    "the last layer's output is {output:?}, not one number per class: end with global_avg_pool, or with \
                      flatten and linear"
                 );
                 fault(placed.last().and_then(|place| place.line), None, message)
@@ -278,7 +282,7 @@ impl Architecture {
         }
     }
 
-    /// Its description, which [`DescriptionReader::read`] reads again.
+    /// Its description, in the format that [`DescriptionReader::read`] reads.
     ///
     /// # Errors
     /// If a layer's keys cannot be written as TOML.
@@ -293,7 +297,7 @@ impl Architecture {
     }
 }
 
-/// More parameters than any network here has: a limit for files that are not trusted.
+/// Upper limit on a network's parameters, for untrusted files.
 const MOST_PARAMETERS: usize = 1 << 28;
 
 fn entries(nodes: &[Node]) -> Result<toml::Value> {
@@ -336,7 +340,7 @@ mod tests {
             let text = architecture.to_toml().unwrap();
             let again = DescriptionReader::default().read("again", &text, Some(7)).unwrap();
             assert_eq!(again, architecture, "{text}");
-            // The number of classes is a matter of the data.
+            // The number of classes depends on the data.
             assert!(DescriptionReader::default().read("again", &text, Some(3)).unwrap().num_classes().unwrap() == 3);
         }
     }
@@ -352,19 +356,19 @@ mod tests {
                 format!("{conv}\n{{ type = \"linear\", name = \"b\", features = 4 }},"),
                 "line 4, linear `b`: takes [features]: put a flatten layer before it; its input is 8×8×6",
             ),
-            (format!("{conv}\n{{ type = \"conv\" }},"), "line 4, conv: there is no such type of layer"),
+            (format!("{conv}\n{{ type = \"conv\" }},"), "line 4, conv: unknown type of layer"),
             (
                 format!("{{ type = \"residual\", body = [\n{wide}\n], shortcut = [\n{conv}\n] }},"),
-                "the body makes 8×8×5 of its input and the shortcut 8×8×6",
+                "the body's output is 8×8×5 and the shortcut's is 8×8×6",
             ),
             ("{ type = \"residual\" },".to_owned(), "line 3, residual: a residual block needs layers"),
             (format!("{conv}\n{{ type = \"max_pool2d\", kernel = 9 }},"), "line 4, max_pool2d: a window of 9 pixels"),
-            (conv.to_owned(), "the last layer's output is [8, 8, 6], not one number a class"),
+            (conv.to_owned(), "the last layer's output is [8, 8, 6], not one number per class"),
             (END.replace("\"classes\"", "5"), "the last layer has 5 outputs and there are 4 classes"),
             (format!("{{ type = \"dropout\", probability = 1.0 }},\n{END}"), "line 3, dropout: probability 1"),
             (format!("{{ type = \"relu\", slope = 0.1 }},\n{END}"), "unknown field `slope`"),
             (conv.replace('6', "0"), "0 outputs"),
-            (conv.replace("\"a\"", "\"a/b\""), "a name has letters"),
+            (conv.replace("\"a\"", "\"a/b\""), "a name consists of letters"),
             ("{ type = ".to_owned(), "line 4: "),
         ] {
             let message = read(&layers).map(|_| ()).unwrap_err().to_string();

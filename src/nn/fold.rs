@@ -7,29 +7,29 @@ use crate::nn::graph::Node;
 use crate::nn::{Architecture, Network, Role};
 use crate::tape::Layout;
 
-/// What batch normalization does to a channel in inference.
+/// The per-channel effect of a batch normalization in inference.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Affine {
     scale: f64,
     shift: f64,
 }
 
-/// A batch normalization behind a layer that takes it over.
+/// A batch normalization and the layer that it is folded into.
 #[derive(Debug, Clone)]
 struct Folding {
     name: String,
     epsilon: f32,
 }
 
-/// How the names of networks with batch normalization end, of which there is one without.
+/// Name suffix of networks with batch normalization that also exist without it.
 const ENDING: &str = "-bn";
 
 impl Architecture {
-    /// This architecture without its batch normalizations, whose layers before them have a bias instead. Its name loses the ending
-    /// `-bn`, or gets the ending `-folded`.
+    /// This architecture without its batch normalizations; the layers before them get a bias instead. The suffix `-bn` of its name
+    /// is removed, or else `-folded` is appended.
     ///
     /// # Errors
-    /// [`Error::Setting`] if it has none, or one stands behind something other than a weighted sum of inputs.
+    /// [`Error::Setting`] if it has none, or one does not directly follow a convolution or linear layer.
     pub fn without_batch_norms(&self) -> Result<Self> {
         if self.foldings()?.is_empty() {
             return Err(Error::Setting(format!("{} has no batch normalization to fold", self.name)));
@@ -41,7 +41,7 @@ impl Architecture {
         Ok(Architecture { name, nodes: without_batch_norms(&self.nodes), ..self.clone() })
     }
 
-    /// The batch normalizations by the names of the layers that take them over.
+    /// The batch normalizations, by the names of the layers that they are folded into.
     fn foldings(&self) -> Result<HashMap<String, Folding>> {
         let mut foldings = HashMap::new();
         for placed in self.placed()? {
@@ -88,9 +88,9 @@ fn without_batch_norms(nodes: &[Node]) -> Vec<Node> {
 }
 
 impl Network {
-    /// The network without batch normalizations that computes what this one does in inference: the layer before each of them
-    /// takes over its scale and its shift by the running statistics (Jacob et al., "Quantization and Training of Neural
-    /// Networks for Efficient Integer-Arithmetic-Only Inference", 2018, section 3.2).
+    /// The network without batch normalizations that computes what this one does in inference: each one's scale and shift by the
+    /// running statistics are folded into the layer before it (Jacob et al., "Quantization and Training of Neural Networks for
+    /// Efficient Integer-Arithmetic-Only Inference", 2018, section 3.2).
     ///
     /// # Errors
     /// As for [`Architecture::without_batch_norms`]; or if the device cannot hold the new network.
@@ -101,13 +101,13 @@ impl Network {
             let is_bias = matches!(parameter.layout, Layout::Bias(_));
             let mut outer = match self.outer_values(&parameter.name)? {
                 Some(values) => values,
-                // A layer that had none.
+                // The layer had no bias before.
                 None => vec![0.0; parameter.layout.elements()],
             };
             let layer = parameter.name.rsplit_once('.').map_or("", |(layer, _)| layer);
             if let Some(folding) = foldings.get(layer) {
                 let channels = self.affines(folding)?;
-                // Output channels come first, of weights and biases alike.
+                // Output channels are the first axis of weights and biases.
                 let row = outer.len() / channels.len();
                 for (values, Affine { scale, shift }) in outer.chunks_exact_mut(row).zip(channels) {
                     let shift = if is_bias { shift } else { 0.0 };
@@ -119,7 +119,7 @@ impl Network {
         Ok(folded)
     }
 
-    /// What the batch normalization of this name does to each channel in inference.
+    /// The effect of the batch normalization of this name on each channel in inference.
     fn affines(&self, norm: &Folding) -> Result<Vec<Affine>> {
         let part = |suffix: &str| {
             let name = format!("{}.{suffix}", norm.name);
@@ -150,7 +150,7 @@ mod tests {
     use crate::tape::Tape;
     use crate::tensor::Device;
 
-    /// Biases, scales and statistics that are not those which a network starts with.
+    /// Biases, scales and statistics that differ from the initial ones.
     fn vary(network: &Network) {
         for parameter in network.state().filter(|parameter| matches!(parameter.layout, Layout::Bias(_))) {
             let least = if parameter.name.ends_with("running_var") { 0.25 } else { -0.5 };

@@ -10,13 +10,13 @@ use crate::ops::elementwise::Add;
 use crate::tape::{Parameter, Tape, Var};
 use crate::tensor::Tensor;
 
-/// A forward pass under way: what layers take from it.
+/// State of a forward pass, which layers use.
 pub struct ForwardPass<'a> {
     tape: &'a Tape,
     plans: Rc<Plans>,
     parameters: &'a mut dyn Iterator<Item = Result<Var>>,
     statistics: &'a mut dyn Iterator<Item = &'a Parameter>,
-    /// The layers behind the present one in its sequence, less those it has computed already.
+    /// The layers after the current one in its sequence, without those it has already computed.
     following: &'a [Node],
 }
 
@@ -30,7 +30,7 @@ impl<'a> ForwardPass<'a> {
         ForwardPass { tape, plans, parameters, statistics, following: &[] }
     }
 
-    /// The tape that is recorded on.
+    /// The tape that records the pass.
     pub fn tape(&self) -> &'a Tape {
         self.tape
     }
@@ -57,12 +57,12 @@ impl<'a> ForwardPass<'a> {
         Ok(next.ok_or_else(|| Error::Tape("the network lacks running statistics".into()))?.tensor.clone())
     }
 
-    /// Takes over the ReLU that follows, if one does: the present layer computes it.
+    /// Fuses a following ReLU, if any, into the current layer, which must compute it.
     pub fn absorb_relu(&mut self) -> bool {
         self.absorb(|role| (role == Role::Relu).then_some(())).is_some()
     }
 
-    /// Takes over the ReLU that follows and the dropout behind it, if there are such: the present layer computes them.
+    /// Fuses a following ReLU and the dropout after it, if any, into the current layer, which must compute them.
     pub fn absorb_activation(&mut self) -> Activation {
         if !self.absorb_relu() {
             return Activation::Identity;
@@ -81,7 +81,7 @@ impl<'a> ForwardPass<'a> {
         Some(found)
     }
 
-    /// The output of layers that follow one another.
+    /// The output of a sequence of layers.
     pub(super) fn run(&mut self, nodes: &'a [Node], input: Var) -> Result<Var> {
         let mut value = input;
         let mut left = nodes;

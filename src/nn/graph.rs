@@ -1,4 +1,4 @@
-//! The layers of a network in order, with residual blocks, and what is known of each in its place.
+//! The layers of a network in order, with residual blocks, and the context of each layer.
 
 use crate::error::{Error, Result};
 use crate::nn::description::DescriptionError;
@@ -14,11 +14,11 @@ pub enum Node {
         /// Its line in the description.
         line: Option<usize>,
     },
-    /// The sum of what two sequences make of one input.
+    /// The sum of the outputs of two sequences with the same input.
     Residual {
-        /// The first.
+        /// The first sequence.
         body: Vec<Node>,
-        /// The second; where it is empty, the input itself.
+        /// The second sequence; if empty, the input itself.
         shortcut: Vec<Node>,
         /// Its line in the description.
         line: Option<usize>,
@@ -35,7 +35,7 @@ impl Node {
     }
 }
 
-/// A layer, or the sum that ends a residual block, in its place.
+/// A layer, or the sum that ends a residual block, with its context.
 #[derive(Debug, Clone)]
 pub struct Placed<'a> {
     /// The layer; `None` for a sum.
@@ -48,16 +48,16 @@ pub struct Placed<'a> {
     pub output: Vec<usize>,
     /// The layer before it in its sequence.
     pub previous: Option<&'a dyn Layer>,
-    /// The layer behind it in its sequence.
+    /// The layer after it in its sequence.
     pub next: Option<&'a dyn Layer>,
-    /// How many residual blocks it is in.
+    /// Nesting depth in residual blocks.
     pub depth: usize,
     /// Its line in the description.
     pub line: Option<usize>,
 }
 
 impl Placed<'_> {
-    /// Its parameters and running statistics with their whole names.
+    /// Its parameters and running statistics with their full names.
     pub fn parameters(&self) -> Vec<(String, ParameterSpec)> {
         let Some(layer) = self.layer else { return Vec::new() };
         let input = LayerInput { shape: &self.input, flattened_from: self.flattened_from.as_deref() };
@@ -67,15 +67,15 @@ impl Placed<'_> {
     }
 }
 
-/// Goes through the layers in the order in which they are computed, checking that they fit.
+/// Traverses the layers in the order of computation and checks that they fit together.
 pub(super) struct Walk<'a> {
-    /// What descriptions of faults begin with.
+    /// Prefix of error messages.
     source: &'a str,
     placed: Vec<Placed<'a>>,
 }
 
 impl<'a> Walk<'a> {
-    /// All layers in their places for an input of this shape.
+    /// All layers with their contexts for an input of this shape.
     ///
     /// # Errors
     /// [`DescriptionError`] for the first layer that does not fit.
@@ -101,12 +101,12 @@ impl<'a> Walk<'a> {
             flow = match node {
                 Node::Layer { layer, line } => {
                     let output = layer.output_shape(&flow.shape).map_err(|e| {
-                        // The layer is named already.
+                        // The message already names the layer.
                         let reason = match e {
                             Error::Shape { message, .. } => message,
                             other => other.to_string(),
                         };
-                        let message = format!("{reason}; its input is {}", in_words(&flow.shape));
+                        let message = format!("{reason}; its input is {}", format_shape(&flow.shape));
                         self.fault(*line, layer.as_ref(), message)
                     })?;
                     self.placed.push(place(Some(layer.as_ref()), &flow, &output, *line));
@@ -122,9 +122,9 @@ impl<'a> Walk<'a> {
                     let along_shortcut = self.sequence(shortcut, flow, depth + 1)?;
                     if along_body.shape != along_shortcut.shape {
                         let message = format!(
-                            "the body makes {} of its input and the shortcut {}: they cannot be added",
-                            in_words(&along_body.shape),
-                            in_words(&along_shortcut.shape)
+                            "the body's output is {} and the shortcut's is {}: they cannot be added",
+                            format_shape(&along_body.shape),
+                            format_shape(&along_shortcut.shape)
                         );
                         return Err(self.residual_fault(*line, message).into());
                     }
@@ -150,12 +150,12 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// A shape in words: 2×2×32.
-fn in_words(shape: &[usize]) -> String {
+/// Formats a shape: 2×2×32.
+fn format_shape(shape: &[usize]) -> String {
     shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×")
 }
 
-/// What flows from layer to layer.
+/// The shapes passed from layer to layer.
 #[derive(Debug, Clone)]
 struct Flow {
     shape: Vec<usize>,

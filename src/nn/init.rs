@@ -12,8 +12,8 @@ pub enum Init {
     GlorotUniform,
     /// Weight and bias uniform within ±1/√fan_in: PyTorch's default, there called Kaiming-uniform with a = √5.
     KaimingUniform,
-    /// Normal with variance 2 / (fan_in + fan_out), bias as in [`Init::KaimingUniform`]: what PyTorch code gets that
-    /// calls `xavier_normal_` on the weight alone.
+    /// Normal with variance 2 / (fan_in + fan_out), bias as in [`Init::KaimingUniform`]: the result of PyTorch code that calls
+    /// `xavier_normal_` on the weight only.
     XavierNormal,
     /// Normal with variance 2 / fan_in, bias zero (He et al., 2015).
     #[default]
@@ -21,7 +21,7 @@ pub enum Init {
 }
 
 impl Init {
-    /// `count` initial weights of a layer whose outputs sum `fan_in` products and whose inputs go into `fan_out`.
+    /// `count` initial weights of a layer with this fan-in and fan-out.
     pub fn weight(self, count: usize, fan_in: usize, fan_out: usize, random: &mut RandomStream) -> Vec<f32> {
         let (fan_in, fan_out) = (fan_in as f64, fan_out as f64);
         match self {
@@ -68,15 +68,15 @@ mod tests {
         close(Init::HeNormal, 2.0 / 75.0);
     }
 
-    /// The same seed has given these since the first version: who changes it counts up
-    /// [`GENERATOR`](crate::ops::random::GENERATOR).
+    /// A seed has given these values since the first version. Increment [`GENERATOR`](crate::ops::random::GENERATOR) with any
+    /// change.
     #[test]
     fn initial_weights_are_pinned() {
         let weights = |init: Init| init.weight(1000, 75, 800, &mut RandomStream::new(3, 1));
         let bytes: Vec<u8> = weights(Init::GlorotUniform).iter().flat_map(|weight| weight.to_le_bytes()).collect();
         let checksum = crc32fast::hash(&bytes);
         assert_eq!(checksum, 0x7390_503d, "{checksum:#x}");
-        // Logarithm and cosine are the system's: another may round otherwise.
+        // Logarithm and cosine come from the system library, and rounding differs between systems.
         for (weight, expected) in
             weights(Init::HeNormal).into_iter().zip([0.279_120_84, 0.035_958_81, 0.268_319_45, 0.176_886_24])
         {

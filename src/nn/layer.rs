@@ -1,4 +1,4 @@
-//! What a layer is: the door through which networks' descriptions, summaries, parameters and forward passes see every kind.
+//! The layer interface, used by descriptions, summaries, parameters and forward passes.
 
 use std::fmt;
 
@@ -12,8 +12,8 @@ use crate::tape::{Layout, Var};
 
 /// One layer of a network. Shapes are those of one image, `[height, width, channels]` or `[features]`, unless said otherwise.
 ///
-/// A kind of layer is a type with serde's traits, whose fields are the keys that a description file gives; see
-/// [`LayerKind`] for how it becomes known.
+/// A kind of layer is a type with serde's traits, whose fields are the keys that a description file gives; see [`LayerKind`] for
+/// how to register it.
 pub trait Layer: fmt::Debug + Send + Sync {
     /// The `type` in a description.
     fn kind(&self) -> &'static str;
@@ -24,7 +24,7 @@ pub trait Layer: fmt::Debug + Send + Sync {
     /// If a value cannot be written.
     fn keys(&self) -> Result<toml::Table>;
 
-    /// The same layer in a box of its own.
+    /// A boxed clone of the layer.
     fn boxed(&self) -> Box<dyn Layer>;
 
     /// Prefix of its parameters' names, if it has parameters.
@@ -32,7 +32,7 @@ pub trait Layer: fmt::Debug + Send + Sync {
         None
     }
 
-    /// What it does, in a few words with its numbers.
+    /// A short description with its numbers.
     fn description(&self) -> String;
 
     /// Shape of the output.
@@ -49,7 +49,7 @@ pub trait Layer: fmt::Debug + Send + Sync {
     /// Floating-point operations of the forward pass for one image; a multiply-add counts as two.
     fn flops(&self, input: &[usize], output: &[usize]) -> u64;
 
-    /// The matrix product that it is, if it is one, for a batch of inputs `[batch, …]`.
+    /// Its matrix product for a batch of inputs `[batch, …]`, if it is one.
     ///
     /// # Errors
     /// If the layer does not fit the input.
@@ -63,22 +63,22 @@ pub trait Layer: fmt::Debug + Send + Sync {
     /// If the layer does not fit the input, or the device fails.
     fn forward(&self, input: &Var, pass: &mut ForwardPass<'_>) -> Result<Var>;
 
-    /// What it is to its neighbors.
+    /// Its role for neighboring layers.
     fn role(&self) -> Role {
         Role::Other
     }
 
-    /// How many outputs it has, if a description may give that as `"classes"`.
+    /// Its number of outputs, if a description may give that as `"classes"`.
     fn outputs_mut(&mut self) -> Option<&mut Outputs> {
         None
     }
 
-    /// How its weight and bias are drawn, if it has some that are drawn; `None` inside until the description's default is known.
+    /// The distribution of its initial weight and bias, if it has any; the inner `None` stands for the description's default.
     fn init_mut(&mut self) -> Option<&mut Option<Init>> {
         None
     }
 
-    /// Whether it adds a bias, if that can be chosen.
+    /// Whether it adds a bias, if that is a setting.
     fn bias_mut(&mut self) -> Option<&mut bool> {
         None
     }
@@ -89,7 +89,7 @@ pub trait Layer: fmt::Debug + Send + Sync {
     }
 }
 
-/// What a layer is to its neighbors.
+/// A layer's role for neighboring layers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Role {
     /// A weighted sum of its inputs, with or without bias: a batch normalization behind it can be folded into it.
@@ -103,7 +103,7 @@ pub enum Role {
     Relu,
     /// Dropout with this probability, which the layer before it may compute.
     Dropout(f32),
-    /// Another shape for the same numbers: weights behind it depend on the order of the numbers.
+    /// A reshape of the same numbers: the weights after it depend on their order.
     Flatten,
     /// Anything else.
     Other,
@@ -121,36 +121,36 @@ pub struct LayerInput<'a> {
 /// A parameter or running statistic of a layer, before it has values.
 #[derive(Debug, Clone)]
 pub struct ParameterSpec {
-    /// Its name behind the layer's: `weight`, `bias`, `running_mean`.
+    /// Its name after the layer's prefix: `weight`, `bias`, `running_mean`.
     pub suffix: &'static str,
     /// Its shape, and how its elements are ordered.
     pub layout: Layout,
-    /// What it starts as.
+    /// Its initial values.
     pub start: Start,
     /// Whether it is trained; running statistics are not.
     pub is_trained: bool,
 }
 
-/// What a parameter starts as.
+/// Initial values of a parameter.
 #[derive(Debug, Clone, Copy)]
 pub enum Start {
-    /// The weight of a layer whose outputs sum `fan_in` products and whose inputs go into `fan_out`.
+    /// The weight of a layer with this fan-in and fan-out.
     Weight {
         /// Distribution.
         init: Init,
-        /// Products that an output sums.
+        /// Fan-in: products summed per output.
         fan_in: usize,
-        /// Products that an input goes into.
+        /// Fan-out: products that use an input.
         fan_out: usize,
     },
     /// The bias of such a layer.
     Bias {
         /// Distribution.
         init: Init,
-        /// Products that an output sums.
+        /// Fan-in: products summed per output.
         fan_in: usize,
     },
-    /// This everywhere.
+    /// A constant.
     Constant(f32),
 }
 
@@ -162,11 +162,11 @@ pub struct Outputs {
     are_classes: bool,
 }
 
-/// More outputs than any layer has: a limit for files that are not trusted.
+/// Upper limit on a layer's outputs, for untrusted files.
 const MOST_OUTPUTS: usize = 1 << 16;
 
 impl Outputs {
-    /// So many outputs.
+    /// This number of outputs.
     pub fn new(count: usize) -> Self {
         Outputs { count, are_classes: false }
     }
@@ -176,12 +176,12 @@ impl Outputs {
         Outputs { count: 0, are_classes: true }
     }
 
-    /// How many there are.
+    /// The number of outputs.
     pub fn count(self) -> usize {
         self.count
     }
 
-    /// Says how many classes there are.
+    /// Sets the number of classes.
     pub(super) fn set_classes(&mut self, classes: usize) {
         if self.are_classes {
             self.count = classes;
@@ -254,7 +254,7 @@ impl Clone for Box<dyn Layer> {
     }
 }
 
-/// What layers of every kind say of themselves in the same way.
+/// The part of [`Layer`] that is the same for all kinds.
 macro_rules! layer_basics {
     ($kind:literal) => {
         fn kind(&self) -> &'static str {

@@ -17,7 +17,7 @@ use crate::tensor::{DType, Device, Precision};
 pub struct Network {
     architecture: Architecture,
     parameters: Parameters,
-    /// Running statistics, two tensors for each batch normalization, where there is any.
+    /// Running statistics, two tensors per batch normalization, if there are any.
     statistics: Option<Parameters>,
     precision: Precision,
     plans: Rc<Plans>,
@@ -32,7 +32,7 @@ impl Network {
     pub fn new(architecture: Architecture, device: &Device, seed: u64) -> Result<Self> {
         let (trained, statistics): (Vec<_>, Vec<_>) =
             architecture.parameters()?.into_iter().partition(|(_, spec)| spec.is_trained);
-        // Each parameter has a stream of its own.
+        // Each parameter has its own random stream.
         let with_values = |specs: Vec<(String, ParameterSpec)>| {
             (0..).zip(specs).map(move |(stream, (name, spec))| {
                 let values = start_values(&spec, RandomStream::new(seed, stream));
@@ -52,7 +52,7 @@ impl Network {
         })
     }
 
-    /// The same network with parameters of its own, which start as these.
+    /// A copy of the network with separate parameters.
     ///
     /// # Errors
     /// If the device cannot hold them.
@@ -83,7 +83,7 @@ impl Network {
         self.statistics.as_ref()
     }
 
-    /// All that its weights file holds: parameters, then running statistics.
+    /// The contents of its weights file: parameters, then running statistics.
     pub fn state(&self) -> impl Iterator<Item = &Parameter> {
         self.parameters.iter().chain(self.statistics.iter().flat_map(|statistics| statistics.iter()))
     }
@@ -93,7 +93,7 @@ impl Network {
         &self.device
     }
 
-    /// Lets its products be computed as `plans` say.
+    /// Sets the plans that compute its products.
     pub fn set_plans(&mut self, plans: Plans) {
         self.plans = Rc::new(plans);
     }
@@ -120,8 +120,8 @@ impl Network {
         self.precision.dtype()
     }
 
-    /// The logits `[batch, classes]`, 32 bits wide, of `images [batch, height, width, channels]`, normalized as the
-    /// architecture says.
+    /// The logits `[batch, classes]`, 32 bits wide, of `images [batch, height, width, channels]`, which must be normalized as
+    /// described by the architecture.
     ///
     /// # Errors
     /// If the images do not have the architecture's shape, or the device fails.

@@ -1,19 +1,19 @@
-//! What logits mean.
+//! Predictions from logits.
 
-/// What a network makes of one image.
+/// A network's prediction for one image.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Prediction {
-    /// The class with the largest logit, the first of equals.
+    /// The class with the largest logit; ties go to the first.
     pub class: usize,
-    /// Softmax of the logits: they add up to 1.
+    /// Softmax of the logits; they sum to 1.
     pub probabilities: Vec<f64>,
     /// The network's outputs.
     pub logits: Vec<f32>,
 }
 
 impl Prediction {
-    /// What these logits mean.
+    /// The prediction of these logits.
     pub fn new(logits: Vec<f32>) -> Self {
         let class = (1..logits.len()).fold(0, |best, i| if logits[i] > logits[best] { i } else { best });
         let largest = f64::from(logits.get(class).copied().unwrap_or_default());
@@ -22,14 +22,14 @@ impl Prediction {
         Prediction { class, probabilities: powers.into_iter().map(|power| power / total).collect(), logits }
     }
 
-    /// Cross-entropy with a label in nats, which does not lose what the probability's logarithm would round away.
+    /// Cross-entropy with a label in nats, computed from the logits to avoid the rounding error of the probability's logarithm.
     pub fn cross_entropy(&self, label: usize) -> f64 {
         let largest = f64::from(self.logits[self.class]);
         let total: f64 = self.logits.iter().map(|&logit| (f64::from(logit) - largest).exp()).sum();
         total.ln() + largest - f64::from(self.logits[label])
     }
 
-    /// The classes, the likeliest first; of equals the first one.
+    /// The classes, the most probable first; ties in order of class.
     pub fn ranked(&self) -> Vec<usize> {
         let mut classes: Vec<usize> = (0..self.logits.len()).collect();
         classes.sort_by(|&a, &b| self.logits[b].total_cmp(&self.logits[a]));

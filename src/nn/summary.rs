@@ -1,4 +1,4 @@
-//! What a network costs: parameters and arithmetic, from its description alone.
+//! Cost of a network: parameters and FLOPs, computed from its description.
 
 use crate::error::Result;
 use crate::nn::Architecture;
@@ -10,11 +10,11 @@ use crate::tensor::ImageShape;
 pub struct LayerSummary {
     /// Name of the layer if it has parameters, else its kind.
     pub name: String,
-    /// What it does.
+    /// A short description.
     pub kind: String,
     /// Output shape for one image: height, width, channels, or features.
     pub output: Vec<usize>,
-    /// How many residual blocks it is in.
+    /// Nesting depth in residual blocks.
     pub depth: usize,
     /// Number of trained parameters.
     pub parameters: usize,
@@ -22,7 +22,7 @@ pub struct LayerSummary {
     pub flops: u64,
 }
 
-/// What a network costs.
+/// Cost of a network: parameters and FLOPs.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Summary {
     /// Name of the architecture.
@@ -57,7 +57,7 @@ impl Summary {
             };
             let trained = placed.parameters().into_iter().filter(|(_, spec)| spec.is_trained);
             let parameters = trained.map(|(_, spec)| spec.layout.elements()).sum();
-            // Backward costs once more for the weight, if there is one, and once more for the input, unless nothing before it learns.
+            // Backward costs as much again for the weight, if any, and for the input, unless no layer before it is trained.
             let learns_before = layers.iter().any(|layer| layer.parameters > 0);
             training_flops += flops * (1 + u64::from(parameters > 0) + u64::from(learns_before));
             layers.push(LayerSummary { name, kind, output: placed.output, depth: placed.depth, parameters, flops });

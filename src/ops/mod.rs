@@ -1,6 +1,6 @@
-//! The operations: each folder has the geometry and the tape rule (`mod.rs`, forward beside backward), the CPU twin
-//! (`cpu.rs`), the GPU launcher (`gpu.rs`), and calls of it with what is right (`cases.rs`); the shaders bear the same names.
-//! They know no network and no file format.
+//! The operations: each folder has the geometry and the tape rule (`mod.rs`, forward beside backward), the CPU twin (`cpu.rs`), the
+//! GPU launcher (`gpu.rs`), and test cases with expected results (`cases.rs`). The shaders have the same names. Operations do not
+//! depend on networks or file formats.
 
 pub mod case;
 mod op;
@@ -21,7 +21,7 @@ macro_rules! operations {
     };
 }
 
-// rustfmt does not look into macros: scripts/check names these files to it.
+// rustfmt does not see modules in macros: scripts/check passes these files to it.
 operations! {
     adam,
     avg_pool2d,
@@ -59,7 +59,7 @@ use crate::tensor::{DType, Tensor};
 /// Elements that one workgroup of an element-by-element kernel handles.
 const ELEMENTS_PER_WORKGROUP: u64 = 256;
 
-/// The device that all operands of `op` live on.
+/// The device of all operands of `op`.
 fn common_device<'a>(op: &'static str, tensors: &[&'a Tensor]) -> Result<&'a Device> {
     let first = tensors.first().ok_or_else(|| Error::shape(op, "no operands"))?;
     if tensors.iter().any(|t| !t.device().same(first.device())) {
@@ -90,7 +90,7 @@ fn half(dtype: DType) -> (&'static str, u32) {
     ("HALF", u32::from(dtype == DType::F16))
 }
 
-/// A count as kernels take it.
+/// Converts a count for kernels.
 fn as_u32(op: &'static str, count: usize) -> Result<u32> {
     // Kernels compute element offsets in 32 bits, some of them signed.
     i32::try_from(count).map(|n| n as u32).map_err(|_| Error::shape(op, format!("{count} elements are too many")))
@@ -125,7 +125,7 @@ mod tests {
         let cases = cases();
         let names: BTreeSet<_> = cases.iter().map(|case| case.name.as_str()).collect();
         assert_eq!(names.len(), cases.len());
-        // Kernels are asked for by these names.
+        // Kernels are looked up by these names.
         assert!(names.iter().all(|name| name.split('/').nth(1).is_some_and(|what| !what.is_empty())), "{names:?}");
     }
 }

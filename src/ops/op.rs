@@ -1,34 +1,34 @@
-//! What an operation is to a tape: the one door, for the operations of this crate and for those of its users.
+//! The interface between operations and the tape, for the operations of this crate and of its users.
 
 use std::cell::Cell;
 
 use crate::error::{Error, Result};
 use crate::tensor::{Device, Tensor};
 
-/// A differentiable operation: what it computes, what it keeps, and how cotangents go back through it.
+/// A differentiable operation: forward computation, saved values, and backward computation.
 ///
-/// [`Tape::apply`](crate::tape::Tape::apply) records one. `examples/custom_op.rs` has a complete one with kernels of its own.
+/// [`Tape::apply`](crate::tape::Tape::apply) records one. `examples/custom_op.rs` is a complete example with custom kernels.
 pub trait Op {
-    /// What the forward half keeps for the backward half. It is dropped right after its use.
+    /// Values saved by the forward pass for the backward pass. They are dropped right after use.
     type Saved: 'static;
 
     /// Name in error messages.
     fn name(&self) -> &'static str;
 
-    /// The output, and what the backward half needs.
+    /// The output, and the saved values for the backward pass.
     ///
     /// # Errors
     /// If the inputs do not fit, are on different devices, or the device fails.
     fn forward(&self, inputs: &[&Tensor], context: &Context<'_>) -> Result<Output<Self::Saved>>;
 
-    /// Cotangents of the inputs from that of the output: one for each input, `None` only where none is wanted.
+    /// Cotangents of the inputs from that of the output: one per input, `None` only where none is needed.
     ///
     /// # Errors
     /// If the device fails.
     fn backward(&self, saved: Self::Saved, upstream: Upstream<'_>) -> Result<Cotangents>;
 }
 
-/// What [`Op::forward`] is told about the tape.
+/// Context of the tape, passed to [`Op::forward`].
 #[derive(Debug)]
 pub struct Context<'a> {
     pub(crate) is_recording: bool,
@@ -39,27 +39,27 @@ pub struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    /// Whether this is training: statistics are those of the batch.
+    /// Whether this is training, where normalization uses the statistics of the batch.
     pub fn is_recording(&self) -> bool {
         self.is_recording
     }
 
-    /// Whether the cotangent of input number `input` is wanted.
+    /// Whether the cotangent of input number `input` is needed.
     pub fn wants(&self, input: usize) -> bool {
         self.wanted.get(input).copied().unwrap_or(false)
     }
 
-    /// Whether the first input comes from a ReLU, so that the operation may put its cotangent through the ReLU's gate.
+    /// Whether the first input comes from a ReLU, so that the operation may apply the ReLU's gate to the input's cotangent.
     pub fn input_has_gate(&self) -> bool {
         self.input_gate.is_some()
     }
 
-    /// The step's state, a tensor of [`StepState`](super::StepState), if random numbers shall be drawn: when training with dropout.
+    /// The step's state, a tensor of [`StepState`](super::StepState), if random numbers are needed: when training with dropout.
     pub fn step_state(&self) -> Option<&'a Tensor> {
         self.step_state
     }
 
-    /// A number that keeps the random numbers of this use apart from those of other uses in the step.
+    /// A stream number, which separates the random numbers of this use from those of other uses in the step.
     pub fn next_stream(&self) -> u32 {
         let stream = self.streams.get();
         self.streams.set(stream + 1);
@@ -67,19 +67,19 @@ impl<'a> Context<'a> {
     }
 }
 
-/// What [`Op::forward`] returns.
+/// The result of [`Op::forward`].
 #[derive(Debug)]
 pub struct Output<S> {
     /// The value.
     pub tensor: Tensor,
-    /// What the backward half needs.
+    /// The saved values for the backward pass.
     pub saved: S,
-    /// What the operation does to the gate of a ReLU.
+    /// The operation's effect on the gate of a ReLU.
     pub gate: GateEffect,
 }
 
 impl<S> Output<S> {
-    /// An output of an operation that has nothing to do with gates.
+    /// An output of an operation without effect on gates.
     pub fn new(tensor: Tensor, saved: S) -> Self {
         Output { tensor, saved, gate: GateEffect::Ends }
     }
@@ -91,39 +91,39 @@ impl<S> Output<S> {
     }
 }
 
-/// What an operation does to the [`Gate`] of a ReLU: stated once, when the operation runs.
+/// An operation's effect on the [`Gate`] of a ReLU, stated when the operation runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub enum GateEffect {
-    /// The output's zeros say nothing about a ReLU before it.
+    /// The output's sign carries no information about a ReLU before the operation.
     #[default]
     Ends,
-    /// The output is positive only where what it was taken from in the first input is positive, and the cotangent goes back
-    /// the same way: pooling by maxima, flattening (factor 1), dropout (the factor that it scales up by).
+    /// An output element is positive only if its source element of the first input is, and its cotangent goes to that element:
+    /// max-pooling and flattening (factor 1), dropout (the factor of its scaling).
     Passes(f32),
-    /// The operation ends in a ReLU, with dropout of this factor behind it (1 without).
+    /// The operation ends in a ReLU, followed by dropout with this factor (1 without dropout).
     Makes(f32),
 }
 
-/// What [`Op::backward`] is given.
+/// The arguments of [`Op::backward`].
 #[derive(Debug)]
 pub struct Upstream<'a> {
     /// The cotangent of the output, of its shape.
     pub cotangent: &'a Tensor,
-    /// What is wanted of each input's cotangent.
+    /// The requested cotangent of each input.
     pub wanted: &'a [Wanted],
-    /// Whether the cotangent has gone through the gate of the output already.
+    /// Whether the output's gate has already been applied to the cotangent.
     pub is_gated: bool,
-    /// The factor of the first input's gate, if the operation may put that input's cotangent through it: the first input comes
-    /// from a ReLU and nothing else uses it.
+    /// The factor of the first input's gate, if the operation may apply the gate to that input's cotangent: the input comes from a
+    /// ReLU and has no other use.
     pub input_gate: Option<f32>,
 }
 
-/// What [`Op::backward`] returns.
+/// The result of [`Op::backward`].
 #[derive(Debug)]
 pub struct Cotangents {
-    /// The cotangent of each input, `None` where none was wanted.
+    /// The cotangent of each input, `None` where none was requested.
     pub inputs: Vec<Option<Tensor>>,
-    /// Whether that of the first input has gone through the input's gate.
+    /// Whether the input's gate has been applied to that of the first input.
     pub first_is_gated: bool,
 }
 
@@ -134,19 +134,19 @@ impl From<Vec<Option<Tensor>>> for Cotangents {
 }
 
 impl From<Tensor> for Cotangents {
-    /// That of an operation with one input.
+    /// The result for an operation with one input.
     fn from(cotangent: Tensor) -> Self {
         vec![Some(cotangent)].into()
     }
 }
 
-/// What a ReLU, and the dropout behind it, do to the cotangent of their output on its way to their input: it becomes zero
-/// where the output is not positive, and is multiplied elsewhere.
+/// The backward rule of a ReLU and the dropout after it: the output's cotangent becomes zero where the output is not positive, and
+/// is scaled elsewhere.
 #[derive(Debug, Clone, Copy)]
 pub struct Gate<T = Tensor> {
-    /// That output.
+    /// The output.
     pub output: T,
-    /// What dropout scaled up by, else 1.
+    /// The scale factor of dropout, else 1.
     pub factor: f32,
 }
 
@@ -160,24 +160,24 @@ impl<T> Gate<T> {
     }
 }
 
-/// What is wanted of an input's cotangent.
+/// Request for an input's cotangent.
 #[derive(Debug, Clone)]
 pub enum Wanted {
-    /// Nothing.
+    /// Not needed.
     Nothing,
     /// The cotangent.
     Value,
-    /// The cotangent, in this tensor of its shape, or elsewhere if the operation has no use for the place.
+    /// The cotangent, preferably written to this tensor, which has its shape.
     In(Tensor),
 }
 
 impl Wanted {
-    /// Whether the cotangent is wanted at all.
+    /// Whether the cotangent is requested.
     pub fn is_some(&self) -> bool {
         !matches!(self, Wanted::Nothing)
     }
 
-    /// The tensor that the cotangent shall be in, or else a new one.
+    /// The tensor for the cotangent: the given one, or a new one.
     ///
     /// # Errors
     /// If the device cannot hold it.
@@ -192,7 +192,7 @@ impl Wanted {
 /// The inputs of an operation that takes exactly `N`.
 ///
 /// # Errors
-/// [`Error::Shape`] that says how many were given.
+/// [`Error::Shape`] with the number given.
 pub fn operands<'a, const N: usize>(op: &'static str, inputs: &[&'a Tensor]) -> Result<[&'a Tensor; N]> {
     inputs.try_into().map_err(|_| Error::shape(op, format!("takes {N} inputs, {} are given", inputs.len())))
 }

@@ -1,22 +1,22 @@
-//! Zeros, or nothing, around an image before windows slide over it.
+//! Padding of images for convolution and pooling.
 
 use crate::error::{Error, Result};
 
-/// More pixels of a stride or of padding than any image has.
+/// Upper limit on strides and padding in pixels.
 const MOST_PIXELS: usize = 1 << 14;
 
-/// How many pixels surround the input.
+/// Padding around the input.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "PaddingKey", into = "PaddingKey")]
 pub enum Padding {
     /// None: the window stays inside.
     #[default]
     Valid,
-    /// So many that the output has ⌈input / stride⌉ pixels a side; an odd one goes below and right, as in TensorFlow.
+    /// The output has ⌈input / stride⌉ pixels per side; an odd pixel of padding goes below and right, as in TensorFlow.
     Same,
-    /// So many on every side.
+    /// The same number of pixels on all sides.
     Explicit(usize),
-    /// So many on each side.
+    /// Separate numbers of pixels for each side.
     Sides {
         /// Pixels above.
         top: usize,
@@ -72,12 +72,12 @@ impl From<Padding> for PaddingKey {
 pub(super) struct Windows {
     /// Pixels before the input.
     pub before: usize,
-    /// How many windows there are.
+    /// Number of windows.
     pub count: usize,
 }
 
 impl Padding {
-    /// The windows of `kernel` pixels at every `stride`-th of `[height, width]` pixels: those along height, and along width.
+    /// The windows of size `kernel` and stride `stride` over `[height, width]` pixels, along height and along width.
     ///
     /// # Errors
     /// If a window is larger than the padded input, or a number is 0 or too large for a kernel.

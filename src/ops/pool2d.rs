@@ -26,7 +26,7 @@ pub struct Pool2dGeometry {
     pub kernel_h: usize,
     /// Window width in pixels.
     pub kernel_w: usize,
-    /// Step between windows in pixels, in both directions.
+    /// Stride in pixels, in both directions.
     pub stride: usize,
     /// Pixels of padding above the input.
     pub pad_top: usize,
@@ -35,10 +35,10 @@ pub struct Pool2dGeometry {
 }
 
 impl Pool2dGeometry {
-    /// Geometry for an input `[batch, height, width, channels]`; pixels behind the last window are left out.
+    /// Geometry for an input `[batch, height, width, channels]`; pixels after the last window are ignored.
     ///
     /// # Errors
-    /// If the window does not fit into the padded input, a window lies wholly in the padding, or something is 0.
+    /// If the window does not fit into the padded input, a window is entirely padding, or a size is 0.
     pub fn new(op: &'static str, input: &[usize], kernel: [usize; 2], stride: usize, padding: Padding) -> Result<Self> {
         let &[batch, in_h, in_w, channels] = input else {
             return Err(Error::shape(op, format!("input {input:?} must have four axes")));
@@ -52,7 +52,7 @@ impl Pool2dGeometry {
             windows.before < kernel && (windows.count - 1) * stride < windows.before + length
         };
         if !sees_input(vertical, kernel_h, in_h) || !sees_input(horizontal, kernel_w, in_w) {
-            let message = format!("a window {kernel:?} would lie wholly in the padding {padding:?} of input {input:?}");
+            let message = format!("a window {kernel:?} would be entirely padding, {padding:?}, of input {input:?}");
             return Err(Error::shape(op, message));
         }
         let geometry = Pool2dGeometry {
@@ -111,7 +111,7 @@ impl Pool2dGeometry {
             || reaches_over(self.out_w, self.kernel_w, self.pad_left, self.in_w)
     }
 
-    /// What pooling's kernels must know of it.
+    /// The constants of the pooling kernels.
     fn constants(&self, dtype: DType) -> Vec<(&'static str, u32)> {
         [
             ("KERNEL_H", self.kernel_h),
@@ -139,8 +139,8 @@ fn inside(start: usize, kernel: usize, before: usize, length: usize) -> Range<us
     before.saturating_sub(start).min(kernel)..(before + length).saturating_sub(start).min(kernel)
 }
 
-/// Launches a pooling kernel over the elements of a tensor of this shape. An invocation handles four channels where every pixel
-/// has so many.
+/// Launches a pooling kernel over the elements of a tensor of this shape. An invocation handles four channels if their number is a
+/// multiple of four.
 pub(super) fn launch(
     gpu: &GpuDevice,
     kernel: &'static str,
@@ -164,7 +164,7 @@ mod tests {
         let g = new([3, 3], 2, Padding::Explicit(1)).unwrap();
         assert_eq!((g.out_h, g.out_w, g.pad_top, g.is_padded()), (3, 3, 1, true));
         assert!(!new([3, 3], 2, Padding::Valid).unwrap().is_padded());
-        // The first window, or the last one, would see nothing.
+        // The first window, or the last one, would be entirely padding.
         assert!(new([2, 2], 2, Padding::Explicit(2)).is_err());
         assert!(new([2, 2], 1, Padding::Sides { top: 0, bottom: 2, left: 0, right: 0 }).is_err());
         assert!(new([6, 6], 1, Padding::Valid).is_err() && new([0, 1], 1, Padding::Valid).is_err());

@@ -16,7 +16,7 @@ pub fn threefry(key: [u32; 2], counter: [u32; 2]) -> [u32; 2] {
 
 /// [`threefry`] of the counters `[first, second]`, `[first + 1, second]` and so on, one a lane.
 ///
-/// Every line works on all lanes, which compilers turn into vector instructions.
+/// Every statement works on all lanes, so that compilers generate vector instructions.
 #[inline(always)]
 pub(super) fn threefry_lanes<const LANES: usize>(key: [u32; 2], first: u32, second: u32) -> [[u32; LANES]; 2] {
     const ROTATIONS: [[u32; 4]; 2] = [[13, 15, 26, 6], [17, 29, 16, 24]];
@@ -39,19 +39,19 @@ pub(super) fn threefry_lanes<const LANES: usize>(key: [u32; 2], first: u32, seco
     [a, b]
 }
 
-/// Version of what the host draws from a seed: initial weights, the order of an epoch's images, and so on.
+/// Version of the host's random numbers for a seed: initial weights, the order of an epoch's images, and so on.
 ///
-/// Counted up whenever the same seed gives something else. Runs remember it, so that one which another version began is not
-/// gone on with as if it were the same.
+/// Incremented whenever a seed gives other numbers. Runs store it, so that a run cannot be resumed with a version that draws other
+/// numbers.
 pub const GENERATOR: u32 = 2;
 
 /// A stream of random numbers for the host: initial weights, the order of images, synthetic images.
 ///
-/// The random bits are this module's. How they become numbers of a range and orders of a slice is up to `rand`, which keeps
-/// that [the same in all patch releases](https://rust-random.github.io/book/crate-reprod.html) of a minor one and on all
-/// platforms; Cargo takes no other minor release on its own. Whoever upgrades learns of changes from tests: each result that
-/// is kept (initial weights, the order of an epoch, the synthetic images, the order of imported images) has one that compares
-/// its checksum. Whoever accepts the new results counts up [`GENERATOR`].
+/// The random bits are this module's. `rand` converts them to numbers in a range and to permutations, and keeps that [the same in
+/// all patch releases](https://rust-random.github.io/book/crate-reprod.html) of a minor one and on all platforms; Cargo does not
+/// change the minor release by itself. After an upgrade, tests detect changes: each reproducible result (initial weights, the order
+/// of an epoch, the synthetic images, the order of imported images) has a test of its checksum. Increment [`GENERATOR`] if new
+/// results are accepted.
 #[derive(Debug, Clone)]
 pub struct RandomStream {
     key: [u32; 2],
@@ -63,7 +63,7 @@ pub struct RandomStream {
 impl RandomStream {
     /// The stream numbered `stream` of a seed. Streams of one seed are independent of each other.
     pub fn new(seed: u64, stream: u32) -> Self {
-        // The key's high word keeps host streams apart from the kernels', which add small numbers to it.
+        // The key's high word separates host streams from the kernels', which add small numbers to it.
         RandomStream { key: [seed as u32, (seed >> 32) as u32 ^ 0x8000_0000], stream, block: 0, spare: None }
     }
 
@@ -108,12 +108,12 @@ impl Distribution<f32> for StandardNormal {
     }
 }
 
-/// Numbers of [`uniform`] that are drawn at most: they come over and over.
+/// Number of distinct values of [`uniform`]; they repeat.
 const MOST_DRAWN: usize = 1 << 20;
 
-/// So many random numbers in [-1, 1), the same for the same stream.
+/// `count` random numbers in [-1, 1), the same for the same stream.
 ///
-/// For operands of trials: drawing as many as a large batch has would take longer than what they are drawn for.
+/// For operands of timing trials, where drawing all values of a large batch would take longer than the trial.
 pub(super) fn uniform(count: usize, stream: u32) -> Vec<f32> {
     let mut random = RandomStream::new(0xc1fa, stream);
     let mut values: Vec<f32> = (0..count.min(MOST_DRAWN)).map(|_| random.random::<f32>() * 2.0 - 1.0).collect();

@@ -1,4 +1,4 @@
-//! What changes from step to step, kept in a tensor so that the recorded commands of a step stay the same.
+//! Values that change from step to step, kept in a tensor so that the recorded commands of a step stay the same.
 
 use crate::error::Result;
 use crate::tensor::Device;
@@ -12,7 +12,7 @@ pub struct StepState {
     pub seed: [u32; 2],
     /// Number of the step from 0.
     pub step: u32,
-    /// Where in the history this step's metrics go.
+    /// Slot of this step's metrics in the history.
     pub slot: u32,
     /// Learning rate.
     pub learning_rate: f32,
@@ -20,12 +20,11 @@ pub struct StepState {
     pub first_moment_correction: f32,
     /// Adam's `1 − β₂ᵗ`.
     pub second_moment_correction: f32,
-    /// What the optimizer multiplies gradients by; negative if it shall leave everything as it is. The device may change it
-    /// during the step.
+    /// The optimizer's gradient factor; if negative, the update is skipped. The device may change it during the step.
     pub gradient_factor: f32,
     /// Number of the epoch from 0.
     pub epoch: u32,
-    /// What share of its way to the parameters the weights' running average goes.
+    /// Weight of the parameters in the update of their running average.
     pub average_share: f32,
 }
 

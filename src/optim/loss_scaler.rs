@@ -1,4 +1,4 @@
-//! What keeps 16-bit cotangents from vanishing.
+//! Loss scaling, which keeps 16-bit cotangents from underflowing.
 
 use crate::error::{Error, Result};
 use crate::ops::loss_scaling::{ELEMENTS, FIRST_SCALE, loss_scaling, sum_of_squares};
@@ -6,19 +6,18 @@ use crate::tape::{Gradients, Parameters, Var};
 use crate::tensor::Device;
 use crate::tensor::Tensor;
 
-/// Multiplies losses before their backward pass, and adapts the factor to what gradients allow; see
-/// [`crate::ops::loss_scaling`].
+/// Scales losses before the backward pass, and adapts the scale to overflows of gradients; see [`crate::ops::loss_scaling`].
 #[derive(Debug)]
 pub struct LossScaler {
     scaling: Tensor,
-    /// The first element of it.
+    /// Its first element, the scale.
     scale: Tensor,
 }
 
-/// What a [`LossScaler`] has come to.
+/// Current state of a [`LossScaler`].
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct ScalerState {
-    /// What the loss is multiplied by.
+    /// Factor of the loss.
     pub scale: f32,
     /// Steps that were skipped because a gradient was not finite.
     pub skipped_steps: u64,
@@ -35,11 +34,11 @@ impl LossScaler {
         Ok(LossScaler { scale: scaling.view(0, &[1])?, scaling })
     }
 
-    /// Gradients of the scaled loss; the factor that undoes the scale goes into the step's state for the optimizer, or word
-    /// to leave everything as it is if a gradient is not finite. An optimizer counts skipped steps, too.
+    /// Gradients of the scaled loss. Writes the inverse scale into the step's state for the optimizer, or a negative factor that
+    /// makes it skip the update if a gradient is not finite. Optimizers also count skipped steps.
     ///
     /// # Errors
-    /// As for [`Var::backward`], and if the parameters did not come onto the tape by [`Parameters::on`].
+    /// As for [`Var::backward`], and if the parameters were not put on the tape by [`Parameters::on`].
     pub fn backward(&self, loss: &Var, state: &Tensor, parameters: &Parameters) -> Result<Gradients> {
         let gradients = loss.backward_from(&self.scale)?;
         let flat = gradients
@@ -49,12 +48,12 @@ impl LossScaler {
         Ok(gradients)
     }
 
-    /// What it keeps from step to step.
+    /// Its state, which persists between steps.
     pub(crate) fn tensor(&self) -> &Tensor {
         &self.scaling
     }
 
-    /// The scale and how often it was too large. Waits for the device.
+    /// The scale and the number of skipped steps. Waits for the device.
     pub fn state(&self) -> Result<ScalerState> {
         let values = self.scaling.to_vec()?;
         Ok(ScalerState { scale: values[0], skipped_steps: values[2] as u64, gradient_norm: values[3] })

@@ -1,4 +1,4 @@
-//! Optimizers: what they remember of each parameter, and the update.
+//! Optimizers: their state per parameter, and the update.
 
 use crate::error::{Error, Result};
 use crate::ops::StepState;
@@ -8,7 +8,7 @@ use crate::tape::{Gradients, Parameters};
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
-/// Which optimizer, with its settings.
+/// An optimizer's kind and settings.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum OptimizerConfig {
     /// Stochastic gradient descent.
@@ -17,14 +17,14 @@ pub enum OptimizerConfig {
     Adam(Adam),
 }
 
-/// An optimizer with what it remembers of the parameters.
+/// An optimizer with its state.
 #[derive(Debug)]
 pub struct Optimizer {
     memory: Memory,
     updates: u64,
 }
 
-/// What an optimizer remembers, each tensor with the places of the tensor that holds the parameters.
+/// State of an optimizer; each tensor has the layout of the parameters' tensor.
 #[derive(Debug)]
 enum Memory {
     Sgd { sgd: Sgd, velocity: Tensor },
@@ -42,18 +42,18 @@ impl Optimizer {
         Ok(Optimizer { memory, updates: 0 })
     }
 
-    /// Counts one update and puts what it needs, Adam's moment corrections, into the step's state.
+    /// Counts one update and writes Adam's moment corrections into the step's state.
     pub fn begin_step(&mut self, state: &mut StepState) {
         self.updates += 1;
         if let Memory::Adam { adam, .. } = self.memory {
-            // After so many updates the corrections are 1.
+            // After this many updates the corrections are 1.
             let updates = i32::try_from(self.updates).unwrap_or(i32::MAX);
             state.first_moment_correction = (1.0 - adam.beta1.powi(updates)) as f32;
             state.second_moment_correction = (1.0 - adam.beta2.powi(updates)) as f32;
         }
     }
 
-    /// What it remembers, by name.
+    /// Its state tensors, by name.
     pub fn tensors(&self) -> Vec<(&'static str, &Tensor)> {
         match &self.memory {
             Memory::Sgd { velocity, .. } => vec![("velocity", velocity)],
@@ -63,7 +63,7 @@ impl Optimizer {
         }
     }
 
-    /// Lets it go on as after so many updates, once its tensors hold what they held then.
+    /// Sets the number of updates done, to resume; the state tensors are restored separately.
     pub fn set_updates(&mut self, updates: u64) {
         self.updates = updates;
     }
@@ -71,8 +71,8 @@ impl Optimizer {
     /// Updates all parameters in place, in one kernel call, with learning rate and corrections from the step's state.
     ///
     /// # Errors
-    /// [`Error::MissingGradient`] if a parameter took no part in the loss, and [`Error::Tape`] if the parameters did not
-    /// come onto the tape by [`Parameters::on`].
+    /// [`Error::MissingGradient`] if a parameter took no part in the loss, and [`Error::Tape`] if the parameters were not put on
+    /// the tape by [`Parameters::on`].
     pub fn step(&self, state: &Tensor, parameters: &Parameters, gradients: &Gradients) -> Result<()> {
         for parameter in parameters {
             gradients.parameter(&parameter.name)?;

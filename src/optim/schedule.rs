@@ -6,20 +6,20 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Schedule {
-    /// It does not.
+    /// Constant.
     Constant,
-    /// `base / (1 + decay · step)`, as Keras has it.
+    /// `base / (1 + decay · step)`, as in Keras.
     TimeDecay {
         /// Decay per step.
         #[serde(default = "usual_decay")]
         decay: f64,
     },
-    /// Times `factor` at each of these shares of the run.
+    /// Multiplied by `factor` at each of these fractions of the run.
     Step {
-        /// Shares of the run in (0, 1), in order.
+        /// Fractions of the run in (0, 1), in order.
         #[serde(default = "usual_milestones")]
         milestones: Vec<f64>,
-        /// What the rate is multiplied by.
+        /// Factor of the rate.
         #[serde(default = "usual_factor")]
         factor: f64,
     },
@@ -27,7 +27,7 @@ pub enum Schedule {
     Cosine,
     /// Linear from base/10 up to the base rate, then linear down to base/10,000: the cycle of Smith and Topin (2019).
     OneCycle {
-        /// Share of the run, in (0, 1), at which the rate is highest.
+        /// Fraction of the run, in (0, 1), at which the rate is highest.
         #[serde(default = "usual_peak")]
         peak_at: f64,
     },
@@ -62,7 +62,7 @@ impl std::fmt::Display for Schedule {
 }
 
 impl Schedule {
-    /// Keras's decay as the networks were published with it.
+    /// Keras's decay, with the factor of the published networks.
     pub fn usual_time_decay() -> Self {
         Schedule::TimeDecay { decay: usual_decay() }
     }
@@ -77,7 +77,7 @@ impl Schedule {
         Schedule::OneCycle { peak_at: usual_peak() }
     }
 
-    /// Checks what no type can.
+    /// Checks the values.
     ///
     /// # Errors
     /// [`Error::Field`].

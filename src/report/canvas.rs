@@ -188,9 +188,9 @@ fn svg_text(text: &Text) -> String {
     };
     let (x, y) = text.at;
     let bold = if text.bold { " font-weight=\"bold\"" } else { "" };
-    let turned = if text.upwards { format!(" transform=\"rotate(-90 {x:.2} {y:.2})\"") } else { String::new() };
+    let rotated = if text.upwards { format!(" transform=\"rotate(-90 {x:.2} {y:.2})\"") } else { String::new() };
     format!(
-        "<text x=\"{x:.2}\" y=\"{y:.2}\" font-size=\"{}\" text-anchor=\"{anchor}\" {}{bold}{turned}>{}</text>",
+        "<text x=\"{x:.2}\" y=\"{y:.2}\" font-size=\"{}\" text-anchor=\"{anchor}\" {}{bold}{rotated}>{}</text>",
         text.size,
         text.color.svg("fill"),
         escape(&text.text)

@@ -151,9 +151,9 @@ mod tests {
         let count = |x: std::ops::Range<u32>, y: std::ops::Range<u32>| {
             x.flat_map(|x| y.clone().map(move |y| (x, y))).filter(|&(x, y)| is_red(x, y)).count()
         };
-        // The letter stands on its baseline, and the turned one to the left of it.
-        let (upright, turned) = (count(20..36, 14..30), count(92..110, 34..50));
-        assert!(upright > 30 && turned > 30, "{upright} {turned}");
+        // The letter stands on its baseline, and the rotated one to the left of it.
+        let (upright, rotated) = (count(20..36, 14..30), count(92..110, 34..50));
+        assert!(upright > 30 && rotated > 30, "{upright} {rotated}");
         assert_eq!(count(20..36, 31..38) + count(111..120, 0..60), 0);
     }
 }

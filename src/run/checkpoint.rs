@@ -1,4 +1,4 @@
-//! Checkpoints: everything that a run needs to go on as if nothing had happened, in one file.
+//! Checkpoints: the complete state of a run, from which it resumes exactly, in one file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,9 +12,9 @@ use crate::files::{read_at_most, replace};
 use crate::run::observer::Observer;
 use crate::train::{StepMetrics, StepperState};
 
-/// Larger files are refused before they are read: no network here comes near.
+/// Maximum file size, far above that of any supported network. Larger files are not read.
 const MOST_BYTES: u64 = 4 << 30;
-/// Bumped when checkpoints of older versions cannot be gone on from.
+/// Increment if checkpoints of older versions cannot be resumed from.
 const FORMAT: u32 = 1;
 /// Key of the progress in the file's metadata.
 const PROGRESS: &str = "progress";
@@ -35,7 +35,7 @@ impl Totals {
     }
 }
 
-/// The epoch with the best test so far.
+/// The epoch with the best test result so far.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Best {
     pub accuracy: f64,
@@ -43,23 +43,23 @@ pub(super) struct Best {
     pub step: u64,
 }
 
-/// How far a run has come.
+/// Progress of a run.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Progress {
     format: u32,
     /// Steps done in the whole run.
     pub step: u64,
-    /// The epoch under way, from 1.
+    /// The current epoch, from 1.
     pub epoch: u32,
-    /// Steps of it that are done.
+    /// Completed steps of this epoch.
     pub steps_in_epoch: u64,
     /// Sums over these steps.
     pub totals: Totals,
-    /// Seconds that they took.
+    /// Duration of these steps in seconds.
     pub epoch_seconds: f64,
-    /// Seconds of the whole run.
+    /// Duration of the whole run in seconds.
     pub seconds: f64,
-    /// Length of `metrics.jsonl`: what comes later was not part of this state.
+    /// Length of `metrics.jsonl` in bytes; later lines are not part of this state.
     pub metrics_bytes: u64,
     pub best: Option<Best>,
 }
@@ -80,7 +80,7 @@ impl Progress {
         }
     }
 
-    /// The epoch is over.
+    /// Ends the epoch.
     pub fn next_epoch(&mut self) {
         self.epoch += 1;
         self.steps_in_epoch = 0;
@@ -104,7 +104,7 @@ impl CheckpointFolder {
         self.path.join(format!("step-{step:09}.safetensors"))
     }
 
-    /// Writes a checkpoint beside the others, then removes those that are neither among the `keep` newest nor the best.
+    /// Writes a checkpoint, then removes those that are neither among the `keep` newest nor the best.
     pub fn save(&self, progress: &Progress, state: &StepperState, keep: usize) -> Result<()> {
         fs::create_dir_all(&self.path).map_err(Error::io("making", &self.path))?;
         let path = self.file(progress.step);
@@ -128,7 +128,7 @@ impl CheckpointFolder {
         let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| bad(e.to_string()))?;
         replace(&path, &bytes)?;
         log::debug!("checkpoint {} written, {} bytes", path.display(), bytes.len());
-        // Later ones were refused when the run went on from before them.
+        // Later checkpoints were unusable when the run was resumed from an earlier one.
         for step in self.steps()?.into_iter().filter(|&step| step <= progress.step).skip(keep.max(1)) {
             if progress.best.is_none_or(|best| best.step != step) {
                 let old = self.file(step);
@@ -138,7 +138,7 @@ impl CheckpointFolder {
         Ok(())
     }
 
-    /// The steps that there are checkpoints of, the newest first.
+    /// The steps of all checkpoints, the newest first.
     fn steps(&self) -> Result<Vec<u64>> {
         if !self.path.exists() {
             return Ok(Vec::new());
@@ -154,10 +154,10 @@ impl CheckpointFolder {
         Ok(steps)
     }
 
-    /// The newest checkpoint that can be used; `None` if none was ever written.
+    /// The newest usable checkpoint; `None` if there are no checkpoints.
     ///
     /// # Errors
-    /// If there are some and none can be used.
+    /// If there are checkpoints and none is usable.
     pub fn newest(&self, observer: &mut dyn Observer) -> Result<Option<(Progress, StepperState)>> {
         let steps = self.steps()?;
         if steps.is_empty() {
@@ -173,13 +173,13 @@ impl CheckpointFolder {
     }
 }
 
-/// Reads a checkpoint; nothing in it is trusted.
+/// Reads a checkpoint and validates its contents.
 fn read(path: &Path) -> Result<(Progress, StepperState)> {
     let bad = |message: String| Error::Checkpoint { path: path.to_owned(), message };
     let bytes = read_at_most(path, MOST_BYTES)?.ok_or_else(|| bad("too large".into()))?;
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| bad(e.to_string()))?;
     let text = header.metadata().as_ref().and_then(|metadata| metadata.get(PROGRESS));
-    let text = text.ok_or_else(|| bad("it does not say how far the run had come".into()))?;
+    let text = text.ok_or_else(|| bad("it lacks the progress of the run".into()))?;
     let progress: Progress = serde_json::from_str(text).map_err(|e| bad(e.to_string()))?;
     if progress.format != FORMAT || progress.epoch == 0 {
         return Err(bad(format!("it is of another version (format {}, here {FORMAT})", progress.format)));
@@ -211,7 +211,7 @@ mod tests {
 
     fn state(step: u64) -> (Progress, StepperState) {
         let tensors = [("parameters".to_owned(), vec![step as f32, f32::NAN, -0.0])].into();
-        // A number that a hasty parser gets wrong in its last bit.
+        // A number whose last bit imprecise parsers get wrong.
         let totals = Totals { loss: 1.0 / 3.0 + step as f64, images: 7, correct: 3 };
         (Progress { step, totals, ..Progress::start() }, StepperState { step, tensors })
     }
@@ -235,7 +235,7 @@ mod tests {
         assert_eq!((progress.step, progress.totals), (30, expected.totals));
         let bits = |state: &StepperState| state.tensors["parameters"].iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&restored), bits(&tensors));
-        // The run that goes on keeps what it writes, though a later one is there.
+        // The resumed run keeps its new checkpoints although there is a later one.
         let (progress, state) = state(32);
         folder.save(&progress, &state, 1).unwrap();
         assert_eq!(folder.steps().unwrap(), [40, 32]);

@@ -1,4 +1,4 @@
-//! What a run has measured so far, as its folder has it.
+//! Reads the metrics in a run folder.
 
 use std::path::Path;
 
@@ -12,9 +12,9 @@ const MOST_BYTES: u64 = 512 << 20;
 /// The lines of a run's `metrics.jsonl`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Metrics {
-    /// Those of epochs; of equal numbers the last one, which is of the whole epoch.
+    /// Lines of epochs. Of several with the same number, only the last, which is of the whole epoch.
     pub epochs: Vec<EpochMetrics>,
-    /// Those of steps.
+    /// Lines of steps.
     pub steps: Vec<StepLine>,
 }
 
@@ -27,10 +27,10 @@ enum Line {
 }
 
 impl Metrics {
-    /// Reads a run folder's metrics. A last line without an end is left out: its writer was stopped, or is at it.
+    /// Reads a run folder's metrics. An incomplete last line is ignored: it was interrupted or is being written.
     ///
     /// # Errors
-    /// If there is no such file, or another line is not one of metrics.
+    /// If there is no such file, or another line is malformed.
     pub fn read(run: &Path) -> Result<Self> {
         let path = run.join("metrics.jsonl");
         let bad = |message: String| Error::Resume {
@@ -48,7 +48,7 @@ impl Metrics {
                     metrics.epochs.retain(|earlier| earlier.epoch != epoch.epoch);
                     metrics.epochs.push(epoch);
                 }
-                Err(_) => return Err(bad(format!("line {number} is not one of metrics"))),
+                Err(_) => return Err(bad(format!("line {number} is malformed"))),
             }
         }
         Ok(metrics)

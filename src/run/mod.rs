@@ -1,4 +1,4 @@
-//! Runs: begun, resumed, watched, and kept in a folder with settings, metrics, weights and checkpoints.
+//! Training runs: starting, resuming, observing, and their folders with settings, metrics, weights and checkpoints.
 
 mod checkpoint;
 mod metrics;

@@ -1,4 +1,4 @@
-//! What a run tells whoever watches it.
+//! Observers of runs, and the data that they receive.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::profile::Profile;
 use crate::tensor::ImageShape;
 use crate::train::{Evaluation, StepMetrics, TrainConfig, Tuning};
 
-/// What is known when training starts.
+/// Information at the start of training.
 #[derive(Debug)]
 pub struct Start<'a> {
     /// The settings.
@@ -19,7 +19,7 @@ pub struct Start<'a> {
     pub network: &'a str,
     /// The device in one line.
     pub device: String,
-    /// Where the data come from.
+    /// Source of the data.
     pub source: &'a str,
     /// Training images.
     pub train_images: usize,
@@ -33,7 +33,7 @@ pub struct Start<'a> {
     pub total_steps: u64,
     /// Steps of an epoch.
     pub steps_per_epoch: u64,
-    /// Steps that an earlier part of the run has done.
+    /// Steps done before the run was resumed.
     pub first_step: u64,
     /// The run folder.
     pub run: &'a Path,
@@ -46,29 +46,29 @@ pub struct EpochMetrics {
     pub epoch: u32,
     /// Steps done since the start of the run.
     pub steps: u64,
-    /// Learning rate of the last of them; runs of early versions do not say it.
+    /// Learning rate of the last of them; missing in runs of early versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lr: Option<f64>,
-    /// Mean training loss in nats, with dropout, augmentation and label smoothing as set; runs of early versions may
-    /// have one that is not a number, where 16 bits were too few.
+    /// Mean training loss in nats, with dropout, augmentation and label smoothing as set. In runs of early versions it may be NaN,
+    /// from 16-bit overflow.
     #[serde(deserialize_with = "number_or_nan")]
     pub train_loss: f64,
-    /// Share of training images that were right, likewise.
+    /// Training accuracy, under the same conditions.
     pub train_accuracy: f64,
     /// Mean test loss in nats.
     pub test_loss: f64,
-    /// Share of test images that were right.
+    /// Test accuracy.
     pub test_accuracy: f64,
-    /// Training images a second, without the test.
+    /// Training images per second, without the test.
     pub images_per_second: f64,
-    /// Seconds since the start of the run, without the time between its parts.
+    /// Seconds since the start of the run, without the time before it was resumed.
     pub seconds: f64,
-    /// What the loss is scaled by, and how often that was too much, with 16-bit activations.
+    /// The loss scale and the number of skipped steps, with 16-bit activations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scaling: Option<ScalerState>,
 }
 
-/// The most memory that was held at any time, in bytes, where it is known.
+/// Peak memory in bytes, where known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PeakMemory {
     /// In tensors on a GPU.
@@ -77,7 +77,7 @@ pub struct PeakMemory {
     pub process_bytes: Option<u64>,
 }
 
-/// A number; JSON knows none that is not finite, and says `null` for it.
+/// A number. JSON has no non-finite numbers, so `null` stands for NaN.
 fn number_or_nan<'de, D, T>(deserializer: D) -> std::result::Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
@@ -93,14 +93,14 @@ pub struct StepLine {
     pub step: u64,
     /// Number of the epoch from 1.
     pub epoch: u32,
-    /// Mean loss of its images; in runs of early versions not a number where 16 bits were too few for it.
+    /// Mean loss of its images; NaN in runs of early versions after 16-bit overflow.
     #[serde(deserialize_with = "number_or_nan")]
     pub loss: f32,
     /// Learning rate.
     pub lr: f64,
 }
 
-/// What is known of a run that has come to its end, with its weights saved.
+/// Information on a finished run whose weights are saved.
 #[derive(Debug)]
 pub struct Finish<'a> {
     /// The run folder.
@@ -109,15 +109,15 @@ pub struct Finish<'a> {
     pub network: &'a Network,
     /// The images that it was tested on.
     pub test_set: &'a Dataset,
-    /// How it did on them.
+    /// Its results on them.
     pub evaluation: &'a Evaluation,
 }
 
-/// Hears how the run goes. `stepped` and `tested` are called often: they must be quick.
+/// Receives the events of a run. `stepped` and `tested` are called often and must be fast.
 pub trait Observer {
     /// The kernels of a convolution were chosen.
     fn tuned(&mut self, _tuning: &Tuning) {}
-    /// A checkpoint could not be used, so that an earlier one is tried.
+    /// A checkpoint is unusable; an earlier one is tried next.
     fn checkpoint_refused(&mut self, _file: &Path, _why: &str) {}
     /// The kernels of `steps` steps were timed; the trace is in a file.
     fn profiled(&mut self, _profile: &Profile, _steps: u64, _memory: PeakMemory, _trace: &Path) {}
@@ -129,28 +129,28 @@ pub trait Observer {
     fn stepped(&mut self, _epoch: u32, _steps: &[StepMetrics]) {}
     /// Some of the test images were evaluated.
     fn tested(&mut self, _images: usize, _of: usize) {}
-    /// An epoch is over: its metrics, weights and checkpoint are saved. An error ends the run, which can be resumed.
+    /// An epoch has ended: its metrics, weights and checkpoint are saved. An error ends the run, which can be resumed.
     fn epoch_done(&mut self, _metrics: &EpochMetrics) -> Result<()> {
         Ok(())
     }
-    /// The run has come to its end, and everything that it needs is saved. An error becomes the run's.
+    /// The run has finished and is saved. An error becomes the run's.
     fn finished(&mut self, _finish: &Finish<'_>) -> Result<()> {
         Ok(())
     }
-    /// Whether `finished` did all it had to in this folder, so that a complete run is not tested again for it.
+    /// Whether `finished` has completed its work in this folder, so that a finished run need not be tested again.
     fn has_finished(&self, _run: &Path) -> bool {
         true
     }
 }
 
-/// What a run has come to.
+/// Result of a run.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Outcome {
     /// Metrics of the last epoch.
     pub last: EpochMetrics,
     /// Whether that epoch is whole.
     pub is_whole_epoch: bool,
-    /// Which images it was held against: `test`, `validation` or `training`.
+    /// The images that it was tested on: `test`, `validation` or `training`.
     pub tested_on: &'static str,
     /// The run folder.
     pub run: PathBuf,

@@ -1,4 +1,4 @@
-//! The folder that a run's results go into.
+//! The folder for a run's results.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -9,7 +9,7 @@ use crate::error::{Error, Remedy, Result};
 use crate::nn::Network;
 use crate::run::saved_run::SavedRun;
 
-/// What a folder holds before its run has any results.
+/// Contents of a folder before its run has results.
 const BEGINNING: [&str; 5] = [LOCK, CONFIG, SETTINGS, NETWORK, METRICS];
 const CONFIG: &str = "config.json";
 const SETTINGS: &str = "config.toml";
@@ -18,15 +18,15 @@ const LOCK: &str = "lock";
 const METRICS: &str = "metrics.jsonl";
 
 /// A run's folder: `config.json`, `config.toml`, `network.toml`, `metrics.jsonl`, `weights.safetensors`, `best.safetensors`,
-/// `checkpoints/`. One process at a time writes into it.
+/// `checkpoints/`. Only one process at a time writes to it.
 ///
-/// A new one into which no results come, neither metrics nor checkpoints nor weights, goes when this is dropped.
+/// A new folder that got no results (metrics, checkpoints or weights) is removed when this is dropped.
 #[derive(Debug)]
 pub struct RunFolder {
     metrics: BufWriter<File>,
-    /// Keeps other processes out. A file of its own: where locks bind everybody, metrics are still to be read.
+    /// Locks the folder. It is a separate file, because where locks are mandatory, others must still be able to read the metrics.
     _lock: File,
-    // After the files, which must be closed before their folder can go.
+    // Dropped after the files, which must be closed before the folder is removed.
     claim: Claim,
 }
 
@@ -53,9 +53,9 @@ impl Claim {
         Ok(Claim { path: path.to_owned(), parents, is_new: true })
     }
 
-    /// Whether the folder holds more than what a run begins with.
+    /// Whether the folder holds more than its initial files.
     fn has_results(&self) -> bool {
-        // What cannot be looked at is left alone.
+        // An unreadable folder is kept.
         let Ok(entries) = fs::read_dir(&self.path) else { return true };
         let is_beginning = |name: &OsStr| BEGINNING.iter().any(|&file| name == file);
         entries.flatten().any(|entry| !is_beginning(&entry.file_name())) || RunFolder::has_metrics(&self.path)
@@ -67,7 +67,7 @@ impl Drop for Claim {
         if !self.is_new || self.has_results() {
             return;
         }
-        // What cannot be removed stays: the error that ended the run matters more.
+        // Ignore failures to remove: the error that ended the run matters more.
         for file in BEGINNING {
             let _ = fs::remove_file(self.path.join(file));
         }
@@ -79,10 +79,10 @@ impl Drop for Claim {
 }
 
 impl RunFolder {
-    /// Makes the folder with the files that say how the run was begun.
+    /// Creates the folder with the files that describe the start of the run.
     ///
     /// # Errors
-    /// [`Error::RunFolderExists`] if something of that name is there; it is left as it is.
+    /// [`Error::RunFolderExists`] if the path exists; it is left unchanged.
     pub fn create(path: &Path, saved: &SavedRun) -> Result<Self> {
         let claim = Claim::make(path)?;
         let lock = lock(path)?;
@@ -93,7 +93,7 @@ impl RunFolder {
         Ok(RunFolder { metrics: BufWriter::new(file), _lock: lock, claim })
     }
 
-    /// Makes the first of the folders `runs/NAME-1`, `runs/NAME-2` … that is not there yet.
+    /// Creates the first of the folders `runs/NAME-1`, `runs/NAME-2` … that does not exist.
     ///
     /// # Errors
     /// As [`RunFolder::create`].
@@ -108,8 +108,8 @@ impl RunFolder {
         created.unwrap_or_else(|| Err(Error::RunFolderExists(Path::new("runs").join(name))))
     }
 
-    /// Opens the folder of an earlier run, to go on after the first `metrics_bytes` bytes of its metrics; its settings become
-    /// these.
+    /// Opens the folder of an earlier run to resume it after the first `metrics_bytes` bytes of its metrics, and updates its
+    /// settings.
     ///
     /// # Errors
     /// [`Error::Resume`] if another process writes into it, or there are fewer metrics.
@@ -134,7 +134,7 @@ impl RunFolder {
         Ok(RunFolder { metrics: BufWriter::new(file), _lock: lock, claim })
     }
 
-    /// Whether a run got as far as to write metrics into a folder.
+    /// Whether a run has written metrics to a folder.
     pub fn has_metrics(path: &Path) -> bool {
         fs::metadata(path.join(METRICS)).is_ok_and(|file| file.len() > 0)
     }
@@ -146,7 +146,7 @@ impl RunFolder {
         self.metrics.get_ref().metadata().map(|file| file.len()).map_err(Error::io("reading", path))
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.claim.path
     }
@@ -160,7 +160,7 @@ impl RunFolder {
             .map_err(Error::io("writing", path))
     }
 
-    /// Sees to it that all lines so far are in the file.
+    /// Flushes all lines to the file.
     pub fn flush(&mut self) -> Result<()> {
         self.metrics.flush().map_err(Error::io("writing", self.claim.path.join(METRICS)))
     }
@@ -170,12 +170,12 @@ impl RunFolder {
         self.claim.path.join("weights.safetensors")
     }
 
-    /// Writes the weights as they are now, as those of the best epoch so far.
+    /// Writes the current weights as those of the best epoch so far.
     pub fn save_best(&self, network: &Network, class_names: &[String]) -> Result<()> {
         crate::weights::save(&self.claim.path.join("best.safetensors"), network, class_names)
     }
 
-    /// Writes the weights as they are now.
+    /// Writes the current weights.
     pub fn save_weights(&self, network: &Network, class_names: &[String]) -> Result<()> {
         crate::weights::save(&self.weights_path(), network, class_names)
     }
@@ -192,7 +192,7 @@ fn write_settings(run: &Path, saved: &SavedRun) -> Result<()> {
     }
 }
 
-/// Keeps other processes from writing into the same folder, as long as the file is open.
+/// Prevents other processes from writing to the same folder while the file is open.
 fn lock(run: &Path) -> Result<File> {
     let path = run.join(LOCK);
     let open = || OpenOptions::new().write(true).create(true).truncate(false).open(&path);

@@ -1,4 +1,4 @@
-//! What a run folder remembers of how its run was begun.
+//! The record in a run folder of how its run was started.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,25 +17,25 @@ use crate::words::counted;
 /// Largest `config.json` that is read, in bytes.
 const MOST_CONFIG_BYTES: u64 = 16 << 20;
 
-/// `config.json`: the settings of a run and what else one needs to tell runs apart and to resume them.
+/// `config.json`: the settings of a run, and further data to compare and resume runs.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct SavedRun {
-    /// Version of the program that began it.
+    /// Version of the program that started it.
     pub version: String,
-    /// [`GENERATOR`](crate::ops::random::GENERATOR) of that version; runs of early versions do not say it.
+    /// [`GENERATOR`](crate::ops::random::GENERATOR) of that version; missing in runs of early versions.
     #[serde(default = "first_generator")]
     pub generator: u32,
     /// The settings.
     #[serde(flatten)]
     pub config: TrainConfig,
-    /// The device that it ran on last, in one line.
+    /// The device of the last run, in one line.
     pub ran_on: String,
-    /// Where the data come from, in words.
+    /// Source of the data.
     pub source: String,
-    /// Weights that it started from.
+    /// File of initial weights.
     pub init: Option<PathBuf>,
-    /// When it was begun, in seconds since 1970; runs of early versions do not say it.
+    /// Start time in seconds since 1970; missing in runs of early versions.
     #[serde(default)]
     pub began: Option<f64>,
     /// CRC-32 of the images and labels.
@@ -47,17 +47,17 @@ pub struct SavedRun {
     pub test_images: usize,
     /// The classes.
     pub class_names: Vec<String>,
-    /// How pixels become the network's input.
+    /// Normalization of pixels.
     #[serde(rename = "preprocessing")]
     pub normalization: Normalization,
     /// The network's description; `None` in runs of early versions, whose networks are built in.
     #[serde(default)]
     pub network: Option<String>,
-    /// Plans that autotuning chose, by layer and product; the usual ones compute the others.
+    /// Plans chosen by autotuning, by layer and product; the default plans compute the others.
     pub plans: BTreeMap<String, String>,
 }
 
-/// The generator of the versions that did not say it.
+/// The generator of versions that did not store it.
 fn first_generator() -> u32 {
     1
 }
@@ -66,7 +66,7 @@ impl SavedRun {
     /// Reads a run folder's `config.json`.
     ///
     /// # Errors
-    /// If there is none, or it is none of this version's.
+    /// If it does not exist or does not have this version's format.
     pub fn read(run: &Path) -> Result<Self> {
         let path = run.join("config.json");
         let bad = |message: String| Error::Resume { run: run.to_owned(), message, remedy: Remedy::OtherFolder };
@@ -79,7 +79,7 @@ impl SavedRun {
 
     fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
         let mut fields: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(bytes)?;
-        // Early versions had the device's description under the name that now is of the device that was asked for.
+        // Early versions stored the device's description under the key that is now the requested device.
         if !fields.contains_key("ran_on")
             && let Some(device) = fields.remove("device")
         {
@@ -93,7 +93,7 @@ impl SavedRun {
         self.train_images.div_ceil(self.config.batch_size.max(1)).max(1) as u64
     }
 
-    /// How far a run has come by the end of these metrics, in words: whole epochs, or steps.
+    /// A run's progress at the end of these metrics, as text: whole epochs, or steps.
     pub fn done(&self, last: &EpochMetrics) -> String {
         match last.steps.is_multiple_of(self.steps_per_epoch()) {
             true => counted(last.steps / self.steps_per_epoch(), "epoch"),
@@ -122,7 +122,7 @@ impl SavedRun {
         self.network.as_ref().and_then(named).unwrap_or_else(|| self.config.arch.clone())
     }
 
-    /// The network as it was described when the run was begun, whatever has become of the file since.
+    /// The network as described when the run was started, even if the file has changed since.
     fn described(&self, classes: Option<usize>) -> Result<Option<Architecture>> {
         let read = |text: &String| DescriptionReader::default().read("config.json", text, classes);
         self.network.as_ref().map(read).transpose()
@@ -148,7 +148,7 @@ impl SavedRun {
         architecture.with_normalization(self.normalization.clone())
     }
 
-    /// The settings as a TOML file that a run may be begun with again, with the weights that it started from.
+    /// The settings as a TOML file that can start the run again, with its initial weights.
     ///
     /// # Errors
     /// [`Error::Setting`], for what TOML cannot hold.
@@ -163,12 +163,12 @@ impl SavedRun {
         Ok(format!("init = {}\n{settings}", toml::Value::from(path)))
     }
 
-    /// The plans that it was begun with; an error is a sentence.
+    /// The plans that it was started with; an error is a message.
     pub(super) fn plans(&self, architecture: &Architecture, batch: usize) -> std::result::Result<Plans, String> {
         let mut plans = Plans::default();
         for (layer, direction, geometry) in problems(architecture, batch, true).map_err(|e| e.to_string())? {
             if let Some(name) = self.plans.get(&problem_name(&layer, direction)) {
-                let plan: Plan = name.parse().map_err(|_| format!("there is no plan `{name}`"))?;
+                let plan: Plan = name.parse().map_err(|_| format!("unknown plan `{name}`"))?;
                 plans.choose(direction, &geometry, plan);
             }
         }
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_an_epoch_is_told_in_steps() {
+    fn a_part_of_an_epoch_is_done_in_steps() {
         let metrics = |epoch, steps| EpochMetrics {
             epoch,
             steps,
@@ -241,7 +241,7 @@ mod tests {
             seconds: 1.0,
             loss_scaling: None,
         };
-        let told = [(1, 1), (1, 2), (2, 3), (2, 4)].map(|(epoch, steps)| saved().done(&metrics(epoch, steps)));
-        assert_eq!(told, ["1 step", "1 epoch", "3 steps", "2 epochs"]);
+        let done = [(1, 1), (1, 2), (2, 3), (2, 4)].map(|(epoch, steps)| saved().done(&metrics(epoch, steps)));
+        assert_eq!(done, ["1 step", "1 epoch", "3 steps", "2 epochs"]);
     }
 }

@@ -1,4 +1,4 @@
-//! A training run under way: its epochs, tests, checkpoints, profile and end.
+//! A running training session: its epochs, tests, checkpoints, profile and end.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -21,15 +21,15 @@ use crate::tensor::Device;
 use crate::tensor::cpu::peak_process_bytes;
 use crate::train::{DeviceDataset, Evaluation, StepMetrics, StepSettings, Stepper, TrainConfig, evaluate};
 
-/// How often metrics are read back, at least: what a person at a progress bar would not call slow.
+/// Maximum interval between readbacks of metrics, short enough for a responsive progress bar.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(250);
 /// Number of the generator's stream that orders the images; those below initialize the weights.
 const ORDER_STREAM: u32 = 1 << 16;
-/// Steps before those that a profile times, which make pipelines and memory.
+/// Warm-up steps before a profile, which create pipelines and allocate memory.
 const UNPROFILED_STEPS: u64 = 3;
 /// Steps that a profile times.
 const PROFILED_STEPS: u64 = 10;
-/// What training works on.
+/// Data and state of training.
 pub(super) struct Setup {
     pub(super) train_set: Dataset,
     pub(super) test_set: Dataset,
@@ -66,15 +66,15 @@ impl Setup {
 /// Why the steps of an epoch ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ended {
-    /// All are done.
+    /// The epoch is complete.
     Complete,
-    /// The run has done as many steps as it should.
+    /// The run has reached its step limit.
     Enough,
-    /// Somebody asked for it.
+    /// The user requested it.
     Interrupted,
 }
 
-/// A run under way.
+/// A running session.
 pub(super) struct Session<'a> {
     pub(super) config: &'a TrainConfig,
     pub(super) setup: &'a Setup,
@@ -83,14 +83,14 @@ pub(super) struct Session<'a> {
     pub(super) progress: Progress,
     pub(super) stop: &'a AtomicBool,
     pub(super) observer: &'a mut dyn Observer,
-    /// What is left to do of a profile.
+    /// The rest of a profile.
     pub(super) profiling: Profiling,
 }
 
-/// How far a profile has come.
+/// State of a profile.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Profiling {
-    /// Nobody asked, or it is done.
+    /// Not requested, or done.
     Off,
     /// It starts with this step.
     From(u64),
@@ -114,7 +114,7 @@ impl Session<'_> {
             let ended = self.train_epoch(seconds_before, start)?;
             self.progress.seconds = seconds_before + start.elapsed().as_secs_f64();
             if ended != Ended::Complete {
-                // Before the line of an epoch that is not over: going on, the run writes a better one.
+                // Before the line of an incomplete epoch, which the run replaces when resumed.
                 self.save_checkpoint()?;
             }
             if ended == Ended::Interrupted {
@@ -171,7 +171,7 @@ impl Session<'_> {
         self.setup.train_set.len().div_ceil(self.config.batch_size) as u64
     }
 
-    /// Steps of all epochs: what the schedule goes by.
+    /// Steps of all epochs, the length of the schedule.
     fn whole_run(&self) -> u64 {
         self.steps_per_epoch() * u64::from(self.config.epochs)
     }
@@ -184,7 +184,7 @@ impl Session<'_> {
         Error::Interrupted { step: self.progress.step, run: self.run.path().to_owned() }
     }
 
-    /// The steps of the epoch under way that are not done yet.
+    /// The remaining steps of the current epoch.
     fn train_epoch(&mut self, seconds_before: f64, start: Instant) -> Result<Ended> {
         let (config, setup) = (self.config, self.setup);
         let epoch = self.progress.epoch;
@@ -219,7 +219,7 @@ impl Session<'_> {
         let steps = self.stepper.drain()?;
         self.count(&steps)?;
         self.progress.epoch_seconds = epoch_seconds + epoch_start.elapsed().as_secs_f64();
-        // What comes now is no training step.
+        // The following work is not part of a training step.
         self.finish_profile()?;
         Ok(ended)
     }
@@ -261,7 +261,7 @@ impl Session<'_> {
         let rule = &self.config.checkpoints;
         let by_steps = rule.every_steps > 0 && self.progress.step.is_multiple_of(rule.every_steps);
         let by_time = rule.every_minutes > 0.0 && last.elapsed().as_secs_f64() > 60.0 * rule.every_minutes;
-        // The end of an epoch has one anyway.
+        // The end of an epoch writes one anyway.
         (by_steps || by_time) && self.progress.steps_in_epoch < self.steps_per_epoch()
     }
 
@@ -299,7 +299,7 @@ impl Session<'_> {
         Ok(test)
     }
 
-    /// Does what is left of a run whose steps are all done.
+    /// Completes a run whose steps are all done.
     pub(super) fn end(mut self, source: &str) -> Result<Outcome> {
         self.start(source)?;
         let last = Metrics::read(self.run.path())?.epochs.pop().ok_or_else(|| Error::Resume {
@@ -329,10 +329,10 @@ impl Session<'_> {
         self.observer.finished(&Finish { run, network, test_set: &self.setup.test_set, evaluation })
     }
 
-    /// Takes the metrics of steps that are done.
+    /// Processes the metrics of completed steps.
     fn count(&mut self, steps: &[StepMetrics]) -> Result<()> {
         let epoch = self.progress.epoch;
-        // What led to a divergence is what one wants to see of it.
+        // Write the steps before a divergence: they help to explain it.
         let finite = steps.iter().take_while(|step| step.loss.is_finite()).count();
         for step in &steps[..finite] {
             self.progress.totals.add(step);
@@ -387,8 +387,7 @@ mod tests {
         assert_ne!(order(1, 1, true), order(2, 1, true));
     }
 
-    /// Runs that are gone on with must find the order that they were begun with: who changes this counts up
-    /// [`GENERATOR`](crate::ops::random::GENERATOR).
+    /// Resumed runs must get the same order as before. If this changes, increment [`GENERATOR`](crate::ops::random::GENERATOR).
     #[test]
     fn the_order_is_pinned() {
         let bytes: Vec<u8> = order(1, 1, true).iter().flat_map(|index| index.to_le_bytes()).collect();

@@ -1,4 +1,4 @@
-//! Begins a run, or resumes one from its checkpoint.
+//! Starts a run, or resumes one from its checkpoint.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,14 +23,14 @@ use crate::train::{Autotune, Search, TrainConfig, autotune, check_memory, defaul
 use crate::weights::WeightsFile;
 use crate::words::counted;
 
-/// Where a run's images and first weights come from, and where its results go.
+/// A run's images, initial weights and output folder.
 #[derive(Debug, Clone, Copy)]
 pub struct Sources<'a> {
     /// The images.
     pub splits: &'a Splits,
     /// A weights file to start from.
     pub init: Option<&'a Path>,
-    /// The folder for the results, which must not exist; without one, the first of `runs/ARCH-N` that does not.
+    /// The folder for the results, which must not exist; by default the first of `runs/ARCH-N` that does not exist.
     pub out: Option<&'a Path>,
 }
 
@@ -61,7 +61,7 @@ pub fn train(
         }
     }
     check_room(config, device, &architecture, &train_set, &test_set)?;
-    // Before time is spent on choosing kernels.
+    // Fail before time is spent on tuning.
     if let Some(taken) = out.filter(|out| out.exists()) {
         return Err(Error::RunFolderExists(taken.to_owned()));
     }
@@ -95,22 +95,21 @@ pub fn train(
     let progress = Progress::start();
     let mut session = Session { config, setup: &setup, stepper, run, progress, stop, observer, profiling };
     if weights.is_some() {
-        // Their file may change before there is another checkpoint.
+        // The weights file may change before the next checkpoint.
         session.save_checkpoint()?;
     }
     session.run(&splits.source)
 }
 
-/// Resumes a run in the folder `run` from its newest checkpoint, or its beginning if it has none, as if nothing had
-/// happened: on the same device the same bits come out.
+/// Resumes a run in the folder `run` from its newest checkpoint, or from its start if it has none. On the same device the results
+/// are bit-identical to those of an uninterrupted run.
 ///
-/// `saved` is [`SavedRun::read`] from there; more epochs may be asked for, but then the learning rate follows another schedule
-/// from here on. It stops after `max_steps`; without it, at the limit that the run was begun with, unless that has been
-/// reached. What is changed is remembered in the run folder.
+/// `saved` is [`SavedRun::read`] from there. Its number of epochs may be increased, but then the learning rate follows another
+/// schedule from here on. The run stops after `max_steps`, by default at its original limit, unless that has been reached. The
+/// changes are saved in the run folder.
 ///
 /// # Errors
-/// If the folder or the data are not those of the run, or the same bits cannot come out; and as for
-/// [`train`].
+/// If the folder or the data are not those of the run, or the results could not be bit-identical; and as for [`train`].
 pub fn resume(
     saved: &SavedRun,
     max_steps: Option<u64>,
@@ -122,7 +121,7 @@ pub fn resume(
 ) -> Result<Outcome> {
     saved.validate()?;
     let fail = |message: String, remedy| Error::Resume { run: run.to_owned(), message, remedy };
-    // Going on would show the network some images of an epoch twice and others never.
+    // Resuming would use some images of an epoch twice and others never.
     if saved.generator != GENERATOR {
         let message = format!(
             "it was begun by version {}, whose random numbers (generator {}) order its images otherwise than this version's \
@@ -162,7 +161,7 @@ pub fn resume(
         .map_err(|message| fail(message, Remedy::OtherCopy))?;
     let setup = Setup::new(config, device, architecture, plans, train_set, test_set)?;
     let is_complete = progress.epoch > config.epochs;
-    // A run that ended right after its last checkpoint may lack what comes of its end.
+    // A run that ended right after its last checkpoint may lack its final output.
     let is_at_end = progress.epoch == config.epochs + 1 && progress.steps_in_epoch == 0;
     let lacks_end = is_at_end && !observer.has_finished(run);
     if !lacks_end && (is_complete || config.max_steps.as_ref().is_some_and(reached)) {
@@ -170,13 +169,14 @@ pub fn resume(
         let message = format!("it is complete: {steps} in {epochs} are done");
         return Err(fail(message, Remedy::LongerRun));
     }
-    // One that was killed in its first epoch, or right after it, has none yet and begins again.
+    // A run that was killed in its first epoch, or right after it, has no checkpoint and starts again.
     if checkpoint.is_none() && RunFolder::has_metrics(run) && Metrics::read(run)?.epochs.len() > 1 {
         let message = "it has metrics of several epochs, but no checkpoint to resume from".into();
         return Err(fail(message, Remedy::OtherCopyOrNewRun));
     }
     if let (None, Some(init)) = (&checkpoint, &saved.init) {
-        // Stopped before its first checkpoint, it begins again; before the stepper, whose average begins with the weights.
+        // A run stopped before its first checkpoint starts again. The weights are loaded before the stepper is created, whose
+        // average starts with them.
         WeightsFile::read(init)?.load_into(&setup.network)?;
     }
     let mut stepper = setup.stepper(config)?;
@@ -206,7 +206,7 @@ fn sets(config: &TrainConfig, splits: &Splits) -> Result<(Dataset, Dataset)> {
     Ok((train_set, limited(test_set, config.limit_test)))
 }
 
-/// CRC-32 of all images and labels, by which a run knows its data again.
+/// CRC-32 of all images and labels, by which a run recognizes its data.
 fn checksum(sets: [&Dataset; 2]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     for set in sets {
@@ -228,7 +228,7 @@ fn check_room(
     let batch = config.training_batch(train_set.len());
     let kind = DeviceKind::of(device);
     let needed = run_bytes(kind, architecture, config, train_set.len(), test_set.len())?;
-    // Where the device is the host, it has a copy of the images there.
+    // The CPU device holds a copy of the images in host memory.
     let images = (train_set.images().len() + test_set.images().len()) as u64;
     check_memory(
         device,
@@ -237,7 +237,7 @@ fn check_room(
     )
 }
 
-/// The plans of a new run, and what is remembered of them.
+/// The plans of a new run, and their record.
 fn choose_plans(
     config: &TrainConfig,
     device: &Device,

@@ -1,4 +1,4 @@
-//! The way back through a tape: cotangents of what was recorded, and the gradients that come of it.
+//! The backward pass through a tape: cotangents of the recorded values, and the resulting gradients.
 
 use std::collections::HashMap;
 
@@ -8,11 +8,11 @@ use crate::ops::{Upstream, Wanted, elementwise};
 use crate::tensor::{DType, Tensor};
 
 impl Var {
-    /// Gradients of this one-element value with respect to everything on the tape that wants one.
+    /// Gradients of this one-element value with respect to all values on the tape that require a gradient.
     ///
     /// # Errors
-    /// If the value has more than one element, nothing it depends on wants a gradient, or the tape was used up by an
-    /// earlier call.
+    /// If the value has more than one element, depends on no value that requires a gradient, or an earlier call has consumed the
+    /// tape.
     pub fn backward(&self) -> Result<Gradients> {
         if self.tensor.len() != 1 {
             return Err(Error::Tape(format!(
@@ -44,9 +44,9 @@ impl Var {
         let mut cotangents: Vec<Option<Tensor>> = vec![None; nodes.len()];
         cotangents[last] = Some(cotangent.clone());
         let unshared = unshared(&nodes, &uses);
-        // Whether a node's cotangent has gone through the gate of the node's value.
+        // Whether the gate of a node's value has been applied to its cotangent.
         let mut gated = vec![false; nodes.len()];
-        // A node's rule is dropped right after its use, which frees the activations it kept.
+        // A node's rule is dropped right after its use, which frees its saved activations.
         while let Some(Node { parents, rule, passes_gate, input_gate }) = nodes.pop() {
             let is_gated = gated[nodes.len()];
             let Some(rule) = rule else { continue };
@@ -54,14 +54,14 @@ impl Var {
             let wanted: Vec<_> = parents
                 .iter()
                 .map(|parent| match parent.map(|parent| (uses[parent], places.get(&parent))) {
-                    // A sum of several uses is put in its place once it is complete.
+                    // The sum over several uses is copied to its place once it is complete.
                     Some((1, Some(place))) => Wanted::In(place.clone()),
                     Some(_) => Wanted::Value,
                     None => Wanted::Nothing,
                 })
                 .collect();
             let first = parents.first().copied().flatten();
-            // Where something else uses the input, too, its own gate must act on the sum.
+            // If the input has other uses, its gate must be applied to the sum.
             let input_gate = input_gate.filter(|_| first.is_some_and(|input| unshared[input]));
             let upstream = Upstream { cotangent: &cotangent, wanted: &wanted, is_gated, input_gate };
             let results = rule.backward(upstream)?;
@@ -89,7 +89,7 @@ impl Var {
     }
 }
 
-/// For each node whether one operation alone uses its value and all that it came from since its ReLU.
+/// For each node, whether a single operation uses its value and every value on the way from its ReLU.
 fn unshared(nodes: &[Node], uses: &[usize]) -> Vec<bool> {
     let mut unshared: Vec<bool> = Vec::with_capacity(nodes.len());
     for (node, &uses) in nodes.iter().zip(uses) {
@@ -102,7 +102,7 @@ fn unshared(nodes: &[Node], uses: &[usize]) -> Vec<bool> {
     unshared
 }
 
-/// Tensors that hold several parameters, each with the one that shall hold their gradients.
+/// Tensors that hold several parameters, each with the tensor for their gradients.
 type Flats = Vec<(Tensor, Tensor)>;
 
 impl Tape {
@@ -139,8 +139,8 @@ impl Gradients {
         self.cotangents.get(leaf.node?)?.as_ref()
     }
 
-    /// The gradients of all parameters that [`Tape::parameter_in`] found in `parameters`, each in the place that the
-    /// parameter has there, with zeros between them and for those that took no part.
+    /// The gradients of all parameters that [`Tape::parameter_in`] found in `parameters`, each at its parameter's position, with
+    /// zeros between them and for unused parameters.
     pub fn flat(&self, parameters: &Tensor) -> Option<&Tensor> {
         self.flats.iter().find(|(flat, _)| flat.shares_memory(parameters)).map(|(_, gradients)| gradients)
     }

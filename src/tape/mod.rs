@@ -1,4 +1,4 @@
-//! Reverse-mode automatic differentiation: a tape of what was computed, over either device.
+//! Reverse-mode automatic differentiation: a tape of operations, on either device.
 
 mod backward;
 mod parameter;
@@ -13,7 +13,7 @@ use crate::tensor::Tensor;
 pub use backward::Gradients;
 pub use parameter::{Layout, Parameter, Parameters};
 
-/// Records operations so that [`Var::backward`] can go through them in reverse. Clones share the record.
+/// Records operations so that [`Var::backward`] can traverse them in reverse. Clones share the record.
 #[derive(Clone)]
 pub struct Tape {
     shared: Rc<Shared>,
@@ -26,13 +26,13 @@ struct Shared {
     /// Number of the next stream of random numbers.
     streams: Cell<u32>,
     nodes: RefCell<Vec<Node>>,
-    /// Whether backward has run, which uses the nodes up.
+    /// Whether backward has run, which consumes the nodes.
     used: Cell<bool>,
     parameters: RefCell<HashMap<String, usize>>,
     places: RefCell<Vec<Place>>,
 }
 
-/// Where a parameter lies in a tensor that holds several.
+/// Position of a parameter in a tensor that holds several.
 struct Place {
     node: usize,
     /// That tensor.
@@ -53,7 +53,7 @@ struct Node {
     input_gate: Option<f32>,
 }
 
-/// An operation with what it kept, whatever its type.
+/// An operation of any type with its saved values.
 trait Rule {
     fn backward(self: Box<Self>, upstream: Upstream<'_>) -> Result<Cotangents>;
 }
@@ -69,7 +69,7 @@ impl<O: Op> Rule for Recorded<O> {
         let Recorded { op, saved, input_shapes } = *self;
         let wanted = upstream.wanted.to_vec();
         let cotangents = op.backward(saved, upstream)?;
-        // What somebody else's operation returns is not trusted.
+        // Check the results of user-defined operations.
         let fits = cotangents.inputs.len() == input_shapes.len()
             && cotangents.inputs.iter().zip(&input_shapes).zip(&wanted).all(|((cotangent, shape), wanted)| {
                 match cotangent {
@@ -86,13 +86,13 @@ impl<O: Op> Rule for Recorded<O> {
     }
 }
 
-/// A value on a tape: a tensor, and where it came from if something it depends on wants a gradient.
+/// A value on a tape: a tensor, and its node if it depends on a value that requires a gradient.
 #[derive(Clone)]
 pub struct Var {
     tape: Tape,
     tensor: Tensor,
     node: Option<usize>,
-    /// The factor of its gate, if it comes from a ReLU by ways on which what is not positive stays so.
+    /// The factor of its gate, if it comes from a ReLU through operations that keep non-positive elements non-positive.
     gate: Option<f32>,
 }
 
@@ -102,7 +102,7 @@ impl Tape {
         Tape::make(true, step_state)
     }
 
-    /// A tape for inference: records nothing, keeps nothing, drops nothing out.
+    /// A tape for inference: records and saves nothing; dropout is off.
     pub fn inference() -> Self {
         Tape::make(false, None)
     }
@@ -120,21 +120,21 @@ impl Tape {
         Tape { shared: Rc::new(shared) }
     }
 
-    /// A value that wants no gradient.
+    /// A value that requires no gradient.
     pub fn constant(&self, tensor: &Tensor) -> Var {
         Var { tape: self.clone(), tensor: tensor.clone(), node: None, gate: None }
     }
 
-    /// A value that wants a gradient and has no name.
+    /// A value without a name that requires a gradient.
     pub fn variable(&self, tensor: &Tensor) -> Var {
         let leaf = || Node { parents: Vec::new(), rule: None, passes_gate: false, input_gate: None };
         let node = self.shared.recording.then(|| self.push(leaf()));
         Var { tape: self.clone(), tensor: tensor.clone(), node, gate: None }
     }
 
-    /// A value that wants a gradient, which [`Gradients::parameter`] finds by its name.
+    /// A named value that requires a gradient, which [`Gradients::parameter`] returns.
     ///
-    /// Asking for one name again gives the same value, whose uses add up.
+    /// A second call with the same name returns the same value; the gradients of all its uses are summed.
     pub fn parameter(&self, name: &str, tensor: &Tensor) -> Var {
         let known = self.shared.parameters.borrow().get(name).copied();
         if let Some(node) = known {
@@ -149,7 +149,7 @@ impl Tape {
 
     /// Like [`Tape::parameter`], for the view of `flat` from element `start` on.
     ///
-    /// The gradients of all such parameters lie in one tensor, too, each in the same place: see [`Gradients::flat`].
+    /// The gradients of all such parameters are in one tensor, too, at the same positions: see [`Gradients::flat`].
     ///
     /// # Errors
     /// If `flat` has no such view.
@@ -170,7 +170,7 @@ impl Tape {
         nodes.len() - 1
     }
 
-    /// Computes an operation and puts its result on the tape, with a rule for the way back if any input wants a gradient.
+    /// Computes an operation and records its result on the tape, with its backward rule if any input requires a gradient.
     ///
     /// # Errors
     /// Those of the operation; if backward has run on this tape, or an input is on another one.
@@ -233,9 +233,9 @@ impl Var {
         self.tape.apply(op, &[self])
     }
 
-    /// The same value on the tape, computed with as `tensor`: a copy of it that is rounded.
+    /// The same value on the tape, with `tensor`, a rounded copy, used in computations.
     ///
-    /// Its cotangents have whatever type the operations that use it give them.
+    /// The operations that use it determine the type of its cotangents.
     ///
     /// # Errors
     /// If the shape differs.

@@ -1,4 +1,4 @@
-//! Parameters, and how they look to the outside: names, shapes and order of PyTorch.
+//! Parameters, and their external form: names, shapes and element order of PyTorch.
 
 use std::ops::Deref;
 
@@ -30,7 +30,7 @@ pub enum Layout {
         /// Pixels of the flattened image, 1 if there was none.
         pixels: usize,
     },
-    /// Bias of so many elements, the same inside and outside.
+    /// Bias with this number of elements, the same inside and outside.
     Bias(usize),
 }
 
@@ -96,13 +96,13 @@ pub struct Parameter {
     pub name: String,
     /// Its elements, in our order: a view of the tensor that holds all parameters.
     pub tensor: Tensor,
-    /// How that order differs from PyTorch's.
+    /// How its element order differs from PyTorch's.
     pub layout: Layout,
     /// Its first element in that tensor.
     pub start: usize,
 }
 
-/// The parameters of a network, one after the other in one tensor, so that one kernel call updates all.
+/// The parameters of a network, stored consecutively in one tensor, so that one kernel call updates all.
 #[derive(Debug, Clone)]
 pub struct Parameters {
     flat: Tensor,
@@ -115,7 +115,7 @@ impl Parameters {
     /// # Errors
     /// If there are none, or the device cannot hold them in one tensor.
     pub fn new(device: &Device, parameters: impl IntoIterator<Item = (String, Layout, Vec<f32>)>) -> Result<Self> {
-        // Also where they are copied to narrower floats.
+        // The alignment must also hold for copies with narrower floats.
         let aligned = VIEW_ALIGNMENT / DType::F16.bytes();
         let mut values = Vec::new();
         let mut places = Vec::new();
@@ -136,7 +136,7 @@ impl Parameters {
         Ok(Parameters { flat, parameters })
     }
 
-    /// The same parameters in a tensor of their own.
+    /// A copy of the parameters in a new tensor.
     ///
     /// # Errors
     /// If the device cannot hold it.

@@ -1,4 +1,4 @@
-//! The CPU device: memory that is used again instead of allocated again. Its kernels are the CPU twins in `ops`.
+//! The CPU device, which reuses memory from a pool. Its kernels are the CPU twins in `ops`.
 
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut, Range};
@@ -14,7 +14,7 @@ use parking_lot::{
 
 use crate::error::{Error, Result};
 
-/// A quiet NaN that arithmetic hardly ever yields: marks elements that nobody has written.
+/// A quiet NaN that arithmetic hardly ever yields: marks unwritten elements.
 const POISON: u32 = 0x7fc0_dead;
 
 /// The CPU as a device. Clones share its memory pool.
@@ -25,7 +25,7 @@ pub struct CpuDevice {
 }
 
 impl CpuDevice {
-    /// The CPU with a memory pool of its own.
+    /// The CPU with a separate memory pool.
     pub fn new() -> Self {
         CpuDevice::default()
     }
@@ -35,12 +35,12 @@ impl CpuDevice {
         CpuDevice { poisoned: true, ..CpuDevice::default() }
     }
 
-    /// Whether two handles mean the same device.
+    /// Whether two handles refer to the same device.
     pub fn same(&self, other: &CpuDevice) -> bool {
         Arc::ptr_eq(&self.pool, &other.pool)
     }
 
-    /// Gives memory that nobody uses back to the system: before work of other sizes, which would not use it again.
+    /// Returns unused memory to the system: before work of other sizes, which could not reuse it.
     pub fn release_free(&self) {
         self.pool.lock().clear();
     }
@@ -78,7 +78,7 @@ pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
 }
 
-/// Memory that programs on this machine could still use, in bytes; without bound where the system does not say.
+/// Memory still available on this machine, in bytes; unbounded where the system does not report it.
 pub fn available_memory_bytes() -> u64 {
     sysinfo::System::new().map_or(u64::MAX, |mut system| {
         system.refresh_memory();
@@ -86,7 +86,7 @@ pub fn available_memory_bytes() -> u64 {
     })
 }
 
-/// The most memory that this process has held at any time, in bytes, where the system says so.
+/// The peak memory of this process in bytes, where the system reports it.
 pub fn peak_process_bytes() -> Option<u64> {
     // No other system has a file for this.
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -122,7 +122,7 @@ impl CpuBuffer {
         RecursiveRwLockReadGuard::map(data, |words| bytemuck::cast_slice(&words[self.words.clone()]))
     }
 
-    /// The contents as elements of `T`, to be changed. Waits while anybody reads them, or any other part of this memory.
+    /// The contents as mutable elements of `T`. Waits while any part of this memory is being read.
     pub fn write<T: AnyBitPattern + bytemuck::NoUninit>(&self) -> MappedRecursiveRwLockWriteGuard<'_, [T]> {
         let data = self.loan.data.write();
         RecursiveRwLockWriteGuard::map(data, |words| bytemuck::cast_slice_mut(&mut words[self.words.clone()]))
@@ -133,13 +133,13 @@ impl CpuBuffer {
         Floats::Widened(self.read::<f16>()[..count].to_f32_vec())
     }
 
-    /// The first `count` 16-bit floats, widened, to be changed.
+    /// The first `count` 16-bit floats, widened and mutable.
     pub(crate) fn write_halves(&self, count: usize) -> FloatsMut<'_> {
         let halves = self.write::<f16>();
         FloatsMut::Widened { values: halves[..count].to_f32_vec(), halves }
     }
 
-    /// Whether both lie in the same memory, whichever part of it they are.
+    /// Whether both are parts of the same memory.
     pub fn shares_memory(&self, other: &CpuBuffer) -> bool {
         Arc::ptr_eq(&self.loan, &other.loan)
     }
@@ -155,9 +155,9 @@ impl CpuBuffer {
 /// Floats of either width as 32-bit ones: the CPU computes with these only.
 #[derive(Debug)]
 pub enum Floats<'a> {
-    /// As they lie in memory.
+    /// Stored as 32-bit floats.
     Wide(MappedRecursiveRwLockReadGuard<'a, [f32]>),
-    /// Copies of 16-bit ones.
+    /// Widened copies of 16-bit floats.
     Widened(Vec<f32>),
 }
 
@@ -172,12 +172,12 @@ impl Deref for Floats<'_> {
     }
 }
 
-/// Like [`Floats`], to be changed: narrower ones are rounded when this is dropped.
+/// Like [`Floats`], but mutable: narrower ones are rounded when this is dropped.
 #[derive(Debug)]
 pub enum FloatsMut<'a> {
-    /// As they lie in memory.
+    /// Stored as 32-bit floats.
     Wide(MappedRecursiveRwLockWriteGuard<'a, [f32]>),
-    /// Copies of 16-bit ones.
+    /// Widened copies of 16-bit floats.
     Widened {
         /// The copies.
         values: Vec<f32>,

@@ -5,7 +5,7 @@ use crate::gpu::{AdapterRequest, Backend, GpuDevice, GpuOptions, SubmissionIndex
 use crate::tensor::cpu::CpuDevice;
 use crate::tensor::{DType, Storage, Tensor, elements};
 
-/// What the CPU's description begins with.
+/// Prefix of the CPU's description.
 const CPU: &str = "CPU";
 
 /// A device. Clones share it.
@@ -17,7 +17,7 @@ pub enum Device {
     Gpu(GpuDevice),
 }
 
-/// Which device is wanted.
+/// The requested device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
@@ -26,14 +26,14 @@ pub enum DeviceChoice {
     Auto,
     /// The CPU.
     Cpu,
-    /// The best adapter, a software one if need be.
+    /// The best adapter, a software renderer if there is no other.
     Gpu,
     /// Adapter number N.
     GpuIndex(usize),
 }
 
 impl DeviceChoice {
-    /// The device of this [`Device::description`] if it is here; else one of its kind.
+    /// The device with this [`Device::description`] if present; else one of the same kind.
     pub fn like(description: &str, backend: Backend) -> Self {
         if description.starts_with(CPU) {
             return DeviceChoice::Cpu;
@@ -86,10 +86,10 @@ impl Device {
         Device::Cpu(CpuDevice::new())
     }
 
-    /// Opens the device asked for, and says why it was taken.
+    /// Opens the requested device and returns the reason for the choice.
     ///
     /// # Errors
-    /// If a GPU was asked for and none can be opened. [`DeviceChoice::Auto`] then falls back to the CPU.
+    /// If a GPU was requested and none can be opened. [`DeviceChoice::Auto`] then falls back to the CPU.
     pub fn open(choice: DeviceChoice, backend: Backend) -> Result<(Self, String)> {
         let open = |request| {
             GpuDevice::open(GpuOptions { request, backend, ..GpuOptions::default() }).map(|gpu| {
@@ -115,7 +115,7 @@ impl Device {
         }
     }
 
-    /// Whether two handles mean the same device.
+    /// Whether two handles refer to the same device.
     pub fn same(&self, other: &Device) -> bool {
         match (self, other) {
             (Device::Cpu(a), Device::Cpu(b)) => a.same(b),
@@ -182,7 +182,7 @@ impl Device {
         Ok(tensor)
     }
 
-    /// Hands over to the device what was asked of it, without waiting; the answer can be waited for.
+    /// Submits the recorded work to the device without waiting; the result can be waited for.
     pub fn submit(&self) -> Result<Submission> {
         Ok(Submission(match self {
             Device::Cpu(_) => None,
@@ -190,7 +190,7 @@ impl Device {
         }))
     }
 
-    /// Waits until everything asked of the device is done.
+    /// Waits until the device has finished all its work.
     pub fn synchronize(&self) -> Result<()> {
         match self {
             Device::Cpu(_) => Ok(()),
@@ -199,7 +199,7 @@ impl Device {
     }
 }
 
-/// Work handed over to a device.
+/// Work submitted to a device.
 #[derive(Debug)]
 pub struct Submission(Option<(GpuDevice, SubmissionIndex)>);
 

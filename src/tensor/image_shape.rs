@@ -14,14 +14,14 @@ pub struct ImageShape {
     channels: usize,
 }
 
-/// Why numbers make no [`ImageShape`].
+/// The reason why numbers are not a valid [`ImageShape`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}: an image has a height and a width from 1 to {MOST_SIDE} pixels and 1 (gray) or 3 (color) channels")]
 pub struct BadImageShape(String);
 
 impl Cause for BadImageShape {
     fn hint(&self) -> Option<String> {
-        Some("64 stands for 64 pixels a side, 48x40 for 48 rows of 40 pixels".to_owned())
+        Some("64 means 64×64 pixels, 48x40 means 48 rows of 40 pixels".to_owned())
     }
 }
 
@@ -38,7 +38,7 @@ impl ImageShape {
     /// CIFAR's: 32 × 32 pixels in color.
     pub const CIFAR: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
 
-    /// The shape of images of so many pixels and channels.
+    /// The shape of images with this height, width and number of channels.
     ///
     /// # Errors
     /// If a side is 0 or longer than 4096 pixels, or there are neither 1 nor 3 channels.
@@ -88,7 +88,7 @@ impl ImageShape {
         ImageShape { channels: if gray { 1 } else { 3 }, ..self }
     }
 
-    /// This shape with what is asked for: another size, and gray or color.
+    /// This shape with the requested changes: another size, and gray or color.
     ///
     /// # Errors
     /// As [`ImageShape::new`].
@@ -180,7 +180,7 @@ impl From<ImageSize> for String {
     }
 }
 
-/// The shape's elements agree with what tensors count.
+/// The shape's element count agrees with that of tensors.
 const _: () = assert!(MOST_SIDE * MOST_SIDE * 3 < i32::MAX as usize);
 
 #[cfg(test)]

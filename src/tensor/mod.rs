@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{BUFFER_ALIGNMENT, GpuBuffer, PendingRead};
 use cpu::{CpuBuffer, Floats, FloatsMut};
 
-/// Views start at multiples of so many bytes, which every adapter can bind.
+/// Alignment of views in bytes, which every adapter can bind.
 pub const VIEW_ALIGNMENT: usize = BUFFER_ALIGNMENT as usize;
 
 /// Type of a tensor's elements.
@@ -44,8 +44,7 @@ impl DType {
     }
 }
 
-/// Width of activations, of their cotangents, and of the weights that products read. Everything is added up with 32 bits,
-/// and parameters are kept with 32.
+/// Width of activations, of their cotangents, and of the weights that products read. Sums and parameters always have 32 bits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -140,8 +139,8 @@ impl Tensor {
         Ok(if self.dtype == DType::F16 { buffer.read_halves(self.len()) } else { Floats::Wide(buffer.read()) })
     }
 
-    /// Its elements as 32-bit floats to be changed, for the CPU twins of operation `op`; narrower ones are rounded at the
-    /// end. Waits while anybody reads them.
+    /// Its elements as mutable 32-bit floats, for the CPU twins of operation `op`; narrower ones are rounded at the end. Waits
+    /// while they are being read.
     ///
     /// # Errors
     /// [`Error::DeviceMismatch`] if it is not on the CPU.
@@ -161,22 +160,25 @@ impl Tensor {
         }
     }
 
-    /// The same elements under another shape.
+    /// The same elements with another shape.
     ///
     /// # Errors
     /// If the number of elements differs.
     pub fn reshape(&self, shape: &[usize]) -> Result<Tensor> {
         if elements(shape) != Some(self.len()) {
-            return Err(Error::shape("reshape", format!("{:?} has not as many elements as {shape:?}", self.shape)));
+            return Err(Error::shape(
+                "reshape",
+                format!("{:?} and {shape:?} differ in their number of elements", self.shape),
+            ));
         }
         Ok(Tensor { shape: shape.to_vec(), ..self.clone() })
     }
 
-    /// Some of the elements under a shape of their own, from element `start` on: a view, which shares them.
+    /// A view of shape `shape` that starts at element `start` and shares the memory.
     ///
     /// # Errors
-    /// If they are not all there, do not start at a multiple of [`VIEW_ALIGNMENT`] bytes, or end within a word of four bytes and
-    /// are not the last ones.
+    /// If the view reaches past the end, does not start at a multiple of [`VIEW_ALIGNMENT`] bytes, or ends within a four-byte word
+    /// that is not the last one.
     pub fn view(&self, start: usize, shape: &[usize]) -> Result<Tensor> {
         let size = self.dtype.bytes();
         let bytes = elements(shape).and_then(|count| count.checked_mul(size)).filter(|&bytes| bytes > 0);
@@ -198,7 +200,7 @@ impl Tensor {
         Ok(Tensor { shape: shape.to_vec(), storage: part.ok_or_else(error)?, ..self.clone() })
     }
 
-    /// Whether both lie in the same memory, as views of one tensor do.
+    /// Whether both share memory, as views of one tensor do.
     pub fn shares_memory(&self, other: &Tensor) -> bool {
         match (&self.storage, &other.storage) {
             (Storage::Cpu(a), Storage::Cpu(b)) => a.shares_memory(b),
@@ -280,7 +282,7 @@ impl Tensor {
         Ok(())
     }
 
-    /// Starts to bring the elements to the host, without waiting for the device.
+    /// Starts copying the elements to the host, without waiting for the device.
     pub fn start_read(&self) -> Result<HostRead> {
         let bytes = self.len() * self.dtype.bytes();
         match (&self.storage, &self.device) {

@@ -4,11 +4,11 @@ use crate::error::Result;
 use crate::gpu::Program;
 use crate::tensor::Device;
 
-/// Work that is the same every time: on a GPU its commands are captured at the first call and run again at each later
-/// one, which makes and allocates nothing; the CPU does it again.
+/// Work that is the same every time: on a GPU its commands are captured at the first call and run again at each later one, which
+/// creates and allocates nothing; the CPU repeats the work.
 ///
-/// What differs from call to call must be in tensors that are written before the call. The work itself must neither write
-/// nor read tensors from the host.
+/// Values that differ from call to call must be in tensors that are written before the call. The work itself must neither write nor
+/// read tensors from the host.
 #[derive(Debug)]
 pub struct Replay<T> {
     captured: Option<(Program, T)>,
@@ -21,9 +21,9 @@ impl<T> Default for Replay<T> {
 }
 
 impl<T: Clone> Replay<T> {
-    /// Does the work, or asks the device to, and returns its result.
+    /// Does the work, or replays it on the device, and returns its result.
     ///
-    /// On a GPU tensors in the result are the same ones each time: the next call overwrites them.
+    /// On a GPU every call returns the same tensors: the next call overwrites them.
     ///
     /// # Errors
     /// Those of `work`, and if it writes or reads tensors from the host. The next call then captures again.
@@ -40,7 +40,7 @@ impl<T: Clone> Replay<T> {
         Ok(result.clone())
     }
 
-    /// Whether commands have been captured, so that the next call makes nothing.
+    /// Whether commands have been captured, so that the next call only replays them.
     pub fn is_captured(&self) -> bool {
         self.captured.is_some()
     }

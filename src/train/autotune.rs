@@ -1,4 +1,4 @@
-//! Choosing the kernels of a network's convolutions by trying them, and remembering the choice.
+//! Autotuning: times candidate kernels for a network's convolutions and caches the choice.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,29 +15,28 @@ use crate::ops::conv2d::{Conv2dGeometry, DeviceKind, Direction, Plan, Plans, Tar
 use crate::tensor::DType;
 use crate::tensor::Device;
 
-/// Time after which [`Autotune::Quick`] begins no further try.
+/// Time budget after which [`Autotune::Quick`] starts no further trial.
 const QUICK: Duration = Duration::from_secs(8);
-/// Bumped when choices made by an older version must not be used any more and nothing in the key says so.
+/// Increment to invalidate the choices of older versions when the key does not change.
 const FORMAT: u32 = 2;
 /// Largest cache file that is read, in bytes.
 const MOST_BYTES: u64 = 16 << 20;
 
-/// How much is tried.
+/// Extent of the search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Autotune {
-    /// Nothing: the plans that usually suit the kind of device.
+    /// No search: the default plans of the kind of device.
     Off,
-    /// The likely ones, for some seconds at most, the costliest layers first.
+    /// The most promising candidates, for some seconds at most, the most expensive layers first.
     Quick,
-    /// All.
+    /// All candidates.
     Full,
 }
 
 impl Autotune {
-    /// What is tried by default: the likely ones on a GPU. On the CPU and on software adapters the usual plans were
-    /// found by trying.
+    /// The default: a quick search on a GPU. On the CPU and on software renderers the default plans come from measurements.
     pub fn usual(device: &Device) -> Self {
         match DeviceKind::of(device) {
             DeviceKind::Gpu => Autotune::Quick,
@@ -46,38 +45,38 @@ impl Autotune {
     }
 }
 
-/// How one layer's product was decided.
+/// The choice of a plan for one layer's product.
 #[derive(Debug, Clone)]
 pub struct Tuning {
-    /// Name of the first layer that has it.
+    /// Name of the first layer with this product.
     pub layer: String,
     /// Which product.
     pub direction: Direction,
     /// The convolution.
     pub geometry: Conv2dGeometry,
-    /// What is used.
+    /// The chosen plan.
     pub chosen: Plan,
-    /// What was tried; empty if the choice was remembered.
+    /// The trials; empty if the choice was cached.
     pub trials: Vec<(Plan, Verdict)>,
 }
 
-/// How plans are looked for.
+/// Settings of the search for plans.
 #[derive(Debug, Clone, Copy)]
 pub struct Search<'a> {
-    /// How much is tried.
+    /// Extent of the search.
     pub mode: Autotune,
-    /// The file that choices are remembered in.
+    /// The cache file of choices.
     pub cache: Option<&'a Path>,
-    /// Whether what is remembered is tried again.
+    /// Whether to ignore cached choices and search again.
     pub again: bool,
 }
 
-/// The plans for a network with operands of type `dtype` and batches of `batch` images: remembered, or tried and then
-/// remembered. Products of one shape are tried once. `observe` hears of each.
+/// The plans for a network with operands of type `dtype` and batches of `batch` images: taken from the cache, or found by trials
+/// and then cached. Products of the same shape are tuned once. `observe` is called with each choice.
 ///
 /// # Errors
-/// [`Error::NoKernel`] if nothing that was tried for a product came out right; and if the layers do not fit together, or the
-/// device or the host fails. A cache that cannot be read or written is no error.
+/// [`Error::NoKernel`] if no candidate computed a product correctly; and if the layers do not fit together, or the device or the
+/// host fails. A cache that cannot be read or written is not an error.
 pub fn autotune(
     device: &Device,
     dtype: DType,
@@ -91,7 +90,7 @@ pub fn autotune(
 }
 
 /// Like [`autotune`], with products that `run` computes.
-#[expect(clippy::too_many_arguments, reason = "those of `autotune`, and what tests put in its place")]
+#[expect(clippy::too_many_arguments, reason = "those of `autotune`, and a replacement for tests")]
 fn autotune_by(
     run: RunPlan<'_>,
     device: &Device,
@@ -109,12 +108,12 @@ fn autotune_by(
     }
     let target = Target::new(device, dtype);
     let mut cache = Cache::read(cache, device);
-    // Told at the end, so that what was found of the others is heard and remembered.
+    // Returned at the end, so that the other choices are reported and cached.
     let mut failed = None;
     let deadline = Instant::now() + if mode == Autotune::Quick { QUICK } else { Duration::from_secs(24 * 3600) };
     for (layer, direction, geometry) in problems(architecture, batch, training)? {
         let candidates = Plan::candidates(target, direction, &geometry, mode == Autotune::Quick);
-        // The best of all is better than the best of the likely ones.
+        // A full search includes the quick one.
         let remembered = [Autotune::Full, mode].into_iter().find_map(|mode| {
             let plan = cache.get(&key(dtype, direction, &geometry, mode))?;
             Plan::candidates(target, direction, &geometry, mode == Autotune::Quick).contains(&plan).then_some(plan)
@@ -125,18 +124,18 @@ fn autotune_by(
             None => {
                 let mut trials = tune_by(run, device, dtype, direction, &geometry, &candidates, deadline)?;
                 if fastest(&trials).or_else(|| untried(&trials)).is_none() && mode == Autotune::Quick {
-                    // One of the less likely may be right.
+                    // One of the other candidates may be correct.
                     let mut others = Plan::candidates(target, direction, &geometry, false);
                     others.retain(|plan| !candidates.contains(plan));
                     let deadline = Instant::now() + QUICK;
                     trials.extend(tune_by(run, device, dtype, direction, &geometry, &others, deadline)?);
                 }
                 let fastest = fastest(&trials);
-                // What time did not suffice for is tried again next time.
+                // Candidates without a trial for lack of time are tried next time.
                 if trials.iter().all(|(_, verdict)| *verdict != Verdict::Untried) {
                     cache.put(key, fastest);
                 }
-                // What there was no time for is not known to be wrong.
+                // An untried candidate is not known to be wrong.
                 let chosen = fastest.or_else(|| untried(&trials)).unwrap_or_else(|| {
                     failed.get_or_insert_with(|| no_kernel(&layer, direction, &trials));
                     candidates[0]
@@ -149,13 +148,13 @@ fn autotune_by(
     }
     cache.write();
     if let Device::Gpu(gpu) = device {
-        // Training has no use for most of what the trials took.
+        // Training cannot use most of the trials' memory.
         gpu.release_unused();
     }
     failed.map_or(Ok(plans), Err)
 }
 
-/// The products of a network's convolutions, each shape once, the costliest first.
+/// The products of a network's convolutions, each shape once, the most expensive first.
 pub(crate) fn problems(
     architecture: &Architecture,
     batch: usize,
@@ -164,7 +163,7 @@ pub(crate) fn problems(
     let mut problems: Vec<(String, Direction, Conv2dGeometry)> = Vec::new();
     for (index, (layer, geometry)) in architecture.convolutions(batch)?.into_iter().enumerate() {
         for direction in Direction::ALL {
-            // Nobody asks for the cotangent of the images.
+            // The cotangent of the images is never needed.
             let needed =
                 direction == Direction::Forward || training && (index > 0 || direction != Direction::BackwardInput);
             if needed && problems.iter().all(|(_, d, g)| (*d, *g) != (direction, geometry)) {
@@ -189,7 +188,7 @@ fn fastest(trials: &[(Plan, Verdict)]) -> Option<Plan> {
     timed.min_by_key(|&(_, time)| time).map(|(plan, _)| plan)
 }
 
-/// The first of those that there was no time for, but none of cooperative matrices, which must be tried before use.
+/// The first untried candidate, except cooperative matrices, which must be checked before use.
 fn untried(trials: &[(Plan, Verdict)]) -> Option<Plan> {
     let is_usable = |plan: &Plan| !matches!(plan.tiling, Tiling::Cooperative { .. });
     trials.iter().find(|(plan, verdict)| *verdict == Verdict::Untried && is_usable(plan)).map(|&(plan, _)| plan)
@@ -208,19 +207,19 @@ fn no_kernel(layer: &str, direction: Direction, trials: &[(Plan, Verdict)]) -> E
     }
 }
 
-/// All that decides how fast a plan is, but for the device.
+/// The cache key of a product: everything but the device that determines a plan's speed.
 fn key(dtype: DType, direction: Direction, g: &Conv2dGeometry, mode: Autotune) -> String {
     format!("{mode:?} {dtype:?} {direction:?} {g:?}")
 }
 
-/// What the choice depends on besides the problem: adapter, driver, and the code of the kernels.
+/// The cache key of a device: adapter, driver, and the code of the kernels.
 fn device_key(device: &Device) -> String {
     let mut hasher = DefaultHasher::new();
     shaders::sources().for_each(|source| source.hash(&mut hasher));
     format!("{}; version {} {:016x}", device.description(), env!("CARGO_PKG_VERSION"), hasher.finish())
 }
 
-/// Where choices are remembered: in the user's cache folder.
+/// Path of the cache file, in the user's cache folder.
 pub fn default_cache() -> Option<PathBuf> {
     dirs::cache_dir().map(|folder| folder.join("cifar-gpu").join("autotune.json"))
 }
@@ -232,7 +231,7 @@ struct File {
     devices: BTreeMap<String, BTreeMap<String, String>>,
 }
 
-/// Choices remembered from earlier runs.
+/// Cached choices of earlier runs.
 struct Cache {
     path: Option<PathBuf>,
     file: File,
@@ -242,7 +241,7 @@ struct Cache {
 
 impl Cache {
     fn read(path: Option<&Path>, device: &Device) -> Self {
-        // A file that is absent, broken or of another format holds nothing.
+        // A file that is absent, broken or of another format counts as empty.
         let file = path
             .and_then(|path| read_at_most(path, MOST_BYTES).ok()?)
             .and_then(|bytes| serde_json::from_slice::<File>(&bytes).ok())
@@ -262,7 +261,7 @@ impl Cache {
         }
     }
 
-    /// Writes the file if anything is new. The next run tries again if that fails.
+    /// Writes the file if there are new choices. If that fails, the next run repeats the trials.
     fn write(&mut self) {
         self.file.format = FORMAT;
         if let (Some(path), true) = (&self.path, self.changed) {
@@ -305,7 +304,7 @@ mod tests {
             (found, tunings)
         };
         let (plans, tunings) = tune(&|plan, usual| plan == usual);
-        // Where there is but one plan, nothing is right.
+        // With this as the only plan, none is correct.
         let (left, only): (Vec<_>, Vec<_>) = tunings.iter().partition(|tuning| tuning.trials.len() > 1);
         assert!(!left.is_empty() && !only.is_empty(), "{tunings:?}");
         for Tuning { chosen, trials, .. } in &left {

@@ -13,18 +13,17 @@ use crate::train::autotune::Autotune;
 use crate::train::stepper::StepSettings;
 use crate::weights::architecture;
 
-/// Images of an evaluation's batch at most, unless the training batch is larger.
+/// Maximum evaluation batch size in images, unless the training batch is larger.
 const EVALUATION_BATCH: usize = 64;
-/// Pixels of such a batch at most, unless one image has more.
+/// Maximum number of pixels of such a batch, unless one image has more.
 const EVALUATION_PIXELS: usize = EVALUATION_BATCH * 64 * 64;
 
-/// Images of this shape that are evaluated at a time by default: 64, and fewer of images of more than 64×64 pixels, so
-/// that they take no more memory.
+/// Default evaluation batch size for images of this shape: 64, and fewer for images above 64×64 pixels, to limit memory.
 pub fn usual_evaluation_batch(shape: ImageShape) -> usize {
     (EVALUATION_PIXELS / shape.pixels()).clamp(1, EVALUATION_BATCH)
 }
 
-/// What [`TrainConfig::data`] says of the built-in set.
+/// The value of [`TrainConfig::data`] for the built-in set.
 pub const SYNTHETIC: &str = "synthetic";
 
 /// Which optimizer updates the parameters.
@@ -34,7 +33,7 @@ pub const SYNTHETIC: &str = "synthetic";
 pub enum OptimizerKind {
     /// Stochastic gradient descent with momentum.
     Sgd,
-    /// Adam; weight decay, if any, adds to the gradient.
+    /// Adam; weight decay, if any, is added to the gradient.
     Adam,
     /// Adam with decoupled weight decay.
     AdamW,
@@ -58,7 +57,7 @@ pub enum Initializer {
     /// As the architecture was published.
     #[default]
     Published,
-    /// As suits rectifiers; see [`Architecture::set_he_init`].
+    /// For rectifiers; see [`Architecture::set_he_init`].
     He,
 }
 
@@ -70,19 +69,20 @@ pub enum Normalize {
     /// As the architecture was published.
     #[default]
     Published,
-    /// To mean 0 and deviation 1 of each color over the training images.
+    /// To mean 0 and standard deviation 1 per channel over the training images.
     Standard,
 }
 
-/// What an image's class makes it count for in the training loss.
+/// Class weighting of images in the training loss.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ClassWeighting {
-    /// All images count alike.
+    /// All images have the same weight.
     #[default]
     None,
-    /// All classes count alike: an image of a class with `n_c` of the `n` training images in `k` classes counts `n / (k · n_c)`.
+    /// All classes have the same total weight: an image of a class with `n_c` of the `n` training images in `k` classes has weight
+    /// `n / (k · n_c)`.
     Balanced,
 }
 
@@ -109,11 +109,11 @@ impl ClassWeighting {
 #[serde(default)]
 #[non_exhaustive]
 pub struct Checkpoints {
-    /// Every so many steps; 0 for no such rule.
+    /// Interval in steps; 0 turns this rule off.
     pub every_steps: u64,
-    /// Every so many minutes; 0 for no such rule.
+    /// Interval in minutes; 0 turns this rule off.
     pub every_minutes: f64,
-    /// How many of the newest are kept, besides that of the best epoch.
+    /// Number of newest checkpoints kept, besides that of the best epoch.
     pub keep: usize,
 }
 
@@ -123,7 +123,7 @@ impl Default for Checkpoints {
     }
 }
 
-/// Everything that decides how a run goes, but for the images themselves.
+/// All settings of a training run, except the images themselves.
 ///
 /// Begin with a recipe, such as [`TrainConfig::published`], and change its fields, for instance by [`TrainConfig::with`].
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -131,16 +131,16 @@ impl Default for Checkpoints {
 pub struct TrainConfig {
     /// Name of a built-in architecture, or a file that describes one.
     pub arch: String,
-    /// Folder of the images, or `synthetic`: for the record, and for going on later.
+    /// Folder of the images, or `synthetic`: for the record, and for resuming.
     pub data: String,
-    /// Height and width that images are scaled to; without it those that the architecture's description says.
+    /// Height and width that images are scaled to; by default those of the architecture's description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_size: Option<ImageSize>,
-    /// Whether images are gray, with one channel; without it as the architecture's description says.
+    /// Whether images are gray, with one channel; by default as in the architecture's description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gray: Option<bool>,
-    /// The device that was asked for, and the interface to reach it through: for the record, and for beginning again. What the
-    /// run gets is given to [`train`](crate::run::train).
+    /// The requested device and its graphics API, for the record and for reruns. The device actually used is passed to
+    /// [`train`](crate::run::train).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<DeviceChoice>,
     /// See `device`.
@@ -148,39 +148,38 @@ pub struct TrainConfig {
     pub backend: Backend,
     /// Passes over the training images.
     pub epochs: u32,
-    /// Images of a step.
+    /// Images per step.
     pub batch_size: usize,
-    /// Which optimizer.
+    /// The optimizer.
     pub optimizer: OptimizerKind,
     /// Base learning rate.
     pub lr: f64,
     /// Momentum of SGD.
     pub momentum: f64,
-    /// Whether SGD looks ahead along the velocity.
+    /// Whether SGD uses Nesterov momentum.
     pub nesterov: bool,
     /// Weight decay.
     pub weight_decay: f64,
     /// How the learning rate changes.
     pub schedule: Schedule,
-    /// Seed of weights, order and dropout.
+    /// Seed of initial weights, image order, augmentation and dropout.
     pub seed: u64,
-    /// Whether each epoch has an order of its own.
+    /// Whether the images are shuffled in each epoch.
     pub shuffle: bool,
     /// Probabilities of the dropout layers, in order.
     pub dropout: Vec<f32>,
-    /// What is changed at random about the training images.
+    /// Random changes to the training images.
     pub augmentation: Augmentation,
     /// Share of each label's probability that is spread over all classes.
     pub label_smoothing: f64,
-    /// What an image's class makes it count for in the training loss; the test loss counts all images alike.
+    /// Class weighting of images in the training loss; the test loss weights all images equally.
     #[serde(default)]
     pub class_weights: ClassWeighting,
-    /// Largest norm of all gradients together; 0 for no bound.
+    /// Maximum global gradient norm; 0 turns clipping off.
     pub clip_norm: f64,
-    /// Share that a running average of the weights keeps from step to step; it is tested and saved in place of the weights. 0
-    /// for no average.
+    /// Decay of a running average of the weights, which is tested and saved in place of the weights; 0 for no average.
     pub average_decay: f64,
-    /// Epochs in which the learning rate rises linearly from nothing to what the schedule says.
+    /// Epochs in which the learning rate rises linearly from zero to the schedule's value.
     pub warmup_epochs: f64,
     /// How initial weights are drawn.
     pub initializer: Initializer,
@@ -191,22 +190,22 @@ pub struct TrainConfig {
     /// Test on the training images instead: for [`TrainConfig::overfit_one_batch`].
     #[serde(default)]
     pub test_on_training: bool,
-    /// Look at mirrored images, too, when testing, and take the mean of both answers.
+    /// Average the logits of each image and its mirror image when testing.
     pub mirror_test: bool,
-    /// Train on only so many images, the first ones.
+    /// Train on only the first N images.
     pub limit_train: Option<usize>,
-    /// Test on only so many images, the first ones.
+    /// Test on only the first N images.
     pub limit_test: Option<usize>,
-    /// Stop after so many steps, wherever the epoch is.
+    /// Stop after N steps, even within an epoch.
     pub max_steps: Option<u64>,
-    /// Write a line of metrics every so many steps; 0 writes lines of epochs only.
+    /// Write a line of metrics every N steps; 0 writes lines of epochs only.
     pub log_every: u64,
     /// When checkpoints are written and which are kept.
     pub checkpoints: Checkpoints,
     /// Time the kernels of some early steps and write a trace.
     #[serde(default)]
     pub profile: bool,
-    /// How much is tried before kernels are chosen; `None` leaves it to the kind of device.
+    /// Extent of the search for kernels; `None` for the default of the kind of device.
     pub autotune: Option<Autotune>,
     /// Width of activations.
     pub precision: Precision,
@@ -233,8 +232,8 @@ impl TrainConfig {
         self
     }
 
-    /// The settings that a TOML file gives, and these for the others. Its keys are the fields' names; a schedule and an
-    /// augmentation may be given by name.
+    /// The settings of a TOML file, with these as defaults. Its keys are the fields' names; a schedule and an augmentation may be
+    /// given by name.
     ///
     /// # Errors
     /// [`Error::Setting`] that names the key.
@@ -267,7 +266,7 @@ impl TrainConfig {
         let mut unknown = Vec::new();
         let config: Self = serde_ignored::deserialize(table, |path| unknown.push(path.to_string()))
             .map_err(|e: toml::de::Error| bad(e.to_string()))?;
-        // What a schedule ignores goes unseen, since its kind decides first what it may hold.
+        // Unknown fields of a schedule are not detected, since serde reads its kind first.
         let known = toml::Table::try_from(&config.schedule).map_err(|e| bad(e.to_string()))?;
         let surplus = schedule.keys().filter(|key| !known.contains_key(*key));
         unknown.extend(surplus.map(|key| format!("schedule.{key} ({})", config.schedule)));
@@ -285,7 +284,7 @@ impl TrainConfig {
         toml::to_string(self).map_err(|e| Error::Setting(format!("settings: {e}")))
     }
 
-    /// Checks what no type can.
+    /// Checks the values.
     ///
     /// # Errors
     /// [`Error::Field`], [`Error::UnknownArchitecture`], or as [`Architecture::with_input`].
@@ -293,7 +292,7 @@ impl TrainConfig {
         self.validate_for(&self.network(None)?)
     }
 
-    /// The same where this is the network, whatever file `arch` names.
+    /// The same with this architecture, regardless of the file that `arch` names.
     pub(crate) fn validate_for(&self, network: &Architecture) -> Result<()> {
         let fail = |field, message: String| Err(Error::field(field, message));
         let must_be_positive = |field| fail(field, "must be at least 1".into());
@@ -359,7 +358,7 @@ impl TrainConfig {
         Ok(())
     }
 
-    /// Which images the run is held against, in a word.
+    /// Name of the images that the run is tested on.
     pub fn tested_on(&self) -> &'static str {
         match self.validation {
             _ if self.test_on_training => "training",
@@ -368,7 +367,7 @@ impl TrainConfig {
         }
     }
 
-    /// The architecture for images of the shape asked for.
+    /// The architecture for images of the requested shape.
     fn network(&self, classes: Option<usize>) -> Result<Architecture> {
         let architecture = architecture(&self.arch, classes)?;
         let input = architecture.input.changed(self.image_size, self.gray)?;
@@ -383,16 +382,16 @@ impl TrainConfig {
         Ok(self.network(None)?.input)
     }
 
-    /// The architecture with what the settings change about it, for these training images.
+    /// The architecture with the changes of the settings, for these training images.
     ///
     /// # Errors
-    /// [`Error::UnknownArchitecture`], and [`Error::Setting`] for fewer than 2 or more than 1000 classes, images of another
-    /// shape than [`TrainConfig::image_shape`], or if the dropout rates are not as many as dropout layers.
+    /// [`Error::UnknownArchitecture`], and [`Error::Setting`] for fewer than 2 or more than 1000 classes, images of another shape
+    /// than [`TrainConfig::image_shape`], or if the number of dropout rates differs from that of dropout layers.
     pub fn architecture(&self, train_set: &Dataset) -> Result<Architecture> {
         let classes = train_set.num_classes();
         if !(2..=MOST_CLASSES).contains(&classes) {
             return Err(Error::Setting(format!(
-                "the images are of {classes} classes: a network tells 2 to {MOST_CLASSES} apart"
+                "the images have {classes} classes; networks support 2 to {MOST_CLASSES}"
             )));
         }
         let mut architecture = self.network(Some(classes))?;
@@ -414,17 +413,17 @@ impl TrainConfig {
         Ok(architecture)
     }
 
-    /// Images of a training batch, of so many.
+    /// Images of a training batch, given the number of training images.
     pub(crate) fn training_batch(&self, train_images: usize) -> usize {
         self.batch_size.min(train_images)
     }
 
-    /// Images of this shape in an evaluation's batch while it trains on so many.
+    /// Evaluation batch size for images of this shape, given the number of training images.
     pub(crate) fn evaluation_batch(&self, shape: ImageShape, train_images: usize) -> usize {
         usual_evaluation_batch(shape).max(self.training_batch(train_images))
     }
 
-    /// What a step does besides forward, backward and update, but for the classes' weights, which depend on the images: see
+    /// Settings of a step besides the optimizer's, except the class weights, which depend on the images: see
     /// [`ClassWeighting::of`].
     pub fn step_settings(&self) -> StepSettings {
         StepSettings {

@@ -1,4 +1,4 @@
-//! A data set that stays on the device as bytes, and the batches made from it there.
+//! A data set stored on the device as bytes, and the batches assembled from it.
 
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -26,7 +26,7 @@ pub struct Batch {
 }
 
 impl DeviceDataset {
-    /// Copies a data set to a device, in as many pieces as the device's limits demand.
+    /// Copies a data set to a device, in as many chunks as the device's limits require.
     ///
     /// # Errors
     /// [`Error::Normalization`] if the normalization is for other channels, or if the device cannot hold the images.
@@ -37,7 +37,7 @@ impl DeviceDataset {
             Device::Cpu(_) => i32::MAX as u64,
             Device::Gpu(gpu) => gpu.limits().max_binding_bytes.min(i32::MAX as u64),
         };
-        // If not even one image fits, the device says so.
+        // If not even one image fits, the device reports the error.
         let images_per_chunk = (most_bytes as usize / shape.bytes()).max(1);
         let chunks = dataset
             .images()
@@ -89,10 +89,10 @@ impl DeviceDataset {
         }
     }
 
-    /// The images at the indices in a tensor `[batch]`, normalized, as floats of type `dtype`, and their labels; changed at
-    /// random where an augmentation and the step's state say so.
+    /// The images at the indices in a tensor `[batch]`, normalized, as floats of type `dtype`, and their labels; augmented at
+    /// random if an augmentation and a step's state are given.
     ///
-    /// Whoever writes the indices sees to it that there are such images; see [`DeviceDataset::check`].
+    /// The indices must be valid; see [`DeviceDataset::check`].
     pub fn assemble(
         &self,
         indices: &Tensor,

@@ -1,4 +1,4 @@
-//! How good a network is on a data set.
+//! Evaluation of a network on a data set.
 
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -11,37 +11,37 @@ use crate::tensor::Replay;
 use crate::tensor::{DType, HostRead, Tensor};
 use crate::train::dataset::DeviceDataset;
 
-/// Guesses that may hold the right class for an image to count in [`Evaluation::correct_in_top_5`].
+/// The k of the top-k accuracy, [`Evaluation::correct_in_top_5`].
 const TOP: usize = 5;
 
-/// What a network takes an image for.
+/// The predicted class of an image.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Guess {
-    /// The class with the largest logit, the first of equals.
+    /// The class with the largest logit; ties go to the first.
     pub class: u16,
     /// Its softmax probability.
     pub probability: f32,
 }
 
-/// How good a network is on a data set.
+/// Results of a network on a data set.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Evaluation {
     /// Mean cross-entropy in nats.
     pub loss: f64,
-    /// Images looked at.
+    /// Number of images.
     pub images: usize,
     /// Images whose largest logit (the first of equals) is the label's.
     pub correct: usize,
     /// Images whose label's logit is among the five largest.
     pub correct_in_top_5: usize,
-    /// How often each true class (row) was taken for each class (column).
+    /// Confusion matrix: images by true class (row) and predicted class (column).
     pub confusion: Vec<Vec<usize>>,
-    /// What each image was taken for, in the data's order.
+    /// The prediction for each image, in the data's order.
     pub guesses: Vec<Guess>,
 }
 
 impl Evaluation {
-    /// Share of right answers, 0 to 1.
+    /// Fraction of correct predictions, 0 to 1.
     pub fn accuracy(&self) -> f64 {
         self.correct as f64 / self.images as f64
     }
@@ -61,16 +61,16 @@ impl Evaluation {
     }
 }
 
-/// How many elements come before the one at `position` when the largest is first, and the first of equals.
+/// Rank of the element at `position` in descending order, from 0; ties keep their order.
 fn rank(values: &[f32], position: usize) -> usize {
     let value = values[position];
     values.iter().enumerate().filter(|&(i, &other)| other > value || (other == value && i < position)).count()
 }
 
-/// Runs the network, without dropout, on all images of a data set in order; with `mirror` on each of them and its mirror image,
-/// whose logits it takes the mean of.
+/// Runs the network, without dropout, on all images of a data set in order; with `mirror`, averages the logits of each image and
+/// its mirror image.
 ///
-/// `images` and `dataset` are the same data, on the device and on the host; `progress` hears of the images done.
+/// `images` and `dataset` are the same data, on the device and on the host; `progress` is called with the number of images done.
 pub fn evaluate(
     network: &Network,
     images: &DeviceDataset,
@@ -93,7 +93,7 @@ pub fn evaluate(
         guesses: Vec::with_capacity(dataset.len()),
     };
     let indices: Vec<u32> = (0..dataset.len() as u32).collect();
-    // The device works on a batch while the host counts the one before.
+    // The device works on a batch while the host evaluates the previous one.
     let mut before: Option<(HostRead, &[u16])> = None;
     let labels = dataset.labels();
     let mut finish = |read: Option<(HostRead, &[u16])>| -> Result<()> {
@@ -108,7 +108,7 @@ pub fn evaluate(
             cpu.release_free();
         }
     };
-    // What training keeps is of other sizes.
+    // Training uses buffers of other sizes.
     release();
     let mut inference = Inference::new(network, images, batch_size.min(indices.len()), mirror)?;
     for (indices, labels) in indices.chunks(batch_size).zip(labels.chunks(batch_size)) {
@@ -129,7 +129,7 @@ pub(crate) struct Inference<'a> {
     network: &'a Network,
     images: &'a DeviceDataset,
     indices: Tensor,
-    /// The state that mirroring asks for and one half, if mirrored images are looked at, too.
+    /// The step state for mirroring and the factor one half, if mirrored images are evaluated, too.
     mirror: Option<(Tensor, Tensor)>,
     replay: Replay<Tensor>,
 }

@@ -1,4 +1,4 @@
-//! How much memory training and inference take, found by rehearsing them.
+//! Memory needs of training and inference, found by a dry run ("rehearsal").
 
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -14,14 +14,13 @@ use crate::train::evaluate::Inference;
 use crate::train::stepper::{StepSettings, Stepper};
 use crate::train::{ClassWeighting, TrainConfig};
 
-/// Bytes that the host holds for each parameter while a network is made: its values in either order, their places, and all
-/// of them together.
+/// Host bytes per parameter while a network is created: its values in both orders, their positions, and the complete tensor.
 const PARAMETER_BYTES: u64 = 24;
 
-/// Bytes that training as in `config` holds on a kind of device at its peak with batches of `batch` images, without the data
-/// set: parameters, gradients, the optimizer's memory, and what a step keeps at a time.
+/// Peak memory in bytes of training as in `config` on a kind of device with batches of `batch` images, without the data set:
+/// parameters, gradients, optimizer state, and activations of a step.
 ///
-/// A step is run on a [`GpuDevice::rehearsal`], so that the figure comes from the code that runs it.
+/// A step is run on a [`GpuDevice::rehearsal`], so the figure comes from the code that trains.
 ///
 /// # Errors
 /// [`Error::Setting`] if a tensor of this batch has more elements than kernels can count; [`DescriptionError`](crate::nn::DescriptionError) if
@@ -38,9 +37,8 @@ pub fn training_bytes(
     })
 }
 
-/// Bytes that a run as in `config` holds on a kind of device at its peak, without the data sets of `train_images` and
-/// `test_images`: what its steps and its evaluations keep, for full batches and for the last ones of an epoch. Found as in
-/// [`training_bytes`].
+/// Peak memory in bytes of a run as in `config` on a kind of device, without the data sets of `train_images` and `test_images`:
+/// steps and evaluations, for full batches and for the last ones of an epoch. Found as in [`training_bytes`].
 ///
 /// # Errors
 /// As for [`training_bytes`].
@@ -59,7 +57,7 @@ pub fn run_bytes(
     let batch = config.training_batch(train_images);
     let evaluation_batch = config.evaluation_batch(architecture.input, train_images).min(test_images);
     if kind == DeviceKind::Cpu {
-        // It gives back the memory of one size before it works on another.
+        // The CPU releases the memory of one batch size before it works on another.
         let (precision, mirror) = (config.precision, config.mirror_test);
         let inference = evaluation_bytes(kind, precision, architecture, test_images, evaluation_batch, mirror)?;
         return Ok(training_bytes(kind, architecture, config, batch)?.max(inference));
@@ -78,8 +76,7 @@ pub fn run_bytes(
     })
 }
 
-/// Bytes of device memory that inference holds at its peak with batches of `batch` images, without the data set; found
-/// as in [`training_bytes`].
+/// Peak device memory in bytes of inference with batches of `batch` images, without the data set; found as in [`training_bytes`].
 ///
 /// # Errors
 /// As for [`training_bytes`].
@@ -94,8 +91,8 @@ pub fn inference_bytes(
     })
 }
 
-/// Bytes that an evaluation of `images` images in batches of `batch` holds at its peak, without the data set, mirrored images
-/// looked at, too, or not; found as in [`training_bytes`].
+/// Peak memory in bytes of an evaluation of `images` images in batches of `batch`, without the data set, with or without mirrored
+/// images; found as in [`training_bytes`].
 ///
 /// # Errors
 /// As for [`training_bytes`].
@@ -110,13 +107,13 @@ pub fn evaluation_bytes(
     let batch = batch.min(images);
     rehearse(kind, precision, architecture, batch, |network, on_device| {
         let mut inference = Inference::new(network, on_device, batch, mirror)?;
-        // The CPU gives back the memory of one size before it works on another.
+        // The CPU releases the memory of one batch size before it works on another.
         let kept = if kind == DeviceKind::Cpu { 1 } else { 2 };
         sizes(images, batch).take(kept).try_for_each(|size| inference.logits(&vec![0; size]).map(|_| ()))
     })
 }
 
-/// The settings of a rehearsed step: classes' weights take the same memory whatever they are.
+/// The settings of a rehearsed step: the values of class weights do not affect memory.
 fn step_settings(config: &TrainConfig, architecture: &Architecture) -> Result<StepSettings> {
     let classes = architecture.num_classes()?;
     let class_weights = (config.class_weights != ClassWeighting::None).then(|| vec![1.0; classes]);
@@ -129,7 +126,7 @@ fn sizes(images: usize, batch: usize) -> impl Iterator<Item = usize> {
     [batch, last].into_iter().filter(|&size| size > 0)
 }
 
-/// The most bytes in use while `work` runs on a network and a data set of one image, which is not counted.
+/// Peak bytes in use while `work` runs on a network and a data set of one image, which is not counted.
 fn rehearse(
     kind: DeviceKind,
     precision: Precision,
@@ -141,12 +138,12 @@ fn rehearse(
         Error::Shape { message, .. } => Error::Setting(format!("batches of {batch} images are too large: {message}")),
         other => other,
     };
-    // Not even the indices of so many images are made.
+    // Fail before the image indices are allocated.
     let elements = architecture.input.bytes().saturating_mul(batch);
     if i32::try_from(elements).is_err() {
         return Err(too_large(Error::shape("batch", format!("{elements} elements are too many"))));
     }
-    // Initial parameters are drawn on the host, whatever the device is.
+    // Initial parameters are drawn on the host for every device.
     let parameters: u64 = architecture
         .parameter_layouts()?
         .iter()
@@ -155,7 +152,7 @@ fn rehearse(
     let what =
         format!("drawing the {parameters} parameters of {} for images of {}", architecture.name, architecture.input);
     check_memory(&Device::cpu(), PARAMETER_BYTES.saturating_mul(parameters), what)?;
-    // The CPU keeps what a GPU does, and widens what has 16 bits before it computes with it.
+    // The CPU saves the same tensors as a GPU, and widens 16-bit floats before computing with them.
     let precision = if kind == DeviceKind::Cpu { Precision::F32 } else { precision };
     let gpu = GpuDevice::rehearsal(kind == DeviceKind::SoftwareGpu)?;
     let device = Device::Gpu(gpu.clone());
@@ -169,7 +166,7 @@ fn rehearse(
     Ok(gpu.memory().peak_bytes - data_set)
 }
 
-/// Refuses what needs more memory than is there, where that can be known: memory of a real GPU cannot be asked for.
+/// Fails if the work needs more memory than is available. The free memory of a real GPU cannot be queried and is not checked.
 ///
 /// # Errors
 /// [`Error::HostMemory`], naming `what`.

@@ -1,5 +1,5 @@
-//! Training and evaluation of a network on a device: settings and recipes, steps, memory, and the choice of kernels. What a run
-//! writes and how it goes on is in [`run`](crate::run).
+//! Training and evaluation of a network on a device: settings and recipes, steps, memory, and the choice of kernels. For run
+//! folders and resuming see [`run`](crate::run).
 
 mod autotune;
 mod config;

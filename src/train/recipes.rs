@@ -13,10 +13,10 @@ use crate::weights::architecture;
 
 /// Steps after which a network should have overfit a batch.
 const OVERFITTING_STEPS: u32 = 200;
-/// Adam's learning rate for that.
+/// Adam's learning rate for that check.
 const OVERFITTING_RATE: f64 = 1e-3;
 
-/// How a described network's pixels are normalized: as the description says, if it does.
+/// Normalization for a described network: as described, or else the default.
 fn described(network: &Architecture) -> Normalize {
     match network.normalization == Normalization::identity(network.input.channels()) {
         true => Normalize::Standard,
@@ -75,7 +75,7 @@ impl TrainConfig {
                 Ok(TrainConfig { epochs: 200, nesterov: true, schedule, augmentation: Augmentation::KERAS, ..common })
             }
             "lenet5" => Ok(TrainConfig { batch_size: 4, lr: 1e-4, ..common }),
-            // The paper gives four rates, of which the best was taken for each network, and no batch size.
+            // The paper chose the best of four rates for each network and gives no batch size.
             "all-cnn-c" => Ok(TrainConfig {
                 epochs: 350,
                 lr: 0.05,
@@ -93,14 +93,14 @@ impl TrainConfig {
                 augmentation: Augmentation::FLIP_CROP,
                 ..common
             }),
-            // Nobody has published it: what suits most.
+            // There is no published recipe: use defaults that suit most networks.
             _ => Ok(TrainConfig { epochs: 30, normalize: described(&network), ..common.usual() }),
         }
     }
 
-    /// These settings with what suits most networks.
+    /// These settings with defaults that suit most networks.
     fn usual(self) -> Self {
-        // Who describes a network says how it starts.
+        // A description states the network's initialization.
         let is_described = Architecture::is_file(&self.arch);
         TrainConfig {
             batch_size: 64,
@@ -155,7 +155,8 @@ impl TrainConfig {
         let published = TrainConfig::published(arch)?;
         Ok(match architecture(arch, None)?.name.as_str() {
             "lenet5" => TrainConfig { epochs: 4, batch_size: 64, lr: 0.02, schedule: Schedule::Constant, ..published },
-            // Deep and without normalization: SGD needs long to find a first foothold, and dropout makes that longer.
+            // The network is deep and has no normalization: with SGD the loss stays flat for a long time at first, and dropout
+            // prolongs that.
             _ => TrainConfig {
                 epochs: 2,
                 batch_size: 32,
@@ -170,8 +171,8 @@ impl TrainConfig {
         })
     }
 
-    /// Makes it a sanity check: to overfit the first batch, with nothing that hinders it; by Adam, whose learning rate need not be
-    /// tuned first, unless the optimizer and its rate are to stay.
+    /// Turns the settings into a sanity check that overfits the first batch, without regularization. Uses Adam, whose learning rate
+    /// needs no tuning, unless the optimizer and its rate are kept.
     pub fn overfit_one_batch(&mut self, keep_optimizer: bool) {
         if !keep_optimizer {
             (self.optimizer, self.lr) = (OptimizerKind::Adam, OVERFITTING_RATE);
@@ -224,10 +225,10 @@ mod tests {
         let others = synthetic::generate(ImageShape::CIFAR, 10, 1, 0).unwrap().train;
         let message = config.architecture(&others).unwrap_err().to_string();
         assert!(message.contains("48×40×1") && message.contains("32×32×3"), "{message}");
-        // Standard normalization is of the images' channels.
+        // Standard normalization has the images' channels.
         let standard = TrainConfig { normalize: Normalize::Standard, ..config.clone() };
         assert_eq!(standard.architecture(&images).unwrap().normalization.std.len(), 1);
-        // What is read from a settings file is what is written into one.
+        // A settings file round-trips.
         let read = |text: &str| TrainConfig::published("lenet5").unwrap().with_toml(text.parse().unwrap());
         assert_eq!(read(&config.to_toml().unwrap()).unwrap(), config);
         assert_eq!(read("image_size = 64").unwrap().image_shape().unwrap().axes(), [64, 64, 3]);

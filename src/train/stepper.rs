@@ -1,4 +1,4 @@
-//! One training step, again and again, without waiting for the device.
+//! Runs training steps without waiting for the device.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -21,16 +21,16 @@ use crate::train::dataset::DeviceDataset;
 
 /// Steps whose metrics stay on the device before they are read back.
 const HISTORY_SLOTS: usize = 32;
-/// Most steps that the device has not finished when another is handed over: one runs while the next waits for it.
+/// Maximum number of unfinished steps when another is submitted: one runs while the next waits.
 const STEPS_IN_FLIGHT: usize = 2;
-/// The same for a software adapter, whose driver would itself wait in the submission for the step before.
+/// The same for a software renderer, whose driver blocks a submission until the previous step is done.
 const STEPS_IN_FLIGHT_SOFTWARE: usize = 1;
 /// Batch sizes whose steps are kept for replay: the usual one, and that of an epoch's last batch.
 const KEPT_SIZES: usize = 2;
-/// Where the images' indices start among the words that a step is told.
+/// Offset of the image indices in the words written before each step.
 const INDICES_START: usize = VIEW_ALIGNMENT / 4;
 
-/// What a step does besides forward, backward and update.
+/// Settings of a step besides the optimizer's.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct StepSettings {
@@ -38,15 +38,15 @@ pub struct StepSettings {
     pub seed: u64,
     /// Whether dropout is on.
     pub dropout: bool,
-    /// What is changed at random about the images.
+    /// Random changes to the images.
     pub augmentation: Augmentation,
     /// Share of each label's probability that is spread over all classes.
     pub label_smoothing: f32,
     /// Weights of the classes in the loss; `None` for 1 each.
     pub class_weights: Option<Vec<f32>>,
-    /// Largest norm of all gradients together.
+    /// Maximum global gradient norm.
     pub clip_norm: Option<f32>,
-    /// Share of the weights' running average that is kept from step to step, once there have been many.
+    /// Decay of the running average of the weights, reached after many steps.
     pub average_decay: Option<f64>,
 }
 
@@ -58,15 +58,15 @@ impl StepSettings {
         self
     }
 
-    /// What share of its way to the weights their average goes in this update, counted from 1; early averages reach back less
-    /// far, as TensorFlow has it.
+    /// Weight of the current parameters in the running average at this update, counted from 1. As in TensorFlow, it is larger at
+    /// first.
     fn average_share(&self, update: u64) -> f32 {
         let update = update as f64;
         self.average_decay.map_or(1.0, |decay| 1.0 - decay.min((1.0 + update) / (10.0 + update))) as f32
     }
 }
 
-/// Resumable training state: what changes from step to step.
+/// Resumable training state: all values that change from step to step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepperState {
     /// Number of the next step.
@@ -86,7 +86,7 @@ pub struct StepMetrics {
     pub loss: f32,
     /// Images of the batch.
     pub images: usize,
-    /// How many of them were right.
+    /// Number of correct predictions.
     pub correct: usize,
 }
 
@@ -101,15 +101,14 @@ impl StepMetrics {
     }
 }
 
-/// What the host spent on training steps, without those that were the first of their batch size, which make what the
-/// later ones use.
+/// Host time of training steps, without the first step of each batch size, which sets up the later ones.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HostTime {
     /// Steps counted.
     pub steps: u64,
-    /// Time in [`Stepper::step`] without the waiting: what the steps cost the host.
+    /// Time in [`Stepper::step`] without the waiting.
     pub busy: Duration,
-    /// The least that one of them cost: what a step costs a host that does nothing else meanwhile.
+    /// Minimum over the steps: the cost on an otherwise idle host.
     pub least_busy: Duration,
     /// Time in [`Stepper::step`] waiting for the device.
     pub waiting: Duration,
@@ -123,7 +122,7 @@ impl HostTime {
         self.waiting += waiting;
     }
 
-    /// Mean of what a step cost the host; zero if none was counted.
+    /// Mean host time per step; zero if none was counted.
     pub fn busy_per_step(&self) -> Duration {
         u32::try_from(self.steps).ok().and_then(|steps| self.busy.checked_div(steps)).unwrap_or_default()
     }
@@ -132,7 +131,7 @@ impl HostTime {
 /// A step of one batch size.
 #[derive(Debug)]
 struct SizedStep {
-    /// What the host tells each step, in one write: the step's state, and the images' indices.
+    /// The host's input to each step, in one write: the step's state and the image indices.
     told: Tensor,
     state: Tensor,
     indices: Tensor,
@@ -158,7 +157,7 @@ impl SizedStep {
     }
 }
 
-/// Trains a network on a data set, step by step, and keeps the steps' metrics on the device until they are asked for.
+/// Trains a network on a data set, step by step, and keeps the steps' metrics on the device until they are read.
 ///
 /// On a GPU the commands of a step are captured once for a batch size and replayed.
 #[derive(Debug)]
@@ -166,7 +165,7 @@ pub struct Stepper<'a> {
     network: &'a Network,
     images: &'a DeviceDataset,
     optimizer: Optimizer,
-    /// There if cotangents are 16 bits wide.
+    /// Present if cotangents are 16 bits wide.
     scaler: Option<LossScaler>,
     /// The network with the weights' running average, if there is one.
     average: Option<Network>,
@@ -174,11 +173,11 @@ pub struct Stepper<'a> {
     settings: StepSettings,
     class_weights: Option<ClassWeights>,
     step: u64,
-    /// What is known of the steps in the history: step, rate, images.
+    /// The host's data on the steps in the history: step, rate, images.
     waiting: Vec<(u64, f64, usize)>,
     in_flight: VecDeque<Submission>,
     most_in_flight: usize,
-    /// The one used last comes last.
+    /// The most recently used is last.
     sized: Vec<SizedStep>,
     host_time: HostTime,
 }
@@ -227,17 +226,17 @@ impl<'a> Stepper<'a> {
         self.waiting.len() == HISTORY_SLOTS
     }
 
-    /// What the host spent on steps so far.
+    /// Host time of the steps so far.
     pub fn host_time(&self) -> HostTime {
         self.host_time
     }
 
-    /// What the loss is scaled by and how often that was too much, if cotangents are 16 bits wide. Waits for the device.
+    /// The loss scale and the number of skipped steps, if cotangents are 16 bits wide. Waits for the device.
     pub fn scaler_state(&self) -> Result<Option<ScalerState>> {
         self.scaler.as_ref().map(LossScaler::state).transpose()
     }
 
-    /// The network that training has come to: the weights' average, if there is one.
+    /// The network as trained so far: with the averaged weights, if there is an average.
     pub fn result(&self) -> &Network {
         self.average.as_ref().unwrap_or(self.network)
     }
@@ -256,7 +255,7 @@ impl<'a> Stepper<'a> {
         tensors
     }
 
-    /// All that must be kept to go on later as if nothing had happened. Waits for the device.
+    /// The state needed to resume training exactly. Waits for the device.
     ///
     /// # Errors
     /// If the device fails.
@@ -265,7 +264,7 @@ impl<'a> Stepper<'a> {
         Ok(StepperState { step: self.step, tensors: tensors.collect::<Result<_>>()? })
     }
 
-    /// Goes on from such a state.
+    /// Restores such a state.
     ///
     /// # Errors
     /// [`Error::Setting`] if it is of other settings or another network; nothing is changed then.
@@ -315,7 +314,7 @@ impl<'a> Stepper<'a> {
         Ok(())
     }
 
-    /// Waits until the device can be handed another step, and says how long that took.
+    /// Waits until the device can take another step, and returns the waiting time.
     fn wait_for_room(&mut self) -> Result<Duration> {
         let start = Instant::now();
         while self.in_flight.len() >= self.most_in_flight
@@ -326,7 +325,7 @@ impl<'a> Stepper<'a> {
         Ok(start.elapsed())
     }
 
-    /// Takes the step of this batch size out of those that are kept, or makes it in place of the least recently used.
+    /// Takes the step of this batch size from the cache, or creates it in place of the least recently used one.
     fn sized_step(&mut self, size: usize) -> Result<SizedStep> {
         if let (Device::Cpu(cpu), Some(last)) = (self.network.device(), self.sized.last())
             && last.indices.len() != size
@@ -342,7 +341,7 @@ impl<'a> Stepper<'a> {
         SizedStep::new(self.network.device(), size)
     }
 
-    /// What a step does, the same each time: all that differs is in `state` and `indices`.
+    /// The work of a step, the same each time: all inputs that differ are in `state` and `indices`.
     fn work(&self, state: &Tensor, indices: &Tensor) -> Result<()> {
         let &StepSettings { dropout, augmentation, label_smoothing, clip_norm, .. } = &self.settings;
         let changes = (augmentation != Augmentation::NONE).then_some((&augmentation, state));
@@ -371,7 +370,7 @@ impl<'a> Stepper<'a> {
         weight_average(state, parameters.flat(), average.parameters().flat())
     }
 
-    /// Waits for the steps done so far and returns their metrics, which [`StepMetrics::check`] holds to be finite.
+    /// Waits for the steps so far and returns their metrics; [`StepMetrics::check`] checks that they are finite.
     ///
     /// # Errors
     /// If the device fails.

@@ -1,4 +1,4 @@
-//! The settings of a run as flags, and how they are put together: flags over a settings file over a recipe.
+//! The settings of a run as flags. Flags override a settings file, which overrides a recipe.
 
 mod recipe;
 
@@ -16,7 +16,7 @@ use super::tune::PlanArguments;
 pub use recipe::AugmentArguments;
 use recipe::{BeginningArguments, OptimizerArguments, RegularizationArguments, ScheduleArguments};
 
-/// The flags of what `--overfit-one-batch` decides by itself.
+/// The flags that `--overfit-one-batch` sets by itself.
 pub fn decided_by_overfitting() -> Vec<Id> {
     let all = [
         flags::<ScheduleArguments>(),
@@ -28,7 +28,7 @@ pub fn decided_by_overfitting() -> Vec<Id> {
     all.concat().into_iter().filter(|flag| flag != "no_dropout").collect()
 }
 
-/// The flags of what is settled once a run has begun.
+/// The flags that cannot change after a run has started.
 pub fn settled() -> Vec<Id> {
     let besides = [
         flags::<SourceArguments>(),
@@ -41,7 +41,8 @@ pub fn settled() -> Vec<Id> {
     [decided_by_overfitting(), besides.concat(), vec!["no_dropout".into()]].concat()
 }
 
-/// The flags of a group. Conflicts name them one by one, since of a whole group clap would tell all and not the one given.
+/// The flags of a group. Conflicts list them one by one, since for a group clap's message would name all of them, not the one
+/// given.
 fn flags<Group: clap::Args>() -> Vec<Id> {
     let group = Group::augment_args(clap::Command::default());
     group.get_arguments().map(|flag| flag.get_id().clone()).collect()
@@ -54,19 +55,19 @@ const MOST_BYTES: u64 = 1 << 20;
 enum RecipeName {
     /// As the network was published
     Published,
-    /// A short one, made for this program
+    /// A short recipe made for this program
     Fast,
-    /// For the built-in synthetic set
+    /// A recipe for the built-in synthetic set
     Practice,
 }
 
-/// The settings that decide how a run goes.
+/// The settings of a training run.
 #[derive(clap::Args)]
 pub struct Settings {
     #[command(flatten)]
     source: SourceArguments,
-    /// Folder of CLASS/IMAGE, of train/CLASS/IMAGE and test/CLASS/IMAGE, or in CIFAR-10's binary layout; or `synthetic`, as
-    /// if none is given and none is found
+    /// Folder of CLASS/IMAGE, of train/CLASS/IMAGE and test/CLASS/IMAGE, or in CIFAR-10's binary layout; or `synthetic`, the
+    /// default if no data folder is found
     #[arg(long, value_name = "PATH")]
     pub data: Option<String>,
     #[command(flatten)]
@@ -91,13 +92,13 @@ pub struct Settings {
     /// Write loss and learning rate of every Nth step into metrics.jsonl; 0 for none
     #[arg(long, allow_negative_numbers = true, value_name = "N")]
     log_every: Option<u64>,
-    /// Write a checkpoint every N steps, besides that at the end of each epoch; 0 for none
+    /// Write a checkpoint every N steps, besides the one at the end of each epoch; 0 for none
     #[arg(long, allow_negative_numbers = true, value_name = "N")]
     checkpoint_steps: Option<u64>,
-    /// Write a checkpoint every so many minutes; 0 for none [default: 5]
+    /// Write a checkpoint every N minutes; 0 for none [default: 5]
     #[arg(long, value_name = "MINUTES", allow_negative_numbers = true)]
     checkpoint_minutes: Option<f64>,
-    /// Keep the newest N checkpoints, besides that of the best epoch [default: 2]
+    /// Keep the newest N checkpoints, besides the one of the best epoch [default: 2]
     #[arg(long, allow_negative_numbers = true, value_name = "N")]
     keep_checkpoints: Option<usize>,
     #[command(flatten)]
@@ -106,16 +107,16 @@ pub struct Settings {
     plans: PlanArguments,
 }
 
-/// Where settings come from that are not given.
+/// Defaults of settings that are not given.
 #[derive(clap::Args)]
 struct SourceArguments {
-    /// Network, or FILE.toml that describes one [default: that of --init's weights]
+    /// Network, or FILE.toml that describes one [default: that of the --init weights]
     #[arg(long, value_parser = architecture_names(), required_unless_present_any = ["resume", "config", "init"])]
     arch: Option<String>,
-    /// Settings as a TOML file, such as a run's config.toml; flags go before it
+    /// Settings as a TOML file, such as a run's config.toml; flags override it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where settings come from that are not given [default: published; practice on the synthetic set]
+    /// Defaults of settings that are not given [default: published; practice on the synthetic set]
     #[arg(long, value_enum)]
     recipe: Option<RecipeName>,
     /// Weights to start from
@@ -123,18 +124,18 @@ struct SourceArguments {
     init: Option<PathBuf>,
 }
 
-/// What is drawn at random, and how.
+/// Randomness.
 #[derive(clap::Args)]
 struct RandomArguments {
     /// Seed of weights, order, dropout and augmentation [default: 1]
     #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Recipe")]
     seed: Option<u64>,
-    /// Take the training images in order
+    /// Do not shuffle the training images
     #[arg(long, help_heading = "Recipe")]
     no_shuffle: bool,
 }
 
-/// Which of the images are trained and tested on, and how they are tested.
+/// Selection of training and test images, and the mode of testing.
 #[derive(clap::Args)]
 struct ImagesArguments {
     /// Test-time augmentation: average the logits of each test image and its mirror image
@@ -151,18 +152,18 @@ struct ImagesArguments {
     limit_test: Option<usize>,
 }
 
-/// A new run, as flags, a settings file and a recipe make it.
+/// A new run, from flags, a settings file and a recipe.
 pub struct NewRun {
     /// Its settings.
     pub config: TrainConfig,
-    /// The data it asks for.
+    /// Its data source.
     pub data: DataChoice,
-    /// The weights that it starts from.
+    /// Its initial weights.
     pub init: Option<PathBuf>,
 }
 
 impl Settings {
-    /// The run that is asked for, or with its settings the sanity check.
+    /// The requested run, or the sanity check with its settings.
     pub fn new_run(&self, max_steps: Option<u64>, overfit_one_batch: bool) -> Result<NewRun> {
         let mut file = self.source.config.as_deref().map(read).transpose()?;
         let in_file = |file: &Option<toml::Table>, key: &str| Some(file.as_ref()?.get(key)?.as_str()?.to_owned());
@@ -223,7 +224,7 @@ impl Settings {
         if let Some(init) = &init {
             let void = |flag: &str| {
                 let init = init.display();
-                Err(Error::Setting(format!("{flag} has no effect on the weights of {init}, which bring theirs")))
+                Err(Error::Setting(format!("{flag} has no effect on the weights of {init}, which include theirs")))
             };
             if self.beginning.initializes() {
                 return void("--initializer");
@@ -239,7 +240,7 @@ impl Settings {
             if !says_normalization && !self.beginning.normalizes() && !file_normalizes {
                 let way = if config.normalize == Normalize::Standard { "standard" } else { "published" };
                 warn(format_args!(
-                    "{} does not say how pixels are normalized: --normalize {way} is assumed",
+                    "{} does not give the normalization of pixels: --normalize {way} is assumed",
                     init.display()
                 ));
             }
@@ -248,7 +249,7 @@ impl Settings {
         Ok(NewRun { config, data, init })
     }
 
-    /// Puts those flags into a configuration that may change in the middle of a run.
+    /// Applies the flags that may change during a run to a configuration.
     pub fn apply_to_resumed(&self, config: &mut TrainConfig) -> Result<()> {
         set(&mut config.epochs, &self.epochs);
         set(&mut config.log_every, &self.log_every);
@@ -258,7 +259,7 @@ impl Settings {
         self.device.apply(config)
     }
 
-    /// Puts flags into a configuration.
+    /// Applies the flags to a configuration.
     fn apply(&self, config: &mut TrainConfig) -> Result<()> {
         self.apply_to_resumed(config)?;
         self.shape.apply(config);
@@ -278,14 +279,13 @@ impl Settings {
     }
 }
 
-/// The architecture that a settings file names; in place of a description that is gone, the copy that a run folder keeps beside
-/// its settings.
+/// The architecture that a settings file names; if its description no longer exists, the copy in the run folder.
 fn or_copy(arch: String, settings: &Path) -> String {
     let copy = settings.with_file_name("network.toml");
     if !Architecture::is_file(&arch) || Path::new(&arch).exists() || !copy.exists() {
         return arch;
     }
-    say(format_args!("{arch} is gone: its copy {} is used", copy.display()));
+    say(format_args!("{arch} no longer exists: using its copy {}", copy.display()));
     copy.display().to_string()
 }
 
@@ -302,7 +302,7 @@ fn of_weights(init: &Path) -> Result<String> {
     }
 }
 
-/// Lets a run have images of the shape that its initial weights are for, where nothing else was asked for.
+/// Sets a run's image shape to that of its initial weights, unless another was requested.
 fn keep_shape(config: &mut TrainConfig, input: ImageShape) -> Result<()> {
     let usual = architecture(&config.arch, None)?.input;
     if input.size() != usual.size() {
@@ -314,7 +314,7 @@ fn keep_shape(config: &mut TrainConfig, input: ImageShape) -> Result<()> {
     Ok(())
 }
 
-/// Replaces what a flag was given for.
+/// Replaces a value if its flag was given.
 fn set<T: Clone>(place: &mut T, flag: &Option<T>) {
     if let Some(value) = flag {
         place.clone_from(value);
@@ -329,7 +329,7 @@ fn read(path: &Path) -> Result<toml::Table> {
         .and_then(|file| file.take(MOST_BYTES + 1).read_to_string(&mut text))
         .map_err(Error::io("reading", path))?;
     if text.len() as u64 > MOST_BYTES {
-        return Err(Error::Setting(format!("{}: more than {MOST_BYTES} bytes are no settings", path.display())));
+        return Err(Error::Setting(format!("{}: a settings file has at most {MOST_BYTES} bytes", path.display())));
     }
     text.parse().map_err(|e: toml::de::Error| Error::Setting(format!("{}: {e}", path.display())))
 }

@@ -1,4 +1,4 @@
-//! What makes a recipe, as flags: optimizer, schedule, regularization, augmentation and the network's beginning.
+//! The flags of a recipe: optimizer, schedule, regularization, augmentation and initialization.
 
 use cifar_gpu::ops::batch_assembly::{Augmentation, Flip};
 use cifar_gpu::optim::Schedule;
@@ -18,7 +18,7 @@ enum OptimizerName {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum ScheduleName {
-    /// The learning rate stays
+    /// The learning rate is constant
     Constant,
     /// It is divided by 1 + 5e-5 · step (--time-decay sets the factor)
     TimeDecay,
@@ -33,17 +33,17 @@ enum ScheduleName {
 #[derive(Clone, Copy, ValueEnum)]
 enum FlipName {
     Never,
-    /// By a coin for each image and step
+    /// At random for each image and step
     Random,
-    /// By a coin for each image in the first epoch, then every other epoch
+    /// At random for each image in the first epoch, then in every other epoch
     Alternating,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum ClassWeightsName {
-    /// All images count alike
+    /// All images have the same weight
     None,
-    /// All classes count alike: a class of n_c among n images of k classes has the weight n / (k · n_c)
+    /// All classes have the same total weight: an image of a class with n_c of the n images of k classes has weight n / (k · n_c)
     Balanced,
 }
 
@@ -59,14 +59,14 @@ enum InitializerName {
 enum NormalizeName {
     /// As the network was published
     Published,
-    /// Mean 0 and deviation 1 of each color over the training images
+    /// Mean 0 and standard deviation 1 per channel over the training images
     Standard,
 }
 
-/// How parameters are updated.
+/// The optimizer.
 #[derive(clap::Args)]
 pub struct OptimizerArguments {
-    /// Images of a step
+    /// Images per step (batch size)
     #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Recipe")]
     batch_size: Option<usize>,
     /// Optimizer
@@ -78,18 +78,18 @@ pub struct OptimizerArguments {
     /// Momentum (SGD)
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
     momentum: Option<f64>,
-    /// Look ahead along the velocity (SGD)
+    /// Use Nesterov momentum (SGD)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Recipe")]
     nesterov: Option<bool>,
 }
 
 impl OptimizerArguments {
-    /// Whether the optimizer or its rate was asked for.
+    /// Whether the optimizer or its rate was given.
     pub fn chooses(&self) -> bool {
         self.optimizer.is_some() || self.lr.is_some() || self.momentum.is_some() || self.nesterov.is_some()
     }
 
-    /// Puts flags into a configuration.
+    /// Applies the flags to a configuration.
     pub fn apply(&self, config: &mut TrainConfig) -> Result<()> {
         set(&mut config.batch_size, &self.batch_size);
         set(&mut config.lr, &self.lr);
@@ -103,7 +103,7 @@ impl OptimizerArguments {
         set(&mut config.optimizer, &optimizer);
         for (field, is_given) in [("momentum", self.momentum.is_some()), ("nesterov", self.nesterov == Some(true))] {
             if is_given && config.optimizer != OptimizerKind::Sgd {
-                return Err(Error::field(field, format!("belongs to SGD; this run has {}", config.optimizer)));
+                return Err(Error::field(field, format!("applies to SGD only; this run uses {}", config.optimizer)));
             }
         }
         Ok(())
@@ -116,25 +116,25 @@ pub struct ScheduleArguments {
     /// How the learning rate changes
     #[arg(long, value_enum, help_heading = "Recipe")]
     schedule: Option<ScheduleName>,
-    /// Factor of the step in the time-decay schedule
+    /// Decay per step of the time-decay schedule
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
     time_decay: Option<f64>,
-    /// Shares of the run after which the step schedule lowers the rate
+    /// Fractions of the run after which the step schedule lowers the rate
     #[arg(long, value_name = "X,…", value_delimiter = ',', help_heading = "Recipe")]
     milestones: Option<Vec<f64>>,
-    /// What the step schedule multiplies the rate by
+    /// Factor by which the step schedule multiplies the rate
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
     step_factor: Option<f64>,
-    /// Share of the run at which the one-cycle schedule is highest
+    /// Fraction of the run at which the one-cycle schedule peaks
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
     peak_at: Option<f64>,
-    /// Epochs in which the rate rises from nothing to what the schedule says
+    /// Warm-up epochs, in which the rate rises linearly from zero to the schedule's value
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
     warmup_epochs: Option<f64>,
 }
 
 impl ScheduleArguments {
-    /// Puts flags into a configuration.
+    /// Applies the flags to a configuration.
     pub fn apply(&self, config: &mut TrainConfig) -> Result<()> {
         set(&mut config.warmup_epochs, &self.warmup_epochs);
         let schedule = &mut config.schedule;
@@ -148,7 +148,7 @@ impl ScheduleArguments {
             };
         }
         let foreign = |flag: &str, kind: &str| {
-            Err(Error::Setting(format!("{flag} belongs to --schedule {kind}; this run has another schedule")))
+            Err(Error::Setting(format!("{flag} applies to --schedule {kind} only; this run uses another schedule")))
         };
         match (&mut *schedule, self.time_decay) {
             (Schedule::TimeDecay { decay }, Some(new)) => *decay = new,
@@ -175,22 +175,22 @@ impl ScheduleArguments {
     }
 }
 
-/// The loss, and what keeps a network from overfitting or its weights from diverging.
+/// The loss, regularization and gradient clipping.
 #[derive(clap::Args)]
 pub struct RegularizationArguments {
     /// Weight decay
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
     weight_decay: Option<f64>,
-    /// Share of each label's probability that is spread over all classes
+    /// Label smoothing: the fraction of each label's probability that is spread over all classes
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
     label_smoothing: Option<f64>,
     /// Weights of the classes in the training loss, for classes with unequal numbers of images
     #[arg(long, value_enum, help_heading = "Recipe")]
     class_weights: Option<ClassWeightsName>,
-    /// Largest norm of all gradients together; 0 for no bound
+    /// Maximum global gradient norm; 0 for no clipping
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
     clip_norm: Option<f64>,
-    /// Test and save a running average of the weights that keeps this share from step to step; 0 for none
+    /// Test and save a running average of the weights with this decay per step; 0 for none
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
     average_decay: Option<f64>,
     /// Probabilities of the dropout layers, in order; one for all, or as many as there are layers
@@ -202,7 +202,7 @@ pub struct RegularizationArguments {
 }
 
 impl RegularizationArguments {
-    /// Puts flags into a configuration.
+    /// Applies the flags to a configuration.
     pub fn apply(&self, config: &mut TrainConfig) {
         set(&mut config.weight_decay, &self.weight_decay);
         set(&mut config.label_smoothing, &self.label_smoothing);
@@ -222,37 +222,37 @@ impl RegularizationArguments {
     }
 }
 
-/// Reads the presets' names; help says what each changes.
+/// Parses the presets' names; the help describes each.
 fn presets() -> impl TypedValueParser<Value = Augmentation> {
     let names = Augmentation::PRESETS.map(|(name, preset)| PossibleValue::new(name).help(preset.to_string()));
     PossibleValuesParser::new(names).try_map(|name| Augmentation::named(&name))
 }
 
-/// What is changed at random about training images.
+/// Random changes to training images.
 #[derive(clap::Args)]
 pub struct AugmentArguments {
-    /// Random changes made to training images
+    /// Preset of random changes to training images
     #[arg(long, value_parser = presets(), value_name = "AUGMENT", help_heading = "Recipe")]
     augment: Option<Augmentation>,
     /// Mirror training images
     #[arg(long, value_enum, help_heading = "Recipe")]
     flip: Option<FlipName>,
-    /// Crop training images out of themselves with a black border of N pixels, less than the shorter side has
+    /// Pad training images with a black border of N pixels, less than the shorter side, and crop at random
     #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Recipe")]
     crop_padding: Option<u32>,
-    /// Shift training images by up to this share of their side, 0 to 1
+    /// Shift training images by up to this fraction of their side, 0 to 1
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
     shift: Option<f32>,
-    /// Rotate training images by up to so many degrees, 0 to 180
+    /// Rotate training images by up to N degrees, 0 to 180
     #[arg(long, value_name = "DEGREES", allow_negative_numbers = true, help_heading = "Recipe")]
     rotation: Option<f32>,
-    /// Cut a square of N pixels out of training images, at most twice the shorter side
+    /// Cut a square of N×N pixels out of training images, N at most twice the shorter side
     #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Recipe")]
     cutout: Option<u32>,
 }
 
 impl AugmentArguments {
-    /// Puts flags into an augmentation.
+    /// Applies the flags to an augmentation.
     pub fn apply(&self, augmentation: &mut Augmentation) {
         if let Some(preset) = self.augment {
             *augmentation = preset;
@@ -270,29 +270,29 @@ impl AugmentArguments {
     }
 }
 
-/// What a network begins with.
+/// Initialization and normalization.
 #[derive(clap::Args)]
 pub struct BeginningArguments {
     /// How initial weights are drawn
     #[arg(long, value_enum, help_heading = "Recipe")]
     initializer: Option<InitializerName>,
-    /// How pixels become the network's input; weights of --init bring theirs
+    /// Normalization of pixels; weights of --init include theirs
     #[arg(long, value_enum, help_heading = "Recipe")]
     normalize: Option<NormalizeName>,
 }
 
 impl BeginningArguments {
-    /// Whether the way to draw initial weights was asked for.
+    /// Whether the initialization was given.
     pub fn initializes(&self) -> bool {
         self.initializer.is_some()
     }
 
-    /// Whether the way to normalize pixels was asked for.
+    /// Whether the normalization was given.
     pub fn normalizes(&self) -> bool {
         self.normalize.is_some()
     }
 
-    /// Puts flags into a configuration.
+    /// Applies the flags to a configuration.
     pub fn apply(&self, config: &mut TrainConfig) {
         let initializer = self.initializer.map(|name| match name {
             InitializerName::Published => Initializer::Published,

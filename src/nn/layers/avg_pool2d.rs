@@ -11,9 +11,9 @@ use crate::tape::Var;
 #[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AvgPool2d {
-    /// Side of the window in pixels.
+    /// Window size in pixels.
     pub kernel: Sides,
-    /// Step in pixels.
+    /// Stride in pixels.
     #[serde(default = "one")]
     pub stride: usize,
     /// Pixels around the input.

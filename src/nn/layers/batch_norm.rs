@@ -16,7 +16,7 @@ pub struct BatchNorm {
     /// Added to the variance.
     #[serde(default = "usual_epsilon")]
     pub epsilon: f32,
-    /// Share of their way to a batch's that the running statistics go in a step.
+    /// Weight of the batch statistics in the update of the running statistics.
     #[serde(default = "usual_momentum")]
     pub momentum: f32,
 }

@@ -9,7 +9,7 @@ use crate::ops::Padding;
 use crate::ops::conv2d::{self, Conv2dGeometry};
 use crate::tape::{Layout, Var};
 
-/// A convolution of every channel with every other, with a bias if `bias`.
+/// A two-dimensional convolution, with a bias if `bias`.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Conv2d {
@@ -17,9 +17,9 @@ pub struct Conv2d {
     pub name: String,
     /// Output channels.
     pub channels: Outputs,
-    /// Side of the kernel in pixels.
+    /// Kernel size in pixels.
     pub kernel: Sides,
-    /// Step in pixels.
+    /// Stride in pixels.
     #[serde(default = "one")]
     pub stride: usize,
     /// Zeros around the input.

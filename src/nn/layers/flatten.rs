@@ -1,4 +1,4 @@
-//! All of an image in one row.
+//! Flattening.
 
 use crate::error::Result;
 use crate::nn::forward::ForwardPass;
@@ -6,7 +6,7 @@ use crate::nn::layer::{Layer, Role, layer_basics};
 use crate::ops::flatten;
 use crate::tape::Var;
 
-/// All of an image in one row. Weights files order it channels first, as PyTorch does.
+/// Flattens an image into a vector. Weights files use PyTorch's order, channels first.
 #[derive(Debug, Clone, Copy, Default, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Flatten {}

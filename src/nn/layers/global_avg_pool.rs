@@ -7,7 +7,7 @@ use crate::nn::layer::{Layer, count, layer_basics};
 use crate::ops::global_avg_pool;
 use crate::tape::Var;
 
-/// Mean of every channel over all pixels: networks that end in it take images of any size.
+/// Mean of every channel over all pixels. Networks that end in it accept images of any size.
 #[derive(Debug, Clone, Copy, Default, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GlobalAvgPool {}

@@ -1,4 +1,4 @@
-//! The kinds of layers, one a file: its keys in a description, its shape, parameters and cost, and how it runs on a tape.
+//! The kinds of layers, one per file: keys in a description, shape, parameters, cost, and forward pass.
 
 mod avg_pool2d;
 mod batch_norm;
@@ -68,7 +68,7 @@ impl std::fmt::Display for Sides {
     }
 }
 
-/// What a description says of windows with a step of more than one pixel, and of padding.
+/// Description of a window's stride, if above 1, and its padding.
 fn step_and_padding(stride: usize, padding: Padding) -> String {
     let step = if stride > 1 { format!(", stride {stride}") } else { String::new() };
     step + &match padding {

@@ -1,4 +1,4 @@
-//! Zeros around the channels.
+//! Zero-padding of channels.
 
 use super::expect_image;
 use crate::error::{Error, Result};
@@ -7,8 +7,8 @@ use crate::nn::layer::{Layer, layer_basics};
 use crate::ops::pad_channels;
 use crate::tape::Var;
 
-/// Zeros before and behind the channels of every pixel, so that there are `channels`: half of them before, an odd one behind. For
-/// shortcuts without parameters (He et al., 2015, option A).
+/// Pads the channels of every pixel with zeros to `channels`: half of the zeros before, the other half after, where an odd one
+/// goes. Used in shortcuts without parameters (He et al., 2015, option A).
 #[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PadChannels {

@@ -18,11 +18,11 @@ pub struct Adam {
     pub beta1: f64,
     /// Decay of the second moment.
     pub beta2: f64,
-    /// Keeps the denominator from zero.
+    /// Added to the denominator to avoid division by zero.
     pub epsilon: f32,
     /// Strength of the weight decay.
     pub weight_decay: f32,
-    /// Whether the decay shrinks the parameter itself (AdamW) instead of adding to its gradient.
+    /// Whether weight decay is decoupled (AdamW), not added to the gradient.
     pub decoupled: bool,
 }
 

@@ -48,7 +48,7 @@ pub fn backward(geometry: &Pool2dGeometry, d_output: &Tensor) -> Result<Tensor> 
 pub struct AvgPool2d {
     /// Window height and width in pixels.
     pub kernel: [usize; 2],
-    /// Step between windows in pixels.
+    /// Stride in pixels.
     pub stride: usize,
     /// Zeros around the input.
     pub padding: Padding,

@@ -1,11 +1,11 @@
-//! What is changed at random about training images.
+//! Random augmentation of training images.
 
 use crate::error::{Error, Result};
 use crate::ops::StepState;
 use crate::ops::random::threefry;
 
-/// Keeps the augmentation's random numbers apart from those of dropout, which adds small numbers to the key's high word,
-/// and of the host, which flips its highest bit.
+/// Separates the augmentation's random numbers from those of dropout, which adds small numbers to the key's high word, and of the
+/// host, which flips its highest bit.
 pub(super) const STREAM: u32 = 0x4000_0000;
 /// Calls of the generator for an image.
 pub(super) const DRAWS: u32 = 4;
@@ -17,17 +17,17 @@ pub enum Flip {
     /// Never.
     #[default]
     Never,
-    /// By a coin for each image and step.
+    /// At random for each image and step.
     Random,
-    /// By a coin for each image in the first epoch, then every other epoch: in two epochs a network sees both sides of each
+    /// At random for each image in the first epoch, then in every other epoch: in two epochs a network sees both versions of each
     /// image (Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024).
     Alternating,
-    /// Always: the second look of an evaluation.
+    /// Always: for test-time augmentation.
     Always,
 }
 
 impl Flip {
-    /// As the shader numbers them.
+    /// The shader's number for it.
     pub(super) fn code(self) -> u32 {
         match self {
             Flip::Never => 0,
@@ -38,25 +38,25 @@ impl Flip {
     }
 }
 
-/// What is changed at random about training images. Seen from the result: a square is cut out, the image is mirrored, cropped
-/// out of itself with a black border, and rotated and shifted about its center.
+/// Random changes to training images, in order of application: rotation and shift about the center, random crop with a black
+/// border, mirroring, cutout.
 #[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Augmentation {
     /// When images are mirrored.
     pub flip: Flip,
-    /// Width in pixels of the black border, out of which an image of the old size is cropped anywhere.
+    /// Width in pixels of the black border that is added before an image of the original size is cropped at a random position.
     pub crop_padding: u32,
-    /// Largest shift along each axis, as a share of that side; pixels between others are interpolated, those beyond the edge
-    /// are the nearest ones (as in Keras).
+    /// Maximum shift along each axis, as a fraction of that side, with bilinear interpolation; pixels beyond the edge repeat the
+    /// nearest one (as in Keras).
     pub shift: f32,
-    /// Largest rotation to either side in degrees, interpolated likewise.
+    /// Maximum rotation in either direction in degrees, interpolated in the same way.
     pub rotation_degrees: f32,
-    /// Side in pixels of the square that becomes the mean color, its center anywhere (DeVries and Taylor, 2017).
+    /// Cutout: size in pixels of a square at a random position that is set to the mean color (DeVries and Taylor, 2017).
     pub cutout: u32,
 }
 
-/// In words: "mirrored by chance, cropped by 4".
+/// A description, such as "mirrored by chance, cropped by 4".
 impl std::fmt::Display for Augmentation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Augmentation { flip, crop_padding, shift, rotation_degrees, cutout } = *self;
@@ -89,16 +89,16 @@ impl Augmentation {
         Augmentation { flip: Flip::Never, crop_padding: 0, shift: 0.0, rotation_degrees: 0.0, cutout: 0 };
     /// Each image mirrored.
     pub const MIRROR: Augmentation = Augmentation { flip: Flip::Always, ..Augmentation::NONE };
-    /// Mirrored by chance, and cropped out of itself with 4 pixels of border.
+    /// Mirrored at random, and cropped with a border of 4 pixels.
     pub const FLIP_CROP: Augmentation = Augmentation { flip: Flip::Random, crop_padding: 4, ..Augmentation::NONE };
-    /// What ygnet was published with, by Keras: rotations of up to 10°, shifts of up to a tenth, mirrored by chance.
+    /// ygnet's published augmentation with Keras: rotations of up to 10°, shifts of up to a tenth, random mirroring.
     pub const KERAS: Augmentation =
         Augmentation { flip: Flip::Random, shift: 0.1, rotation_degrees: 10.0, ..Augmentation::NONE };
     /// All of it, for long runs.
     pub const STRONG: Augmentation =
         Augmentation { flip: Flip::Alternating, crop_padding: 4, shift: 0.0, rotation_degrees: 10.0, cutout: 8 };
 
-    /// The presets by the names that flags and files of settings give them.
+    /// The presets by their names in flags and settings files.
     pub const PRESETS: [(&'static str, Augmentation); 4] = [
         ("none", Augmentation::NONE),
         ("flip-crop", Augmentation::FLIP_CROP),
@@ -109,7 +109,7 @@ impl Augmentation {
     /// The preset of this name.
     ///
     /// # Errors
-    /// [`Error::Setting`] with the names that there are.
+    /// [`Error::Setting`] with the known names.
     pub fn named(name: &str) -> Result<Self> {
         match Self::PRESETS.iter().find(|(preset, _)| *preset == name) {
             Some((_, augmentation)) => Ok(*augmentation),
@@ -120,7 +120,7 @@ impl Augmentation {
         }
     }
 
-    /// Checks what no type can, for images of these sides.
+    /// Checks the values for images of this size.
     ///
     /// # Errors
     /// [`Error::Field`].
@@ -142,12 +142,12 @@ impl Augmentation {
         Ok(())
     }
 
-    /// Whether images are moved by parts of pixels.
+    /// Whether interpolation is needed.
     pub(super) fn interpolates(&self) -> bool {
         self.shift > 0.0 || self.rotation_degrees > 0.0
     }
 
-    /// What becomes of the image that is number `image` of the data set and `place` of the batch.
+    /// The random changes to image number `image` of the data set, number `place` of the batch.
     pub(super) fn draw(&self, state: &StepState, place: u32, image: u32, [height, width]: [usize; 2]) -> Draw {
         let key = [state.seed[0], state.seed[1].wrapping_add(STREAM)];
         let draw = |number: u32| threefry(key, [DRAWS.wrapping_mul(place).wrapping_add(number), state.step]);
@@ -163,7 +163,7 @@ impl Augmentation {
                 Flip::Never => false,
                 Flip::Random => coin & 1 == 1,
                 Flip::Alternating => {
-                    // A generator of its own, since the coin must not change from step to step.
+                    // A separate stream, since this random choice must not change from step to step.
                     let [coin, _] = threefry([key[0], key[1].wrapping_add(1)], [image, 0]);
                     (coin ^ state.epoch) & 1 == 1
                 }
@@ -178,7 +178,7 @@ impl Augmentation {
     }
 }
 
-/// What becomes of one image; pairs are x, y.
+/// The random changes to one image; pairs are x, y.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Draw {
     pub flipped: bool,

@@ -52,7 +52,7 @@ pub(super) fn batch_assembly(
     });
 }
 
-/// One image, changed as was drawn for it.
+/// One image with its random changes.
 fn augmented(
     scale: &ByteScale,
     augmentation: &Augmentation,
@@ -99,7 +99,7 @@ fn augmented(
     }
 }
 
-/// The pixels before and after a place along a side of so many, and how far it lies from the one towards the other.
+/// The pixels before and after a position along an axis of given length, and the interpolation weight of the second.
 fn neighbors(place: f32, side: usize) -> (usize, usize, f32) {
     let place = place.clamp(0.0, (side - 1) as f32);
     let before = place as usize;

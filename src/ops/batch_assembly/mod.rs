@@ -1,4 +1,4 @@
-//! Making a batch from images that stay on the device as bytes, as they are or changed at random.
+//! Assembles batches from images stored on the device as bytes, with optional augmentation.
 
 mod augmentation;
 pub(super) mod cases;
@@ -12,23 +12,23 @@ use crate::error::{Error, Result};
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
-/// How pixels become a network's input: `(byte / 255 − mean) / std`, by channel.
+/// Normalization of pixels: `(byte / 255 − mean) / std`, by channel.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normalization {
-    /// Subtracted from each channel, as a share of the full range.
+    /// Mean of each channel, as a fraction of the full range.
     pub mean: Vec<f64>,
-    /// What each channel is divided by, as a share of the full range.
+    /// Standard deviation of each channel, as a fraction of the full range.
     pub std: Vec<f64>,
 }
 
 impl Normalization {
-    /// `(byte / 255 − mean) / std` with one mean and one deviation for each channel.
+    /// `(byte / 255 − mean) / std` with one mean and one standard deviation per channel.
     pub fn new(mean: impl Into<Vec<f64>>, std: impl Into<Vec<f64>>) -> Self {
         Normalization { mean: mean.into(), std: std.into() }
     }
 
-    /// The same for images of so many channels: gray gets the mean of the colors, and colors what gray has.
+    /// The same for images with `channels` channels: gray gets the mean of the colors, and colors get the values of gray.
     #[must_use]
     pub fn for_channels(&self, channels: usize) -> Self {
         let adapted = |values: &[f64]| {
@@ -38,7 +38,7 @@ impl Normalization {
         Normalization { mean: adapted(&self.mean), std: adapted(&self.std) }
     }
 
-    /// Checks that there are a mean and a deviation for each of so many channels.
+    /// Checks that there are a mean and a standard deviation for each of `channels` channels.
     ///
     /// # Errors
     /// [`Error::Normalization`] if there are more or fewer.
@@ -50,37 +50,37 @@ impl Normalization {
         Ok(())
     }
 
-    /// The shares of the full range as they are: mean 0, deviation 1.
+    /// No normalization beyond the scaling to 0…1: mean 0, standard deviation 1.
     pub fn identity(channels: usize) -> Self {
         Normalization::new(vec![0.0; channels], vec![1.0; channels])
     }
 
-    /// Says what is wrong with it for images of so many channels, if anything is.
+    /// Checks it for images with `channels` channels.
     ///
     /// # Errors
-    /// If there are more or fewer numbers than channels, or one is no mean or deviation of bytes.
+    /// If there are more or fewer numbers than channels, or a mean or standard deviation is out of range.
     pub fn validate(&self, channels: usize) -> std::result::Result<(), String> {
         let Normalization { mean, std } = self;
         if [mean.len(), std.len()] != [channels; 2] {
             return Err(format!(
-                "mean {mean:?} and std {std:?} must each have a number for every channel, of which there are {channels}"
+                "mean {mean:?} and std {std:?} must each have a number for every channel; there are {channels} channels"
             ));
         }
         let is_sound = |value: f64| value.is_finite() && value.abs() < 1e6;
         if !mean.iter().all(|&mean| is_sound(mean)) || !std.iter().all(|&std| is_sound(std) && std > 1e-6) {
-            return Err(format!("mean {mean:?} and std {std:?} are no way to normalize: deviations are positive"));
+            return Err(format!("mean {mean:?} and std {std:?} cannot normalize: standard deviations must be positive"));
         }
         Ok(())
     }
 
-    /// The same in the unit of a byte, as kernels take it.
+    /// The same in units of a byte, for kernels.
     fn in_bytes(&self) -> ByteScale {
         let in_bytes = |values: &[f64]| values.iter().map(|value| (255.0 * value) as f32).collect();
         ByteScale { mean: in_bytes(&self.mean), std: in_bytes(&self.std) }
     }
 }
 
-/// `(byte − mean[c]) / std[c]` in channel c: a form that rounds little. There is a number for each channel.
+/// `(byte − mean[c]) / std[c]` in channel c, a form with little rounding error. There is one number per channel.
 #[derive(Debug, Clone, PartialEq)]
 struct ByteScale {
     mean: Vec<f32>,
@@ -108,9 +108,9 @@ pub struct ImageChunk {
 
 /// Fills `output [batch, height, width, channels]` and `labels_out [batch]` with the images and labels at `indices [batch]`.
 ///
-/// There are 1 or 3 channels, and the normalization has a mean and a deviation for each.
-/// `labels` covers all images, `chunks` hold all of them. Indices must be below the number of images; whoever writes
-/// them sees to that. An augmentation comes with the step's state, whose seed, step and epoch it draws its numbers from.
+/// There are 1 or 3 channels, and the normalization has a mean and a deviation for each. `labels` covers all images, `chunks` hold
+/// all of them. Indices must be below the number of images; the caller checks that. An augmentation needs the step's state: seed,
+/// step and epoch determine its random numbers.
 ///
 /// # Errors
 /// If shapes or types do not fit together, the augmentation does not fit the images, or the device fails.

@@ -116,7 +116,7 @@ pub(super) fn batch_norm_forward(
     });
 }
 
-/// A cotangent, if the output it belongs to is positive or nobody asks.
+/// A cotangent, masked by the sign of its output if there is one.
 #[inline(always)]
 fn masked(cotangent: f32, output: Option<&[f32]>, i: usize) -> f32 {
     match output {

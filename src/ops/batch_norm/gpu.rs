@@ -6,7 +6,7 @@ use crate::gpu::{GpuBuffer, GpuDevice, Launch, ShaderVariant};
 use crate::ops::{as_u32, half, launch_elementwise};
 use crate::tensor::DType;
 
-/// Invocations that put the parts of a channel together.
+/// Invocations that combine the parts of a channel.
 const LANES: u32 = 64;
 
 pub(super) fn batch_norm_partial(

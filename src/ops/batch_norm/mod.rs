@@ -1,4 +1,4 @@
-//! Batch normalization (Ioffe and Szegedy, 2015), as PyTorch's `BatchNorm2d`, with a ReLU behind it if wanted.
+//! Batch normalization (Ioffe and Szegedy, 2015), as PyTorch's `BatchNorm2d`, optionally with a fused ReLU.
 
 pub(super) mod cases;
 mod cpu;
@@ -11,16 +11,16 @@ use crate::error::{Error, Result};
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
-/// What is usually added to the variance: PyTorch's default.
+/// PyTorch's default for the term added to the variance.
 pub const USUAL_EPSILON: f32 = 1e-5;
-/// The usual share of their way to a batch's that the running statistics go in a step: PyTorch's default.
+/// PyTorch's default for the weight of the batch statistics in the update of the running statistics.
 pub const USUAL_MOMENTUM: f32 = 0.1;
-/// Rows that one partial sum covers at least.
+/// Minimum number of rows of a partial sum.
 const ROWS_PER_PART: usize = 64;
-/// Most parts that the rows are cut into.
+/// Maximum number of parts that the rows are split into.
 const MOST_PARTS: usize = 256;
 
-/// How rows are cut into parts; a function of their number alone, so that the order of sums is fixed.
+/// The split of rows into parts; a function of their number alone, so that the order of sums is fixed.
 #[derive(Debug, Clone, Copy)]
 struct Parts {
     rows: usize,
@@ -35,12 +35,12 @@ impl Parts {
     }
 }
 
-/// Which statistics normalize.
+/// The statistics used for normalization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Statistics {
-    /// Those of the batch, towards which the running ones move: for training.
+    /// Those of the batch, which also update the running ones: for training.
     Batch,
-    /// The running ones.
+    /// The running ones: for inference.
     Running,
 }
 
@@ -53,13 +53,13 @@ pub struct Running {
     pub variance: Tensor,
 }
 
-/// What batch normalization computes with besides its tensors.
+/// Settings of batch normalization.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Settings {
     /// Added to the variance, positive.
     pub epsilon: f32,
-    /// Share of their way to a batch's that the running statistics go in a step, from 0 to 1, as in PyTorch. (Keras's momentum
-    /// is 1 minus this.)
+    /// Weight of the batch statistics in the update of the running statistics, from 0 to 1, as in PyTorch. (Keras's momentum is 1
+    /// minus this.)
     pub momentum: f32,
     /// Whether ReLU follows.
     pub relu: bool,
@@ -89,7 +89,7 @@ impl Settings {
 /// 1 / √(variance + ε).
 ///
 /// # Errors
-/// If the shapes do not fit, or a batch's statistics are asked for of a single pixel.
+/// If the shapes do not fit, or the batch's statistics are those of a single pixel.
 pub fn forward(
     kind: Statistics,
     settings: Settings,
@@ -124,7 +124,7 @@ pub fn forward(
             match &partial {
                 Some(partial) => {
                     cpu::batch_norm_partial(parts, channels, &input.floats(OP)?, &mut partial.cpu(OP)?.write());
-                    // One after the other: both may be views of one tensor, which is written as a whole.
+                    // Written one after the other: both may be views of the same tensor.
                     let mut mean = running.mean.to_vec()?;
                     let mut variance = running.variance.to_vec()?;
                     let mut statistics = statistics.cpu(OP)?.write();
@@ -193,7 +193,7 @@ pub fn forward(
 }
 
 /// Cotangents of input, weight and bias for the statistics of a batch, as [`forward`] returned them; the latter two go into
-/// `d_weight` and `d_bias`. `output` is that of a ReLU behind, where the cotangent need be masked.
+/// `d_weight` and `d_bias`. `output` is that of the fused ReLU, if it must mask the cotangent.
 ///
 /// # Errors
 /// If the shapes do not fit.
@@ -289,8 +289,8 @@ fn rows_and_channels(op: &'static str, input: &Tensor) -> Result<(usize, usize)>
     Ok((batch * height * width, channels))
 }
 
-/// The operation of a tape: the inputs are input, weight and bias. While recording the statistics are those of the batch,
-/// towards which the running ones move; else the running ones.
+/// The operation of a tape: the inputs are input, weight and bias. A recording tape uses the statistics of the batch and updates
+/// the running ones; other tapes use the running ones.
 #[derive(Debug, Clone)]
 pub struct BatchNorm {
     /// Epsilon, momentum, and whether ReLU follows.
@@ -299,12 +299,12 @@ pub struct BatchNorm {
     pub running: Running,
 }
 
-/// What batch normalization keeps for its backward half.
+/// Values that batch normalization saves for its backward pass.
 #[derive(Debug)]
 pub struct BatchNormSaved {
     input: Tensor,
     weight: Tensor,
-    /// What [`forward`] returned.
+    /// The statistics that [`forward`] returned.
     statistics: Tensor,
     /// The output, if a ReLU follows.
     relu_output: Option<Tensor>,

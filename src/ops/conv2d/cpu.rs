@@ -160,8 +160,8 @@ pub(super) fn conv2d_backward_input(
     }
 }
 
-/// The cotangent of a strided convolution's input: a product for each phase with the taps of its window, whose rows then go where
-/// they belong.
+/// The cotangent of a strided convolution's input: a product for each phase with the taps of its window, whose rows then go to
+/// their positions.
 fn gemm_by_phase(
     g: &Conv2dGeometry,
     phases: &[(Phase, Window, Vec<f32>)],

@@ -25,7 +25,7 @@ pub struct Conv2dGeometry {
     pub kernel_h: usize,
     /// Kernel width in pixels.
     pub kernel_w: usize,
-    /// Step between windows in pixels, in both directions.
+    /// Stride in pixels, in both directions.
     pub stride: usize,
     /// Zeros above the input in pixels.
     pub pad_top: usize,
@@ -87,9 +87,9 @@ impl Conv2dGeometry {
         [self.kernel_h, self.kernel_w, self.in_c, self.out_c]
     }
 
-    /// The convolution that makes the input's cotangent from the output's, with the weight transposed and its taps taken
-    /// in reverse; `None` if the stride or the padding does not allow it.
-    pub(super) fn turned(&self) -> Option<Self> {
+    /// The convolution that computes the input's cotangent from the output's, with the weight transposed and flipped; `None` if the
+    /// stride or the padding does not allow it.
+    pub(super) fn flipped(&self) -> Option<Self> {
         Some(Conv2dGeometry {
             in_h: self.out_h,
             in_w: self.out_w,
@@ -128,11 +128,11 @@ impl Conv2dGeometry {
     ///
     /// A function of the shape alone, so that the sum's order does not depend on the machine.
     pub(super) fn splits(&self) -> Splits {
-        // Short sums round less and run side by side, but each split costs a copy of the weight.
+        // Short sums round less and run in parallel, but each split costs a copy of the weight.
         const PIXELS_PER_SPLIT: usize = 64;
         const MOST_SPLITS: usize = 256;
         const MOST_PARTIAL_SUMS: usize = 1 << 22;
-        // Drivers exist that end an invocation's loops after 65,535 iterations.
+        // Some drivers end an invocation's loops after 65,535 iterations.
         const MOST_PIXELS_PER_SPLIT: usize = 32_768;
         let lines = self.batch * self.out_h;
         let affordable = (MOST_PARTIAL_SUMS / ((self.products() + 1) * self.out_c)).clamp(1, MOST_SPLITS);
@@ -143,7 +143,7 @@ impl Conv2dGeometry {
     }
 }
 
-/// Runs of output lines (rows of one image) that are summed apart and then added in order.
+/// Runs of output lines (rows of one image) that are summed separately and then added in order.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Splits {
     pub(super) lines: usize,

@@ -9,7 +9,8 @@ use crate::ops::dropout::DropoutMask;
 use crate::ops::{Gate, as_u32, half, launch_elementwise};
 use crate::tensor::DType;
 
-/// Invocations of a workgroup that stages nothing: what software drivers compute at a time. More would idle at the edges.
+/// Invocations of a workgroup that stages nothing: the number that software renderers compute at a time. More would idle at the
+/// edges.
 const DIRECT_LANES: usize = 8;
 /// Sums of an invocation of a workgroup that stages its operands.
 const STAGED_SUMS: usize = 64;
@@ -20,7 +21,7 @@ const SUBGROUPS: usize = 4;
 pub(super) struct Tiles {
     tiling: Tiling,
     lanes: usize,
-    /// Side of the device's cooperative matrices, if the tiles are made of such.
+    /// Size of the device's cooperative matrices, if the tiles consist of them.
     side: u32,
 }
 
@@ -45,7 +46,7 @@ impl Tiles {
         Ok(Tiles { tiling, lanes, side: matrix.map_or(0, |matrix| matrix.side) })
     }
 
-    /// What the shaders must know of them.
+    /// The shaders' constants.
     pub(super) fn constants(&self) -> Vec<(&'static str, u32)> {
         let lanes = ("LANES", self.lanes as u32);
         match self.tiling {
@@ -69,7 +70,7 @@ impl Tiles {
         }
     }
 
-    /// How many cover the product of one split that the gradients of a weight and bias are.
+    /// Number of tiles in the product of one split for the gradients of weight and bias.
     fn contraction_count(&self, g: &Conv2dGeometry) -> u64 {
         match self.tiling {
             // Groups of rows are those of one line of the window that read the same vector of channels.
@@ -83,7 +84,7 @@ impl Tiles {
         }
     }
 
-    /// How many cover a product.
+    /// Number of tiles in a product.
     pub(super) fn count(&self, rows: usize, columns: usize) -> u64 {
         let (tile_rows, tile_columns) = match self.tiling {
             Tiling::Direct { rows, columns } | Tiling::Broadcast { rows, columns } => (self.lanes * rows, columns),
@@ -119,7 +120,7 @@ fn constants(
         .collect()
 }
 
-#[expect(clippy::too_many_arguments, reason = "what the kernel binds, and how it is cut up")]
+#[expect(clippy::too_many_arguments, reason = "the kernel's bindings and tiling")]
 pub(super) fn conv2d_forward(
     gpu: &GpuDevice,
     dtype: DType,
@@ -154,7 +155,7 @@ pub(super) fn conv2d_forward(
     })?)
 }
 
-#[expect(clippy::too_many_arguments, reason = "what the kernel binds, and how it is cut up")]
+#[expect(clippy::too_many_arguments, reason = "the kernel's bindings and tiling")]
 pub(super) fn conv2d_backward_input(
     gpu: &GpuDevice,
     dtype: DType,
@@ -184,7 +185,7 @@ pub(super) fn conv2d_backward_input(
             ("FIRST_KY", y.first_tap),
             ("FIRST_KX", x.first_tap),
         ];
-        // Of no taps the shader wants none in one direction alone.
+        // The shader expects zero taps in one direction only.
         let window = Conv2dGeometry {
             kernel_h: if x.taps == 0 { 0 } else { y.taps },
             kernel_w: x.taps.max(1),
@@ -217,7 +218,7 @@ pub(super) fn conv2d_transpose_weight(
     launch_elementwise(gpu, "conv2d_transpose_weight", &constants, bytemuck::bytes_of(&uniform), &buffers, count)
 }
 
-#[expect(clippy::too_many_arguments, reason = "what the kernel binds, and how it is cut up")]
+#[expect(clippy::too_many_arguments, reason = "the kernel's bindings and tiling")]
 pub(super) fn conv2d_backward_weight(
     gpu: &GpuDevice,
     dtype: DType,
@@ -231,8 +232,8 @@ pub(super) fn conv2d_backward_weight(
     contraction_launch(gpu, dtype, g, tiling, 1, splits, input, d_output, partial)
 }
 
-/// Launches `conv2d_backward_weight` for `matrices` products whose operands lie behind one another as images.
-#[expect(clippy::too_many_arguments, reason = "what the kernel binds, and how it is cut up")]
+/// Launches `conv2d_backward_weight` for `matrices` products whose operands are stored consecutively, as images.
+#[expect(clippy::too_many_arguments, reason = "the kernel's bindings and tiling")]
 pub(super) fn contraction_launch(
     gpu: &GpuDevice,
     dtype: DType,

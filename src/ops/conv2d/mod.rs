@@ -1,4 +1,4 @@
-//! Two-dimensional convolution (cross-correlation, as everywhere in this field) with bias and, if wanted, ReLU and dropout.
+//! Two-dimensional convolution (cross-correlation, as usual in deep learning) with bias and optionally fused ReLU and dropout.
 
 pub(super) mod cases;
 mod cpu;
@@ -28,20 +28,20 @@ use crate::error::{Error, Result};
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
-/// What follows a layer's sums and bias, computed with them.
+/// Activation fused into a layer.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub enum Activation {
-    /// Nothing.
+    /// None.
     #[default]
     Identity,
     /// `max(·, 0)`.
     Relu,
-    /// ReLU, and when training dropout with this probability: the same as [`super::dropout::Dropout`] behind it.
+    /// ReLU, followed in training by dropout with this probability: the same as a separate [`super::dropout::Dropout`].
     ReluDropout(f32),
 }
 
 impl Activation {
-    /// What it means on a tape.
+    /// The epilogue in the context of a tape.
     pub(super) fn epilogue<'a>(self, context: &Context<'a>) -> Epilogue<'a> {
         match self {
             Activation::Identity => Epilogue::default(),
@@ -54,12 +54,12 @@ impl Activation {
     }
 }
 
-/// What follows the bias before a convolution's output is stored.
+/// Operations fused into a convolution after the bias.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Epilogue<'a> {
     /// Whether ReLU follows.
     pub relu: bool,
-    /// DropoutMask behind it, with the step's state; it draws as [`super::dropout::apply`] would for the same output.
+    /// Dropout after it, with the step's state; the random numbers are those of [`super::dropout::apply`] for the same output.
     pub dropout: Option<(DropoutMask, &'a Tensor)>,
 }
 
@@ -67,7 +67,7 @@ impl Epilogue<'_> {
     /// ReLU alone.
     pub const RELU: Epilogue<'static> = Epilogue { relu: true, dropout: None };
 
-    /// What it does to the gate of a ReLU.
+    /// Its effect on the gate of a ReLU.
     pub(super) fn gate(&self) -> GateEffect {
         match self.dropout {
             _ if !self.relu => GateEffect::Ends,
@@ -77,12 +77,12 @@ impl Epilogue<'_> {
     }
 }
 
-/// What becomes of sums before they are stored; `S` is the step's state.
+/// Processing of sums before they are stored; `S` is the type of the step's state.
 #[derive(Debug, Clone, Copy)]
 enum Finish<T, S> {
     /// The bias of their channel is added if there is one, then ReLU if `relu`, then dropout.
     Activate { bias: Option<T>, relu: bool, dropout: Option<(DropoutMask, S)> },
-    /// They go through the gate, of the same shape. Without one they stay.
+    /// The gate, of the same shape, is applied. Without one the sums are unchanged.
     Gate(Option<Gate<T>>),
 }
 
@@ -119,7 +119,7 @@ fn map_state<S, V>(
     dropout.map(|(dropout, words)| Ok((dropout, state(words)?))).transpose()
 }
 
-/// `output = conv2d(input, weight) + bias`, without `bias` if there is none, then what `epilogue` says.
+/// `output = conv2d(input, weight) + bias`, without `bias` if there is none, followed by `epilogue`.
 ///
 /// # Errors
 /// If an operand's shape differs from the geometry's, or they are on different devices.
@@ -133,7 +133,7 @@ pub fn forward(
     forward_by(Plan::usual(Target::of(input), Direction::Forward, geometry), geometry, epilogue, input, weight, bias)
 }
 
-/// Like [`forward`], computed as `plan` says.
+/// Like [`forward`], computed by `plan`.
 pub fn forward_by(
     plan: Plan,
     geometry: &Conv2dGeometry,
@@ -188,7 +188,7 @@ pub fn backward_input(geometry: &Conv2dGeometry, d_output: &Tensor, weight: &Ten
     backward_input_by(plan, geometry, d_output, weight, None)
 }
 
-/// Like [`backward_input`], computed as `plan` says, and then through the gate of the input, if it comes from a ReLU.
+/// Like [`backward_input`], computed by `plan`; applies the gate of the input, if it comes from a ReLU.
 pub fn backward_input_by(
     plan: Plan,
     geometry: &Conv2dGeometry,
@@ -207,7 +207,7 @@ pub fn backward_input_by(
     if let Algorithm::Winograd { outputs } = plan.algorithm {
         expect(OP, "d_output", d_output, &geometry.output_shape(), DType::F32)?;
         let d_input = device.empty(&geometry.input_shape())?;
-        let w = WinogradGeometry::turned(geometry, outputs)?;
+        let w = WinogradGeometry::flipped(geometry, outputs)?;
         winograd::forward(&w, plan.tiling, true, d_output, weight, Finish::Gate(gate), &d_input)?;
         return Ok(d_input);
     }
@@ -261,8 +261,7 @@ pub fn backward_weight(geometry: &Conv2dGeometry, input: &Tensor, d_output: &Ten
     Ok((d_weight, d_bias))
 }
 
-/// Like [`backward_weight`], computed as `plan` says, into `d_weight [kernel_h, kernel_w, in_c, out_c]` and
-/// `d_bias [out_c]`.
+/// Like [`backward_weight`], computed by `plan`, into `d_weight [kernel_h, kernel_w, in_c, out_c]` and `d_bias [out_c]`.
 pub fn backward_weight_by(
     plan: Plan,
     geometry: &Conv2dGeometry,
@@ -326,7 +325,7 @@ pub fn split_k_reduce_into(partial: &Tensor, d_weight: &Tensor, d_bias: &Tensor)
     match device {
         Device::Cpu(_) => {
             let (partial, count) = (partial.cpu(OP)?.read(), d_weight.len() + out_c);
-            // One after the other: both may be views of one tensor.
+            // Written one after the other: both may be views of the same tensor.
             cpu::split_k_reduce(splits, count, 0, &partial, &mut d_weight.cpu(OP)?.write());
             cpu::split_k_reduce(splits, count, d_weight.len(), &partial, &mut d_bias.cpu(OP)?.write());
         }
@@ -341,25 +340,25 @@ pub fn split_k_reduce_into(partial: &Tensor, d_weight: &Tensor, d_bias: &Tensor)
 /// The operation of a tape: the convolution of an input with a weight, and a bias if a third input is given.
 #[derive(Debug, Clone)]
 pub struct Conv2d {
-    /// Step between windows in pixels.
+    /// Stride in pixels.
     pub stride: usize,
     /// Zeros around the input.
     pub padding: Padding,
-    /// What follows.
+    /// The fused activation.
     pub activation: Activation,
-    /// How its products are computed, where something other than the usual was chosen.
+    /// Plans for its products; the default ones compute the others.
     pub plans: Rc<Plans>,
 }
 
 impl Default for Conv2d {
-    /// A convolution with stride 1, no padding, and nothing that follows.
+    /// A convolution with stride 1, no padding, and no activation.
     fn default() -> Self {
         Conv2d { stride: 1, padding: Padding::Valid, activation: Activation::Identity, plans: Rc::default() }
     }
 }
 
 impl Conv2d {
-    /// The same at every `stride`-th pixel.
+    /// The same with this stride.
     #[must_use]
     pub fn stride(self, stride: usize) -> Self {
         Conv2d { stride, ..self }
@@ -371,13 +370,13 @@ impl Conv2d {
         Conv2d { padding, ..self }
     }
 
-    /// The same with an activation behind it.
+    /// The same with a fused activation.
     #[must_use]
     pub fn activation(self, activation: Activation) -> Self {
         Conv2d { activation, ..self }
     }
 
-    /// The same with a ReLU behind it.
+    /// The same with a fused ReLU.
     #[must_use]
     pub fn relu(self) -> Self {
         self.activation(Activation::Relu)
@@ -388,15 +387,15 @@ impl Conv2d {
     }
 }
 
-/// What a convolution keeps for its backward half.
+/// Values that a convolution saves for its backward pass.
 #[derive(Debug)]
 pub struct Conv2dSaved {
     geometry: Conv2dGeometry,
-    /// The input, if weight or bias wants a gradient or the input gates its own cotangent.
+    /// The input, if weight or bias needs a gradient or the input gates its own cotangent.
     input: Option<Tensor>,
-    /// The weight, if the input wants a cotangent.
+    /// The weight, if the input needs a cotangent.
     weight: Option<Tensor>,
-    /// The gate of the output, if it went through ReLU.
+    /// The gate of the output, if a ReLU is fused.
     output_gate: Option<Gate>,
     has_bias: bool,
 }
@@ -453,7 +452,7 @@ impl Op for Conv2d {
             let (d_weight, d_bias) = (place(1, &geometry.weight_shape())?, place(2, &[geometry.out_c])?);
             let plan = self.plan(input, Direction::BackwardWeight, &geometry);
             backward_weight_by(plan, &geometry, input, cotangent, &d_weight, &d_bias)?;
-            // The kernel sums both; without a bias its gradient is of no use.
+            // The kernel computes both; without a bias, its gradient is unused.
             inputs.splice(1.., [Some(d_weight), Some(d_bias)].into_iter().take(inputs.len() - 1));
         }
         Ok(Cotangents { inputs, first_is_gated })
@@ -468,6 +467,6 @@ pub(super) fn with_optional_bias<'a>(
     match *inputs {
         [input, weight] => Ok((input, weight, None)),
         [input, weight, bias] => Ok((input, weight, Some(bias))),
-        _ => Err(Error::shape(op, format!("takes an input, a weight and perhaps a bias; {} are given", inputs.len()))),
+        _ => Err(Error::shape(op, format!("takes an input, a weight and an optional bias; {} inputs are given", inputs.len()))),
     }
 }

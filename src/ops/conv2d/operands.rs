@@ -1,4 +1,4 @@
-//! Random operands of a convolution: what its three products are checked, tried and timed on.
+//! Random operands of a convolution, to check and time its three products.
 
 use super::{Conv2dGeometry, Direction, Epilogue, Plan};
 use crate::error::Result;
@@ -56,7 +56,7 @@ impl Operands {
         Ok([d_weight, d_bias])
     }
 
-    /// A product as networks ask for it: with ReLU behind, or behind a ReLU.
+    /// A product as networks use it: with a fused ReLU, or with an input from a ReLU.
     pub(super) fn product(&self, direction: Direction, plan: Plan) -> Result<Vec<Tensor>> {
         Ok(match direction {
             Direction::Forward => vec![self.forward(plan, Epilogue::RELU)?],

@@ -1,4 +1,4 @@
-//! The cotangent of a strided convolution's input in parts that are convolutions of stride 1.
+//! Splits the cotangent of a strided convolution's input into convolutions of stride 1.
 
 use super::Conv2dGeometry;
 
@@ -14,10 +14,10 @@ pub(super) struct Phase {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PhaseAxis {
     pub(super) first: usize,
-    /// How many pixels there are.
+    /// Number of pixels.
     pub(super) pixels: usize,
     pub(super) first_tap: usize,
-    /// How many taps there are: none if the kernel is smaller than the stride and left these pixels out.
+    /// Number of taps: none if the kernel is smaller than the stride and skips these pixels.
     pub(super) taps: usize,
     pub(super) shift: usize,
 }
@@ -39,7 +39,7 @@ impl PhaseAxis {
 }
 
 impl Phase {
-    /// All of a convolution; a single one if its stride is 1.
+    /// All phases of a convolution; a single one if its stride is 1.
     pub(super) fn all(g: &Conv2dGeometry) -> impl Iterator<Item = Self> {
         let columns = PhaseAxis::all(g.in_w, g.kernel_w, g.stride, g.pad_left);
         PhaseAxis::all(g.in_h, g.kernel_h, g.stride, g.pad_top)

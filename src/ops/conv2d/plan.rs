@@ -143,12 +143,12 @@ impl FromStr for Plan {
     }
 }
 
-/// Tiles worth trying where no barrier is wanted, the likeliest first.
+/// Candidate tiles without barriers, the most promising first.
 const DIRECT: [Tiling; 5] = [direct(8, 8), direct(4, 16), direct(4, 32), direct(8, 16), direct(4, 8)];
 /// The same where the invocations of a subgroup can hand values round.
 const BROADCAST: [Tiling; 6] =
     [broadcast(2, 16), broadcast(4, 16), broadcast(4, 8), broadcast(3, 16), broadcast(8, 16), broadcast(4, 32)];
-/// Tiles worth trying on GPUs, the likeliest first.
+/// Candidate tiles on GPUs, the most promising first.
 const STAGED: [Tiling; 9] = [
     staged(128, 96),
     staged(64, 96),
@@ -160,7 +160,7 @@ const STAGED: [Tiling; 9] = [
     staged(32, 32),
     staged(32, 64),
 ];
-/// Tiles worth trying with cooperative matrices.
+/// Candidate tiles with cooperative matrices.
 const COOPERATIVE: [Tiling; 4] = [cooperative(128, 96), cooperative(64, 96), cooperative(128, 64), cooperative(64, 32)];
 
 const fn direct(rows: usize, columns: usize) -> Tiling {
@@ -199,7 +199,7 @@ fn usual_staged(direction: Direction, g: &Conv2dGeometry) -> Tiling {
         _ => 16,
     };
     let tiles = products * rows.div_ceil(128) * columns.div_ceil(tile_columns);
-    // One tile keeps one core of many busy. Small ones with 16 columns would leave most of a subgroup without work.
+    // One tile occupies one core of many. Small tiles with 16 columns would leave most of a subgroup idle.
     match tile_columns {
         32.. if tiles < FEW_TILES => staged(32, tile_columns.min(64)),
         _ => staged(128, tile_columns),
@@ -207,7 +207,7 @@ fn usual_staged(direction: Direction, g: &Conv2dGeometry) -> Tiling {
 }
 
 impl Tiling {
-    /// All tiles that are ever tried.
+    /// All candidate tiles.
     pub fn all() -> impl Iterator<Item = Tiling> {
         DIRECT.into_iter().chain(BROADCAST).chain(STAGED).chain(COOPERATIVE)
     }
@@ -242,12 +242,12 @@ impl Tiling {
     }
 }
 
-/// What kind of device computes.
+/// Kind of device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeviceKind {
     /// The CPU device.
     Cpu,
-    /// A GPU adapter that runs on the CPU.
+    /// A software renderer: a GPU adapter that runs on the CPU.
     SoftwareGpu,
     /// A GPU.
     Gpu,
@@ -264,10 +264,10 @@ impl DeviceKind {
     }
 }
 
-/// What a plan must suit: the device, and the type of what is multiplied.
+/// Requirements on a plan: the device and the type of the operands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
-    /// What kind of device computes.
+    /// Kind of device.
     pub kind: DeviceKind,
     /// Type of the operands.
     pub dtype: DType,
@@ -287,7 +287,7 @@ impl Target {
         Target { kind: DeviceKind::of(device), dtype, cooperative, subgroup }
     }
 
-    /// Whether subgroups can hand round slabs that are unrolled: those of CPUs' vectors, not of GPUs.
+    /// Whether subgroups can broadcast unrolled slabs: those of software renderers, not of GPUs.
     fn can_broadcast(self) -> bool {
         matches!(self.subgroup, Some(4 | 8 | 16))
     }
@@ -300,16 +300,16 @@ impl Target {
 
 /// Channels from which on Winograd's transforms cost less than they save.
 const WINOGRAD_CHANNELS: usize = 16;
-/// What channels must be a multiple of for cooperative matrices: vectors of four are loaded.
+/// Channels must be a multiple of this for cooperative matrices, which load vectors of four.
 const COOPERATIVE_CHANNELS: usize = 4;
 
 impl Plan {
-    /// What usually suits a kind of device, without having tried it.
+    /// The default plan for a kind of device, without a trial.
     pub fn usual(target: Target, direction: Direction, g: &Conv2dGeometry) -> Plan {
         let kind = target.kind;
         let enough = kind != DeviceKind::Gpu && g.in_c.min(g.out_c) >= WINOGRAD_CHANNELS;
-        // Forward, the rounding of F(2×2, 5×5) leads networks too far from PyTorch's trajectories; on software drivers its
-        // transforms cost what it saves.
+        // Forward, the rounding of F(2×2, 5×5) leads networks too far from PyTorch's trajectories; on software renderers its
+        // transforms cost as much as it saves.
         let saves = g.kernel_h == 3 || kind == DeviceKind::Cpu && direction != Direction::Forward;
         let winograd = [2, 4]
             .into_iter()
@@ -317,7 +317,7 @@ impl Plan {
             // Forward, the larger tiles round so that max-pooling chooses otherwise where elements nearly tie: ygnet's gradients
             // are off by 1.7e-4 instead of 1.1e-4. On the CPU the smaller ones are nearly as fast.
             .filter(|&outputs| outputs == 2 || kind != DeviceKind::Cpu || direction != Direction::Forward)
-            // Larger tiles save more, but for what of them lies over the edge.
+            // Larger tiles save more, except for the parts beyond the edge.
             .min_by_key(|&outputs| winograd::products_per_channel(g, outputs))
             .map(|outputs| Algorithm::Winograd { outputs })
             .filter(|&algorithm| Plan { algorithm, tiling: direct(8, 8) }.suits(target, g));
@@ -333,7 +333,7 @@ impl Plan {
         Plan { algorithm, tiling }
     }
 
-    /// Plans worth trying on a kind of device, the usual one first; `quick` leaves out those that seldom win.
+    /// Candidate plans for a kind of device, the default first; `quick` omits those that are seldom the fastest.
     pub fn candidates(target: Target, direction: Direction, g: &Conv2dGeometry, quick: bool) -> Vec<Plan> {
         let tilings = match target.kind {
             DeviceKind::Cpu => &DIRECT[..1],
@@ -362,7 +362,7 @@ impl Plan {
     pub fn suits(self, target: Target, g: &Conv2dGeometry) -> bool {
         let algorithm = match self.algorithm {
             Algorithm::ImplicitGemm => true,
-            // Its transforms cost 16-bit floats too many digits.
+            // Its transforms lose too much precision with 16-bit floats.
             Algorithm::Winograd { outputs } => target.dtype == DType::F32 && winograd::fits(g, outputs, target.kind),
         };
         let tiling = match self.tiling {
@@ -379,7 +379,7 @@ impl Plan {
     }
 }
 
-/// Which plan computes which of a network's products; where none was chosen, the usual one does.
+/// The plans for a network's products; the default plans compute those without one.
 #[derive(Debug, Clone, Default)]
 pub struct Plans {
     chosen: HashMap<(Direction, Conv2dGeometry), Plan>,
@@ -396,7 +396,7 @@ impl Plans {
         self.chosen
             .get(&(direction, Conv2dGeometry { batch: 0, ..*g }))
             .copied()
-            // A larger batch than the one that was tuned for may be too large.
+            // The plan may not support a batch larger than the one it was tuned for.
             .filter(|plan| plan.suits(target, g))
             .unwrap_or_else(|| Plan::usual(target, direction, g))
     }

@@ -1,4 +1,4 @@
-//! Finding out which plan computes a convolution's product fastest: each is held against the CPU first, then timed.
+//! Finds the fastest plan for a convolution's product: compares each candidate's result with the CPU's, then times it.
 
 use std::time::{Duration, Instant};
 
@@ -9,28 +9,28 @@ use crate::gpu::GpuError;
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
-/// Largest error of a result that may be used, relative to the largest magnitude in it.
+/// Maximum error of a usable result, relative to its largest magnitude.
 ///
 /// Sums of a thousand products round to about 1e-6 of it, and Winograd's F(4×4, 3×3) to about 1e-5: with it, networks still
 /// follow PyTorch's gradients to 1e-4.
 pub const TOLERANCE: f32 = 2e-5;
-/// The same for results of 16 bits, which round to 5e-4 of themselves.
+/// The same for 16-bit results, whose relative rounding error is 5e-4.
 pub const TOLERANCE_F16: f32 = 1e-3;
 
-/// What came of trying a plan.
+/// The outcome of a plan's trial.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
-    /// It is right, and takes this long.
+    /// The result is correct and takes this long.
     Timed(Duration),
-    /// Its result is wrong by this much of the largest magnitude: it must not be used.
+    /// The result has this error relative to the largest magnitude: the plan must not be used.
     Wrong(f32),
     /// The device could not run it.
     Failed(String),
-    /// There was no time left to try it.
+    /// The time was up before its trial.
     Untried,
 }
 
-/// What computes a product by a plan: tests put something wrong in its place.
+/// Computes a product by a plan; tests replace it with faulty ones.
 pub(crate) type RunPlan<'a> = &'a dyn Fn(&Operands, Direction, Plan) -> Result<Vec<Tensor>>;
 
 /// Computes a product by a plan.
@@ -40,10 +40,10 @@ pub(crate) fn run_plan(operands: &Operands, direction: Direction, plan: Plan) ->
 
 /// Tries plans for one product of a convolution, until `deadline`.
 ///
-/// A software adapter and the CPU are timed with fewer images than `g` has, and their times scaled.
+/// Software renderers and the CPU are timed with fewer images than `g` has, and their times scaled.
 ///
 /// # Errors
-/// If the CPU cannot compute the product, for want of memory, or the device is lost or does not answer.
+/// If the CPU cannot compute the product, for lack of memory, or the device is lost or does not respond.
 pub fn tune(
     device: &Device,
     dtype: DType,
@@ -96,7 +96,7 @@ pub(crate) fn tune_by(
             }
             match attempt(plan) {
                 Ok(verdict) => Ok((plan, verdict)),
-                // Nothing else can be tried then.
+                // No further trial is possible then.
                 Err(Error::Gpu(e @ (GpuError::DeviceLost(_) | GpuError::Timeout { .. }))) => Err(e.into()),
                 Err(e) => Ok((plan, Verdict::Failed(e.to_string()))),
             }
@@ -112,7 +112,7 @@ fn largest_error(actual: &[Tensor], expected: &[Tensor]) -> Result<f32> {
         let magnitude = expected.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
         for (a, e) in actual.iter().zip(&expected) {
             let error = (a - e).abs() / magnitude;
-            // `max` would pass over a NaN.
+            // `max` would ignore a NaN.
             if error.is_nan() {
                 return Ok(error);
             }
@@ -144,7 +144,7 @@ fn time(device: &Device, call: impl Fn() -> Result<Vec<Tensor>>) -> Result<Durat
     };
     let first = run(1)?;
     let calls = (LEAST.as_nanos() / first.as_nanos().max(1) + 1).min(100) as u32;
-    // What takes long is timed once more at most.
+    // Long calls are timed at most once more.
     let runs = if first > 10 * LEAST { 1 } else { RUNS };
     let mut best = if calls == 1 { first } else { Duration::MAX };
     for _ in 0..runs {
@@ -166,7 +166,7 @@ mod tests {
         assert!(error(&[f32::NAN, -4.0, 2.0]).is_nan());
     }
 
-    /// Of one plan the results are off by a thousandth of their largest magnitude, of another they are no numbers.
+    /// The results of one plan are off by a thousandth of their largest magnitude, those of another are NaN.
     #[test]
     fn a_plan_that_computes_wrong_is_named_with_its_error() {
         let g = Conv2dGeometry::new(&[2, 8, 8, 8], &[3, 3, 8, 12], 1, crate::ops::Padding::Same).unwrap();

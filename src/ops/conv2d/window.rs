@@ -56,7 +56,7 @@ impl Window {
         self.kernel_h * self.kernel_w * self.channels
     }
 
-    /// Whether a patch is just the source pixel itself, so that nothing need be gathered.
+    /// Whether a patch is the source pixel itself, so that nothing is gathered.
     fn is_identity(&self) -> bool {
         (self.kernel_h, self.kernel_w, self.stride, self.pad_top, self.pad_left) == (1, 1, 1, 0, 0)
             && (self.target_h, self.target_w) == (self.source_h, self.source_w)
@@ -93,7 +93,7 @@ impl Window {
         buffer
     }
 
-    /// One line of a window: neighboring pixels, which lie behind one another.
+    /// One line of a window: neighboring pixels, which are contiguous.
     fn line(&self, line: usize, x: usize, source: &[f32], taps: &mut [f32]) {
         let (left, kernel_w, channels) = ((x * self.stride) as isize - self.pad_left, self.kernel_w, self.channels);
         let inside = |edge: isize| edge.clamp(0, kernel_w as isize) as usize;

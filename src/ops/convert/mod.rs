@@ -1,4 +1,4 @@
-//! Floats of one width from those of another.
+//! Conversion between floats of different widths.
 
 pub(super) mod cases;
 mod gpu;
@@ -12,7 +12,7 @@ use crate::tensor::{DType, Tensor};
 /// The same numbers as floats of the other width, `dtype`, rounded to the nearest if that is narrower.
 ///
 /// # Errors
-/// If the input is not of the one width or `dtype` not the other.
+/// If the input or `dtype` is no float type, or both are the same.
 pub fn convert(input: &Tensor, dtype: DType) -> Result<Tensor> {
     const OP: &str = "convert";
     let other = if dtype == DType::F16 { DType::F32 } else { DType::F16 };

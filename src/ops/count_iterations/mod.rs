@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
-/// `[2]`: iterations of a loop that shall make so many, and what a generator of numbers came to in them.
+/// `[2]`: iterations completed by a loop over a given count, and the final state of a number generator that it advances.
 pub fn count_iterations(device: &Device, iterations: u32) -> Result<Tensor> {
     const OP: &str = "count_iterations";
     let counted = device.allocate(&[2], DType::U32)?;

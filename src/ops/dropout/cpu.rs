@@ -21,7 +21,7 @@ pub(super) fn dropout(dropout: DropoutMask, state: &StepState, input: &[f32], ou
     });
 }
 
-/// Drops out of `values`, the first of which is element `first` of all.
+/// Applies dropout to `values`, the first of which is element `first` of the tensor.
 pub(in crate::ops) fn drop_out(dropout: DropoutMask, state: &StepState, first: usize, values: &mut [f32]) {
     let (threshold, scale) = (dropout.threshold(), dropout.scale());
     let key = [state.seed[0], state.seed[1].wrapping_add(dropout.stream)];

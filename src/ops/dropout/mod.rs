@@ -1,4 +1,4 @@
-//! Dropout (Srivastava et al., 2014), inverted: what stays is scaled up, so inference needs no change.
+//! Dropout (Srivastava et al., 2014), inverted: the remaining elements are scaled up, so inference needs no change.
 
 pub(super) mod cases;
 mod cpu;
@@ -11,12 +11,12 @@ use crate::error::{Error, Result};
 use crate::tensor::Device;
 use crate::tensor::Tensor;
 
-/// Which elements one use of dropout drops: how many, and by which random numbers.
+/// The elements that one use of dropout drops: probability and random stream.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DropoutMask {
     /// Share of elements that become zero, in [0, 1).
     pub probability: f32,
-    /// Number that keeps this use's random numbers apart from those of other uses in the step.
+    /// Stream number, which separates this use's random numbers from those of other uses in the step.
     pub stream: u32,
 }
 
@@ -34,12 +34,12 @@ impl DropoutMask {
         (f64::from(self.probability) * 2_f64.powi(32)) as u32
     }
 
-    /// What the kernels must know of it: stream, threshold and, as bits, scale.
+    /// The kernels' parameters: stream, threshold and, as bits, scale.
     pub(super) fn parameters(&self) -> [u32; 3] {
         [self.stream, self.threshold(), self.scale().to_bits()]
     }
 
-    /// What an element that stays is multiplied by.
+    /// Factor of the remaining elements.
     pub fn scale(&self) -> f32 {
         1.0 / (1.0 - self.probability)
     }
@@ -73,7 +73,7 @@ pub struct Dropout {
 }
 
 impl Op for Dropout {
-    /// What was dropped, with the step's state, unless nothing was.
+    /// The mask with the step's state, if dropout was on.
     type Saved = Option<(DropoutMask, Tensor)>;
 
     fn name(&self) -> &'static str {
@@ -92,7 +92,7 @@ impl Op for Dropout {
 
     fn backward(&self, saved: Self::Saved, upstream: Upstream<'_>) -> Result<Cotangents> {
         Ok(match saved {
-            // The output's gate does what dropout does.
+            // The output's gate already applies dropout.
             Some((mask, state)) if !upstream.is_gated => apply(mask, &state, upstream.cotangent)?,
             _ => upstream.cotangent.clone(),
         }

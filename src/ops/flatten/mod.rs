@@ -1,4 +1,4 @@
-//! All of an image in one row: another shape for the same memory, no kernel.
+//! Flattening: a reshape without a kernel.
 
 pub(super) mod cases;
 

@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
-/// Makes the step's `gradient_factor` smaller, so that the norm of all gradients times it is `max_norm` at most; `partial` are
-/// what [`crate::ops::loss_scaling::sum_of_squares`] made of them. As PyTorch's `clip_grad_norm_`.
+/// Reduces the step's `gradient_factor` so that the scaled gradients have a global norm of at most `max_norm`, as PyTorch's
+/// `clip_grad_norm_`. `partial` is their [`crate::ops::loss_scaling::sum_of_squares`].
 ///
 /// # Errors
 /// If the shapes do not fit, or `max_norm` is not positive.

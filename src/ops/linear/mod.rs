@@ -9,7 +9,7 @@ use super::{Context, Cotangents, Op, Output, Padding, Upstream, Wanted};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// The convolution that a product of `input [batch, in]` with `weight [in, out]` is.
+/// The convolution that computes the product of `input [batch, in]` and `weight [in, out]`.
 ///
 /// # Errors
 /// If the shapes do not fit together.
@@ -22,8 +22,8 @@ pub fn geometry(input: &[usize], weight: &[usize]) -> Result<Conv2dGeometry> {
     }
 }
 
-/// `output = input · weight + bias`, without `bias` if there is none, then what `epilogue` says: `[batch, out]`; computed as
-/// `plans` say.
+/// `output = input · weight + bias`, without `bias` if there is none, followed by `epilogue`: `[batch, out]`. `plans` selects the
+/// kernel.
 ///
 /// # Errors
 /// If the shapes do not fit together.
@@ -43,14 +43,14 @@ pub fn forward(
 /// The operation of a tape: `[batch, in]` times `[in, out]`, and a bias `[out]` if a third input is given.
 #[derive(Debug, Clone, Default)]
 pub struct Linear {
-    /// What follows.
+    /// The fused activation.
     pub activation: Activation,
-    /// How its products are computed, where something other than the usual was chosen.
+    /// Plans for its products; the default ones compute the others.
     pub plans: Rc<Plans>,
 }
 
 impl Linear {
-    /// The convolution that it is.
+    /// The equivalent convolution.
     fn convolution(&self) -> Conv2d {
         Conv2d { activation: self.activation, plans: self.plans.clone(), ..Conv2d::default() }
     }

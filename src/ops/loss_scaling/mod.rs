@@ -1,6 +1,6 @@
-//! Dynamic loss scaling: cotangents of 16 bits would vanish if the loss were not multiplied by something large, which is
-//! made smaller when gradients overflow (Micikevicius et al., "Mixed Precision Training", 2018; the numbers are those of
-//! PyTorch's `GradScaler`). All of it stays on the device.
+//! Dynamic loss scaling: cotangents of 16 bits would vanish if the loss were not multiplied by something large, which is reduced
+//! when gradients overflow (Micikevicius et al., "Mixed Precision Training", 2018; the numbers are those of PyTorch's
+//! `GradScaler`). All of it stays on the device.
 
 pub(super) mod cases;
 mod cpu;
@@ -11,26 +11,26 @@ use crate::error::Result;
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
-/// Elements of the tensor that [`loss_scaling`] keeps: the scale, finite steps since it changed, steps skipped, and the
-/// gradients' norm.
+/// Elements of the state tensor of [`loss_scaling`]: the scale, finite steps since it changed, steps skipped, and the gradients'
+/// norm.
 pub const ELEMENTS: usize = 4;
 /// Scale of the first step.
 pub const FIRST_SCALE: f32 = 65_536.0;
 /// Steps without overflow after which the scale doubles.
 const GROWTH_INTERVAL: u32 = 2_000;
-/// The scale grows no further.
+/// Upper limit of the scale.
 const LARGEST_SCALE: u32 = 1 << 24;
 /// Invocations of a part of [`sum_of_squares`], and of the workgroups that add up the parts, here and in `gradient_clipping`.
 pub(super) const LANES: usize = 256;
-/// Most parts of [`sum_of_squares`].
+/// Maximum number of parts of [`sum_of_squares`].
 const MOST_PARTS: usize = 256;
 
-/// Partial sums of the squares of all elements; how many is a function of the number of elements.
+/// Partial sums of the squares of all elements; their number is a function of the number of elements.
 pub fn sum_of_squares(input: &Tensor) -> Result<Tensor> {
     const OP: &str = "sum_of_squares";
     expect(OP, "input", input, input.shape(), DType::F32)?;
     as_u32(OP, input.len())?;
-    // Drivers exist that end an invocation's loops after 65,535 iterations; these are far from it.
+    // Some drivers end an invocation's loops after 65,535 iterations; these loops are far shorter.
     let parts = input.len().div_ceil(LANES).min(MOST_PARTS);
     let partial = input.device().empty(&[parts])?;
     match input.device() {
@@ -43,7 +43,7 @@ pub fn sum_of_squares(input: &Tensor) -> Result<Tensor> {
 /// Sets the step's `gradient_factor` from the partial sums of the squares of all gradients, and adapts `scaling`, a tensor
 /// of [`ELEMENTS`] floats that starts as [`FIRST_SCALE`] and zeros.
 ///
-/// If a gradient is not finite the optimizer is told to leave everything as it is.
+/// If a gradient is not finite, the factor is negative and the optimizer skips the update.
 pub fn loss_scaling(partial: &Tensor, scaling: &Tensor, state: &Tensor) -> Result<()> {
     const OP: &str = "loss_scaling";
     let device = common_device(OP, &[partial, scaling, state])?;

@@ -68,7 +68,7 @@ pub fn backward(geometry: &Pool2dGeometry, choice: &Tensor, d_output: &Tensor) -
 pub struct MaxPool2d {
     /// Window height and width in pixels.
     pub kernel: [usize; 2],
-    /// Step between windows in pixels.
+    /// Stride in pixels.
     pub stride: usize,
     /// Pixels around the input, which are never chosen.
     pub padding: Padding,

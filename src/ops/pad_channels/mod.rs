@@ -1,5 +1,5 @@
-//! Zeros around the channels of every pixel: what a residual block's shortcut without parameters needs where the block has more
-//! channels than its input (He et al., "Deep Residual Learning for Image Recognition", 2015, option A).
+//! Zero-padding of the channels of every pixel, for shortcuts without parameters of residual blocks that have more channels than
+//! their input (He et al., "Deep Residual Learning for Image Recognition", 2015, option A).
 
 pub(super) mod cases;
 mod cpu;
@@ -20,13 +20,13 @@ struct ChannelPadding {
 }
 
 impl ChannelPadding {
-    /// Half of the added channels come before the others; an odd one comes behind.
+    /// Half of the zeros go before the input's channels; an odd one goes after them.
     fn new(op: &'static str, input: &[usize], channels: usize) -> Result<Self> {
         let &[batch, height, width, in_c] = input else {
             return Err(Error::shape(op, format!("input {input:?} must have four axes")));
         };
         let added = channels.checked_sub(in_c).ok_or_else(|| {
-            Error::shape(op, format!("input {input:?} has more than the {channels} channels it shall be padded to"))
+            Error::shape(op, format!("input {input:?} has more than {channels} channels, the number to pad to"))
         })?;
         let pixels = batch * height * width;
         as_u32(op, pixels.saturating_mul(channels))?;
@@ -34,7 +34,7 @@ impl ChannelPadding {
     }
 }
 
-/// `input [batch, height, width, channels]` with zeros before and behind its channels, so that there are `channels`.
+/// `input [batch, height, width, channels]` with zeros before and after its channels, so that there are `channels`.
 ///
 /// # Errors
 /// If the input has more channels than that, or the device fails.

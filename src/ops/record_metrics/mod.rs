@@ -11,7 +11,7 @@ use crate::tensor::{DType, Tensor};
 
 /// Puts `loss [1]` and `correct [1]` into the slot of `history [slots, 2]` that `state` names.
 ///
-/// The slot must lie within the history; whoever sets the state sees to that.
+/// The slot must be within the history; the caller ensures that.
 pub fn record_metrics(state: &Tensor, loss: &Tensor, correct: &Tensor, history: &Tensor) -> Result<()> {
     const OP: &str = "record_metrics";
     let device = common_device(OP, &[state, loss, correct, history])?;

@@ -23,7 +23,7 @@ pub fn forward(input: &Tensor) -> Result<Tensor> {
     Ok(output)
 }
 
-/// Cotangent of the input: `d_output` through the output's gate.
+/// Cotangent of the input: the output's gate applied to `d_output`.
 pub fn backward(gate: Gate<&Tensor>, d_output: &Tensor) -> Result<Tensor> {
     const OP: &str = "relu_backward";
     let Gate { output, factor } = gate;
@@ -77,7 +77,7 @@ impl Op for Relu {
 mod tests {
     use super::*;
 
-    /// A network that ends in ReLU must not turn NaNs into plain zeros, or divergence would go unnoticed.
+    /// A network that ends in ReLU must not turn NaNs into zeros, or divergence would go unnoticed.
     #[test]
     fn a_nan_stays_one_on_the_cpu() {
         let input = Device::cpu().tensor(&[3], &[f32::NAN, -1.0, 2.0]).unwrap();

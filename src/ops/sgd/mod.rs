@@ -12,11 +12,11 @@ use crate::tensor::{DType, Tensor};
 /// Settings of stochastic gradient descent, as in PyTorch with dampening 0. The learning rate is in the step's state.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sgd {
-    /// Share of the velocity that is kept from step to step.
+    /// Momentum: fraction of the velocity kept from step to step.
     pub momentum: f32,
-    /// Factor of the parameter that is added to its gradient.
+    /// Weight decay: this factor times the parameter is added to its gradient.
     pub weight_decay: f32,
-    /// Whether to look ahead along the velocity (Nesterov).
+    /// Whether to use Nesterov momentum.
     pub nesterov: bool,
 }
 

@@ -43,8 +43,8 @@ pub(super) fn softmax_cross_entropy(
                 (largest, largest_at) = (value, c);
             }
         }
-        // All but the largest logit, whose power is 1, and all but the label's: where a network is sure, 1 + rest and
-        // 1 − p would round away what is left to learn.
+        // All but the largest logit, whose power is 1, and all but the label's: for confident predictions, 1 + rest and 1 − p would
+        // round off the remaining gradient.
         let (mut rest, mut others) = (0.0_f32, 0.0_f32);
         for (c, (power, &value)) in d_logits.iter_mut().zip(logits).enumerate() {
             *power = (value - largest).exp();

@@ -8,7 +8,7 @@ use super::{Context, Cotangents, Op, Output, Upstream, as_u32, common_device, el
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Device, Tensor};
 
-/// How a loss is computed, but for the tensors.
+/// Settings of the loss, without the tensors.
 #[derive(Debug, Clone, Copy)]
 struct Criterion {
     smoothing: f32,
@@ -19,9 +19,9 @@ struct Criterion {
 /// The operation of a tape: mean cross-entropy in nats, `[1]`, of `logits [batch, classes]` with labels `[batch]`, and the
 /// number of correct answers.
 ///
-/// As PyTorch's `cross_entropy`: of a label's probability the share `smoothing` is spread evenly over all classes (Szegedy et al.,
-/// "Rethinking the Inception Architecture", 2016), classes may have weights, and the mean is weighted by those of the labels.
-/// Stable for logits of any finite size. A label past the last class counts as the last class.
+/// As PyTorch's `cross_entropy`: with label smoothing, the fraction `smoothing` of a label's probability is spread evenly over all
+/// classes (Szegedy et al., "Rethinking the Inception Architecture", 2016), classes may have weights, and the mean is weighted by
+/// those of the labels. Stable for logits of any finite size. A label past the last class counts as the last class.
 #[derive(Debug, Clone)]
 pub struct SoftmaxCrossEntropy {
     labels: Tensor,
@@ -56,15 +56,16 @@ impl SoftmaxCrossEntropy {
         self
     }
 
-    /// The same where images with this label count neither for the loss nor as correct. If all are such, the loss is 0.
+    /// The same, but images with this label are ignored in the loss and in the number of correct ones. If all have it, the loss is
+    /// 0.
     #[must_use]
     pub fn ignoring(mut self, label: u32) -> Self {
         self.criterion.ignored = Some(label);
         self
     }
 
-    /// The number of images whose largest logit (the first of equals) is the label's, `[1]`, as a float: there once the
-    /// operation has been applied.
+    /// The number of images whose largest logit (the first of equals) is the label's, `[1]`, as a float. It is written when the
+    /// operation is applied.
     pub fn correct(&self) -> &Tensor {
         &self.correct
     }
@@ -84,7 +85,7 @@ impl ClassWeights {
     /// If there are none, or one is negative or not finite.
     pub fn new(device: &Device, weights: &[f32]) -> Result<Self> {
         if weights.is_empty() || weights.iter().any(|weight| !(weight.is_finite() && *weight >= 0.0)) {
-            return Err(Error::shape("softmax_cross_entropy", format!("{weights:?} are no weights of classes")));
+            return Err(Error::shape("softmax_cross_entropy", format!("{weights:?} are not valid class weights")));
         }
         let mean = weights.iter().map(|&weight| f64::from(weight)).sum::<f64>() / weights.len() as f64;
         Ok(ClassWeights { tensor: device.tensor(&[weights.len()], weights)?, mean: mean as f32 })

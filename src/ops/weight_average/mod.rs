@@ -1,4 +1,4 @@
-//! A running average of the weights over the steps, which generalizes better than the last ones (Polyak and Juditsky, 1992).
+//! A running average of the weights over the steps, which generalizes better than the final weights (Polyak and Juditsky, 1992).
 
 pub(super) mod cases;
 mod cpu;
@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
-/// Moves `average` the state's `average_share` of the way to `parameter`, element by element; not at all if the state's
+/// `average += average_share · (parameter − average)`, with `average_share` from the state; unchanged if the state's
 /// `gradient_factor` is negative.
 ///
 /// # Errors

@@ -20,8 +20,8 @@ const BLOCK_TILES: usize = 32;
 /// Channels of weights that are transformed at a time.
 const LANES: usize = 16;
 
-/// Elements between the tiles of two matrices, besides the tiles: what lies a multiple of 4 KiB apart competes for the same
-/// few lines of the nearest cache.
+/// Elements between the tiles of two matrices, besides the tiles: addresses a multiple of 4 KiB apart compete for the same few
+/// lines of the L1 cache.
 const GAP: usize = 32;
 
 /// Values of neighboring channels.
@@ -80,7 +80,7 @@ const fn transposed<const ROWS: usize, const COLUMNS: usize>(
     result
 }
 
-/// Where a square of pixels of one image lies, which may reach over the image's edge.
+/// Position of a square of pixels in one image; it may extend beyond the image's edge.
 struct Square {
     image: usize,
     y: isize,
@@ -95,7 +95,7 @@ struct Size {
     channels: usize,
 }
 
-/// First element of each pixel of a square that lies in the image.
+/// First element of each pixel of a square that is inside the image.
 ///
 /// Loops, because `array::from_fn` is inlined in some builds and not in others, which takes a tenth of the time.
 #[inline(always)]
@@ -282,34 +282,34 @@ fn winograd_transform_output(
     finish.apply(origin, w.conv.out_c, lines);
 }
 
-/// `transformed [matrices, in_c, out_c]` from `weight [kernel, kernel, in_c, out_c]`; or, if `turn`, the weight of the
-/// convolution that [`WinogradGeometry::turned`] describes, from `weight [kernel, kernel, out_c, in_c]` of the original one.
-pub(super) fn winograd_transform_weight(w: &WinogradGeometry, turn: bool, weight: &[f32], transformed: &mut [f32]) {
+/// `transformed [matrices, in_c, out_c]` from `weight [kernel, kernel, in_c, out_c]`; or, if `flip`, the weight of the convolution
+/// that [`WinogradGeometry::flipped`] describes, from `weight [kernel, kernel, out_c, in_c]` of the original one.
+pub(super) fn winograd_transform_weight(w: &WinogradGeometry, flip: bool, weight: &[f32], transformed: &mut [f32]) {
     let _timed = profile::twin("winograd_transform_weight", 0, size_of_val(weight) + size_of_val(transformed));
     match (w.outputs, w.kernel()) {
-        (2, 3) => transform_taps(&WEIGHT_2, w, turn, weight, transformed),
-        (2, _) => transform_taps(&WEIGHT_2_OF_5, w, turn, weight, transformed),
-        _ => transform_taps(&WEIGHT_4, w, turn, weight, transformed),
+        (2, 3) => transform_taps(&WEIGHT_2, w, flip, weight, transformed),
+        (2, _) => transform_taps(&WEIGHT_2_OF_5, w, flip, weight, transformed),
+        _ => transform_taps(&WEIGHT_4, w, flip, weight, transformed),
     }
 }
 
 fn transform_taps<const ROWS: usize, const COLUMNS: usize>(
     matrix: &[[f32; COLUMNS]; ROWS],
     w: &WinogradGeometry,
-    turn: bool,
+    flip: bool,
     weight: &[f32],
     transformed: &mut [f32],
 ) {
     let (rows, columns) = (w.conv.in_c, w.conv.out_c);
     let pairs = rows * columns;
     let source = |tap: usize, c: usize, o: usize| {
-        if turn {
+        if flip {
             weight[(COLUMNS * COLUMNS - 1 - tap) * pairs + o * rows + c]
         } else {
             weight[tap * pairs + c * columns + o]
         }
     };
-    // The matrices' rows of a channel lie far apart: they are made by channel and then put in place.
+    // The matrices' rows of a channel are far apart in memory: they are computed by channel and then copied.
     let rows: Vec<Vec<f32>> = (0..rows)
         .into_par_iter()
         .map(|c| {
@@ -459,7 +459,7 @@ fn reduce_taps<const ROWS: usize, const COLUMNS: usize>(
     d_weight: &mut [f32],
 ) {
     let (in_c, out_c) = (w.conv.in_c, w.conv.out_c);
-    // The taps of a pair of channels lie far apart: their rows are gathered by channel and then put in place.
+    // The taps of a pair of channels are far apart in memory: their rows are gathered by channel and then copied.
     let rows: Vec<Vec<f32>> = (0..in_c)
         .into_par_iter()
         .map(|c| {

@@ -14,7 +14,7 @@ fn constants(values: &[(&'static str, usize)]) -> Vec<(&'static str, u32)> {
 }
 
 impl WinogradGeometry {
-    /// What the kernels must know that go over the tiles of an image of this size.
+    /// Constants of the kernels that process the tiles of an image of this size.
     fn sizes(&self, op: &'static str, channels: usize, height: usize, width: usize) -> Result<[u32; 6]> {
         let tiles_h = self.conv.out_h.div_ceil(self.outputs);
         // The largest index that is computed: an element of the transformed tiles.
@@ -58,7 +58,7 @@ pub(super) fn winograd_transform_cotangent(
 pub(super) fn winograd_transform_weight(
     gpu: &GpuDevice,
     w: &WinogradGeometry,
-    turn: bool,
+    flip: bool,
     weight: &GpuBuffer,
     transformed: &GpuBuffer,
 ) -> Result<()> {
@@ -66,7 +66,7 @@ pub(super) fn winograd_transform_weight(
     let pair = [w.conv.in_c, w.conv.out_c];
     as_u32(OP, w.matrices() * pair[0] * pair[1])?;
     let uniform = pair.map(|channels| channels as u32);
-    let variant = w.variant(&[("TURN", usize::from(turn))]);
+    let variant = w.variant(&[("FLIP", usize::from(flip))]);
     launch_elementwise(gpu, OP, &variant, bytemuck::cast_slice(&uniform), &[weight, transformed], pair[0] * pair[1])
 }
 

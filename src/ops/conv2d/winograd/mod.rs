@@ -1,14 +1,14 @@
-//! Winograd's minimal filtering F(m×m, r×r) for convolutions of r×r windows with stride 1: (m + r − 1)² products for m²
-//! outputs instead of r²·m² (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016). Here are
-//! F(2×2, 3×3), F(4×4, 3×3) and F(2×2, 5×5); the last two have tiles of 6×6 inputs and share the transform of these.
+//! Winograd's minimal filtering F(m×m, r×r) for convolutions of r×r windows with stride 1: (m + r − 1)² products for m² outputs
+//! instead of r²·m² (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016). Implemented are F(2×2, 3×3),
+//! F(4×4, 3×3) and F(2×2, 5×5); the last two have tiles of 6×6 inputs and share the transform of these.
 //!
 //! ```text
 //! output tile = Aᵀ [ Σ_channels (G · weight · Gᵀ) ⊙ (Bᵀ · input tile · B) ] A
 //! ```
 //!
-//! The sum over channels of all tiles is one matrix product for each of the (m + r − 1)² elements of a tile. The cotangent of
-//! the input is such a convolution itself, with the weight turned round; the gradient of the weight is
-//! Gᵀ [ Σ_tiles (Bᵀ · input tile · B) ⊙ (A · cotangent tile · Aᵀ) ] G.
+//! The sum over channels of all tiles is one matrix product for each of the (m + r − 1)² elements of a tile. The cotangent of the
+//! input is such a convolution, too, with the weight flipped; the gradient of the weight is Gᵀ [ Σ_tiles (Bᵀ · input tile · B) ⊙ (A
+//! · cotangent tile · Aᵀ) ] G.
 
 mod cpu;
 mod gpu;
@@ -48,7 +48,7 @@ fn sum_element(side: usize) -> usize {
     side + 1
 }
 
-/// How the outputs of a convolution are cut into tiles of `outputs` × `outputs`.
+/// The split of a convolution's outputs into tiles of `outputs` × `outputs`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct WinogradGeometry {
     /// The convolution: 3×3 or 5×5, stride 1.
@@ -61,7 +61,7 @@ impl WinogradGeometry {
     /// The tiles of a convolution.
     ///
     /// # Errors
-    /// If the algorithm does not suit it.
+    /// If the algorithm does not apply to it.
     pub(super) fn new(conv: &Conv2dGeometry, outputs: usize) -> Result<Self> {
         if suits(conv, outputs) {
             return Ok(WinogradGeometry { conv: *conv, outputs });
@@ -69,11 +69,10 @@ impl WinogradGeometry {
         Err(unfit(conv, outputs))
     }
 
-    /// The tiles of the convolution that makes the input's cotangent from the output's: its weight is turned round and
-    /// transposed.
-    pub(super) fn turned(conv: &Conv2dGeometry, outputs: usize) -> Result<Self> {
-        let turned = conv.turned().ok_or_else(|| unfit(conv, outputs))?;
-        WinogradGeometry::new(&turned, outputs)
+    /// The tiles of the convolution that computes the input's cotangent from the output's: its weight is flipped and transposed.
+    pub(super) fn flipped(conv: &Conv2dGeometry, outputs: usize) -> Result<Self> {
+        let flipped = conv.flipped().ok_or_else(|| unfit(conv, outputs))?;
+        WinogradGeometry::new(&flipped, outputs)
     }
 
     /// Inputs along a tile's side.
@@ -108,7 +107,7 @@ impl WinogradGeometry {
 
     /// How the sum over tiles is split when the weight's gradient is computed; lines are rows of tiles.
     ///
-    /// Every split but the last has the same number of lines, and the last is as long where that is possible.
+    /// Every split but the last has the same number of lines, and the last has as many where possible.
     pub(super) fn splits(&self) -> Splits {
         const TILES_PER_SPLIT: usize = 64;
         const MOST_SPLITS: usize = 64;
@@ -121,8 +120,7 @@ impl WinogradGeometry {
         Splits { lines, lines_per_split, count: lines.div_ceil(lines_per_split) }
     }
 
-    /// Shape of the partial sums of the weight's gradient: a product for each element of a tile, whose last row belongs
-    /// to the bias.
+    /// Shape of the partial sums of the weight's gradient: a product for each element of a tile, whose last row is the bias's.
     pub(super) fn partial_sums_shape(&self) -> [usize; 4] {
         [self.splits().count, self.matrices(), self.conv.in_c + 1, self.conv.out_c]
     }
@@ -141,14 +139,14 @@ pub(super) fn products_per_channel(conv: &Conv2dGeometry, outputs: usize) -> usi
 /// Whether Winograd's algorithm with tiles of `outputs` × `outputs` can compute a convolution and its gradients, and on a GPU
 /// all tiles of the batch fit into buffers that every adapter can bind. The CPU goes over them in blocks.
 pub(super) fn fits(conv: &Conv2dGeometry, outputs: usize, kind: DeviceKind) -> bool {
-    /// WebGPU's least limit of a storage buffer's binding.
+    /// WebGPU's minimum for the limit on a storage buffer binding.
     const MOST_BYTES: usize = 128 << 20;
     let small = |conv: Conv2dGeometry| {
         let w = WinogradGeometry { conv, outputs };
         let elements = w.matrices().saturating_mul(w.tiles()).saturating_mul(conv.in_c.max(conv.out_c));
         elements.saturating_mul(4) <= MOST_BYTES
     };
-    suits(conv, outputs) && (kind == DeviceKind::Cpu || small(*conv) && conv.turned().is_some_and(small))
+    suits(conv, outputs) && (kind == DeviceKind::Cpu || small(*conv) && conv.flipped().is_some_and(small))
 }
 
 /// Whether there are transforms for tiles of `outputs` × `outputs` of this convolution and its gradients.
@@ -159,12 +157,12 @@ fn suits(conv: &Conv2dGeometry, outputs: usize) -> bool {
         && conv.pad_left < conv.kernel_w
 }
 
-/// `output = conv2d(input, weight)`, finished; if `turn`, with the weight of the convolution whose
-/// [`WinogradGeometry::turned`] form `w` is. The operands fit the geometry.
+/// `output = conv2d(input, weight)`, finished; if `flip`, with the weight of the convolution whose [`WinogradGeometry::flipped`]
+/// form `w` is. The operands fit the geometry.
 pub(super) fn forward(
     w: &WinogradGeometry,
     tiling: Tiling,
-    turn: bool,
+    flip: bool,
     input: &Tensor,
     weight: &Tensor,
     finish: Finish<&Tensor, &Tensor>,
@@ -176,7 +174,7 @@ pub(super) fn forward(
     let transformed_weight = device.empty(&[w.matrices(), in_c, out_c])?;
     match device {
         Device::Cpu(_) => {
-            cpu::winograd_transform_weight(w, turn, &weight.cpu(OP)?.read(), &mut transformed_weight.cpu(OP)?.write());
+            cpu::winograd_transform_weight(w, flip, &weight.cpu(OP)?.read(), &mut transformed_weight.cpu(OP)?.write());
             let finish = finish.try_map(|operand| operand.floats(OP), |state| StepState::read(OP, state))?;
             cpu::winograd_forward(
                 w,
@@ -188,7 +186,7 @@ pub(super) fn forward(
         }
         Device::Gpu(gpu) => {
             let transformed_weight = transformed_weight.gpu(OP)?;
-            gpu::winograd_transform_weight(gpu, w, turn, weight.gpu(OP)?, transformed_weight)?;
+            gpu::winograd_transform_weight(gpu, w, flip, weight.gpu(OP)?, transformed_weight)?;
             let patches = device.empty(&[w.matrices(), w.tiles(), in_c])?;
             gpu::winograd_transform_input(gpu, w, input.gpu(OP)?, patches.gpu(OP)?)?;
             let products = device.empty(&[w.matrices(), w.tiles(), out_c])?;
