@@ -5,9 +5,8 @@
 //     m += (1 − β₁)(g − m);   v = β₂ v + (1 − β₂) g²
 //     parameter −= learning_rate · (m / first_moment_correction) / (√(v / second_moment_correction) + ε)
 //
-// The corrections 1 − β₁ᵗ and 1 − β₂ᵗ and gradient_factor come with the step's state; a negative gradient_factor leaves
-// everything as it is.
-// parameter, gradient, first_moment, second_moment [count]. One invocation an element; ⌈count / 256⌉ workgroups.
+// The corrections 1 − β₁ᵗ and 1 − β₂ᵗ and gradient_factor come with the step's state; with a negative gradient_factor nothing is
+// changed. parameter, gradient, first_moment, second_moment [count]. One invocation per element; ⌈count / 256⌉ workgroups.
 struct Params {
     count: u32,
     one_minus_beta1: f32,

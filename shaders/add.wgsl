@@ -1,4 +1,4 @@
-// add: sum[i] = a[i] + b[i], and max(·, 0) of it if RELU. One invocation an element; ⌈count / 256⌉ workgroups.
+// add: sum[i] = a[i] + b[i], and max(·, 0) of it if RELU. One invocation per element; ⌈count / 256⌉ workgroups.
 {% include "shared/real.wgsl" %}
 
 struct Params {

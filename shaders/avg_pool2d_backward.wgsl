@@ -1,10 +1,10 @@
-// avg_pool2d_backward: every input element gathers its share of the cotangents of the windows that cover it: no atomics.
+// avg_pool2d_backward: every input element gathers its share of the cotangents of the windows that cover it, without atomics.
 //
 //     d_input[n, y, x, c] = Σ over windows (oy, ox) that cover (y, x) of d_output[n, oy, ox, c] / (KERNEL_H · KERNEL_W)
 //
-// d_output [N, OUT_H, OUT_W, CHANNELS], d_input [N, IN_H, IN_W, CHANNELS].
-// One invocation an element of d_input, or four neighboring channels where they are always there; ⌈count / 256⌉ workgroups
-// for so many invocations. The windows that may cover an element are unrolled, without branches.
+// d_output [N, OUT_H, OUT_W, CHANNELS], d_input [N, IN_H, IN_W, CHANNELS]. One invocation per element of d_input, or per four
+// channels if their number is a multiple of four; ⌈count / 256⌉ workgroups for `count` invocations. The windows that may cover an
+// element are unrolled, without branches.
 {% include "shared/real.wgsl" %}
 {% set wide = CHANNELS % 4 == 0 %}
 {% set values, sums = ("real4", "vec4<f32>") if wide else ("real", "f32") %}
@@ -41,7 +41,7 @@ fn main(
     {
         let oy = y / {{ STRIDE }}u - {{ a }}u;
         let ox = x / {{ STRIDE }}u - {{ b }}u;
-        // Indices below zero wrap round and are too large, too.
+        // Indices below zero wrap around and are too large, too.
         let covers = oy < {{ OUT_H }}u && ox < {{ OUT_W }}u && y % {{ STRIDE }}u < {{ KERNEL_H - a * STRIDE }}u && x % {{ STRIDE }}u < {{ KERNEL_W - b * STRIDE }}u;
         let o = select(0u, ((n * {{ OUT_H }}u + oy) * {{ OUT_W }}u + ox) * {{ vectors }}u + c, covers);
         sum += select({{ sums }}(), {{ sums }}(d_output[o]), covers);

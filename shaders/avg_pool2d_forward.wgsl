@@ -2,9 +2,9 @@
 //
 //     output[n, y, x, c] = Σ_{ky, kx} input[n, y·STRIDE + ky − PAD_TOP, x·STRIDE + kx − PAD_LEFT, c] / (KERNEL_H · KERNEL_W)
 //
-// input [N, IN_H, IN_W, CHANNELS], output [N, OUT_H, OUT_W, CHANNELS]. PADDED says whether a window reaches over an edge.
-// One invocation an element of the output, or four neighboring channels where they are always there; ⌈count / 256⌉
-// workgroups for so many invocations. The window is unrolled, without branches.
+// input [N, IN_H, IN_W, CHANNELS], output [N, OUT_H, OUT_W, CHANNELS]. PADDED: whether a window extends beyond an edge. One
+// invocation per element of the output, or per four channels if their number is a multiple of four; ⌈count / 256⌉ workgroups for
+// `count` invocations. The window is unrolled, without branches.
 {% include "shared/real.wgsl" %}
 {% set wide = CHANNELS % 4 == 0 %}
 {% set values, sums = ("real4", "vec4<f32>") if wide else ("real", "f32") %}

@@ -1,17 +1,16 @@
-// batch_assembly: gathers a batch from images kept as bytes, changes it at random, normalizes it and turns planes into
-// channels-last.
+// batch_assembly: gathers a batch from images stored as bytes, augments and normalizes it, and converts planes to channels-last.
 //
 //     output[b, p, c] = (image[indices[b], c, s(p)] − mean[c]) / deviation[c]        labels_out[b] = labels[indices[b]]
 //
-// s(p) is p without AUGMENT. With it: 0 is written inside a square of `cutout` pixels; else x is mirrored, x and y are moved
-// by whole pixels (`crop_padding` at most; beyond the edge bytes are 0), and with INTERPOLATE turned about the center and
-// shifted by parts of pixels, where bytes are interpolated linearly from the four pixels around, the nearest ones beyond the
-// edge. Random numbers: Threefry at key (seed, seed + STREAM) and counter (DRAWS · b + number, step).
+// s(p) is p without AUGMENT. With it: 0 is written inside a square of `cutout` pixels; else x is mirrored, x and y are moved by
+// whole pixels (`crop_padding` at most; beyond the edge bytes are 0), and with INTERPOLATE rotated about the center and shifted by
+// fractions of pixels, with bilinear interpolation; pixels beyond the edge repeat the nearest one. Random numbers: Threefry at key
+// (seed, seed + STREAM) and counter (DRAWS · b + number, step).
 //
-// images: bytes [chunk_images, CHANNELS, HEIGHT · WIDTH], four to a word, the images from number chunk_start on of a data set
-// too large for one binding; what belongs to other chunks is left alone. indices and labels_out [batch], labels [all images],
-// output [batch, HEIGHT, WIDTH, CHANNELS] of 1 or 3 channels. One invocation a pixel; ⌈count / 256⌉ workgroups where
-// count = batch · HEIGHT · WIDTH.
+// images: bytes [chunk_images, CHANNELS, HEIGHT · WIDTH], four to a word, the images from number chunk_start on of a data set too
+// large for one binding; images of other chunks are not written. indices and labels_out [batch], labels [all images], output
+// [batch, HEIGHT, WIDTH, CHANNELS] of 1 or 3 channels. One invocation per pixel; ⌈count / 256⌉ workgroups where count = batch ·
+// HEIGHT · WIDTH.
 {% set PIXELS = HEIGHT * WIDTH %}
 {% include "shared/real.wgsl" %}
 
@@ -92,8 +91,8 @@ fn uniform_number(bits: u32) -> f32 {
     return f32(bits >> 8u) / 8388608.0 - 1.0;
 }
 
-// Sine and cosine: those that are built in may be off by 2⁻¹¹, a hundredth of a pixel. Taylor's series of a quarter of the
-// angle, which is doubled twice.
+// Sine and cosine: the built-in ones may be off by 2⁻¹¹, a hundredth of a pixel. Taylor's series of a quarter of the angle, which
+// is doubled twice.
 fn sine_cosine(angle: f32) -> vec2<f32> {
     let t = 0.25 * angle;
     let q = t * t;
@@ -121,7 +120,7 @@ fn store_augmented(i: u32, b: u32, p: u32, image: u32) {
     }
     var flipped = params.flip == 3u || params.flip == 1u && (coin & 1u) == 1u;
     if params.flip == 2u {
-        // A generator of its own, since this coin must not change from step to step.
+        // A separate stream, since this random choice must not change from step to step.
         let own = threefry(key + vec2<u32>(0u, 1u), vec2<u32>(indices[b], 0u)).x;
         flipped = ((own ^ state.epoch) & 1u) == 1u;
     }
@@ -170,7 +169,7 @@ fn main(
     let b = i / {{ PIXELS }}u;
     let p = i % {{ PIXELS }}u;
     let image = indices[b] - params.chunk_start;
-    // Below the chunk the difference wraps round and is large, too.
+    // Below the chunk the difference wraps around and is large, too.
     if image >= params.chunk_images {
         return;
     }

@@ -2,7 +2,7 @@
 //
 //     d_input[r, c] = weight[c] · statistics[1, c] · (d[r, c] − d_bias[c] / rows − n[r, c] · d_weight[c] / rows)
 //
-// n and d as in `batch_norm_backward_partial`. input, d_output, output, d_input [rows, CHANNELS]. One invocation an element;
+// n and d as in `batch_norm_backward_partial`. input, d_output, output, d_input [rows, CHANNELS]. One invocation per element;
 // ⌈count / 256⌉ workgroups where count = rows · CHANNELS.
 {% include "shared/real.wgsl" %}
 

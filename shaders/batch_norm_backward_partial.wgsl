@@ -4,7 +4,7 @@
 //     n[r, c] = (input[r, c] − statistics[0, c]) · statistics[1, c]
 //     d[r, c] = d_output[r, c], with MASK only where output[r, c] is positive
 //
-// input, d_output, output [rows, CHANNELS], partial [parts, 2, CHANNELS]. One invocation a part and channel;
+// input, d_output, output [rows, CHANNELS], partial [parts, 2, CHANNELS]. One invocation per part and channel;
 // ⌈parts · CHANNELS / 256⌉ workgroups.
 {% include "shared/real.wgsl" %}
 

@@ -1,4 +1,4 @@
-// batch_norm_backward_weight: gradients of scale and shift, adding up what `batch_norm_backward_partial` made.
+// batch_norm_backward_weight: gradients of scale and shift, the sums of the parts of `batch_norm_backward_partial`.
 //
 //     d_weight[c] = Σ_p partial[p, 0, c];   d_bias[c] = Σ_p partial[p, 1, c]
 //

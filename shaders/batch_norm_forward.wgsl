@@ -1,8 +1,8 @@
-// batch_norm_forward: normalizes each channel and gives it a scale and shift of its own, then ReLU.
+// batch_norm_forward: normalizes each channel, applies its scale and shift, then ReLU.
 //
 //     output[r, c] = max((input[r, c] − statistics[0, c]) · statistics[1, c] · weight[c] + bias[c], 0 with RELU)
 //
-// input and output [rows, CHANNELS], statistics [2, CHANNELS], weight and bias [CHANNELS]. One invocation an element;
+// input and output [rows, CHANNELS], statistics [2, CHANNELS], weight and bias [CHANNELS]. One invocation per element;
 // ⌈count / 256⌉ workgroups where count = rows · CHANNELS.
 {% include "shared/real.wgsl" %}
 

@@ -3,8 +3,9 @@
 //     partial[p, 0, c] = mean of input[r, c] over the rows r of part p
 //     partial[p, 1, c] = sum over them of (input[r, c] − that mean)²
 //
-// Summed are differences from the part's first row, of the size of the spread itself, so nothing cancels (Chan et al., 1983).
-// input [rows, CHANNELS], partial [parts, 2, CHANNELS]. One invocation a part and channel; ⌈parts · CHANNELS / 256⌉ workgroups.
+// The sums are over differences from the part's first row, which are as small as the spread, to avoid cancellation (Chan et al.,
+// 1983). input [rows, CHANNELS], partial [parts, 2, CHANNELS]. One invocation per part and channel; ⌈parts · CHANNELS / 256⌉
+// workgroups.
 {% include "shared/real.wgsl" %}
 
 struct Params {

@@ -1,10 +1,10 @@
-// batch_norm_statistics: what batch normalization subtracts from each channel and multiplies it by.
+// batch_norm_statistics: the mean and the inverse standard deviation that normalize each channel.
 //
 //     statistics[0, c] = mean;   statistics[1, c] = 1 / √(variance + ε)
 //
-// TRAINING: of the batch, put together from the parts that `batch_norm_partial` made (Chan et al., 1983), in a tree; the running
-// mean goes the share `momentum` towards it, and the running variance towards the variance with n − 1 (as in PyTorch).
-// Else: the running ones. statistics [2, CHANNELS], running_* [CHANNELS]. A workgroup of {{ LANES }} invocations a channel.
+// TRAINING: of the batch, combined from the parts of `batch_norm_partial` (Chan et al., 1983) in a tree; updates the running mean
+// and, with the variance with n − 1, the running variance with weight `momentum` (as in PyTorch). Else: the running ones.
+// statistics [2, CHANNELS], running_* [CHANNELS]. A workgroup of {{ LANES }} invocations a channel.
 struct Params {
     rows: u32,
     rows_per_part: u32,
@@ -24,7 +24,7 @@ struct Params {
 {% include "shared/workgroup.wgsl" %}
 {% if TRAINING %}
 
-// Rows that were put together, their mean, and the sum of squares of their differences from it.
+// Number of combined rows, their mean, and the sum of squares of their differences from it.
 struct Summary {
     count: f32,
     mean: f32,

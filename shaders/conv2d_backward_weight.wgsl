@@ -4,10 +4,9 @@
 //     partial[s, K, o]           = Σ_{pixels of split s} d_output[n, y, x, o]        the bias: an input that is always one
 //
 // A GEMM with M = K + 1 rows where K = KERNEL_H · KERNEL_W · IN_C, N = OUT_C, contracted over pixels. A split is a run of
-// `lines_per_split` lines (a line: one output row of one image). `split_k_reduce` adds the splits up in a fixed order.
-// input [N, IN_H, IN_W, IN_C], d_output [N, OUT_H, OUT_W, OUT_C], partial [splits, K + 1, OUT_C].
-// With MATRICES > 1 so many products of `lines` lines each lie behind one another in input and d_output, and partial is
-// [splits, MATRICES, K + 1, OUT_C].
+// `lines_per_split` lines (a line: one output row of one image). `split_k_reduce` adds the splits up in a fixed order. input [N,
+// IN_H, IN_W, IN_C], d_output [N, OUT_H, OUT_W, OUT_C], partial [splits, K + 1, OUT_C]. With MATRICES > 1, that many products of
+// `lines` lines each are stored consecutively in input and d_output, and partial is [splits, MATRICES, K + 1, OUT_C].
 {% include "shared/real.wgsl" %}
 
 struct Params {
@@ -66,7 +65,7 @@ fn store_partial(share: u32, row: u32, column: u32, value: vec4<f32>) {
 }
 {% endif %}
 
-// Where the input of some neighboring rows of the product, all of one tap, lies.
+// Position of the input of neighboring rows of the product, all of one tap.
 struct Tap {
     ky: i32,
     kx: i32,

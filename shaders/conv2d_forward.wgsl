@@ -1,4 +1,4 @@
-// conv2d_forward: convolution of channels-last images, with bias if BIAS, max(·, 0) if RELU, and dropout behind it if DROPOUT.
+// conv2d_forward: convolution of channels-last images, with bias if BIAS, max(·, 0) if RELU, and then dropout if DROPOUT.
 //
 //     output[n, y, x, o] = bias[o] + Σ_{ky, kx, c} input[n, y·STRIDE + ky − PAD_TOP, x·STRIDE + kx − PAD_LEFT, c] · weight[ky, kx, c, o]
 //

@@ -2,7 +2,7 @@
 //
 //     transposed[t, o, c] = weight[t, c, o]
 //
-// weight [taps, IN_C, OUT_C], transposed [taps, OUT_C, IN_C]. One invocation an element; ⌈count / 256⌉ workgroups.
+// weight [taps, IN_C, OUT_C], transposed [taps, OUT_C, IN_C]. One invocation per element; ⌈count / 256⌉ workgroups.
 {% include "shared/real.wgsl" %}
 
 struct Params {

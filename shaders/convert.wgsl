@@ -1,4 +1,4 @@
-// convert: output[i] = input[i] in the other width: 16 bits of 32 if TO_HALF, else 32 of 16. One invocation an element;
+// convert: output[i] = input[i] in the other width: 16 bits of 32 if TO_HALF, else 32 of 16. One invocation per element;
 // ⌈count / 256⌉ workgroups.
 enable f16;
 

@@ -1,8 +1,8 @@
-// count_iterations: how far a loop comes. Some drivers silently end the loops of an invocation after 65,535 iterations.
+// count_iterations: counts the iterations of a loop. Some drivers silently end the loops of an invocation after 65,535 iterations.
 //
 //     counted[0] = iterations;   counted[1] = x after so many times x = 1664525 · x + 1013904223, from 0
 //
-// The second keeps compilers from computing the first without the loop. One invocation.
+// The second prevents compilers from computing the first without the loop. One invocation.
 struct Params {
     iterations: u32,
 }

@@ -2,7 +2,7 @@
 //
 //     output[i] = input[i] · scale   if random(i) ≥ threshold, else 0
 //
-// See shared/dropout.wgsl for the random numbers. One invocation two elements; ⌈count / 512⌉ workgroups.
+// See shared/dropout.wgsl for the random numbers. One invocation per two elements; ⌈count / 512⌉ workgroups.
 {% include "shared/real.wgsl" %}
 
 struct Params {

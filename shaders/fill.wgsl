@@ -1,4 +1,4 @@
-// fill: sets every element to one value. One invocation an element; ⌈count / 256⌉ workgroups.
+// fill: sets every element to one value. One invocation per element; ⌈count / 256⌉ workgroups.
 struct Params {
     count: u32,
     value: f32,

@@ -2,7 +2,7 @@
 //
 //     d_input[n, p, c] = d_output[n, c] / PIXELS
 //
-// d_output [N, CHANNELS], d_input [N, PIXELS, CHANNELS]. One invocation an element of d_input; ⌈count / 256⌉ workgroups.
+// d_output [N, CHANNELS], d_input [N, PIXELS, CHANNELS]. One invocation per element of d_input; ⌈count / 256⌉ workgroups.
 {% include "shared/real.wgsl" %}
 
 struct Params {

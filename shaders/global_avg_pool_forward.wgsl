@@ -2,7 +2,7 @@
 //
 //     output[n, c] = Σ_p input[n, p, c] / PIXELS
 //
-// input [N, PIXELS, CHANNELS], output [N, CHANNELS]. One invocation an element of the output; ⌈count / 256⌉ workgroups.
+// input [N, PIXELS, CHANNELS], output [N, CHANNELS]. One invocation per element of the output; ⌈count / 256⌉ workgroups.
 {% include "shared/real.wgsl" %}
 
 struct Params {

@@ -1,9 +1,9 @@
-// gradient_clipping: shrinks the factor that the optimizer multiplies gradients by, so that their norm stays in bounds.
+// gradient_clipping: reduces the optimizer's gradient factor so that the global gradient norm is at most max_norm.
 //
 //     norm = gradient_factor · √(Σ partial);   gradient_factor = gradient_factor · min(1, max_norm / (norm + 10⁻⁶))
 //
-// partial [parts] are what `sum_of_squares` made of the gradients. A negative gradient_factor, which tells the optimizer to
-// leave everything as it is, stays. One workgroup of {{ LANES }} invocations, which add up in a tree.
+// partial [parts] is `sum_of_squares` of the gradients. A negative gradient_factor, which makes the optimizer skip the update, is
+// kept. One workgroup of {{ LANES }} invocations, which add up in a tree.
 struct Params {
     parts: u32,
     max_norm: f32,

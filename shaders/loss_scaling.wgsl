@@ -1,12 +1,11 @@
-// loss_scaling: decides from the gradients' sum of squares whether the optimizer may use them, and adapts the factor that
-// losses are multiplied by.
+// loss_scaling: decides from the gradients' sum of squares whether the optimizer may use them, and adapts the loss scale.
 //
 //     finite:  gradient_factor = 1 / scale;  after GROWTH_INTERVAL such steps in a row, scale = min(2 · scale, LARGEST)
 //     else:    gradient_factor = −1;         scale = max(scale / 2, 1)
 //
-// partial [parts] are what `sum_of_squares` made of the gradients of the scaled loss; scaling [4]: the scale, finite steps
-// since it changed, steps that were skipped, and the gradients' Euclidean norm without the scale. One workgroup of {{ LANES }}
-// invocations, which add up in a tree.
+// partial [parts] is `sum_of_squares` of the gradients of the scaled loss; scaling [4]: the scale, finite steps since it changed,
+// steps that were skipped, and the gradients' Euclidean norm without the scale. One workgroup of {{ LANES }} invocations, which add
+// up in a tree.
 struct Params {
     parts: u32,
 }
@@ -26,7 +25,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         return;
     }
     let scale = scaling[0];
-    // By its bits: shaders may be compiled as if there were no infinities.
+    // Test the bits: compilers may assume that there are no infinities.
     if (bitcast<u32>(sum) & 0x7f800000u) == 0x7f800000u {
         state.gradient_factor = -1.0;
         scaling[0] = max(0.5 * scale, 1.0);

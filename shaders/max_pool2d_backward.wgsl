@@ -1,10 +1,10 @@
-// max_pool2d_backward: every input element gathers the cotangents of the windows that chose it: no atomics.
+// max_pool2d_backward: every input element gathers the cotangents of the windows that chose it, without atomics.
 //
 //     d_input[n, y, x, c] = Σ over windows (oy, ox) that cover (y, x) and chose it of d_output[n, oy, ox, c]
 //
-// d_output and choice [N, OUT_H, OUT_W, CHANNELS], d_input [N, IN_H, IN_W, CHANNELS].
-// One invocation an element of d_input, or four neighboring channels where they are always there; ⌈count / 256⌉ workgroups
-// for so many invocations. The windows that may cover an element are unrolled, without branches.
+// d_output and choice [N, OUT_H, OUT_W, CHANNELS], d_input [N, IN_H, IN_W, CHANNELS]. One invocation per element of d_input, or per
+// four channels if their number is a multiple of four; ⌈count / 256⌉ workgroups for `count` invocations. The windows that may cover
+// an element are unrolled, without branches.
 {% include "shared/real.wgsl" %}
 {% set wide = CHANNELS % 4 == 0 %}
 {% set values, choices, sums = ("real4", "vec4<u32>", "vec4<f32>") if wide else ("real", "u32", "f32") %}
@@ -35,7 +35,7 @@ fn main(
     let x = (i / {{ vectors }}u) % {{ IN_W }}u + {{ PAD_LEFT }}u;
     let y = (i / {{ vectors * IN_W }}u) % {{ IN_H }}u + {{ PAD_TOP }}u;
     let n = i / {{ vectors * IN_W * IN_H }}u;
-    // In the padded input: the last window that covers the element, and where the element lies in it.
+    // In the padded input: the last window that covers the element, and the element's position in it.
     let last_y = y / {{ STRIDE }}u;
     let last_x = x / {{ STRIDE }}u;
     let in_last = y % {{ STRIDE }}u * {{ KERNEL_W }}u + x % {{ STRIDE }}u;
@@ -45,7 +45,7 @@ fn main(
     {
         let oy = last_y - {{ a }}u;
         let ox = last_x - {{ b }}u;
-        // Indices below zero wrap round and are too large, too.
+        // Indices below zero wrap around and are too large, too.
         let covers = oy < {{ OUT_H }}u && ox < {{ OUT_W }}u && y % {{ STRIDE }}u < {{ KERNEL_H - a * STRIDE }}u && x % {{ STRIDE }}u < {{ KERNEL_W - b * STRIDE }}u;
         let o = select(0u, ((n * {{ OUT_H }}u + oy) * {{ OUT_W }}u + ox) * {{ vectors }}u + c, covers);
         let at = select(0xffffffffu, in_last + {{ a * STRIDE * KERNEL_W + b * STRIDE }}u, covers);

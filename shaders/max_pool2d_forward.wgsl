@@ -1,12 +1,12 @@
-// max_pool2d_forward: the largest element of each window, and which one it was.
+// max_pool2d_forward: the largest element of each window, and its position in the window.
 //
 //     output[n, y, x, c] = max over (ky, kx) inside of input[n, y·STRIDE + ky − PAD_TOP, x·STRIDE + kx − PAD_LEFT, c]
 //
-// Of equals the first is chosen; padding never is. input [N, IN_H, IN_W, CHANNELS], output and choice
-// [N, OUT_H, OUT_W, CHANNELS]; choice = ky · KERNEL_W + kx. PADDED says whether a window reaches over an edge.
-// One invocation an element of the output, or four neighboring channels where they are always there; ⌈count / 256⌉
-// workgroups for so many invocations. The window is unrolled, without branches. A NaN behind the first element is passed over,
-// which the twin does not: compilers for GPUs take it that there is none.
+// Ties go to the first element; padding is never chosen. input [N, IN_H, IN_W, CHANNELS], output and choice [N, OUT_H, OUT_W,
+// CHANNELS]; choice = ky · KERNEL_W + kx. PADDED: whether a window extends beyond an edge. One invocation per element of the
+// output, or per four channels if their number is a multiple of four; ⌈count / 256⌉ workgroups for `count` invocations. The window
+// is unrolled, without branches. A NaN after the first element is ignored, unlike in the twin: GPU compilers assume that there are
+// no NaNs.
 {% include "shared/real.wgsl" %}
 {% set wide = CHANNELS % 4 == 0 %}
 {% set values, choices = ("real4", "vec4<u32>") if wide else ("real", "u32") %}
@@ -41,7 +41,7 @@ fn main(
     let top = i32(y * {{ STRIDE }}u) - {{ PAD_TOP }};
     let left = i32(x * {{ STRIDE }}u) - {{ PAD_LEFT }};
     let image = n * {{ IN_H * IN_W }}u;
-    // The first element of the window that lies inside.
+    // The first element of the window that is inside the image.
     let first_y = u32(max(-top, 0));
     let first_x = u32(max(-left, 0));
     let first = (image + u32(max(top, 0)) * {{ IN_W }}u + u32(max(left, 0))) * {{ vectors }}u + c;

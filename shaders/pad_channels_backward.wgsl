@@ -1,8 +1,8 @@
-// pad_channels_backward: the cotangents of the channels that were there before zeros were put around them.
+// pad_channels_backward: the cotangents of the original channels, without those of the padding.
 //
 //     d_input[p, c] = d_output[p, c + BEFORE]
 //
-// d_output [pixels, OUT_C], d_input [pixels, IN_C]. One invocation an element of d_input; ⌈count / 256⌉ workgroups.
+// d_output [pixels, OUT_C], d_input [pixels, IN_C]. One invocation per element of d_input; ⌈count / 256⌉ workgroups.
 {% include "shared/real.wgsl" %}
 
 struct Params {

@@ -1,8 +1,8 @@
-// pad_channels_forward: zeros before and behind every pixel's channels.
+// pad_channels_forward: pads every pixel's channels with zeros before and after them.
 //
 //     output[p, c] = input[p, c − BEFORE] where there is such a channel, else 0
 //
-// input [pixels, IN_C], output [pixels, OUT_C]. One invocation an element of the output; ⌈count / 256⌉ workgroups.
+// input [pixels, IN_C], output [pixels, OUT_C]. One invocation per element of the output; ⌈count / 256⌉ workgroups.
 {% include "shared/real.wgsl" %}
 
 struct Params {
@@ -25,7 +25,7 @@ fn main(
     if i >= params.count {
         return;
     }
-    // Channels before the input's wrap round and are too large, too.
+    // Channels before the input's wrap around and are too large, too.
     let c = i % {{ OUT_C }}u - {{ BEFORE }}u;
     let inside = c < {{ IN_C }}u;
     output[i] = select(real(), input[select(0u, i / {{ OUT_C }}u * {{ IN_C }}u + c, inside)], inside);

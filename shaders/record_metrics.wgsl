@@ -1,4 +1,4 @@
-// record_metrics: puts a step's loss and correct count into its slot of the history, to be read back many at a time.
+// record_metrics: writes a step's loss and correct count to its slot of the history, which is read back for many steps at a time.
 //
 //     history[slot] = (loss, correct)
 //

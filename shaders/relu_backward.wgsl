@@ -1,6 +1,5 @@
-// relu_backward: d_input[i] = d_output[i] · factor where output[i] > 0, else 0: the derivative at 0 is 0, as in PyTorch. The factor is
-// what dropout behind the ReLU scaled the output up by, else 1.
-// One invocation an element; ⌈count / 256⌉ workgroups.
+// relu_backward: d_input[i] = d_output[i] · factor where output[i] > 0, else 0: the derivative at 0 is 0, as in PyTorch. The factor
+// is the scale of dropout after the ReLU, else 1. One invocation per element; ⌈count / 256⌉ workgroups.
 {% include "shared/real.wgsl" %}
 
 struct Params {

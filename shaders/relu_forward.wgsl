@@ -1,4 +1,4 @@
-// relu_forward: output[i] = max(input[i], 0). One invocation an element; ⌈count / 256⌉ workgroups.
+// relu_forward: output[i] = max(input[i], 0). One invocation per element; ⌈count / 256⌉ workgroups.
 {% include "shared/real.wgsl" %}
 
 struct Params {

@@ -1,4 +1,4 @@
-// scale: output[i] = factor[0] · input[i]. One invocation an element; ⌈count / 256⌉ workgroups.
+// scale: output[i] = factor[0] · input[i]. One invocation per element; ⌈count / 256⌉ workgroups.
 struct Params {
     count: u32,
 }

@@ -3,7 +3,8 @@
 //     g = gradient_factor · gradient + weight_decay · parameter;   v = momentum · v + g
 //     parameter −= learning_rate · (g + momentum · v if nesterov, else v)
 //
-// A negative gradient_factor leaves everything as it is. parameter, gradient, velocity [count]. One invocation an element; ⌈count / 256⌉ workgroups.
+// With a negative gradient_factor nothing is changed. parameter, gradient, velocity [count]. One invocation per element; ⌈count /
+// 256⌉ workgroups.
 struct Params {
     count: u32,
     momentum: f32,

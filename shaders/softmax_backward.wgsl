@@ -2,7 +2,7 @@
 //
 //     d_input[r, c] = output[r, c] · (d_output[r, c] − Σ_k output[r, k] · d_output[r, k])
 //
-// output, d_output and d_input [rows, CLASSES]. One invocation a row; ⌈rows / 256⌉ workgroups.
+// output, d_output and d_input [rows, CLASSES]. One invocation per row; ⌈rows / 256⌉ workgroups.
 struct Params {
     rows: u32,
 }

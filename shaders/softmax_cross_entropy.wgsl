@@ -66,8 +66,8 @@ fn main(@builtin(local_invocation_index) lane: u32) {
                 largest_at = c;
             }
         }
-        // All but the largest logit, whose power is 1, and all but the label's: where a network is sure, 1 + rest and
-        // 1 − p would round away what is left to learn.
+        // All but the largest logit, whose power is 1, and all but the label's: for confident predictions, 1 + rest and 1 − p would
+        // round off the remaining gradient.
         var rest = 0.0;
         var others = 0.0;
         for (var c = 0u; c < {{ CLASSES }}u; c++) {

@@ -1,8 +1,8 @@
-// softmax_forward: the probabilities that logits stand for.
+// softmax_forward: probabilities of logits.
 //
 //     output[r, c] = exp(input[r, c] − m_r) / Σ_k exp(input[r, k] − m_r)        m_r = max_k input[r, k]
 //
-// input and output [rows, CLASSES]. One invocation a row; ⌈rows / 256⌉ workgroups.
+// input and output [rows, CLASSES]. One invocation per row; ⌈rows / 256⌉ workgroups.
 struct Params {
     rows: u32,
 }

@@ -2,7 +2,7 @@
 //
 //     sum[i] = Σ_s partial[s, i]     the first `weights` elements go to d_weight, the rest to d_bias
 //
-// partial [splits, count]. One invocation an element; ⌈count / 256⌉ workgroups.
+// partial [splits, count]. One invocation per element; ⌈count / 256⌉ workgroups.
 struct Params {
     count: u32,
     weights: u32,

@@ -2,7 +2,7 @@
 //
 //     average[i] += average_share · (parameter[i] − average[i])     unless gradient_factor is negative: then nothing
 //
-// parameter and average [count]. One invocation an element; ⌈count / 256⌉ workgroups.
+// parameter and average [count]. One invocation per element; ⌈count / 256⌉ workgroups.
 struct Params {
     count: u32,
 }

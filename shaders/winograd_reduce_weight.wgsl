@@ -4,7 +4,7 @@
 //     d_weight[:, :, c, o] = Gᵀ · (Σ_s partial[s, :, c, o]) · G        d_bias[o] = Σ_s partial[s, (1, 1), in_c, o]
 //
 // partial [splits, (OUTPUTS + KERNEL − 1)², in_c + 1, out_c], d_weight [KERNEL, KERNEL, in_c, out_c], d_bias [out_c].
-// One invocation a pair of channels or a bias; ⌈(in_c + 1) · out_c / 256⌉ workgroups.
+// One invocation per pair of channels or a bias; ⌈(in_c + 1) · out_c / 256⌉ workgroups.
 {% from "shared/winograd.wgsl" import tile_transform %}
 {% if KERNEL == 5 %}
 {% set matrix = [

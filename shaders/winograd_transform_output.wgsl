@@ -1,9 +1,9 @@
-// winograd_transform_output: outputs Aᵀ · m · A of every tile m of products, for Winograd's F(OUTPUTS², KERNEL²), with bias,
-// ReLU and dropout if BIAS, RELU and DROPOUT say so; or, if GATE, multiplied by factor where gate, of the output's shape, is
-// positive, and zero elsewhere.
+// winograd_transform_output: outputs Aᵀ · m · A of every tile m of products, for Winograd's F(OUTPUTS², KERNEL²), with bias if
+// BIAS, ReLU if RELU and dropout if DROPOUT; or, if GATE, multiplied by factor where gate, of the output's shape, is positive, and
+// zero elsewhere.
 //
 // products [(OUTPUTS + KERNEL − 1)², tiles, channels], bias [channels], output [N, height, width, channels].
-// One invocation a tile and channel; ⌈tiles · channels / 256⌉ workgroups. Sizes are uniforms, so that layers share a
+// One invocation per tile and channel; ⌈tiles · channels / 256⌉ workgroups. Sizes are uniforms, so that layers share a
 // pipeline.
 {% from "shared/winograd.wgsl" import output_2_3, output_2_5, output_4_3, tile_transform %}
 {% set matrix = output_2_5 if KERNEL == 5 else output_2_3 if OUTPUTS == 2 else output_4_3 %}

@@ -1,8 +1,8 @@
 // winograd_transform_weight: G · g · Gᵀ of the KERNEL² taps g between every two channels, for Winograd's F(OUTPUTS², KERNEL²).
 //
-// transformed [(OUTPUTS + KERNEL − 1)², rows, columns]; weight [KERNEL, KERNEL, rows, columns], or if FLIP [KERNEL, KERNEL, columns, rows], whose taps
-// are then taken in reverse: the weight of the convolution that the cotangent of an input is.
-// One invocation a pair of channels; ⌈rows · columns / 256⌉ workgroups.
+// transformed [(OUTPUTS + KERNEL − 1)², rows, columns]; weight [KERNEL, KERNEL, rows, columns], or if FLIP [KERNEL, KERNEL,
+// columns, rows], whose taps are then flipped: the weight of the convolution that computes the cotangent of an input. One
+// invocation a pair of channels; ⌈rows · columns / 256⌉ workgroups.
 {% from "shared/winograd.wgsl" import weight_2_3, weight_2_5, weight_4_3, tile_transform %}
 {% set matrix = weight_2_5 if KERNEL == 5 else weight_2_3 if OUTPUTS == 2 else weight_4_3 %}
 struct Params {

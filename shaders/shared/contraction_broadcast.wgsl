@@ -3,18 +3,19 @@
 {% set vectors = IN_C // vector_width %}
 {% set groups = KERNEL_H * vectors %}
 {% set owned = (ROWS + 3) // 4 %}
-{# Where every pixel is a window of its own, all lines of a split are as one. -#}
+{# If every pixel is a separate window, all lines of a split form one line. -#}
 {% set flat = KERNEL_H == 1 and KERNEL_W == 1 and STRIDE == 1 and IN_H == OUT_H and IN_W == OUT_W %}
 {# Few, so that the loop stays in the instruction cache of a CPU. -#}
 {% set UNROLL = 4 if flat or OUT_W % 4 == 0 else 3 if OUT_W % 3 == 0 else 2 %}
 {# Columns of the window over UNROLL pixels, and how many of them the next such pixels see, too. -#}
 {% set columns_seen = (UNROLL - 1) * STRIDE + KERNEL_W %}
 {% set columns_kept = KERNEL_W - STRIDE if KERNEL_W > STRIDE else 0 %}
-// Tile: a group of rows is one line of the window at {{ "four neighboring channels" if wide_rows else "one channel" }}: all read the same pixels of
-// the input, one after the other as the window slides along a line. An invocation owns {{ owned }} groups × {{ COLUMNS_PER_LANE }} columns,
-// a workgroup, which is one subgroup, {{ LANES }} times as many groups. Of {{ UNROLL }} pixels at a time each one's cotangent is
-// read by one invocation and goes round by `subgroupBroadcast`; these invocations also add up the bias.
-// Dispatch: splits · MATRICES · ⌈{{ groups }} / ({{ LANES }} · {{ owned }})⌉ · ⌈OUT_C / {{ COLUMNS_PER_LANE }}⌉ workgroups, column tiles innermost.
+// Tile: a group of rows is one line of the window at {{ "four neighboring channels" if wide_rows else "one channel" }}: all read
+// the same pixels of the input, one after the other as the window slides along a line. An invocation owns {{ owned }} groups × {{
+// COLUMNS_PER_LANE }} columns, a workgroup, which is one subgroup, {{ LANES }} times as many groups. Of {{ UNROLL }} pixels at a
+// time each one's cotangent is read by one invocation and shared by `subgroupBroadcast`; these invocations also add up the bias.
+// Dispatch: splits · MATRICES · ⌈{{ groups }} / ({{ LANES }} · {{ owned }})⌉ · ⌈OUT_C / {{ COLUMNS_PER_LANE }}⌉ workgroups, column
+// tiles innermost.
 {# Loads the input of a group under a column of the window. -#}
 {% macro load_input(keyword, g, j) %}
             let x_{{ g }}_{{ j }} = first_x + {{ j }};
@@ -31,7 +32,7 @@ fn main(
 ) {
     let column_tiles = {{ (OUT_C + COLUMNS_PER_LANE - 1) // COLUMNS_PER_LANE }}u;
     let group_tiles = {{ (groups + LANES * owned - 1) // (LANES * owned) }}u;
-    // `linear_workgroup`, here because naga takes results of functions for different in each invocation.
+    // `linear_workgroup`, inlined because naga treats results of functions as non-uniform.
     let tile = group.x + group.y * grid.x;
     let share = tile / (column_tiles * group_tiles);
     let before = share % {{ MATRICES }}u * params.lines;

@@ -25,7 +25,7 @@ var<workgroup> finished: array<vec4<f32>, {{ SUBGROUPS * SIDE * quads }}>;
 
 {# Loads that bring a slab's share of an invocation into its registers. -#}
 {% macro load_slab(first) %}
-        // Pixels past the split's end count nothing, whatever the input is there.
+        // Pixels past the split's end have no effect, for any input.
 {% for i in range(input_loads) %}
         input_{{ i }} = real4(load_rows(first_row + 4u * input_quad_{{ i }}, min({{ first }} + input_k_{{ i }}, end - 1u)));
 {% endfor %}
@@ -49,7 +49,7 @@ fn main(
 ) {
     let column_tiles = {{ (OUT_C + TILE_COLUMNS - 1) // TILE_COLUMNS }}u;
     let row_tiles = (K + {{ TILE_ROWS }}u) / {{ TILE_ROWS }}u;
-    // `linear_workgroup`, here because naga takes results of functions for different in each invocation.
+    // `linear_workgroup`, inlined because naga treats results of functions as non-uniform.
     let tile = group.x + group.y * grid.x;
     let share = tile / (column_tiles * row_tiles);
     let before = share % {{ MATRICES }}u * params.lines;

@@ -25,7 +25,7 @@ fn main(
     }
 {% for g in range(groups) %}
     let tap_{{ g }} = tap_of(first_row + {{ g * group_rows }}u);
-    // What the rows see where there is no pixel: nothing, but a one in the bias's row.
+    // Values of the rows where there is no pixel: zero, but one in the bias's row.
 {% if wide_rows %}
     let blank_{{ g }} = vec4<f32>(select(0.0, 1.0, first_row + {{ g * group_rows }}u == K), 0.0, 0.0, 0.0);
 {% else %}

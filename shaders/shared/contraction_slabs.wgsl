@@ -1,4 +1,4 @@
-// What a workgroup stages of a contraction's input.
+// The part of a contraction's input that a workgroup stages.
 fn load_element(tap: Tap, pixel: u32, blank: {{ scalar }}) -> {{ scalar }} {
     let line = pixel / {{ OUT_W }}u;
     let y = i32(line % {{ OUT_H }}u) * {{ STRIDE }} - {{ PAD_TOP }} + tap.ky;
@@ -10,7 +10,7 @@ fn load_element(tap: Tap, pixel: u32, blank: {{ scalar }}) -> {{ scalar }} {
 
 // Four neighboring rows of the product at one pixel.
 fn load_rows(row: u32, pixel: u32) -> vec4<f32> {
-    // What a row sees where there is no pixel: nothing, but a one in the bias's row.
+    // Value of a row where there is no pixel: zero, but one in the bias's row.
 {% if wide_rows %}
     return load_element(tap_of(row), pixel, vec4<f32>(select(0.0, 1.0, row == K), 0.0, 0.0, 0.0));
 {% else %}

@@ -65,7 +65,7 @@ fn main(
             workgroupBarrier();
         }
         if loaded < end {
-            // Pixels past the split's end count nothing, whatever the input is there.
+            // Pixels past the split's end have no effect, for any input.
 {% for i in range(input_loads) %}
             input_{{ i }} = load_rows(input_row_{{ i }}, min(loaded + input_k_{{ i }}, end - 1u));
 {% endfor %}

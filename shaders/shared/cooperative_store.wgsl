@@ -1,5 +1,5 @@
-// Stores a tile's sums. A matrix at a time goes through workgroup memory, where its subgroup picks it up four neighboring
-// columns at a time. The including shader sets `store`, a statement that stores `sums` at `row` and `column` of the product.
+// Stores a tile's sums. One matrix at a time goes through workgroup memory, from which its subgroup reads four neighboring columns
+// at a time. The including shader sets `store`, a statement that stores `sums` at `row` and `column` of the product.
 {% for r in range(matrix_rows) %}
 {% for c in range(matrix_columns) %}
     workgroupBarrier();

@@ -1,6 +1,6 @@
-// Dropout as every kernel applies it: of element i stays value · scale if random(i) ≥ threshold, else 0. random(i) is word
-// i mod 2 of Threefry at key (seed, stream) and counter (⌊i / 2⌋, step), so no mask is stored. The including shader has the
-// step's `state`, and in its Params stream, threshold and scale.
+// Dropout as every kernel applies it: element i becomes value · scale if random(i) ≥ threshold, else 0. random(i) is word i mod 2
+// of Threefry at key (seed, stream) and counter (⌊i / 2⌋, step), so no mask is stored. The including shader has the step's `state`,
+// and in its Params stream, threshold and scale.
 {% include "shared/threefry.wgsl" %}
 
 // Random numbers of elements 2 · pair and 2 · pair + 1.

@@ -16,7 +16,7 @@ fn exp_accurate(x: f32) -> f32 {
     return select(p * bitcast<f32>((i32(k) + 127) << 23u), 0.0, x < -87.0);
 }
 
-// ln(1 + x) for x ≥ 0; for small x as 2·artanh(x / (2 + x)), so that nothing is lost in 1 + x.
+// ln(1 + x) for x ≥ 0; for small x as 2·artanh(x / (2 + x)), to avoid the rounding error of 1 + x.
 fn log_1p_accurate(x: f32) -> f32 {
     let s = x / (2.0 + x);
     let q = s * s;

@@ -1,8 +1,8 @@
-// Tile: an invocation owns {{ ROWS }} rows × {{ COLUMNS_PER_LANE }} columns, a workgroup, which is one subgroup, {{ LANES }} times as many
-// rows. Slabs of {{ LANES }} channels: each invocation reads its own rows' patches and one row of the weight, which goes round
-// by `subgroupBroadcast`. Drivers that run on a CPU load for one invocation after the other, even where all want the same
-// address, so a weight is loaded once a subgroup instead of once an invocation.
-// Dispatch: MATRICES · ⌈rows / ({{ LANES }} · {{ ROWS }})⌉ · ⌈COLUMNS / {{ COLUMNS_PER_LANE }}⌉ workgroups, column tiles innermost.
+// Tile: an invocation owns {{ ROWS }} rows × {{ COLUMNS_PER_LANE }} columns, a workgroup, which is one subgroup, {{ LANES }} times
+// as many rows. Slabs of {{ LANES }} channels: each invocation reads its own rows' patches and one row of the weight, which is
+// shared by `subgroupBroadcast`. Software renderers load for one invocation after the other, even from the same address, so a
+// weight is loaded once per subgroup, not once per invocation. Dispatch: MATRICES · ⌈rows / ({{ LANES }} · {{ ROWS }})⌉ · ⌈COLUMNS
+// / {{ COLUMNS_PER_LANE }}⌉ workgroups, column tiles innermost.
 {% set quads = COLUMNS_PER_LANE // 4 %}
 {% set DEPTH = LANES %}
 {% set by_taps = CHANNELS % 4 == 0 %}
@@ -18,7 +18,7 @@ fn main(
 ) {
     let column_tiles = {{ (COLUMNS + COLUMNS_PER_LANE - 1) // COLUMNS_PER_LANE }}u;
     let row_tiles = (params.rows + {{ LANES * ROWS - 1 }}u) / {{ LANES * ROWS }}u;
-    // `linear_workgroup`, here because naga takes results of functions for different in each invocation.
+    // `linear_workgroup`, inlined because naga treats results of functions as non-uniform.
     let tile = group.x + group.y * grid.x;
     let matrix = tile / (column_tiles * row_tiles);
     if matrix >= {{ MATRICES }}u {

@@ -46,7 +46,7 @@ fn main(
 ) {
     let column_tiles = {{ (COLUMNS + TILE_COLUMNS - 1) // TILE_COLUMNS }}u;
     let row_tiles = (params.rows + {{ TILE_ROWS - 1 }}u) / {{ TILE_ROWS }}u;
-    // `linear_workgroup`, here because naga takes results of functions for different in each invocation.
+    // `linear_workgroup`, inlined because naga treats results of functions as non-uniform.
     let tile = group.x + group.y * grid.x;
     let matrix = tile / (column_tiles * row_tiles);
     if matrix >= {{ MATRICES }}u {

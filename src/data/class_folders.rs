@@ -1,4 +1,4 @@
-//! Reads data sets of any layout: the binary one, or folders of images, one a class.
+//! Reads data sets of any layout: the binary one, or one folder of images per class.
 
 #[cfg(test)]
 mod tests;
@@ -14,13 +14,13 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// The names of a folder of test images; of several, the first is taken.
+/// The names of a folder of test images; if there are several, the first is used.
 const TEST_FOLDERS: [&str; 4] = ["test", "val", "valid", "validation"];
 
-/// One image in so many is kept for testing where the set has no test images of its own.
+/// One image in this many is held out for testing if the set has no test images.
 const HELD_OUT_OF: usize = 10;
 
-/// A data set as read, and what its user should know of it.
+/// A data set as read, with remarks.
 #[derive(Debug)]
 pub struct Loaded {
     /// The images.
@@ -29,26 +29,26 @@ pub struct Loaded {
     pub notes: Vec<Note>,
 }
 
-/// Something that is not plain from a folder itself.
+/// A remark on how a folder was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
     /// Images were kept for testing, which are not trained on.
     HeldOut {
-        /// How many.
+        /// Number of them.
         test: usize,
-        /// Of how many.
+        /// Number of all images.
         of: usize,
     },
-    /// Of several folders of test images one was taken.
+    /// One of several folders of test images was used.
     TestFolder {
-        /// That one.
+        /// The folder used.
         taken: String,
         /// The others.
         others: Vec<String>,
     },
-    /// Files were left out that are no images of a class.
+    /// Files that are not images of a class were ignored.
     LeftOut {
-        /// How many.
+        /// Number of them.
         files: u64,
         /// One of them.
         example: String,
@@ -75,15 +75,15 @@ impl fmt::Display for Note {
     }
 }
 
-/// Loads the data set in `folder`, whichever its layout, as images of this shape.
+/// Loads the data set in `folder`, in any layout, as images of this shape.
 ///
 /// That is the binary layout of [`load_folder`]; or a tree of JPEG and PNG files of any size, either `<class>/<file>`, or `train/<class>/<file>` and `test/<class>/<file>`, where `test` may also be called
 /// `val`, `valid` or `validation`. Labels follow the sorted names of the class folders. Hidden files are ignored, other
 /// files are left out with a note.
 ///
-/// Without test images of its own, a tenth of each class is kept for testing, rounded, but at least one image of a class
-/// with two or more. Which ones is decided by the names of class and file alone, so that the same files give the same
-/// split on any computer and in any order, and adding files moves few others.
+/// If there are no test images, a tenth of each class is held out for testing, rounded, but at least one image of a class with two
+/// or more. The choice depends only on the names of class and file, so that the same files give the same split on any computer and
+/// in any order, and adding files moves few others.
 ///
 /// `progress` is called on the calling thread, about every 64 images of a tree.
 ///
@@ -189,7 +189,7 @@ fn list_classes(
     }
     match &classes[..] {
         [] => return Err(DataError::UnknownLayout { path: folder.into() }),
-        // The test images need not show every class.
+        // The test images need not include every class.
         [only] if split == Split::Train => {
             return Err(DataError::OneClass { path: folder.into(), class: only.name.clone() });
         }
@@ -204,7 +204,7 @@ fn list_classes(
     }
     let mut images = Vec::new();
     for class in classes {
-        // A name that is no text would be printed, and might be read, as that of another folder.
+        // A name that is not valid text could be confused with another folder's name.
         let sound = class.path.file_name().is_some_and(|name| name.to_str().is_some())
             && check_class_names(std::slice::from_ref(&class.name)).is_ok();
         if !sound {
@@ -212,7 +212,7 @@ fn list_classes(
         }
         let before = images.len();
         for entry in list(&class.path)? {
-            // What is neither file nor folder, such as a pipe, could keep a reader waiting for ever.
+            // Reading from other kinds of files, such as a pipe, could block forever.
             if has_image_ending(&entry.name) && entry.is_file {
                 images.push((Place { split, class: class.name.clone(), name: entry.name }, entry.path));
             } else {
@@ -226,14 +226,14 @@ fn list_classes(
     Ok(images)
 }
 
-/// What is in `folder` itself, sorted by name.
+/// The contents of `folder` itself, sorted by name.
 fn list(folder: &Path) -> Result<Vec<Found>, DataError> {
     let mut found = walk(folder, Some(1)).collect::<Result<Vec<_>, _>>()?;
     found.sort_by(|a, b| (&a.name, &a.path).cmp(&(&b.name, &b.path)));
     Ok(found)
 }
 
-/// Makes test images of about a tenth of each class, and says of how many.
+/// Holds out about a tenth of each class for testing, and returns the counts.
 ///
 /// `images` are sorted by class.
 fn hold_out(images: &mut [(Place, PathBuf)]) -> usize {
@@ -256,10 +256,10 @@ fn hold_out(images: &mut [(Place, PathBuf)]) -> usize {
     held_out
 }
 
-/// A number that looks random and follows from the names alone: which images are tested on must never change.
+/// A pseudorandom number that depends only on the names: the choice of test images must never change.
 ///
-/// So it is a hash with a rule of its own, and nothing that a generator draws: SplitMix64's mixer (Steele, Lea and Flood,
-/// 2014) over the bytes of the names.
+/// It is therefore a fixed hash and not from the random generator: SplitMix64's mixer (Steele, Lea and Flood, 2014) over the bytes
+/// of the names.
 fn name_hash(class: &str, name: &str) -> u64 {
     // No name holds the separator.
     let bytes = class.bytes().chain([b'/']).chain(name.bytes());

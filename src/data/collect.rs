@@ -1,4 +1,4 @@
-//! Sorts the files of a source into splits and classes, and decodes them: for the import, and for class folders as they are.
+//! Sorts the files of a source into splits and classes, and decodes them: for the import and for class folders.
 
 mod place;
 
@@ -16,19 +16,19 @@ use std::path::{Path, PathBuf};
 
 pub(super) use place::Place;
 
-/// Files decoded together: photographs take longer than images of the size wanted, and progress is told after each group.
+/// Files decoded together: photographs take longer than images of the target size, and progress is reported after each group.
 const GROUP_FILES: usize = 512;
 const GROUP_PHOTOGRAPHS: usize = 64;
-/// Bytes of files out of an archive that are held at most before they are decoded.
+/// Maximum bytes of files from an archive that are held before decoding.
 const GROUP_BYTES: usize = 32 << 20;
 
-/// Names the order of the imported images; another value is another data set.
+/// Seed of the order of imported images; another value gives another data set.
 const SHUFFLE_SEED: u64 = 10;
 /// Numbers of the generator's streams that order the splits: none of training's.
 const TRAIN_STREAM: u32 = 1 << 19;
 const TEST_STREAM: u32 = TRAIN_STREAM + 1;
 
-/// What an [`import`](super::import()) is at.
+/// Phase of an [`import`](super::import()).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImportPhase {
     /// Reading and decoding images.
@@ -37,10 +37,10 @@ pub enum ImportPhase {
     Write,
 }
 
-/// How far an [`import`](super::import()) or the reading of class folders has come.
+/// Progress of an [`import`](super::import()) or of the reading of class folders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImportProgress {
-    /// What it is at.
+    /// The phase.
     pub phase: ImportPhase,
     /// Images done in this phase.
     pub done: u64,
@@ -51,9 +51,9 @@ pub struct ImportProgress {
 /// Bounds on what an untrusted source may cost.
 #[derive(Debug, Clone)]
 pub(super) struct Limits {
-    /// Which pictures are taken.
+    /// The accepted picture sizes.
     pub(super) sizes: PictureSize,
-    /// The shape that they are brought to.
+    /// The shape that they are resized to.
     pub(super) shape: ImageShape,
     /// Bytes of an image file.
     pub(super) file_bytes: u64,
@@ -66,7 +66,7 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// Those for what is to become images of this shape, in as many classes as the binary layout holds.
+    /// The limits for images of this shape, with the classes of the binary layout.
     pub(super) fn of(sizes: PictureSize, shape: ImageShape) -> Self {
         let file_bytes = match sizes {
             PictureSize::Exact => 4 << 20,
@@ -76,7 +76,7 @@ impl Limits {
     }
 }
 
-/// Where a file's bytes come from.
+/// Source of a file's bytes.
 pub(super) enum Content {
     /// Already read, from an archive.
     Bytes(Vec<u8>),
@@ -84,15 +84,15 @@ pub(super) enum Content {
     File(PathBuf),
 }
 
-/// An image file whose turn to be decoded has not come.
+/// An image file that is not yet decoded.
 struct Pending {
-    /// The name errors give it.
+    /// Its name in error messages.
     file: String,
     place: Place,
     content: Content,
 }
 
-/// The images of one split, in the order they were met.
+/// The images of one split, in the order of reading.
 #[derive(Default)]
 struct Gathered {
     /// Class, file name and position in `images`.
@@ -101,7 +101,7 @@ struct Gathered {
     images: Vec<Vec<u8>>,
 }
 
-/// Takes in the files of one source, in any order.
+/// Collects the files of one source, in any order.
 pub(super) struct Collector<'a> {
     source: &'a Path,
     limits: &'a Limits,
@@ -161,7 +161,7 @@ impl<'a> Collector<'a> {
         self.first_skipped.get_or_insert_with(|| path.to_owned());
     }
 
-    /// The error for so many images, if they do not fit into memory.
+    /// The error for `count` images, if they do not fit into memory.
     pub(in crate::data) fn check_memory(&self, images: usize) -> Result<(), DataError> {
         check_memory(images as u64, self.limits.shape)
     }
@@ -196,7 +196,7 @@ impl<'a> Collector<'a> {
         let pending = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
         let decoded: Vec<_> = pending.par_iter().map(|image| load(image, limits)).collect();
-        // In order, so that of several errors always the same one is told.
+        // In order, so that the same one of several errors is always reported.
         for (image, pixels) in pending.into_iter().zip(decoded) {
             let split = image.place.split;
             let into = match split {

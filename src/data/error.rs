@@ -1,4 +1,4 @@
-//! What can be wrong with a data set on disk, and what mends it.
+//! Errors of data sets on disk, with hints.
 
 mod hint;
 
@@ -9,23 +9,23 @@ use crate::words::counted;
 use std::io;
 use std::path::PathBuf;
 
-/// Why a data set could not be read, written or imported.
+/// The reason why a data set could not be read, written or imported.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
-    /// The operating system refused something.
+    /// The operating system reported an error.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried, as in "cannot `read` …".
+        /// The action that failed, as in "cannot `read` …".
         action: &'static str,
-        /// The file or folder it was tried on.
+        /// The file or folder concerned.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's reason.
         source: io::Error,
     },
 
     /// The folder given as a data set does not exist.
-    #[error("there is no folder {}", path.display())]
+    #[error("folder {} does not exist", path.display())]
     FolderAbsent {
         /// The path given.
         path: PathBuf,
@@ -41,14 +41,14 @@ pub enum DataError {
     /// A folder holds no training batches.
     #[error("{} holds no data_batch_*.bin file", folder.display())]
     NoTrainBatches {
-        /// The folder looked into.
+        /// The folder.
         folder: PathBuf,
     },
 
     /// A folder holds no test batch.
     #[error("{} holds no test_batch.bin", folder.display())]
     NoTestBatch {
-        /// The folder looked into.
+        /// The folder.
         folder: PathBuf,
     },
 
@@ -111,18 +111,18 @@ pub enum DataError {
         limit: u64,
     },
 
-    /// Image bytes and labels handed to a constructor disagree in number.
+    /// The numbers of image bytes and labels disagree.
     #[error("{bytes} image bytes are not {} of {shape}", counted(*labels as u64, "image"))]
     ImageBytes {
-        /// Bytes handed over.
+        /// Number of bytes.
         bytes: usize,
-        /// Labels handed over.
+        /// Number of labels.
         labels: usize,
         /// The shape of an image.
         shape: ImageShape,
     },
 
-    /// Images that should come together have different shapes.
+    /// Images to combine have different shapes.
     #[error("images of {first} and of {second} are not one data set")]
     ShapesDiffer {
         /// One shape.
@@ -138,13 +138,13 @@ pub enum DataError {
         shape: ImageShape,
     },
 
-    /// Images take more memory than there is.
+    /// Images need more memory than is available.
     #[error(
         "{} of {shape} need {needed_mib} MiB of memory, and {available_mib} MiB are available",
         counted(*images, "image")
     )]
     Memory {
-        /// How many.
+        /// The number of them.
         images: u64,
         /// Their shape.
         shape: ImageShape,
@@ -184,7 +184,7 @@ pub enum DataError {
         split: Split,
     },
 
-    /// More classes than the label byte of the layout can tell apart.
+    /// More classes than the label byte of the layout can represent.
     #[error("{classes} classes do not fit the one-byte label of the format, which takes {limit}")]
     TooManyClasses {
         /// Classes found.
@@ -203,7 +203,7 @@ pub enum DataError {
     /// A split has no images.
     #[error("{} holds no {split} images", path.display())]
     NoImages {
-        /// The source looked into.
+        /// The source.
         path: PathBuf,
         /// The split that is empty.
         split: Split,
@@ -212,7 +212,7 @@ pub enum DataError {
     /// A class of the test split has no training images.
     #[error("{}: class {class:?} has test images but no training images", path.display())]
     TestOnlyClass {
-        /// The source looked into.
+        /// The source.
         path: PathBuf,
         /// The class.
         class: String,
@@ -221,7 +221,7 @@ pub enum DataError {
     /// Image trees under two different top folders.
     #[error("{} holds two image trees, below {first:?} and below {second:?}", path.display())]
     TwoTrees {
-        /// The source looked into.
+        /// The source.
         path: PathBuf,
         /// The top folder met first; empty for the source itself.
         first: String,
@@ -248,7 +248,7 @@ pub enum DataError {
         path: PathBuf,
         /// Bytes of the tar stream read so far.
         offset: u64,
-        /// The decoder's complaint.
+        /// The decoder's message.
         source: io::Error,
     },
 
@@ -277,30 +277,30 @@ pub enum DataError {
     Undecodable {
         /// The file, or the entry of the archive.
         file: String,
-        /// The decoder's complaint.
+        /// The decoder's message.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 
     /// A folder is in none of the layouts of a data set.
     #[error("{} holds neither data_batch_*.bin files nor folders of images", path.display())]
     UnknownLayout {
-        /// The folder looked into.
+        /// The folder.
         path: PathBuf,
     },
 
     /// There is only one folder of a class.
     #[error("{} holds one class only, {class:?}", path.display())]
     OneClass {
-        /// The folder looked into.
+        /// The folder.
         path: PathBuf,
         /// The class.
         class: String,
     },
 
     /// There are more folders of classes than a network is made for.
-    #[error("{} holds {classes} class folders; a network tells {limit} classes apart at most", path.display())]
+    #[error("{} holds {classes} class folders; a network has at most {limit} classes", path.display())]
     TooManyClassFolders {
-        /// The folder looked into.
+        /// The folder.
         path: PathBuf,
         /// Classes found.
         classes: usize,
@@ -326,32 +326,32 @@ pub enum DataError {
     /// There are training images and no folder with test images.
     #[error("{} has a train folder but no test, val, valid or validation folder", path.display())]
     NoTestFolder {
-        /// The folder looked into.
+        /// The folder.
         path: PathBuf,
     },
 
     /// No class has an image to spare for testing.
     #[error("{}: every class has one image only, so none can be kept for testing", path.display())]
     NothingToTest {
-        /// The folder looked into.
+        /// The folder.
         path: PathBuf,
     },
 
     /// A folder holds no pictures.
     #[error("there is no .jpg, .jpeg or .png file in {}", path.display())]
     NoPictures {
-        /// The folder looked into.
+        /// The folder.
         path: PathBuf,
     },
 
-    /// Some folders of what was asked for cannot be looked through, or have no pictures.
-    #[error("{} could not be looked through or had no pictures", counted(*count as u64, "folder"))]
+    /// Some of the given folders cannot be read or have no pictures.
+    #[error("{} could not be read or had no pictures", counted(*count as u64, "folder"))]
     UnreadableFolders {
-        /// How many.
+        /// The number of them.
         count: usize,
     },
 
-    /// A JPEG is not all there.
+    /// A JPEG is truncated.
     #[error("{file}: the file ends before its picture does")]
     CutOff {
         /// The file.
@@ -361,9 +361,9 @@ pub enum DataError {
     /// Some pictures of many could not be read.
     #[error("{count} of {of} pictures could not be read")]
     UnreadablePictures {
-        /// How many.
+        /// The number of them.
         count: usize,
-        /// Of how many.
+        /// The total number.
         of: usize,
     },
 

@@ -1,4 +1,4 @@
-//! Turns image files, in a folder or in an archive, into the binary layout.
+//! Converts image files, in a folder or in an archive, to the binary layout.
 
 mod archive;
 #[cfg(test)]
@@ -13,7 +13,7 @@ use serde::Serialize;
 use std::fs;
 use std::path::Path;
 
-/// What an [`import`] wrote.
+/// Result of an [`import`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ImportSummary {
     /// Training images written.
@@ -27,17 +27,15 @@ pub struct ImportSummary {
     pub skipped: u64,
     /// One of the files left out, as an example.
     pub first_skipped: Option<String>,
-    /// How images were split, where the source does not say it.
+    /// Remark on the split, if the source has none.
     pub notes: Vec<String>,
 }
 
 /// Imports the images of `src` into the new folder `dst`, as images of 32×32 pixels in color, which the layout holds.
 ///
-/// `src` is a folder, or a tar archive as it is or compressed with gzip or xz,
-/// which its contents tell and not its name. It holds `train/<class>/<file>`
-/// and `test/<class>/<file>`, possibly below one top folder; a folder may also be
-/// laid out otherwise, as [`load`](super::load) takes it. Files that end in
-/// `.jpg`, `.jpeg` or `.png` are decoded; `sizes` says which are taken. Hidden
+/// `src` is a folder, or a tar archive as it is or compressed with gzip or xz, detected from its contents, not its name. It holds
+/// `train/<class>/<file>` and `test/<class>/<file>`, possibly below one top folder; a folder may also be laid out otherwise, as
+/// [`load`](super::load) takes it. Files that end in `.jpg`, `.jpeg` or `.png` are decoded; `sizes` says which are taken. Hidden
 /// files are ignored, other files are counted as skipped.
 ///
 /// Labels follow the sorted class names, which for the names of CIFAR-10 is
@@ -45,9 +43,8 @@ pub struct ImportSummary {
 /// shuffled with a fixed seed: equal inputs give equal bytes, and every batch
 /// file, and the first `n` images of it, hold a mix of all classes.
 ///
-/// Archives need not be trusted: nothing is unpacked to the disk, and the size
-/// of an image file, the number of images and the unpacked size are limited.
-/// `progress` is called on the calling thread, about every 500 images, or every 64 of any size.
+/// Untrusted archives are safe: nothing is unpacked to the disk, and the size of an image file, the number of images and the
+/// unpacked size are limited. `progress` is called on the calling thread, about every 500 images, or every 64 of any size.
 ///
 /// # Errors
 ///
@@ -68,7 +65,7 @@ fn import_within(
     dst: &Path,
     progress: &dyn Fn(ImportProgress),
 ) -> Result<ImportSummary, DataError> {
-    // Told now rather than after all the decoding.
+    // Fail now and not after decoding everything.
     check_destination(dst)?;
     let mut collector = Collector::new(src, limits, progress);
     let found = fs::metadata(src).map_err(DataError::io("read", src))?;

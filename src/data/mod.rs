@@ -1,4 +1,4 @@
-//! Image sets: folders of images, the CIFAR binary layout, its import, and a built-in practice set.
+//! Image data sets: folders of images, the CIFAR binary layout, its import, and a built-in synthetic set.
 //!
 //! An image is a plane of bytes for each channel, gray or red, green and blue in this order, each row by row from the top
 //! left: [`ImageShape::bytes`] bytes in all.
@@ -37,19 +37,19 @@ use crate::tensor::cpu::available_memory_bytes;
 use rayon::prelude::*;
 use std::fmt;
 
-/// The most classes that a network is made for.
+/// Maximum number of classes of a network.
 pub(crate) const MOST_CLASSES: usize = 1000;
 
 /// The class names of CIFAR-10, in label order.
 pub const CIFAR10_CLASSES: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
-/// One of the two halves of a data set.
+/// One of the two splits of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Split {
     /// The images a network is trained on.
     Train,
-    /// The images it is measured on.
+    /// The images it is tested on.
     Test,
 }
 
@@ -82,17 +82,15 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Checks and takes over the parts of a data set.
+    /// Creates a data set from its parts, which are checked.
     ///
     /// `images` holds the planes of an image of this shape for each of `labels`; label `k`
     /// means `class_names[k]`.
     ///
     /// # Errors
     ///
-    /// [`DataError::ImageBytes`] when the two lengths disagree,
-    /// [`DataError::UnknownLabel`] for a label without a name, and
-    /// [`DataError::ClassNames`] for names that cannot be told apart or kept
-    /// one on a line.
+    /// [`DataError::ImageBytes`] when the two lengths disagree, [`DataError::UnknownLabel`] for a label without a name, and
+    /// [`DataError::ClassNames`] for names that are not unique or do not fit on one line each.
     pub fn new(
         shape: ImageShape,
         images: Vec<u8>,
@@ -110,7 +108,7 @@ impl Dataset {
         Ok(Self::from_parts(shape, images, labels, class_names))
     }
 
-    /// Takes over parts that are known to satisfy what [`Dataset::new`] checks.
+    /// Creates a data set from parts that are known to pass the checks of [`Dataset::new`].
     fn from_parts(shape: ImageShape, images: Vec<u8>, labels: Vec<u16>, class_names: Vec<String>) -> Self {
         debug_assert_eq!(images.len(), labels.len() * shape.bytes());
         Self { shape, images, labels, class_names }
@@ -156,7 +154,7 @@ impl Dataset {
         self.class_names.len()
     }
 
-    /// Takes the last `count` images out into a data set of their own, or all but one where there are fewer.
+    /// Moves the last `count` images to a new data set, or all but one if there are fewer.
     #[must_use]
     pub fn split_off(&mut self, count: usize) -> Self {
         let at = self.len().saturating_sub(count).max(1).min(self.len());
@@ -183,7 +181,8 @@ impl Dataset {
         Ok(self)
     }
 
-    /// The mean and standard deviation of each channel over all pixels, as shares of the full range; a deviation is never zero.
+    /// The mean and standard deviation of each channel over all pixels, as fractions of the full range; a standard deviation is
+    /// never zero.
     pub fn color_statistics(&self) -> (Vec<f64>, Vec<f64>) {
         let mut sums = vec![(0_u64, 0_u64); self.shape.channels()];
         for image in self.images.chunks_exact(self.shape.bytes()) {
@@ -201,7 +200,7 @@ impl Dataset {
         statistics.unzip()
     }
 
-    /// The same images in another shape: scaled, and color made gray or gray equal planes, as [`load_picture`] does it.
+    /// The same images in another shape: scaled, and converted between color and gray, as by [`load_picture`].
     ///
     /// # Errors
     ///
@@ -218,7 +217,7 @@ impl Dataset {
         Ok(Self::from_parts(shape, images, self.labels, self.class_names))
     }
 
-    /// Keeps the first `count` images, or all of them where there are fewer.
+    /// Keeps the first `count` images, or all of them if there are fewer.
     #[must_use]
     pub fn truncated(mut self, count: usize) -> Self {
         self.labels.truncate(count);
@@ -227,7 +226,7 @@ impl Dataset {
     }
 }
 
-/// Tells the sizes only: the pixels would fill many screens.
+/// Prints the sizes only, not the pixels.
 impl fmt::Debug for Dataset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dataset")
@@ -243,9 +242,9 @@ impl fmt::Debug for Dataset {
 pub struct Splits {
     /// The images to train on.
     pub train: Dataset,
-    /// The images to measure on.
+    /// The images to test on.
     pub test: Dataset,
-    /// Where the images come from, for reports: a folder or a description.
+    /// Source of the images, for reports: a folder or a description.
     pub source: String,
 }
 
@@ -261,7 +260,7 @@ impl Splits {
     }
 }
 
-/// Refuses so many images of this shape if they would not fit into memory twice: whoever uses them keeps a copy.
+/// Fails if two copies of `count` images of this shape do not fit into memory; users of the images keep a copy.
 pub(crate) fn check_memory(images: u64, shape: ImageShape) -> Result<(), DataError> {
     let (needed, available) = (2 * u128::from(images) * shape.bytes() as u128, available_memory_bytes());
     if needed > u128::from(available) {
@@ -272,7 +271,7 @@ pub(crate) fn check_memory(images: u64, shape: ImageShape) -> Result<(), DataErr
     Ok(())
 }
 
-/// Says what is wrong with a list of class names, if anything is.
+/// Checks a list of class names.
 pub(crate) fn check_class_names(names: &[String]) -> Result<(), String> {
     if names.is_empty() {
         return Err("there are none".into());

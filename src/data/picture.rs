@@ -1,4 +1,4 @@
-//! Single pictures of any size, as a person would hand them over.
+//! Single pictures of any size, such as photographs.
 
 use super::DataError;
 use super::planes::write_planes;
@@ -12,34 +12,33 @@ use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
-/// Which pictures are taken.
+/// The accepted picture sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PictureSize {
-    /// Those of the size that is wanted, pixel for pixel; what says that it is to be turned (EXIF) is turned.
+    /// Only pictures of the target size, without scaling. They are rotated according to their EXIF orientation.
     Exact,
-    /// Those of any size, scaled as [`load_picture`] does.
+    /// Pictures of any size, scaled as by [`load_picture`].
     Any,
 }
 
-/// What a decoder may allocate: enough for a photograph of 60 megapixels.
+/// Limit on a decoder's memory: enough for a photograph of 60 megapixels.
 const MAX_DECODER_BYTES: u64 = 256 << 20;
-/// The same where only pictures of 32×32 pixels are taken, which need a few KiB.
+/// The same if only pictures of 32×32 pixels are accepted, which need a few KiB.
 const MAX_DECODER_BYTES_EXACT: u64 = 16 << 20;
 
-/// Bytes of a picture's file at most; larger ones would be no picture that the decoder may hold.
+/// Maximum size of a picture's file in bytes; a decoded larger one would exceed the decoder's limit.
 pub(super) const MAX_FILE_BYTES: u64 = 64 << 20;
 
-/// Reads a JPEG or PNG of any size and brings it to this shape, as the planes of an image of a [`Dataset`](super::Dataset).
+/// Reads a JPEG or PNG of any size and resizes it to this shape, as the planes of an image of a [`Dataset`](super::Dataset).
 ///
-/// Height and width are scaled separately, and a picture that says how it
-/// is to be turned (EXIF) is turned. Gray becomes equal planes where color is wanted, and color becomes its luma
-/// (0.2126 R + 0.7152 G + 0.0722 B) where gray is; 16 bits a channel become 8, and transparency is dropped.
+/// Height and width are scaled separately, and the picture is rotated according to its EXIF orientation. Gray becomes equal planes
+/// if the shape has color, and color becomes its luma (0.2126 R + 0.7152 G + 0.0722 B) if the shape is gray; 16 bits a channel
+/// become 8, and transparency is dropped.
 ///
 /// # Errors
 ///
-/// [`DataError::Io`] for a file that cannot be read, [`DataError::FileTooLarge`]
-/// for one of over 64 MiB, [`DataError::Undecodable`] for one that is no such
-/// picture.
+/// [`DataError::Io`] for a file that cannot be read, [`DataError::FileTooLarge`] for one of over 64 MiB, [`DataError::Undecodable`]
+/// for one that is not a valid JPEG or PNG.
 pub fn load_picture(path: &Path, shape: ImageShape) -> Result<Vec<u8>, DataError> {
     let file = File::open(path).map_err(DataError::io("open", path))?;
     read_picture(&path.display().to_string(), file, shape)
@@ -55,7 +54,7 @@ pub fn read_picture(name: &str, source: impl Read, shape: ImageShape) -> Result<
     decode_picture(name, &read_within(name, source, MAX_FILE_BYTES)?, PictureSize::Any, shape)
 }
 
-/// All bytes of `source`, which are `limit` at most.
+/// All bytes of `source`, at most `limit`.
 pub(super) fn read_within(name: &str, source: impl Read, limit: u64) -> Result<Vec<u8>, DataError> {
     let mut bytes = Vec::new();
     // One byte past the limit shows that there is more.
@@ -66,9 +65,9 @@ pub(super) fn read_within(name: &str, source: impl Read, limit: u64) -> Result<V
     Ok(bytes)
 }
 
-/// Decodes a picture that has this size, or any size and is brought to it.
+/// Decodes a picture, which must have this size or is resized to it.
 ///
-/// The format is told from the contents.
+/// The format is detected from the contents.
 pub(super) fn decode_picture(
     name: &str,
     bytes: &[u8],
@@ -96,7 +95,7 @@ pub(super) fn decode_picture(
     }
     limits.reserve(decoder.total_bytes()).map_err(undecodable)?;
     let picture = DynamicImage::from_decoder(decoder).map_err(undecodable)?;
-    // Before it is turned and its colors are converted, which take as much memory again.
+    // Before the rotation and color conversion, which need the same memory again.
     let mut picture = scaled(picture, before_turning);
     picture.apply_orientation(orientation);
     Ok(planes_of(picture, shape))
@@ -107,7 +106,7 @@ fn sides(shape: ImageShape) -> (usize, usize) {
     (shape.width(), shape.height())
 }
 
-/// Whether a picture that is turned so is as high afterwards as it was wide before.
+/// Whether this orientation swaps height and width.
 fn swaps_sides(orientation: Orientation) -> bool {
     use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
     matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
@@ -129,12 +128,12 @@ fn planes_of(picture: DynamicImage, shape: ImageShape) -> Vec<u8> {
     planes
 }
 
-/// An image of the shape `from` brought to the shape `to`, as pictures are.
+/// An image of shape `from` resized to shape `to`, in the same way as pictures.
 pub(super) fn fitted(planes_from: &[u8], from: ImageShape, to: ImageShape) -> Vec<u8> {
     planes_of(scaled(to_picture(planes_from, from), sides(to)), to)
 }
 
-/// The picture that the planes of an image show.
+/// The picture of an image's planes.
 pub(crate) fn to_picture(planes: &[u8], shape: ImageShape) -> DynamicImage {
     let (width, height) = (shape.width() as u32, shape.height() as u32);
     let byte = |channel: usize, x: u32, y: u32| {
@@ -147,7 +146,7 @@ pub(crate) fn to_picture(planes: &[u8], shape: ImageShape) -> DynamicImage {
     }
 }
 
-/// Refuses a JPEG that ends before its picture does: decoders fill in what is missing.
+/// Rejects a truncated JPEG: decoders would fill in the missing part.
 fn check_whole(name: &str, bytes: &[u8]) -> Result<(), DataError> {
     match bytes.starts_with(&[0xff, 0xd8]) && !has_end_of_image(bytes) {
         true => Err(DataError::CutOff { file: name.to_owned() }),
@@ -155,7 +154,7 @@ fn check_whole(name: &str, bytes: &[u8]) -> Result<(), DataError> {
     }
 }
 
-/// Whether the marker that ends a JPEG's picture is there, other than within a segment, as that of a thumbnail is.
+/// Whether a JPEG has its end-of-image marker, outside of segments, which may hold a thumbnail.
 fn has_end_of_image(bytes: &[u8]) -> bool {
     let mut at = 2;
     while let Some(found) = bytes.get(at..).and_then(|rest| rest.windows(2).position(|pair| pair[0] == 0xff)) {
@@ -181,11 +180,11 @@ pub(super) fn has_image_ending(name: &str) -> bool {
         .is_some_and(|(_, ending)| ["jpg", "jpeg", "png"].iter().any(|known| ending.eq_ignore_ascii_case(known)))
 }
 
-/// The files of pictures in `folder` and in the folders below, sorted, and the errors of folders that cannot be looked
-/// through; what is hidden is left out.
+/// The files of pictures in `folder` and in the folders below, sorted, and the errors of folders that cannot be read; hidden ones
+/// are ignored.
 ///
-/// Links to folders are not followed, so that no circle of them has no end. The errors are [`DataError::Io`] for a folder that
-/// cannot be listed, and [`DataError::NoPictures`] if there is neither a picture nor such an error.
+/// Links to folders are not followed, to avoid cycles. The errors are [`DataError::Io`] for a folder that cannot be listed, and
+/// [`DataError::NoPictures`] if there is neither a picture nor such an error.
 pub fn pictures_below(folder: &Path) -> (Vec<PathBuf>, Vec<DataError>) {
     let (mut pictures, mut errors) = (Vec::new(), Vec::new());
     for found in walk(folder, None) {
@@ -221,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_photograph_is_turned_as_its_metadata_say() {
-        // Left half red, right half blue, taken with the camera turned: to be turned clockwise by a quarter.
+        // Left half red, right half blue, taken with a rotated camera: to be rotated clockwise by 90°.
         let taken = RgbImage::from_fn(64, 64, |x, _| Rgb(if x < 32 { [200, 10, 0] } else { [0, 10, 100] }));
         let mut jpeg = Vec::new();
         taken.write_to(&mut Cursor::new(&mut jpeg), image::ImageFormat::Jpeg).unwrap();
@@ -238,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_turned_photograph_has_the_height_and_width_asked_for() {
-        // Two rows high and six pixels wide once it is turned: the first column, from the bottom, becomes the first row.
+        // Two rows high and six pixels wide after rotation: the first column, from the bottom, becomes the first row.
         let shape = ImageShape::new(2, 6, 1).unwrap();
         let taken = GrayImage::from_fn(2, 6, |x, y| Luma([10 * (6 * x + 5 - y) as u8]));
         let mut jpeg = Vec::new();
@@ -265,7 +264,7 @@ mod tests {
         assert_eq!(luma, [18, 39, 60, 89, 110, 132]);
         let planes = read_picture("p.png", &png[..], color).unwrap();
         assert_eq!(planes, [0, 100, 200, 0, 100, 200, 0, 0, 0, 100, 100, 100, 250, 250, 250, 250, 250, 250]);
-        // What was loaded in one shape becomes another as the picture itself does.
+        // Resizing a loaded image gives the same as loading the picture in that shape.
         assert_eq!(fitted(&planes, color, gray), luma);
         assert_eq!(fitted(&luma, gray, color), [&luma[..], &luma, &luma].concat());
         let larger = ImageShape::new(7, 5, 1).unwrap();
@@ -279,7 +278,7 @@ mod tests {
         let mut jpeg = Vec::new();
         picture.write_to(&mut Cursor::new(&mut jpeg), image::ImageFormat::Jpeg).unwrap();
         decode_picture("whole.jpg", &jpeg, PictureSize::Any, ImageShape::CIFAR).unwrap();
-        // What some cameras put behind a picture is none of it.
+        // Some cameras append data after the picture.
         decode_picture("whole.jpg", &[&jpeg[..], b"more"].concat(), PictureSize::Any, ImageShape::CIFAR).unwrap();
         // A thumbnail's end is not the picture's.
         let thumbnail = [0xff, 0xe1, 0, 8, 0xff, 0xd8, 1, 2, 0xff, 0xd9];

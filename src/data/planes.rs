@@ -2,8 +2,8 @@
 
 use crate::tensor::ImageShape;
 
-/// Writes pixels, row by row, as the planes of an image: red, green and blue, or luma, in integers so that it is the same
-/// everywhere.
+/// Writes pixels, row by row, as the planes of an image: red, green and blue, or luma, in integer arithmetic, so that results are
+/// the same on all platforms.
 pub(super) fn write_planes(pixels: impl Iterator<Item = [u8; 3]>, shape: ImageShape, planes: &mut [u8]) {
     if shape.channels() == 1 {
         planes.iter_mut().zip(pixels).for_each(|(gray, pixel)| *gray = luma(pixel));

@@ -1,15 +1,10 @@
-//! The built-in practice set: ten shapes on cluttered grounds, drawn by the
-//! program, so that training can be tried without any download.
+//! The built-in synthetic set: ten shapes on cluttered backgrounds, drawn by the program, to test training without a download.
 //!
-//! The class is carried by the outline. Place, size, turn and polarity are
-//! random, and color tells the class in half of the images at most, so a
-//! linear classifier on the pixels does poorly while a small convolutional
-//! network does well.
+//! The outline determines the class. Position, size, rotation and polarity are random, and color indicates the class in at most
+//! half of the images, so a linear classifier on the pixels does poorly while a small convolutional network does well.
 //!
-//! Every image is a function of `(seed, split, index)` in integer arithmetic:
-//! the bytes are the same on every platform, and the first `n` images do not
-//! depend on how many are asked for. Their checksum is pinned by a test; why
-//! that is enough is said at [`RandomStream`].
+//! Every image is a function of `(seed, split, index)` in integer arithmetic: the bytes are the same on every platform, and the
+//! first `n` images do not depend on the number requested. A test compares their checksum; see [`RandomStream`].
 
 mod draw;
 mod shape;
@@ -29,7 +24,7 @@ pub const TEST: usize = 2_000;
 /// Seed of the default set.
 pub const SEED: u64 = 0;
 
-/// Numbers of the generator's streams that training images and test images are drawn from: none of training's.
+/// Numbers of the generator's streams that training images and test images are drawn from; training does not use them.
 const TRAIN_STREAM: u32 = 1 << 18;
 const TEST_STREAM: u32 = TRAIN_STREAM + 1;
 
@@ -77,8 +72,7 @@ mod tests {
         super::generate(ImageShape::CIFAR, train, test, seed).unwrap()
     }
 
-    /// Figures measured on the set mean something only as long as it stays
-    /// the same: change these on purpose or not at all, and count up
+    /// Published results on the set depend on these values. Change them only deliberately, and increment
     /// [`GENERATOR`](crate::ops::random::GENERATOR) with them.
     #[test]
     fn the_bytes_are_pinned() {

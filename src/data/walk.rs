@@ -1,11 +1,11 @@
-//! Goes through folders, with one rule for what is hidden, for links and for depth.
+//! Walks folders, with the same rules for hidden files, links and depth everywhere.
 
 use super::DataError;
 use std::fs;
 use std::path::{Path, PathBuf};
 use walkdir::{DirEntry, WalkDir};
 
-/// Something below a folder. A link counts as what it leads to.
+/// A file or folder. A link counts as its target.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) path: PathBuf,
@@ -13,17 +13,18 @@ pub(super) struct Found {
     pub(super) name: String,
     pub(super) is_file: bool,
     pub(super) is_folder: bool,
-    /// Whether it is a folder whose contents are found, too.
+    /// Whether it is a folder whose contents are listed, too.
     pub(super) is_entered: bool,
 }
 
-/// What is below `folder` and not [hidden](is_hidden), in the system's order; what is below a hidden folder is hidden with it.
+/// The files and folders in `folder` and below that are not [hidden](is_hidden), in the system's order; the contents of hidden
+/// folders are hidden, too.
 ///
-/// Folders are entered `depth` levels down, where 1 is `folder` itself, and links to folders like these, unless they lead back
-/// to a folder that they lie in. Without a limit, links to folders are not entered: they may lead anywhere.
+/// Folders are entered `depth` levels down, where 1 is `folder` itself, and links to folders like these, unless they lead back to a
+/// parent folder. Without a limit, links to folders are not entered: they may lead anywhere.
 ///
-/// An error is a [`DataError::Io`] of a folder that cannot be listed or a file that cannot be looked at, which includes a link
-/// that leads nowhere if links are followed. The others are found all the same.
+/// An error is a [`DataError::Io`] of a folder that cannot be listed or a file that cannot be accessed, which includes a broken
+/// link if links are followed. The others are still listed.
 pub(super) fn walk(folder: &Path, depth: Option<usize>) -> impl Iterator<Item = Result<Found, DataError>> {
     let (root, limit) = (folder.to_path_buf(), depth.unwrap_or(usize::MAX));
     WalkDir::new(folder)
@@ -38,8 +39,8 @@ pub(super) fn walk(folder: &Path, depth: Option<usize>) -> impl Iterator<Item = 
         })
 }
 
-/// Whether a file or folder of this name is nobody's business: its name begins with a dot, or it is `__MACOSX`, which holds
-/// the `._*` companions that some archivers add.
+/// Whether a file or folder of this name is ignored: its name begins with a dot, or it is `__MACOSX`, which holds the `._*`
+/// companions that some archivers add.
 pub(super) fn is_hidden(name: &str) -> bool {
     name.starts_with('.') || name == "__MACOSX"
 }
@@ -61,11 +62,11 @@ impl Found {
     }
 }
 
-/// What becomes of what `walkdir` cannot enter or look at below `root`.
+/// Handles entries below `root` that `walkdir` cannot access.
 fn refused(error: walkdir::Error, root: &Path) -> Option<Result<Found, DataError>> {
     let path = error.path().unwrap_or(root).to_path_buf();
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    // A link that leads nowhere is met before its name is.
+    // A broken link is reported before its name is checked.
     if error.depth() > 0 && error.path().is_some() && is_hidden(&name) {
         return None;
     }
@@ -74,7 +75,7 @@ fn refused(error: walkdir::Error, root: &Path) -> Option<Result<Found, DataError
             let action = if path.is_dir() { "list" } else { "read" };
             Some(Err(DataError::io(action, path)(source)))
         }
-        // A link that leads back to a folder that it lies in.
+        // A link that leads back to a parent folder.
         None => Some(Ok(Found { path, name, is_file: false, is_folder: true, is_entered: false })),
     }
 }

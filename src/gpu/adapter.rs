@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{GpuError, wait};
 
-/// Which graphics interface to reach GPUs through.
+/// The graphics API to use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -25,19 +25,19 @@ impl Backend {
     }
 }
 
-/// Which adapter is wanted.
+/// The requested adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AdapterRequest {
-    /// The best real GPU; no software adapter.
+    /// The best real GPU; no software renderer.
     RealGpu,
-    /// The best adapter, a software one if there is no other.
+    /// The best adapter, a software renderer if there is no other.
     Best,
     /// The adapter with this number in [`list_adapters`].
     Index(usize),
 }
 
-/// What is known of an adapter before it is opened.
+/// Information on an adapter that is not yet open.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AdapterSummary {
@@ -45,29 +45,29 @@ pub struct AdapterSummary {
     pub index: usize,
     /// Its name.
     pub name: String,
-    /// What kind of GPU it is.
+    /// Its kind of GPU.
     pub kind: AdapterKind,
     /// The interface to it: Vulkan, Metal, DX12 or OpenGL.
     pub interface: String,
     /// Its driver, with the version.
     pub driver: String,
-    /// What it allows.
+    /// Its limits.
     pub limits: GpuLimits,
 }
 
-/// What kind of GPU an adapter is.
+/// Kind of an adapter's GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AdapterKind {
-    /// A card with memory of its own.
+    /// A card with separate memory.
     Discrete,
     /// A part of the processor.
     Integrated,
-    /// A GPU that a virtual machine passes on.
+    /// A GPU provided by a virtual machine.
     Virtual,
     /// A renderer that runs on the CPU.
     Software,
-    /// The driver does not say.
+    /// Not reported by the driver.
     Unknown,
 }
 
@@ -95,7 +95,7 @@ impl fmt::Display for AdapterKind {
     }
 }
 
-/// What an adapter allows, as far as kernels and tensors ask.
+/// An adapter's limits that matter to kernels and tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct GpuLimits {
@@ -170,7 +170,7 @@ pub struct CooperativeMatrix {
     pub subgroup: u32,
 }
 
-/// What an adapter can do that not every adapter can, and that we use if it is there.
+/// Optional features of an adapter, used if present.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Abilities {
     pub(super) features: wgpu::Features,
@@ -207,7 +207,7 @@ impl Abilities {
     }
 }
 
-/// All adapters of a backend, best first, in the order that `gpu:N` counts.
+/// All adapters of a backend, best first, in the order of the numbers in `gpu:N`.
 pub fn list_adapters(backend: Backend) -> Vec<AdapterSummary> {
     enumerate(backend)
         .iter()
@@ -242,7 +242,7 @@ pub(super) fn noop() -> Result<wgpu::Adapter, GpuError> {
     adapters.into_iter().next().ok_or_else(|| GpuError::NoAdapter("wgpu was built without its no-op backend".into()))
 }
 
-/// Picks an adapter and says why.
+/// Chooses an adapter and gives the reason.
 pub(super) fn choose(request: AdapterRequest, backend: Backend) -> Result<(wgpu::Adapter, String), GpuError> {
     let mut adapters = enumerate(backend);
     let count = adapters.len();
@@ -254,12 +254,12 @@ pub(super) fn choose(request: AdapterRequest, backend: Backend) -> Result<(wgpu:
     }
     let software = is_software(&adapters[0].get_info());
     let (index, reason) = match request {
-        AdapterRequest::Index(index) if index < count => (index, format!("gpu:{index} asked for")),
+        AdapterRequest::Index(index) if index < count => (index, format!("gpu:{index} requested")),
         AdapterRequest::Index(index) => return Err(GpuError::NoSuchAdapter { index, count }),
         AdapterRequest::RealGpu if software => {
-            return Err(GpuError::NoAdapter("only a software adapter is here".into()));
+            return Err(GpuError::NoAdapter("only a software renderer was found".into()));
         }
-        AdapterRequest::Best if software => (0, "no real GPU found: a software adapter, slower than the CPU".into()),
+        AdapterRequest::Best if software => (0, "no real GPU found: a software renderer, slower than the CPU".into()),
         AdapterRequest::RealGpu | AdapterRequest::Best => (0, format!("best of {count} found")),
     };
     Ok((adapters.swap_remove(index), reason))

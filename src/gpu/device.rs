@@ -1,4 +1,4 @@
-//! An open GPU: its memory, and the submission of what was recorded.
+//! An open GPU: its memory, and the submission of recorded commands.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
@@ -20,19 +20,20 @@ use super::statistics::{Counters, Statistics, count};
 use super::wait::{self, SubmissionIndex};
 use crate::profile;
 
-/// Most floating-point operations of a submission to a GPU. Windows resets one that is at a submission for two seconds; the
-/// slowest in use manage some 100 GFLOP/s. A software adapter is not reset, and its driver waits in a submission for the one before.
+/// Maximum floating-point operations of a submission to a GPU. Windows resets a GPU after two seconds in one submission; the
+/// slowest in use reach about 100 GFLOP/s. Software renderers are not reset, and their drivers block a submission until the
+/// previous one is done.
 const MOST_FLOPS: u64 = 50_000_000_000;
 
 /// How to open a GPU.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct GpuOptions {
-    /// Which adapter.
+    /// The adapter.
     pub request: AdapterRequest,
-    /// Through which interface.
+    /// The graphics API.
     pub backend: Backend,
-    /// Longest wait for submitted work; `None` takes a minute, or an hour on a software adapter.
+    /// Longest wait for submitted work; `None` takes a minute, or an hour on a software renderer.
     pub timeout: Option<Duration>,
     /// For tests: new, poisoned memory for every tensor, fenced by guard bytes; see [`GpuDevice::check_guards`].
     pub guarded: bool,
@@ -53,10 +54,10 @@ impl GpuOptions {
     }
 }
 
-/// What a [`GpuDevice::rehearsal_of`] passes for.
+/// Abilities that a [`GpuDevice::rehearsal_of`] simulates.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RehearsedAdapter {
-    /// Whether for a CPU that plays a GPU.
+    /// Whether it is a software renderer.
     pub software: bool,
     /// Invocations of its subgroups, if kernels may rely on them.
     pub subgroup: Option<u32>,
@@ -80,7 +81,7 @@ pub(super) struct Shared {
     pub(super) software: bool,
     pub(super) reason: String,
     pub(super) timeout: Duration,
-    /// Most floating-point operations of a submission that can be cut.
+    /// Maximum floating-point operations of a submission that can be split.
     pub(super) most_flops: u64,
     pub(super) pool: Arc<Pool>,
     pub(super) pipelines: Pipelines,
@@ -98,10 +99,10 @@ pub(super) struct Shared {
 }
 
 impl GpuDevice {
-    /// Opens an adapter with all it allows.
+    /// Opens an adapter with its maximum limits.
     ///
     /// # Errors
-    /// If no adapter fits the request, or the driver refuses to open it.
+    /// If no adapter fits the request, or the driver fails to open it.
     pub fn open(options: GpuOptions) -> Result<Self, GpuError> {
         let (adapter, reason) = adapter::choose(options.request, options.backend)?;
         log::debug!("adapter: {} ({reason})", adapter::describe(&adapter.get_info(), &adapter.limits()));
@@ -111,11 +112,11 @@ impl GpuDevice {
         GpuDevice::open_adapter(&adapter, abilities, reason, options.timeout, pool, software)
     }
 
-    /// A device that computes nothing and has no memory, without limits: what is asked of it is only counted. It passes for
-    /// a software renderer if `software`.
+    /// A device without limits that computes nothing and has no memory, and only counts its work. It simulates a software renderer
+    /// if `software`.
     ///
-    /// Running the very code of a training step on it tells what memory that step holds on a GPU, see
-    /// [`GpuDevice::memory`]. Nothing can be read back.
+    /// Running the code of a training step on it gives the memory that the step needs on a GPU, see [`GpuDevice::memory`]. Nothing
+    /// can be read back.
     ///
     /// # Errors
     /// If wgpu's stand-in for a driver does not open.
@@ -123,8 +124,8 @@ impl GpuDevice {
         GpuDevice::rehearsal_of(RehearsedAdapter { software, ..RehearsedAdapter::default() })
     }
 
-    /// Like [`GpuDevice::rehearsal`], of an adapter with these abilities. It knows which kernels were launched
-    /// ([`GpuDevice::launched_variants`]) and tells profiles of them, as taking no time.
+    /// Like [`GpuDevice::rehearsal`], of an adapter with these abilities. It records the launched kernels
+    /// ([`GpuDevice::launched_variants`]) and reports them to profiles with zero time.
     ///
     /// # Errors
     /// As for [`GpuDevice::rehearsal`].
@@ -148,8 +149,8 @@ impl GpuDevice {
             return Err(GpuError::MissingFeature { adapter: info.name, feature: "COMPUTE_SHADERS".into() });
         }
         let limits = adapter.limits();
-        // SAFETY: of what wgpu calls experimental only cooperative matrices are used, in our own shaders, which are checked
-        // on a device before it may use them.
+        // SAFETY: of wgpu's experimental features only cooperative matrices are used, in our own shaders, which are checked on a
+        // device before it may use them.
         let experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
         let (device, queue) = wait::for_driver(adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("cifar-gpu"),
@@ -197,10 +198,10 @@ impl GpuDevice {
         Ok(GpuDevice { shared: Arc::new(shared) })
     }
 
-    /// Fails if the driver has told us of an error.
+    /// Fails if the driver has reported an error.
     pub(super) fn check(&self) -> Result<(), GpuError> {
         self.shared.faults.check().or_else(|_| {
-            // A lost device rejects calls before the loss, which is the reason, has been announced: polling does that.
+            // A lost device rejects calls before the loss, the actual cause, is reported; polling reports it.
             wait::notice(&self.shared.device);
             self.shared.faults.check()
         })
@@ -211,7 +212,7 @@ impl GpuDevice {
         adapter::describe(&self.shared.info, &self.shared.limits)
     }
 
-    /// Why this adapter was taken.
+    /// The reason for choosing this adapter.
     pub fn reason(&self) -> &str {
         &self.shared.reason
     }
@@ -221,7 +222,7 @@ impl GpuDevice {
         self.shared.software
     }
 
-    /// Whether this is a [`GpuDevice::rehearsal`], whose tensors nobody need fill.
+    /// Whether this is a [`GpuDevice::rehearsal`], whose tensors need no data.
     pub(crate) fn is_rehearsal(&self) -> bool {
         self.shared.rehearsal
     }
@@ -231,7 +232,7 @@ impl GpuDevice {
         self.shared.rehearsal || self.shared.abilities.features.contains(wgpu::Features::SHADER_F16)
     }
 
-    /// The adapter's cooperative matrices of 16-bit floats, if it has some.
+    /// The adapter's cooperative matrices of 16-bit floats, if any.
     pub fn cooperative_matrix(&self) -> Option<CooperativeMatrix> {
         self.shared.abilities.cooperative
     }
@@ -241,28 +242,28 @@ impl GpuDevice {
         self.shared.abilities.subgroup
     }
 
-    /// What the adapter allows.
+    /// The adapter's limits.
     pub fn limits(&self) -> GpuLimits {
         GpuLimits::of(&self.shared.limits)
     }
 
-    /// What the buffer pool holds and has held.
+    /// Statistics of the buffer pool.
     pub fn memory(&self) -> MemoryUse {
         self.shared.pool.memory()
     }
 
-    /// Gives back to the driver all memory that no tensor and no captured commands use, and counts the most bytes in use anew:
-    /// for between two kinds of work of which the second has no use for the first one's buffers.
+    /// Returns all memory to the driver that no tensor and no captured commands use, and resets the peak of bytes in use. Call it
+    /// between two kinds of work if the second cannot reuse the first one's buffers.
     pub fn release_unused(&self) {
         self.shared.pool.start_over();
     }
 
-    /// Bytes that the driver's allocator has given out, for tensors and all else; `None` where it does not tell.
+    /// Bytes allocated by the driver, for tensors and everything else; `None` if it does not report them.
     pub fn allocator_bytes(&self) -> Option<u64> {
         self.shared.device.generate_allocator_report().map(|report| report.total_allocated_bytes)
     }
 
-    /// What has been made and done so far.
+    /// Counters of the work done so far.
     pub fn statistics(&self) -> Statistics {
         let counters = &self.shared.counters;
         Statistics {
@@ -273,7 +274,7 @@ impl GpuDevice {
         }
     }
 
-    /// Whether two handles mean the same open device.
+    /// Whether two handles refer to the same open device.
     pub fn same(&self, other: &GpuDevice) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
@@ -286,7 +287,7 @@ impl GpuDevice {
         self.shared.pool.allocate(bytes, what, reserve.as_ref())
     }
 
-    /// Writes `bytes` to the start of `buffer`, after all that was recorded before.
+    /// Writes `bytes` to the start of `buffer`, after all previously recorded commands.
     pub fn write(&self, buffer: &GpuBuffer, bytes: &[u8]) -> Result<(), GpuError> {
         if bytes.len() as u64 > buffer.bytes() {
             return Err(GpuError::Rejected(format!("{} bytes into a buffer of {}", bytes.len(), buffer.bytes())));
@@ -308,16 +309,16 @@ impl GpuDevice {
         self.check()
     }
 
-    /// Records that `buffer` shall be filled with zeros.
+    /// Records a command that fills `buffer` with zeros.
     pub fn clear(&self, buffer: &GpuBuffer) {
         let command = Command::Clear { buffer: buffer.raw().clone(), offset: buffer.offset(), bytes: buffer.bytes() };
         self.append(&[buffer], command);
     }
 
-    /// Records that the bytes of `source` shall be copied to `target`, which is as long and in other memory.
+    /// Records a copy of `source` to `target`, which has the same length and is in other memory.
     ///
     /// # Errors
-    /// If the lengths differ, or both lie in the same memory.
+    /// If the lengths differ, or both are in the same memory.
     pub fn copy(&self, source: &GpuBuffer, target: &GpuBuffer) -> Result<(), GpuError> {
         if source.bytes() != target.bytes() || source.shares_memory(target) {
             return Err(GpuError::Rejected(format!("a copy of {} bytes to {}", source.bytes(), target.bytes())));
@@ -333,7 +334,7 @@ impl GpuDevice {
         Ok(())
     }
 
-    /// Submits what was recorded, if anything, without waiting for it.
+    /// Submits the recorded commands, if any, without waiting.
     pub fn submit(&self) -> Result<Option<SubmissionIndex>, GpuError> {
         self.submit_locked(&mut self.shared.recording.lock())
     }
@@ -358,10 +359,10 @@ impl GpuDevice {
         Ok(last.map(SubmissionIndex))
     }
 
-    /// Submits what was recorded and waits until the GPU is idle.
+    /// Submits the recorded commands and waits until the GPU is idle.
     ///
     /// # Errors
-    /// [`GpuError::Timeout`] after the device's time-out, [`GpuError::DeviceLost`] if the GPU goes away meanwhile.
+    /// [`GpuError::Timeout`] after the device's time-out, [`GpuError::DeviceLost`] if the GPU is lost meanwhile.
     pub fn synchronize(&self) -> Result<(), GpuError> {
         self.submit()?;
         self.wait(None)
@@ -377,7 +378,7 @@ impl GpuDevice {
 
     fn wait(&self, submission: Option<&SubmissionIndex>) -> Result<(), GpuError> {
         let answer = wait::for_work(&self.shared.device, submission, self.shared.timeout);
-        // A lost device is the reason for whatever else went wrong.
+        // If the device is lost, that is the cause of all other errors.
         self.check()?;
         answer
     }

@@ -1,4 +1,4 @@
-//! What can go wrong between us and a GPU.
+//! Errors of GPUs.
 
 /// An error of the GPU engine.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -7,12 +7,12 @@ pub enum GpuError {
     /// No adapter fits the request.
     #[error("no GPU adapter found ({0})")]
     NoAdapter(String),
-    /// `gpu:N` names an adapter that is not there.
+    /// `gpu:N` names an adapter that does not exist.
     #[error("there is no adapter gpu:{index}; {count} found")]
     NoSuchAdapter {
-        /// The number asked for.
+        /// The requested number.
         index: usize,
-        /// How many adapters there are.
+        /// Number of adapters.
         count: usize,
     },
     /// The adapter lacks a feature that a kernel needs.
@@ -23,16 +23,16 @@ pub enum GpuError {
         /// The feature's name in wgpu.
         feature: String,
     },
-    /// Something is larger than the adapter allows.
+    /// A limit of the adapter is exceeded.
     #[error("{what} needs {needed}, and the adapter's {limit} is {available}")]
     Limit {
-        /// What was being made.
+        /// The object being created.
         what: String,
         /// The limit's name in wgpu.
         limit: &'static str,
         /// What it needs, in the limit's own unit.
         needed: u64,
-        /// What the adapter allows.
+        /// The adapter's limit.
         available: u64,
     },
     /// The GPU has no memory left.
@@ -40,27 +40,27 @@ pub enum GpuError {
     OutOfMemory {
         /// Size of the failed allocation; 0 where the driver does not say what it was for.
         bytes: u64,
-        /// What we held already.
+        /// Bytes already in use.
         in_use: u64,
     },
-    /// The driver has given up the device.
+    /// The device was lost.
     #[error("the GPU was lost: {0}")]
     DeviceLost(String),
-    /// The adapter refused to open.
+    /// The adapter could not be opened.
     #[error("cannot open adapter {adapter}: {reason}")]
     OpenDevice {
         /// The adapter's name.
         adapter: String,
-        /// The driver's words.
+        /// The driver's message.
         reason: String,
     },
-    /// The GPU did not answer in time.
+    /// The GPU did not finish in time.
     #[error("the GPU did not finish within {seconds} s")]
     Timeout {
-        /// How long we waited.
+        /// The time waited.
         seconds: u64,
     },
-    /// A shader does not parse, validate or match its launcher: a fault of ours.
+    /// A shader does not parse, validate or match its launcher: a bug in this program.
     #[error("shader {name}: {message}")]
     Shader {
         /// The kernel's name.
@@ -68,21 +68,21 @@ pub enum GpuError {
         /// What is wrong, with the annotated source line where known.
         message: String,
     },
-    /// A call that cannot be captured: it acts at once, and only once.
+    /// A call that cannot be captured, because it takes effect immediately and only once.
     #[error("{call} while commands are captured")]
     Capturing {
-        /// What was called.
+        /// The call.
         call: &'static str,
     },
-    /// Kernels compute something else on this adapter than their CPU twins.
+    /// Kernels on this adapter disagree with their CPU twins.
     #[error("{failed} of {checks} checks failed: this device's results cannot be trusted")]
     FailedCheck {
-        /// Checks that failed.
+        /// Failed checks.
         failed: usize,
-        /// All that were made.
+        /// All checks.
         checks: usize,
     },
-    /// wgpu rejected a call: a fault of ours or of the driver.
+    /// wgpu rejected a call: a bug in this program or in the driver.
     #[error("GPU call rejected: {0}")]
     Rejected(String),
 }
@@ -92,13 +92,13 @@ fn allocating(bytes: u64, in_use: u64) -> String {
 }
 
 impl GpuError {
-    /// What can be done about it, if anything is known to help.
+    /// How to fix the error, if known.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             GpuError::NoAdapter(_) => {
                 "use the CPU, or install a Vulkan driver (mesa-vulkan-drivers has a software one)"
             }
-            GpuError::NoSuchAdapter { .. } => "choose one of the adapters that are here",
+            GpuError::NoSuchAdapter { .. } => "choose one of the available adapters",
             GpuError::Limit { .. } | GpuError::OutOfMemory { .. } => "use smaller batches, or the CPU",
             GpuError::DeviceLost(_) | GpuError::Timeout { .. } => {
                 "a driver's time limit may be the cause: use smaller batches, or the CPU"
@@ -108,7 +108,7 @@ impl GpuError {
                 "update the driver, choose another adapter, or use the CPU; and please report it with these lines"
             }
             GpuError::Shader { .. } | GpuError::Capturing { .. } | GpuError::Rejected(_) => {
-                "this is a fault of the program: please report it with the names of adapter and driver"
+                "this is a bug in the program: please report it with the names of adapter and driver"
             }
         };
         Some(hint.to_owned())

@@ -1,10 +1,10 @@
-//! Errors that the driver tells of out of turn.
+//! Errors that the driver reports asynchronously.
 
 use std::sync::OnceLock;
 
 use super::GpuError;
 
-/// What the driver told us out of turn. Only the first word counts: the rest follows from it.
+/// The first asynchronous error of the driver. Later ones follow from it and are ignored.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     pub(super) lost: OnceLock<String>,

@@ -1,14 +1,14 @@
-//! wgpu's own types, for programs that share a device with this crate. Nothing else in the public interface names them, so only this
-//! module changes where wgpu does.
+//! wgpu's own types, for programs that share a device with this crate. No other part of the public interface uses them, so only
+//! this module changes with wgpu.
 
 use super::GpuDevice;
 
-/// The device behind a handle.
+/// The wgpu device of a handle.
 pub fn device(gpu: &GpuDevice) -> &wgpu::Device {
     &gpu.shared.device
 }
 
-/// Its queue. Work that is submitted here comes before what this crate has recorded and not yet submitted.
+/// Its queue. Work submitted here precedes commands that this crate has recorded but not yet submitted.
 pub fn queue(gpu: &GpuDevice) -> &wgpu::Queue {
     &gpu.shared.queue
 }

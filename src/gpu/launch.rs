@@ -1,4 +1,4 @@
-//! Calls of kernels: checked against their shaders, and recorded.
+//! Kernel calls: checks them against their shaders and records them.
 
 use std::sync::Arc;
 
@@ -13,20 +13,20 @@ use crate::profile::{self, Event};
 /// One call of a kernel.
 #[derive(Debug)]
 pub struct Launch<'a> {
-    /// Which kernel, with its constants.
+    /// The kernel and its constants.
     pub variant: ShaderVariant,
     /// Contents of the kernel's uniform buffer; empty if it has none.
     pub uniform: &'a [u8],
     /// Storage buffers in order of their binding numbers.
     pub buffers: &'a [&'a GpuBuffer],
-    /// Number of workgroups, folded into two dimensions where one does not hold them.
+    /// Number of workgroups, split over two dimensions if they exceed the limit of one.
     pub workgroups: u64,
-    /// Floating-point operations of the products that it computes; 0 where nobody counts them.
+    /// Floating-point operations of the products that it computes; 0 if not counted.
     pub flops: u64,
 }
 
 impl GpuDevice {
-    /// Records a call of any kernel. It runs with wgpu's checks, unless its author promised that it needs none: see
+    /// Records a call of any kernel. It runs with wgpu's checks, unless its author guarantees that it needs none: see
     /// [`ShaderVariant::unchecked`].
     ///
     /// # Errors
@@ -36,7 +36,7 @@ impl GpuDevice {
         self.record_with(launch, checks)
     }
 
-    /// Records a call of one of this crate's kernels, whose operation has checked all that indices are computed from.
+    /// Records a call of one of this crate's kernels, whose operation has checked all values that determine indices.
     pub(crate) fn record(&self, launch: &Launch<'_>) -> Result<(), GpuError> {
         self.record_with(launch, Checks::Off)
     }
@@ -139,7 +139,7 @@ impl GpuDevice {
     fn pipeline(&self, variant: &ShaderVariant, checks: Checks) -> Result<Arc<Pipeline>, GpuError> {
         let pipeline = self.shared.pipelines.get(variant, checks);
         if pipeline.is_err() {
-            // A lost device makes no pipelines: then the loss is the reason.
+            // A lost device creates no pipelines: report the loss instead.
             wait::notice(&self.shared.device);
         }
         self.check()?;

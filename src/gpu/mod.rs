@@ -1,4 +1,4 @@
-//! The engine: adapter, memory, shaders, pipelines, recording, submission and readback. It knows no operation.
+//! The GPU engine: adapter, memory, shaders, pipelines, recording, submission and readback. It is independent of the operations.
 
 mod adapter;
 mod device;

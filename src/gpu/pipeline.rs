@@ -1,4 +1,4 @@
-//! Kernels ready to run, each variant made once.
+//! Compute pipelines, created once per kernel variant.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -60,15 +60,15 @@ impl Pipelines {
         Pipelines { device, limits, made: Mutex::default() }
     }
 
-    /// How many were made.
+    /// Number of pipelines created.
     pub(super) fn count(&self) -> u64 {
         self.made.lock().len() as u64
     }
 
-    /// The pipeline of a variant, made if there is none yet.
+    /// The pipeline of a variant, created on first use.
     ///
     /// # Errors
-    /// If the shader is invalid, needs more than the adapter allows, or the driver refuses it: others can be made all the same.
+    /// If the shader is invalid, needs more than the adapter allows, or the driver rejects it; other pipelines are not affected.
     pub(super) fn get(&self, variant: &ShaderVariant, checks: Checks) -> Result<Arc<Pipeline>, GpuError> {
         let key = (variant.clone(), checks);
         if let Some(pipeline) = self.made.lock().get(&key) {
@@ -136,8 +136,8 @@ impl Pipelines {
         let module = match checks {
             Checks::On => device.create_shader_module(descriptor),
             // SAFETY: our own shaders, or those for which their author promised the same; operations check the shapes that every
-            // index is computed from, indices and slots that are data are checked by whoever writes them or in the shader,
-            // all loops are bounded by constants or shapes, and no divisor is zero.
+            // index is computed from, indices and slots in buffers are checked by the code that writes them or in the shader, all
+            // loops are bounded by constants or shapes, and no divisor is zero.
             Checks::Off => unsafe {
                 device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
             },
@@ -162,7 +162,7 @@ impl Pipelines {
     }
 }
 
-/// What `make` makes, unless the driver refuses some part of it, which then is an error of this kernel and not of the device.
+/// The result of `make`, unless the driver reports an error, which then is one of this kernel and not of the device.
 fn refusable<T>(device: &wgpu::Device, kernel: &str, make: impl FnOnce() -> T) -> Result<T, GpuError> {
     let scopes = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation]
         .map(|filter| device.push_error_scope(filter));
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
     use crate::gpu::{GpuDevice, GpuOptions};
 
-    /// One refusal made every later call fail, and so a whole search for kernels.
+    /// A rejected kernel once made all later calls fail, and so a whole search for kernels.
     #[test]
     fn a_kernel_that_the_driver_refuses_is_the_only_one() {
         let gpu = GpuDevice::open(GpuOptions::default()).expect("this test needs a GPU adapter");

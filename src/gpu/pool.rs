@@ -1,10 +1,10 @@
-//! Device memory: buffers that are used again instead of allocated again.
+//! Device memory: a pool that reuses buffers.
 //!
-//! A buffer goes back to the pool when its last tensor is dropped, and may be handed out again while commands that
-//! read it still wait: they run in the order in which they were recorded, so whoever writes it next comes after them.
+//! A buffer returns to the pool when its last tensor is dropped, and may be reused while commands that read it are still pending:
+//! commands run in the order of recording, so the next write comes after them.
 //!
-//! Commands that are captured to be run again have a [`Reserve`] of buffers of their own: within the capture a dropped
-//! tensor's buffer is used again by the same rule, but nobody else is given it while the captured commands live.
+//! Captured commands have a separate [`Reserve`] of buffers: within the capture the buffers of dropped tensors are reused by the
+//! same rule, but they are not used elsewhere while the captured commands exist.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -17,17 +17,17 @@ use super::{GpuError, wait};
 
 /// Sizes are rounded up to this many bytes, which every adapter accepts as a binding's offset, too.
 pub const BUFFER_ALIGNMENT: u64 = 256;
-/// Bit pattern of memory that nobody has written: a quiet NaN that arithmetic hardly ever yields.
+/// Bit pattern of unwritten memory: a quiet NaN that arithmetic hardly ever yields.
 const POISON: u32 = 0x7fc0_dead;
 
-/// What the pool holds and has held.
+/// Statistics of the pool.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MemoryUse {
-    /// Bytes of all buffers made and not destroyed, in use or waiting for use.
+    /// Bytes of all existing buffers, in use or free.
     pub allocated_bytes: u64,
     /// Bytes held by live tensors and by captured commands.
     pub in_use_bytes: u64,
-    /// The most bytes that were in use at any time.
+    /// Peak of the bytes in use.
     pub peak_bytes: u64,
     /// Buffers made since the start.
     pub buffers_made: u64,
@@ -48,14 +48,14 @@ struct Guarded {
     loan: Weak<Loan>,
 }
 
-/// What a pool is for.
+/// The mode of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PoolKind {
-    /// To use memory again.
+    /// Reuses memory.
     Usual,
-    /// To find stray writes: every buffer is new, poisoned, and fenced by bytes that [`broken_guards`] inspects.
+    /// Detects stray writes: every buffer is new, poisoned, and surrounded by guard bytes that [`broken_guards`] checks.
     Guarded,
-    /// To count what the usual pool would hold: there is no memory behind the buffers.
+    /// Only counts the memory that a real pool would hold.
     Rehearsal,
 }
 
@@ -77,7 +77,7 @@ struct Loan {
     buffer: wgpu::Buffer,
     capacity: u64,
     pool: Arc<Pool>,
-    /// Where it goes back to, if not to the pool.
+    /// The reserve that it returns to, if not to the pool.
     reserve: Option<Arc<Reserve>>,
 }
 
@@ -119,7 +119,7 @@ pub(super) struct Reserve {
 
 #[derive(Debug, Default)]
 struct ReserveBuffers {
-    /// Those that no tensor holds: they are used again within the capture.
+    /// Free buffers, which are reused within the capture.
     by_size: BySize,
     /// All, with their sizes.
     all: Vec<(u64, wgpu::Buffer)>,
@@ -170,7 +170,7 @@ impl GpuBuffer {
         self.loan.reserve.as_ref().is_some_and(|own| Arc::ptr_eq(own, reserve))
     }
 
-    /// Whether both lie in the same memory, whichever part of it they are.
+    /// Whether both are parts of the same memory.
     pub fn shares_memory(&self, other: &GpuBuffer) -> bool {
         Arc::ptr_eq(&self.loan, &other.loan)
     }
@@ -193,7 +193,7 @@ impl GpuBuffer {
 
 impl Pool {
     pub(super) fn new(device: wgpu::Device, limits: &wgpu::Limits, kind: PoolKind, timeout: Duration) -> Arc<Self> {
-        // What has no memory has no limits: wgpu's stand-in for a driver has some.
+        // A rehearsal has no limits, unlike wgpu's no-op backend.
         let limited = |limit| if kind == PoolKind::Rehearsal { u64::MAX } else { limit };
         Arc::new(Pool {
             device,
@@ -223,7 +223,7 @@ impl Pool {
         }
         let margin = if self.kind == PoolKind::Guarded { BUFFER_ALIGNMENT } else { 0 };
         let capacity = bytes.next_multiple_of(BUFFER_ALIGNMENT) + 2 * margin;
-        // Within a capture nobody else could use what is wasted.
+        // Unused parts of a buffer cannot be used outside the capture.
         let own = reserve.and_then(|reserve| take(&mut reserve.buffers.lock().by_size, capacity, u64::MAX));
         let (buffer, capacity) = match own {
             Some(found) => found,
@@ -253,7 +253,7 @@ impl Pool {
         Ok(GpuBuffer { loan, offset: margin, bytes })
     }
 
-    /// A buffer that is none of the pool's; if there is no room, in place of those that nobody uses.
+    /// A new buffer; if memory is exhausted, destroys the free ones first.
     pub(super) fn create_other(&self, descriptor: &wgpu::BufferDescriptor<'_>) -> Result<wgpu::Buffer, GpuError> {
         let attempt = || {
             let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
@@ -273,7 +273,7 @@ impl Pool {
     }
 
     fn create(&self, capacity: u64) -> Result<wgpu::Buffer, GpuError> {
-        // What is only counted needs no memory, and a small buffer can stand for a large one.
+        // A rehearsal only counts memory, so a small buffer can represent a large one.
         let size = if self.kind == PoolKind::Rehearsal { BUFFER_ALIGNMENT } else { capacity };
         let buffer = self.create_other(&wgpu::BufferDescriptor {
             label: None,
@@ -294,7 +294,7 @@ impl Pool {
         Ok(buffer)
     }
 
-    /// Destroys all buffers that nobody uses.
+    /// Destroys all free buffers.
     fn release_free(&self) {
         let mut free = self.free.lock();
         for (size, buffers) in std::mem::take(&mut free.by_size) {
@@ -302,7 +302,7 @@ impl Pool {
         }
     }
 
-    /// The same, and the peak of use begins anew.
+    /// The same, and resets the peak.
     pub(super) fn start_over(&self) {
         self.release_free();
         let memory = &mut self.free.lock().memory;

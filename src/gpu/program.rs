@@ -9,9 +9,8 @@ use super::{GpuDevice, GpuError};
 
 /// Commands that were captured, to be run any number of times by [`GpuDevice::run`].
 ///
-/// It keeps alive all buffers that its commands use. Those made while it was captured are its own: nobody else is given
-/// them before the program and every tensor made in the capture are dropped. Such a tensor holds the results of the last
-/// run.
+/// It keeps alive all buffers that its commands use. Buffers created during the capture are not reused elsewhere before the program
+/// and every tensor of the capture are dropped. Such a tensor holds the results of the last run.
 #[derive(Debug)]
 pub struct Program {
     pub(super) gpu: GpuDevice,
@@ -46,7 +45,7 @@ impl Program {
 pub(super) struct Capture {
     pub(super) recording: Recording,
     pub(super) reserve: Arc<Reserve>,
-    /// Buffers that commands use and that were there before the capture.
+    /// Buffers used by commands that existed before the capture.
     foreign: Vec<GpuBuffer>,
 }
 
@@ -55,8 +54,8 @@ impl Capture {
         Capture { recording: Recording::default(), reserve: Reserve::new(pool), foreign: Vec::new() }
     }
 
-    /// Keeps a buffer that a command uses. Those of the capture are kept by its reserve: holding them here would keep
-    /// them from being used again within the capture.
+    /// Keeps a buffer that a command uses. Those of the capture are kept by its reserve: holding them here would prevent their
+    /// reuse within the capture.
     pub(super) fn keep(&mut self, buffer: &GpuBuffer) {
         if !buffer.is_of(&self.reserve) && !self.foreign.iter().any(|known| known.shares_memory(buffer)) {
             self.foreign.push(buffer.clone());
@@ -67,12 +66,12 @@ impl Capture {
 impl GpuDevice {
     /// Captures the commands that `work` records on this thread, which are not run, to be run later any number of times.
     ///
-    /// Tensors made by `work` have unspecified contents until the program runs, and then hold the last run's results.
-    /// What other threads do meanwhile is not captured.
+    /// Tensors made by `work` have unspecified contents until the program runs, and then hold the last run's results. Work of other
+    /// threads is not captured.
     ///
     /// # Errors
-    /// Those of `work`, and [`GpuError::Capturing`] if it writes, reads, submits, or captures itself: that would happen
-    /// once and not in every run.
+    /// Those of `work`, and [`GpuError::Capturing`] if it writes, reads, submits, or starts another capture, because that would not
+    /// be repeated in every run.
     pub fn capture<T, E: From<GpuError>>(&self, work: impl FnOnce() -> Result<T, E>) -> Result<(Program, T), E> {
         let scope = CaptureScope::begin(self)?;
         let result = work()?;
@@ -80,7 +79,7 @@ impl GpuDevice {
         Ok((Program::new(self, capture), result))
     }
 
-    /// Records that captured commands shall run, after all that was recorded before.
+    /// Records a run of captured commands, after all previously recorded commands.
     ///
     /// # Errors
     /// If they were captured on another device, or this thread is capturing.
@@ -93,7 +92,7 @@ impl GpuDevice {
         Ok(())
     }
 
-    /// Appends a command that uses `buffers` to what this thread captures, or else to what waits to be submitted.
+    /// Appends a command that uses `buffers` to this thread's capture, or else to the commands to submit.
     pub(super) fn append(&self, buffers: &[&GpuBuffer], command: Command) {
         let mut captures = self.shared.captures.lock();
         if let Some(capture) = captures.get_mut(&std::thread::current().id()) {
@@ -105,7 +104,7 @@ impl GpuDevice {
         self.shared.recording.lock().push(command);
     }
 
-    /// Fails if this thread captures: `call` would act at once, and only once.
+    /// Fails if this thread is capturing: `call` would take effect immediately and only once.
     pub(super) fn refuse_in_capture(&self, call: &'static str) -> Result<(), GpuError> {
         if self.shared.captures.lock().contains_key(&std::thread::current().id()) {
             return Err(GpuError::Capturing { call });
@@ -158,7 +157,7 @@ mod tests {
         gpu.allocate(1024, "a test").unwrap()
     }
 
-    /// Records that all floats of a buffer shall be `value`.
+    /// Records a command that sets all floats of a buffer to `value`.
     fn fill(gpu: &GpuDevice, buffer: &GpuBuffer, value: f32) -> Result<(), GpuError> {
         gpu.record(&Launch {
             variant: ShaderVariant::new("fill", &[]),

@@ -1,4 +1,4 @@
-//! Getting results back from the GPU without stopping it.
+//! Asynchronous readback of results from the GPU.
 
 use std::sync::mpsc::{self, Receiver};
 
@@ -21,7 +21,7 @@ impl PendingRead {
     /// Waits for the bytes.
     ///
     /// # Errors
-    /// [`GpuError::Timeout`] after the device's time-out, [`GpuError::DeviceLost`] if the GPU goes away meanwhile.
+    /// [`GpuError::Timeout`] after the device's time-out, [`GpuError::DeviceLost`] if the GPU is lost meanwhile.
     pub fn wait(self) -> Result<Vec<u8>, GpuError> {
         self.gpu.wait_for(&self.submission)?;
         wait::for_mapping(&self.answer, self.gpu.timeout())?;
@@ -34,7 +34,7 @@ impl PendingRead {
 }
 
 impl GpuDevice {
-    /// Starts to bring a buffer's bytes back, after all that was recorded before.
+    /// Starts a readback of a buffer's bytes, after all previously recorded commands.
     pub fn start_read(&self, buffer: &GpuBuffer) -> Result<PendingRead, GpuError> {
         self.read_range(buffer.raw(), buffer.offset(), buffer.bytes())
     }
@@ -65,13 +65,13 @@ impl GpuDevice {
         drop(recording);
         let (sender, answer) = mpsc::channel();
         staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
-            // The receiver is gone only if nobody waits for the bytes any more.
+            // The receiver is dropped only if the bytes are no longer needed.
             let _ = sender.send(result);
         });
         Ok(PendingRead { gpu: self.clone(), staging, submission, answer })
     }
 
-    /// Brings a buffer's bytes back and waits for them.
+    /// Reads a buffer's bytes back and waits for them.
     pub fn read(&self, buffer: &GpuBuffer) -> Result<Vec<u8>, GpuError> {
         self.start_read(buffer)?.wait()
     }

@@ -1,10 +1,10 @@
-//! What the GPU shall do, apart from how it is made to.
+//! Recorded commands for the GPU, independent of their encoding.
 
 use std::sync::Arc;
 
 use super::pipeline::Pipeline;
 
-/// One thing to do.
+/// One command.
 #[derive(Debug)]
 pub(super) enum Command {
     Dispatch {
@@ -40,7 +40,7 @@ impl Command {
         }
     }
 
-    /// The commands that this one stands for.
+    /// The captured commands of this one, or itself.
     fn parts(&self) -> &[Command] {
         match self {
             Command::Run(commands) => commands,
@@ -49,7 +49,7 @@ impl Command {
     }
 }
 
-/// Commands in the order in which they shall run.
+/// Commands in the order of execution.
 #[derive(Debug, Default)]
 pub(super) struct Recording {
     commands: Vec<Command>,
@@ -81,8 +81,8 @@ pub(super) fn encode(device: &wgpu::Device, commands: &[&Command]) -> wgpu::Comm
     encode_groups(device, groups.map(|group| (group, None)))
 }
 
-/// Encodes commands, each dispatch in a compute pass of its own that writes two timestamps into the set, as far as its
-/// `queries` go.
+/// Encodes commands, each dispatch in a separate compute pass that writes two timestamps into the set, up to its number of
+/// `queries`.
 pub(super) fn encode_timed(
     device: &wgpu::Device,
     commands: &[&Command],
@@ -134,12 +134,12 @@ fn encode_groups<'a>(
     encoder.finish()
 }
 
-/// Cuts commands into as few runs as it takes for none of several commands to take more than `most` floating-point operations.
+/// Splits commands into as few groups as possible, so that no group of several commands exceeds `most` floating-point operations.
 pub(super) fn cut_by_flops<'a>(commands: &'a [&'a Command], most: u64) -> Vec<&'a [&'a Command]> {
     cut(commands, most, |command| command.kernel().map_or(0, |(_, flops, _)| flops))
 }
 
-/// Cuts items into as few runs as it takes for none of several to weigh more than `most`.
+/// Splits items into as few groups as possible, so that no group of several exceeds the weight `most`.
 fn cut<T>(mut items: &[T], most: u64, weight: impl Fn(&T) -> u64) -> Vec<&[T]> {
     let mut runs = Vec::new();
     while !items.is_empty() {

@@ -1,8 +1,8 @@
 //! The shaders: templates in `shaders/`, rendered for a shape, parsed, validated and reflected by naga.
 //!
-//! A shader is a WGSL file with `{{ CONSTANT }}` placeholders and `{% for %}` loops, which unroll what must live in
-//! registers: naga does not unroll, and drivers put dynamically indexed local arrays into memory. Host and shader
-//! cannot disagree silently: bindings, access and workgroup size are read from the parsed module.
+//! A shader is a WGSL file with `{{ CONSTANT }}` placeholders and `{% for %}` loops, which unroll loops over values that must be in
+//! registers: naga does not unroll, and drivers put dynamically indexed local arrays into memory. Host and shader cannot disagree
+//! silently: bindings, access and workgroup size are read from the parsed module.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -25,10 +25,10 @@ pub struct ShaderVariant {
     source: Source,
 }
 
-/// Where a kernel's text comes from.
+/// Source of a kernel's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Source {
-    /// The file of its name in `shaders/`.
+    /// The file with its name in `shaders/`.
     Embedded,
     /// A program that uses this crate.
     Own {
@@ -44,8 +44,8 @@ impl ShaderVariant {
         ShaderVariant { name, constants: constants.to_vec(), source: Source::Embedded }
     }
 
-    /// A variant of a kernel of your own: WGSL with one entry point, whose bindings in group 0 run from 0 without gaps, a uniform
-    /// among them at most. It is a template as the files in `shaders/` are, and may include `shared/*.wgsl`.
+    /// A variant of a custom kernel: WGSL with one entry point, whose bindings in group 0 run from 0 without gaps, a uniform among
+    /// them at most. It is a template as the files in `shaders/` are, and may include `shared/*.wgsl`.
     ///
     /// It runs with wgpu's checks: an index outside a buffer reads or writes something inside it, and loops end.
     pub fn from_source(name: &'static str, template: &'static str, constants: &[(&'static str, u32)]) -> Self {
@@ -56,8 +56,8 @@ impl ShaderVariant {
     /// The same without these checks, which cost up to a third of a kernel's time.
     ///
     /// # Safety
-    /// For every launch, the kernel must stay inside its buffers, end its loops, and divide by nothing that is zero, whatever the
-    /// buffers hold.
+    /// For every launch, the kernel must stay inside its buffers, end its loops, and never divide by zero, for any contents of the
+    /// buffers.
     #[must_use]
     pub unsafe fn unchecked(self) -> Self {
         match self.source {
@@ -68,7 +68,7 @@ impl ShaderVariant {
         }
     }
 
-    /// Whether somebody has promised that it needs no checks.
+    /// Whether its author guarantees that it needs no checks.
     pub(super) fn is_promised_safe(&self) -> bool {
         matches!(self.source, Source::Own { is_unchecked: true, .. })
     }
@@ -88,7 +88,7 @@ pub enum BindingKind {
     ReadWrite,
 }
 
-/// A rendered, validated shader and what it expects of its launcher.
+/// A rendered, validated shader and its interface.
 #[derive(Debug)]
 pub struct Shader {
     /// The WGSL text.
@@ -101,7 +101,7 @@ pub struct Shader {
     pub workgroup_bytes: u32,
 }
 
-/// What shaders may use that not every adapter has: 16-bit floats, and cooperative matrices.
+/// Optional features that shaders may use: 16-bit floats, and cooperative matrices.
 const CAPABILITIES: naga::valid::Capabilities = naga::valid::Capabilities::SHADER_FLOAT16
     .union(naga::valid::Capabilities::COOPERATIVE_MATRIX)
     .union(naga::valid::Capabilities::SUBGROUP);

@@ -1,8 +1,8 @@
-//! Counters of what the engine makes and does.
+//! Counters of the engine's work.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What has been made and done since the device was opened.
+/// Counts since the device was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Statistics {
     /// Pipelines made, one for each variant of a kernel.

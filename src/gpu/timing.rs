@@ -8,7 +8,7 @@ use super::wait::{self, SubmissionIndex};
 use super::{GpuDevice, GpuError};
 use crate::profile::{self, Event};
 
-/// Most timestamps of one query set.
+/// Maximum number of timestamps in one query set.
 const MOST_QUERIES: u32 = wgpu::QUERY_SET_MAX_QUERIES;
 
 impl GpuDevice {
@@ -17,8 +17,8 @@ impl GpuDevice {
         self.shared.abilities.features.contains(wgpu::Features::TIMESTAMP_QUERY)
     }
 
-    /// Submits commands with a timestamp before and after each kernel, waits for them, and adds the kernels' runs to what is
-    /// collected. Kernels beyond what a query set holds are run untimed.
+    /// Submits commands with a timestamp before and after each kernel, waits for them, and adds the kernels' runs to the profile.
+    /// Kernels beyond the capacity of a query set run untimed.
     pub(super) fn submit_timed(&self, commands: &[&Command]) -> Result<wgpu::SubmissionIndex, GpuError> {
         let device = &self.shared.device;
         let kernels: Vec<_> = commands.iter().filter_map(|command| command.kernel()).collect();
@@ -47,7 +47,7 @@ impl GpuDevice {
         let submission = self.shared.queue.submit([commands, encoder.finish()]);
         let (sender, answer) = mpsc::channel();
         staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
-            // The receiver is gone only if nobody waits for the times any more.
+            // The receiver is dropped only if the times are no longer needed.
             let _ = sender.send(result);
         });
         self.wait_for(&SubmissionIndex(submission.clone()))?;
@@ -55,7 +55,7 @@ impl GpuDevice {
         let view = staging.slice(..).get_mapped_range().map_err(|e| GpuError::Rejected(e.to_string()))?;
         let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&view);
         let period = f64::from(self.shared.queue.get_timestamp_period());
-        // Some count from 1970 on, which a floating-point number would round to hundreds of nanoseconds.
+        // Some clocks start in 1970, and a floating-point number would round such a time to hundreds of nanoseconds.
         let first = ticks.first().copied().unwrap_or_default();
         let first = *self.shared.first_tick.get_or_init(|| first);
         let nanoseconds = |ticks: u64| (ticks as f64 * period) as u64;

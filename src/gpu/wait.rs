@@ -1,5 +1,5 @@
-//! All that waits for a driver: opening, error scopes, submitted work, readbacks. A platform whose thread must not block, such as
-//! a browser's, needs another version of this file and of no other.
+//! All code that waits for a driver: opening, error scopes, submitted work, readbacks. For a platform whose thread must not block,
+//! such as a browser, only this file must change.
 
 use std::future::Future;
 use std::sync::mpsc::Receiver;
@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use super::GpuError;
 
-/// Work that was handed to a GPU; see [`GpuDevice::wait_for`](super::GpuDevice::wait_for).
+/// Work submitted to a GPU; see [`GpuDevice::wait_for`](super::GpuDevice::wait_for).
 #[derive(Debug, Clone)]
 pub struct SubmissionIndex(pub(super) wgpu::SubmissionIndex);
 
-/// What a driver answers at once natively: adapters, devices, error scopes.
+/// Waits for results that native drivers return immediately: adapters, devices, error scopes.
 pub(super) fn for_driver<T>(answer: impl Future<Output = T>) -> T {
     pollster::block_on(answer)
 }
 
-/// What happened to a device since it was last asked, without waiting.
+/// Processes a device's events since the last poll, without waiting.
 pub(super) fn notice(device: &wgpu::Device) {
     let _ = device.poll(wgpu::PollType::Poll);
 }
@@ -35,7 +35,7 @@ pub(super) fn for_work(
     }
 }
 
-/// Waits for the answer of a mapping whose work is done: the thread whose poll noticed may still be on its way to call back.
+/// Waits for the answer of a mapping whose work is done: the thread that polled may not have called the callback yet.
 pub(super) fn for_mapping(
     answer: &Receiver<Result<(), wgpu::BufferAsyncError>>,
     timeout: Duration,
@@ -43,6 +43,6 @@ pub(super) fn for_mapping(
     match answer.recv_timeout(timeout) {
         Ok(Ok(())) => Ok(()),
         Ok(Err(e)) => Err(GpuError::Rejected(e.to_string())),
-        Err(_) => Err(GpuError::DeviceLost("a readback was never answered".into())),
+        Err(_) => Err(GpuError::DeviceLost("a readback got no reply".into())),
     }
 }

@@ -4,14 +4,14 @@ use std::fmt::Write;
 
 use super::fonts::Fonts;
 
-/// A color by what it is for, so that a page can choose others for a dark background.
+/// A color by its role, so that a page can choose others for a dark background.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Color {
-    /// Behind everything.
+    /// The background.
     Surface,
     /// Text.
     Ink,
-    /// Text that stands back.
+    /// Secondary text.
     Muted,
     /// Grid lines.
     Grid,
@@ -19,7 +19,7 @@ pub(super) enum Color {
     Train,
     /// The test images' curve.
     Test,
-    /// This very color.
+    /// A fixed color.
     Rgb([u8; 3]),
 }
 
@@ -58,7 +58,7 @@ impl Color {
     }
 }
 
-/// Which point of a text is placed.
+/// Alignment of a text at its position.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Anchor {
     Start,
@@ -69,7 +69,7 @@ pub(super) enum Anchor {
 /// A line of text.
 #[derive(Debug, Clone)]
 pub(super) struct Text {
-    /// Where the anchor lies on the baseline.
+    /// Position of the anchor on the baseline.
     pub at: (f32, f32),
     pub text: String,
     /// Height of an em.
@@ -77,7 +77,7 @@ pub(super) struct Text {
     pub color: Color,
     pub anchor: Anchor,
     pub bold: bool,
-    /// Whether it runs from the bottom to the top.
+    /// Whether it is rotated to read upwards.
     pub upwards: bool,
 }
 
@@ -105,7 +105,7 @@ impl Text {
     }
 }
 
-/// Something drawn.
+/// A drawn element.
 #[derive(Debug, Clone)]
 pub(super) enum Shape {
     Box { corner: (f32, f32), size: (f32, f32), color: Color },
@@ -146,7 +146,7 @@ impl Canvas {
         self.shapes.push(Shape::Text(text));
     }
 
-    /// As an SVG document, which an HTML page can contain as it is.
+    /// As an SVG document, which can be embedded in an HTML page.
     pub fn svg(&self) -> String {
         let (w, h) = (self.width, self.height);
         let mut svg = format!(
@@ -197,7 +197,8 @@ fn svg_text(text: &Text) -> String {
     )
 }
 
-/// Text for XML and HTML, inside and outside of attributes. What XML cannot hold at all becomes the replacement character.
+/// Escapes text for XML and HTML, inside and outside of attributes. Characters that XML cannot represent become the replacement
+/// character.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {

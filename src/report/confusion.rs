@@ -6,28 +6,28 @@ use super::canvas::{Anchor, Canvas, Color, Text};
 use super::fonts::Fonts;
 use crate::error::Result;
 
-/// Side of a cell, unless there are so many classes that the picture would be too large.
+/// Size of a cell, unless the number of classes would make the picture too large.
 const LARGEST_CELL: f32 = 62.0;
-/// Side of all cells together at most.
+/// Maximum size of all cells together.
 const MOST_SIDE: f32 = 2000.0;
-/// Room for class names at most.
+/// Maximum width for class names.
 const MOST_NAME: f32 = 150.0;
 const MARGIN: f32 = 26.0;
 
-/// Writes a confusion matrix as a PNG: a row for each true class, a column for each class that images were taken for, a
-/// color by the share of the row, and the counts where there is room for them.
+/// Writes a confusion matrix as a PNG: a row for each true class, a column for each predicted class, colors by the fraction of the
+/// row, and the counts where they fit.
 ///
 /// # Errors
-/// If the file cannot be written; what was there is then as it was.
+/// If the file cannot be written; an existing file is then unchanged.
 pub fn write_confusion_png(path: &Path, confusion: &[Vec<usize>], names: &[String]) -> Result<()> {
     crate::files::replace(path, &drawing(confusion, names)?.png(path)?)
 }
 
-/// Writes a confusion matrix as comma-separated values: the first row names the classes that images were taken for, the
-/// first field of every other row the true class.
+/// Writes a confusion matrix as comma-separated values: the first row names the predicted classes, the first field of every other
+/// row the true class.
 ///
 /// # Errors
-/// If the file cannot be written; what was there is then as it was.
+/// If the file cannot be written; an existing file is then unchanged.
 pub fn write_confusion_csv(path: &Path, confusion: &[Vec<usize>], names: &[String]) -> Result<()> {
     let mut csv = String::from("true class");
     for name in names {
@@ -56,7 +56,7 @@ fn quoted(field: &str) -> String {
 /// The background of a cell that holds this share of its row, and whether text on it must be light.
 pub(super) fn shade(share: f64) -> ([u8; 3], bool) {
     let (light, dark) = ([243.0, 247.0, 253.0], [18.0, 70.0, 150.0]);
-    // Few mistakes must be told from none.
+    // Few errors must be distinguishable from none.
     let depth = share.clamp(0.0, 1.0).sqrt();
     let mixed = [0, 1, 2].map(|i| (light[i] + depth * (dark[i] - light[i])) as u8);
     (mixed, depth > 0.5)
@@ -77,7 +77,7 @@ fn drawing(confusion: &[Vec<usize>], names: &[String]) -> Result<Canvas> {
     let mut canvas = Canvas::new(left + side + MARGIN, top + side + MARGIN, fonts);
     let middle = (left + side / 2.0, top + side / 2.0);
     let title = |at, text| Text::new(at, 13.0, text).anchor(Anchor::Middle).color(Color::Muted);
-    canvas.text(title((middle.0, MARGIN + 6.0), "taken for"));
+    canvas.text(title((middle.0, MARGIN + 6.0), "predicted class"));
     canvas.text(title((MARGIN + 6.0, middle.1), "true class").upwards());
     for (class, (name, row)) in names.iter().zip(confusion).enumerate() {
         let name = canvas.fonts.fitted(name, size, false, widest + 1.0);

@@ -9,13 +9,13 @@ use crate::run::{EpochMetrics, SavedRun};
 const WIDTH: f32 = 960.0;
 const HEIGHT: f32 = 470.0;
 const MARGIN: f32 = 28.0;
-/// Where the plots begin and end, from the top.
+/// Vertical extent of the plots.
 const PLOT: (f32, f32) = (158.0, 418.0);
 /// Room for the numbers of the vertical axis.
 const AXIS: f32 = 42.0;
 /// Room for the last values.
 const VALUES: f32 = 62.0;
-/// More epochs than this have no room for a dot each.
+/// Maximum number of epochs with a dot each.
 const MOST_DOTS: usize = 40;
 
 /// One of the two plots.
@@ -62,14 +62,14 @@ pub(super) fn curves(run: &SavedRun, epochs: &[EpochMetrics]) -> Result<Canvas> 
     Ok(canvas)
 }
 
-/// What the run is, and how far it has come.
+/// Name and progress of the run.
 fn header(canvas: &mut Canvas, run: &SavedRun, epochs: &[EpochMetrics]) {
     let room = WIDTH - 2.0 * MARGIN;
     let title = match epochs.last() {
         Some(last) => {
             let done = run.done(last);
             let (config, accuracy) = (&run.config, 100.0 * last.test_accuracy);
-            format!("{}: {accuracy:.2} % of {} images right after {done}", run.network_name(), config.tested_on())
+            format!("{}: {accuracy:.2} % of {} images correct after {done}", run.network_name(), config.tested_on())
         }
         None => run.network_name(),
     };
@@ -178,7 +178,7 @@ fn extent(curves: &[Vec<(f32, f32)>]) -> (f32, f32) {
     (values().fold(f32::MAX, f32::min), values().fold(0.0, f32::max))
 }
 
-/// 1, 2 or 5 times a power of ten: the least that is no less.
+/// Rounds up to 1, 2 or 5 times a power of ten.
 fn nice_step(least: f32) -> f32 {
     let power = 10.0_f32.powf(least.max(1e-6).log10().floor());
     [1.0, 2.0, 5.0, 10.0].into_iter().map(|f| f * power).find(|step| *step >= least * 0.999).unwrap_or(10.0 * power)

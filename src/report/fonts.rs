@@ -1,4 +1,4 @@
-//! The font that comes with the program, so that none need be installed, and the widths of texts in it.
+//! The embedded font, so that none must be installed, and the widths of texts in it.
 
 use ttf_parser::{Face, GlyphId};
 

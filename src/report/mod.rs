@@ -1,5 +1,4 @@
-//! What a person looks at after a run, or during one: curves, event files for TensorBoard, a page about the result, and the
-//! confusion matrix.
+//! Reports on a run: curves, event files for TensorBoard, a page about the result, and the confusion matrix.
 //!
 //! [`Reporter`] writes them into the run folder as training goes on. Everything comes from the folder's `config.json` and
 //! `metrics.jsonl`, so that the curves of a resumed run are those of the whole run.
@@ -31,10 +30,10 @@ pub use scores::{ClassScore, class_scores, top_5_accuracy};
 /// Name of the page in the run folder.
 const PAGE: &str = "report.html";
 
-/// Writes a run's `curves.svg`, `curves.png` and `tensorboard/` from what its folder says so far.
+/// Writes a run's `curves.svg`, `curves.png` and `tensorboard/` from the contents of its folder.
 ///
 /// # Errors
-/// If the folder is no run's, or a file cannot be written; each file that was there is then as it was.
+/// If it is not a run folder, or a file cannot be written; existing files are then unchanged.
 pub fn write(run: &Path) -> Result<()> {
     let (saved, metrics) = (SavedRun::read(run)?, Metrics::read(run)?);
     let drawing = curves::curves(&saved, &metrics.epochs)?;
@@ -54,17 +53,17 @@ pub fn write_page(finish: &Finish<'_>) -> Result<()> {
     replace(&path, page::page(finish, &saved, &metrics, &path)?.as_bytes())
 }
 
-/// Writes reports into the run folder: curves and event files after each epoch, the page at the end. Whatever it hears, it
-/// passes on to another observer first.
+/// Writes reports into the run folder: curves and event files after each epoch, the page at the end. It passes all events to
+/// another observer first.
 ///
-/// Training calls it when weights and checkpoint are saved, so that a report that cannot be written costs nothing else.
+/// Training calls it when weights and checkpoint are saved, so that nothing else is lost if a report cannot be written.
 pub struct Reporter<'a> {
     inner: &'a mut dyn Observer,
     run: PathBuf,
 }
 
 impl<'a> Reporter<'a> {
-    /// One that passes on what it hears to `inner`.
+    /// A reporter that passes all events to `inner`.
     pub fn new(inner: &'a mut dyn Observer) -> Self {
         Reporter { inner, run: PathBuf::new() }
     }
@@ -86,7 +85,7 @@ impl Observer for Reporter<'_> {
     fn started(&mut self, start: &Start<'_>) -> Result<()> {
         self.inner.started(start)?;
         self.run = start.run.to_owned();
-        // The page of a run that goes on for more epochs is of weights that are about to be replaced.
+        // If a run is resumed for more epochs, the weights on its page are about to be replaced.
         let page = start.run.join(PAGE);
         match std::fs::remove_file(&page) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("removing", page)(e)),

@@ -1,4 +1,4 @@
-//! One page about a finished run, with everything in it: no network, no other file.
+//! A self-contained page about a finished run, without references to the web or to other files.
 
 use std::path::Path;
 
@@ -14,9 +14,9 @@ use crate::error::{Error, Result};
 use crate::run::{Finish, Metrics, SavedRun};
 use crate::words::duration;
 
-/// Pictures of errors at most.
+/// Maximum number of misclassified images shown.
 const MOST_MISTAKES: usize = 30;
-/// With more classes the matrix says too little for the room that it takes.
+/// Maximum number of classes for which the matrix is shown.
 const MOST_MATRIX_CLASSES: usize = 100;
 
 /// What the page's template needs; every text is escaped as it is put in.
@@ -24,7 +24,7 @@ const MOST_MATRIX_CLASSES: usize = 100;
 struct Page {
     title: String,
     source: String,
-    /// Which images it was tested on, in a word.
+    /// Name of the images that it was tested on.
     tested_on: &'static str,
     run: String,
     figures: Vec<(String, String)>,
@@ -117,7 +117,7 @@ impl Page {
         });
         Ok(Page {
             title: format!(
-                "{}: {:.2} % of {tested_on} images right",
+                "{}: {:.2} % of {tested_on} images correct",
                 run.network_name(),
                 100.0 * evaluation.accuracy(),
             ),

@@ -13,7 +13,7 @@ use crate::nn::Network;
 use crate::tape::Layout;
 use crate::tensor::ImageShape;
 
-/// Pixels of a picture's longer side at most: twice what the page shows, for dense screens.
+/// Maximum pixels of a picture's longer side: twice the displayed size, for high-resolution screens.
 const MOST_SIDE: u32 = 192;
 
 /// An image's planes as a data URI; large images are reduced.
@@ -25,10 +25,9 @@ pub(super) fn image_uri(planes: &[u8], shape: ImageShape, page: &Path) -> Result
     uri(&picture.into_rgb8(), page)
 }
 
-/// The filters of the first convolution that sees the images' channels, each as a data URI; none if the network has no such
-/// layer.
+/// The filters of the first convolution, if its input is the image, each as a data URI; none if the network has no such layer.
 ///
-/// All are scaled alike: gray is zero, and the largest weight is as far from it as a byte goes.
+/// All have the same scale: gray is zero, and the largest magnitude is black or white.
 pub(super) fn filter_uris(network: &Network, page: &Path) -> Result<Vec<String>> {
     let channels = network.architecture().input.channels();
     let first = network.parameters().iter().find_map(|parameter| match parameter.layout {

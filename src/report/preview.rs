@@ -1,4 +1,4 @@
-//! What an augmentation makes of images, to look at before training with it.
+//! A preview of an augmentation, to inspect before training with it.
 
 use std::path::Path;
 
@@ -14,26 +14,26 @@ use crate::ops::batch_assembly::{Augmentation, Normalization};
 use crate::tensor::{DType, Device, ImageShape};
 use crate::train::DeviceDataset;
 
-/// Images in a row, as they are and then as so many steps of training would see them.
+/// Images per row: the original, then augmented versions of several steps.
 const STEPS: u32 = 11;
-/// Rows at most.
+/// Maximum number of rows.
 const MOST_ROWS: usize = 8;
 /// Pixels of an image's longer side on the sheet, about: small images are enlarged by a whole factor, large ones reduced.
 const SIDE: usize = 96;
 /// Pixels between images.
 const GAP: u32 = 4;
 
-/// Writes a picture of the first images of a data set, a row each: as they are, then as training with this augmentation sees
-/// them in steps of its own, each in another epoch.
+/// Writes a picture of the first images of a data set, one row each: the original, then versions augmented as in training, each of
+/// another epoch.
 ///
 /// # Errors
-/// If the augmentation cannot be used, or the file cannot be written; what was there is then as it was.
+/// If the augmentation cannot be used, or the file cannot be written; an existing file is then unchanged.
 pub fn write_preview(dataset: &Dataset, augmentation: &Augmentation, seed: u64, path: &Path) -> Result<()> {
     let shape = dataset.shape();
     augmentation.validate(shape.height(), shape.width())?;
     let rows = dataset.len().min(MOST_ROWS);
     let device = Device::cpu();
-    // What is cut out is the mean color, as a network sees it.
+    // Cutout uses the mean color, as in the network's input.
     let (mean, _) = dataset.color_statistics();
     let normalization = Normalization::new(mean.clone(), vec![1.0; shape.channels()]);
     let images = DeviceDataset::new(&device, &dataset.clone().truncated(rows), &normalization)?;
@@ -48,7 +48,7 @@ pub fn write_preview(dataset: &Dataset, augmentation: &Augmentation, seed: u64, 
         for (row, image) in (0..).zip(pixels.chunks_exact(shape.bytes())) {
             let picture = RgbImage::from_fn(shape.width() as u32, shape.height() as u32, |x, y| {
                 let at = shape.channels() * (y as usize * shape.width() + x as usize);
-                // Normalized by a deviation of one: shares of the full range, less the mean.
+                // Normalized with standard deviation 1: fractions of the full range minus the mean.
                 let byte = |c: usize| (255.0 * (image[at + c] + mean[c] as f32)).round().clamp(0.0, 255.0) as u8;
                 Rgb([0, 1, 2].map(|c| byte(c.min(shape.channels() - 1))))
             });

@@ -11,7 +11,7 @@ use super::canvas::{Anchor, Canvas, Color, Shape, Text};
 use super::fonts::{advance, glyph};
 use crate::error::{Error, Result};
 
-/// Pixels of a unit of a drawing, so that it is sharp on dense screens.
+/// Pixels per unit of a drawing, for high-resolution screens.
 const SCALE: f32 = 2.0;
 
 /// Collects the outlines of a line of glyphs, in the font's units, from an origin on the baseline.
@@ -45,7 +45,7 @@ impl OutlineBuilder for Outlines {
 }
 
 impl Canvas {
-    /// As pixels, if there are some and not too many.
+    /// Rasterizes the drawing, unless it is empty or too large.
     fn pixels(&self) -> Option<RgbImage> {
         let mut pixmap = Pixmap::new((self.width * SCALE) as u32, (self.height * SCALE) as u32)?;
         let scaled = Transform::from_scale(SCALE, SCALE);
@@ -76,7 +76,7 @@ impl Canvas {
                 Shape::Text(text) => self.draw_text(&mut pixmap, text),
             }
         }
-        // The surface lies behind everything, so that all pixels are opaque.
+        // The background covers everything, so that all pixels are opaque.
         let (pixels, _) = pixmap.data().as_chunks::<4>();
         RgbImage::from_raw(pixmap.width(), pixmap.height(), pixels.iter().flat_map(|&[r, g, b, _]| [r, g, b]).collect())
     }

@@ -1,4 +1,4 @@
-//! A run's settings in words.
+//! A run's settings as text.
 
 use crate::ops::batch_assembly::Normalization;
 use crate::optim::Schedule;
@@ -30,7 +30,7 @@ pub(super) fn recipe(config: &TrainConfig) -> Vec<String> {
     parts
 }
 
-/// What a schedule's name leaves open.
+/// Parameters of a schedule, which its name does not include.
 fn schedule_details(schedule: &Schedule) -> String {
     let percent = |share: &f64| format!("{:.0} %", 100.0 * share);
     match schedule {
@@ -44,13 +44,13 @@ fn schedule_details(schedule: &Schedule) -> String {
     }
 }
 
-/// A shape for a reader.
-fn in_words(images: ImageShape) -> String {
+/// Formats a shape.
+fn format_shape(images: ImageShape) -> String {
     let color = if images.is_gray() { "gray" } else { "color" };
     format!("{}×{} pixels, {color}", images.height(), images.width())
 }
 
-/// All settings and what they were used on, images of this shape, by name.
+/// All settings by name, for images of this shape.
 pub(super) fn configuration(run: &SavedRun, images: ImageShape) -> Vec<(&'static str, String)> {
     let config = &run.config;
     let or_none = |value: f64| if value > 0.0 { value.to_string() } else { "none".to_owned() };
@@ -71,7 +71,7 @@ pub(super) fn configuration(run: &SavedRun, images: ImageShape) -> Vec<(&'static
         ("Network", run.network_name()),
         ("Data", run.source.clone()),
         ("Images", format!("{} training, {} {}", run.train_images, run.test_images, config.tested_on())),
-        ("Image size", in_words(images)),
+        ("Image size", format_shape(images)),
         ("Epochs", config.epochs.to_string()),
         ("Batch", config.batch_size.to_string()),
         ("Optimizer", optimizer),

@@ -1,19 +1,19 @@
-//! Figures by class.
+//! Recall and precision by class.
 
 use crate::train::Evaluation;
 
-/// How well one class is told from the others.
+/// Recall and precision of one class.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct ClassScore {
     /// Name of the class.
     pub class: String,
     /// Images of it.
     pub images: usize,
-    /// How many of them were recognized.
+    /// Correctly classified images of it.
     pub correct: usize,
     /// Share of its images that were recognized; `None` without images. Of a single class this is the recall.
     pub accuracy: Option<f64>,
-    /// Share of the images taken for it that are of it; `None` if none was.
+    /// Precision; `None` if no image was predicted as this class.
     pub precision: Option<f64>,
     /// Share of its images that were recognized; `None` without images.
     pub recall: Option<f64>,

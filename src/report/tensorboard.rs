@@ -1,8 +1,8 @@
 //! Event files that TensorBoard opens: protocol buffers in TFRecord frames.
 //!
-//! The file is a function of when the run was begun and of `metrics.jsonl`, which a resumed run cuts back to its
-//! checkpoint: so nothing shows double, whatever was written before an interruption. As long as the run only goes on, the file only grows, and a
-//! TensorBoard that has it open sees the new events.
+//! The file is a function of the run's start time and of `metrics.jsonl`, which a resumed run truncates to its checkpoint, so no
+//! event appears twice after an interruption. Without one the file only grows, and a TensorBoard that has it open sees the new
+//! events.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -24,7 +24,7 @@ pub(super) fn write(run: &Path, began: f64, metrics: &Metrics) -> Result<()> {
     let folder = run.join("tensorboard");
     fs::create_dir_all(&folder).map_err(Error::io("making", folder))?;
     match fs::read(&path) {
-        // A renamed file would be another one to a TensorBoard that reads this one.
+        // TensorBoard would treat a renamed file as a new one.
         Ok(old) if bytes.starts_with(&old) => OpenOptions::new()
             .append(true)
             .open(&path)
@@ -40,7 +40,7 @@ fn file(metrics: &Metrics, began: f64) -> Vec<u8> {
     let mut steps = metrics.steps.iter().peekable();
     for epoch in &metrics.epochs {
         let time = began + epoch.seconds;
-        // Lines of steps do not say when they were; an epoch's come before its own.
+        // Lines of steps have no time; they precede the line of their epoch.
         while let Some(step) = steps.next_if(|step| step.epoch <= epoch.epoch) {
             bytes.extend(step_record(step, time));
         }
@@ -66,9 +66,9 @@ fn step_record(step: &crate::run::StepLine, time: f64) -> Vec<u8> {
     record(&event(time, step.step, Content::Scalars(&values)))
 }
 
-/// What an event tells.
+/// Contents of an event.
 enum Content<'a> {
-    /// How to read the file: its first event.
+    /// The file's version: its first event.
     FileVersion,
     /// Numbers under their tags.
     Scalars(&'a [(String, f64)]),
@@ -142,7 +142,7 @@ fn record(data: &[u8]) -> Vec<u8> {
     [head.as_slice(), data, &tail].concat()
 }
 
-/// CRC-32C, turned and shifted as TFRecords have it, so that a checksum of data with checksums in them is sound, too.
+/// CRC-32C, rotated and masked as in TFRecords, so that checksums of data that contain checksums are sound, too.
 fn masked_crc32c(bytes: &[u8]) -> u32 {
     crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }

@@ -98,7 +98,7 @@ impl Device {
             })
         };
         Ok(match choice {
-            DeviceChoice::Cpu => (Device::cpu(), "asked for".to_owned()),
+            DeviceChoice::Cpu => (Device::cpu(), "requested".to_owned()),
             DeviceChoice::Auto => {
                 open(AdapterRequest::RealGpu).unwrap_or_else(|reason| (Device::cpu(), reason.to_string()))
             }

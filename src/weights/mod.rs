@@ -1,4 +1,4 @@
-//! Weights files: safetensors with PyTorch's names and shapes, and what the weights need in the metadata.
+//! Weights files: safetensors with PyTorch's names and shapes, and the network's description in the metadata.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -13,14 +13,14 @@ use crate::nn::{Architecture, DescriptionReader, Network};
 use crate::ops::batch_assembly::Normalization;
 use crate::tensor::ImageShape;
 
-/// Larger files are refused before they are read: no network here comes near.
+/// Maximum file size, far above that of any supported network. Larger files are not read.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// The ending of weights files.
+/// Extension of weights files.
 const ENDING: &str = "safetensors";
 
-/// The architecture that `arch` names: a built-in network, a description in a `.toml` file, or that in a `.safetensors` file of weights;
-/// for so many classes, or for as many as the description says, else ten.
+/// The architecture that `arch` names: a built-in network, a description in a `.toml` file, or that in a `.safetensors` file of
+/// weights, for `classes` classes; `None` takes the number from the description, else ten.
 ///
 /// # Errors
 /// As [`Architecture::load`], and [`Error::Weights`].
@@ -37,16 +37,16 @@ pub fn architecture(arch: &str, classes: Option<usize>) -> Result<Architecture> 
     }
 }
 
-/// What a weights file says of itself.
+/// Metadata of a weights file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metadata {
     /// Name of the architecture.
     pub arch: String,
     /// The network's description, unless an early version wrote the file.
     pub network: Option<String>,
-    /// The shape of the images that the network takes.
+    /// The shape of the network's input images.
     pub input: ImageShape,
-    /// How pixels become the network's input.
+    /// Normalization of pixels.
     pub normalization: Normalization,
     /// Names of the classes, in the order of the logits.
     pub class_names: Vec<String>,
@@ -62,15 +62,15 @@ pub struct WeightsFile {
 }
 
 impl WeightsFile {
-    /// Reads a file; nothing in it is trusted.
+    /// Reads a file and validates its contents.
     ///
     /// # Errors
     /// If it cannot be read, is cut short, is no safetensors file, or holds numbers that are not finite.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = crate::files::read_at_most(path, MOST_BYTES)?.ok_or_else(|| {
-            error(path, format!("over {MOST_BYTES} bytes are too many for a weights file"), "is it the right file?")
+            error(path, format!("a weights file has at most {MOST_BYTES} bytes"), "is it the right file?")
         })?;
-        let damaged = "it is damaged or no safetensors file: take another copy of it";
+        let damaged = "it is damaged or not a safetensors file: use another copy of it";
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| error(path, e.to_string(), damaged))?;
         let file = SafeTensors::deserialize(&bytes).map_err(|e| error(path, e.to_string(), damaged))?;
         let mut tensors = HashMap::new();
@@ -96,12 +96,12 @@ impl WeightsFile {
         Ok(WeightsFile { path: path.to_owned(), metadata, tensors })
     }
 
-    /// What the file says of itself, if it was written by this program.
+    /// The file's metadata, if it was written by this program.
     pub fn metadata(&self) -> Option<&Metadata> {
         self.metadata.as_ref()
     }
 
-    /// Names of the classes as the file has them, else CIFAR-10's where there are as many, else numbers.
+    /// Names of the classes: the file's, else CIFAR-10's for ten classes, else numbers.
     pub fn class_names(&self, classes: usize) -> Vec<String> {
         match &self.metadata {
             Some(metadata) => metadata.class_names.clone(),
@@ -110,16 +110,16 @@ impl WeightsFile {
         }
     }
 
-    /// The network that the weights are for: as the metadata say, or else of the architecture `arch`, a name or a file, whose
-    /// number of classes is then read off the last parameter.
+    /// The architecture of the weights: that of the metadata, or else `arch`, a name or a file, with the number of classes of the
+    /// last parameter.
     ///
     /// # Errors
-    /// If neither says which architecture, or they contradict each other.
+    /// If neither gives an architecture, or they contradict each other.
     pub fn architecture(&self, arch: Option<&str>) -> Result<Architecture> {
         self.architecture_by(&DescriptionReader::default(), arch)
     }
 
-    /// Like [`WeightsFile::architecture`], where the file's description may name what `reader` knows.
+    /// Like [`WeightsFile::architecture`], with the layer kinds of `reader`.
     ///
     /// # Errors
     /// As [`WeightsFile::architecture`].
@@ -131,7 +131,7 @@ impl WeightsFile {
             })?;
             let layouts = architecture(arch, None)?.parameter_layouts()?;
             let last = layouts.last().and_then(|(name, _)| self.tensors.get(name));
-            // Outputs come first, of weights and biases alike.
+            // Outputs are the first axis of weights and biases.
             let classes = last.and_then(|(shape, _)| shape.first().copied()).unwrap_or(CIFAR10_CLASSES.len());
             return architecture(arch, Some(self.classes(classes)?));
         };
@@ -146,7 +146,7 @@ impl WeightsFile {
             }
         }
         let classes = self.classes(metadata.class_names.len())?;
-        let damaged = |e: Error| error(&self.path, e.to_string(), "the file may be damaged: take another copy of it");
+        let damaged = |e: Error| error(&self.path, e.to_string(), "the file may be damaged: use another copy of it");
         let architecture = match &metadata.network {
             Some(text) => reader.read(&self.path.display().to_string(), text, Some(classes))?,
             None => Architecture::by_name(&metadata.arch, classes)?,
@@ -155,7 +155,7 @@ impl WeightsFile {
         architecture.with_normalization(metadata.normalization.clone()).map_err(damaged)
     }
 
-    /// Refuses a network that has more parameters than there are numbers in the file, before any memory is taken for it.
+    /// Fails if the network has more parameters than the file has numbers, before memory is allocated for it.
     fn check_size(&self, architecture: &Architecture) -> Result<()> {
         let count = |shape: &[usize]| shape.iter().map(|&side| side as u64).product::<u64>();
         let needed: u64 =
@@ -166,10 +166,10 @@ impl WeightsFile {
         }
         let Architecture { name, input, .. } = architecture;
         let message = format!("{name} for images of {input} has {needed} parameters, and the file has {found} numbers");
-        Err(error(&self.path, message, "the file may be damaged: take another copy of it"))
+        Err(error(&self.path, message, "the file may be damaged: use another copy of it"))
     }
 
-    /// Checks that the weights are for as many channels as images of this shape have, if the file says for how many they are.
+    /// Checks that the weights fit the channels of images of this shape, if the file gives their number.
     ///
     /// # Errors
     /// [`Error::Weights`] if they are not.
@@ -185,18 +185,18 @@ impl WeightsFile {
         }
     }
 
-    /// The number of classes that the file claims, if it is one that a network is made for.
+    /// Checks the number of classes in the file.
     fn classes(&self, claimed: usize) -> Result<usize> {
         if (2..=MOST_CLASSES).contains(&claimed) {
             return Ok(claimed);
         }
-        Err(error(&self.path, format!("weights for {claimed} classes"), "2 to 1000 classes can be told apart"))
+        Err(error(&self.path, format!("weights for {claimed} classes"), "networks have 2 to 1000 classes"))
     }
 
-    /// Puts the weights into a network.
+    /// Loads the weights into a network.
     ///
     /// # Errors
-    /// If a tensor is missing, is one too many, or has another shape; the network is then unchanged.
+    /// If a tensor is missing, unexpected, or has another shape; the network is then unchanged.
     pub fn load_into(&self, network: &Network) -> Result<()> {
         let Architecture { name: arch, input, .. } = network.architecture();
         let hint = format!(
@@ -226,7 +226,7 @@ impl WeightsFile {
     }
 }
 
-/// Writes a network's weights: first beside the file, then renamed, so that a failure leaves the old file.
+/// Writes a network's weights atomically, so that a failure leaves the old file.
 ///
 /// # Errors
 /// If a weight is not a finite number, or the file cannot be written.
@@ -249,7 +249,7 @@ pub fn save(path: &Path, network: &Network, class_names: &[String]) -> Result<()
             path,
             &parameter.name,
             &outer,
-            "training diverged, and the file is as it was before: lower the learning rate",
+            "training diverged, and the file is unchanged: lower the learning rate",
         )?;
         data.push((parameter.name.as_str(), parameter.layout.outer_shape(), outer));
     }
@@ -264,9 +264,9 @@ pub fn save(path: &Path, network: &Network, class_names: &[String]) -> Result<()
     crate::files::replace(path, &with_metadata(&bytes, &metadata))
 }
 
-/// A safetensors file with metadata, a JSON object, put into its header.
+/// A safetensors file with metadata, a JSON object, in its header.
 ///
-/// The crate would write them in an order that changes from run to run; so, equal networks make equal files.
+/// The safetensors crate would write them in a random order; this way, equal networks give equal files.
 fn with_metadata(file: &[u8], metadata: &str) -> Vec<u8> {
     let (length, rest) = file.split_at(8);
     let (header, data) = rest.split_at(LittleEndian::read_u64(length) as usize);
@@ -291,7 +291,7 @@ fn parse_metadata(path: &Path, map: &HashMap<String, String>) -> Result<Option<M
         map.get(name).ok_or_else(|| error(path, format!("metadata lack `{name}`"), "the file may be damaged"))
     };
     let bad = |e: serde_json::Error| error(path, format!("metadata: {e}"), "the file may be damaged");
-    // Early versions described no network and knew one shape.
+    // Early versions stored no description and supported only one shape.
     let network = map.get("network").cloned();
     let input = network.as_deref().map_or(Ok(ImageShape::CIFAR), |text| described_input(path, text))?;
     let normalization: Normalization = serde_json::from_str(field("preprocessing")?).map_err(bad)?;
@@ -304,7 +304,7 @@ fn parse_metadata(path: &Path, map: &HashMap<String, String>) -> Result<Option<M
     Ok(Some(Metadata { arch: arch.clone(), network, input, normalization, class_names }))
 }
 
-/// The shape of the images that a network's description names; the rest of it is read when the network is made.
+/// The image shape in a network's description; the rest is read when the network is created.
 fn described_input(path: &Path, text: &str) -> Result<ImageShape> {
     #[derive(serde::Deserialize)]
     struct Input {
@@ -396,7 +396,7 @@ mod tests {
             let error = read(value).unwrap_err();
             assert!(error.to_string().contains(message) && error.hint().is_some(), "{value}: {error}");
         }
-        // Files that do not say it are of a version that knew one shape only.
+        // Files without a shape are of a version that supported only one.
         let (_folder, path) = saved(&network("lenet5", 1));
         fs::write(&path, with_field(&fs::read(&path).unwrap(), "network", None)).unwrap();
         assert_eq!(WeightsFile::read(&path).unwrap().architecture(None).unwrap().input, ImageShape::CIFAR);

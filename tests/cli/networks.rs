@@ -77,7 +77,7 @@ fn a_run_keeps_its_network() {
     sandbox.ok("train --resume part");
     assert!(sandbox.read("part/weights.safetensors") == sandbox.read("whole/weights.safetensors"));
     let again = sandbox.ok("train --config whole/config.toml --out again").stderr;
-    assert!(again.contains("tiny.toml is gone: its copy"), "{again}");
+    assert!(again.contains("tiny.toml no longer exists: using its copy"), "{again}");
     assert!(sandbox.read("again/weights.safetensors") == sandbox.read("whole/weights.safetensors"));
     sandbox.ok("train --arch whole/network.toml --data data --device cpu --max-steps 1 --out new");
     sandbox.refuses(TRAIN, "tiny.toml");

@@ -38,7 +38,7 @@ fn trains_evaluates_and_predicts(classes: usize, each: usize) {
     assert_eq!(report["accuracy"], sandbox.metrics("run").1[0]["test_accuracy"]);
     // A confusion matrix is printed only if it fits onto a terminal.
     let printed = sandbox.ok("eval --weights run/weights.safetensors --data photos --device cpu").stdout;
-    assert_eq!(printed.contains("taken for\n"), classes <= 20, "{printed}");
+    assert_eq!(printed.contains("predicted\n"), classes <= 20, "{printed}");
     assert!(printed.lines().all(|line| line.chars().count() < 160), "{printed}");
     let mut predict = sandbox.command("predict --weights run/weights.safetensors --device cpu --json");
     let output = predict.arg("photos/kind 001/0.png").output().unwrap();

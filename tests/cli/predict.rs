@@ -112,8 +112,8 @@ fn weights_that_do_not_say_how_pixels_are_normalized() {
     let right = sandbox.json(&eval("run/weights.safetensors"));
     assert_eq!(sandbox.json(&eval(&format!("bare.safetensors {told}")))["loss"], right["loss"]);
     let guessed = sandbox.ok(&eval("bare.safetensors --arch lenet5"));
-    assert!(guessed.stderr.contains("does not say how pixels are normalized"), "{}", guessed.stderr);
-    sandbox.refuses(&eval(&format!("run/weights.safetensors {told}")), "says itself how pixels are normalized");
+    assert!(guessed.stderr.contains("does not give the normalization of pixels"), "{}", guessed.stderr);
+    sandbox.refuses(&eval(&format!("run/weights.safetensors {told}")), "already gives the normalization of pixels");
     sandbox.command(&eval("bare.safetensors --arch lenet5 --mean 0,0 --std 1,1,1")).assert().code(2);
     // A run that starts from them normalizes as it would without, or as it is told.
     let on = sandbox.ok(&format!("{train} --init bare.safetensors --out on"));

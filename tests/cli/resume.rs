@@ -274,7 +274,7 @@ fn settings_can_be_fed_back() {
     let sandbox = Sandbox::with_data(64, 20);
     sandbox.ok(&format!("train {RECIPE} --device cpu --out first --max-steps 2"));
     let second = sandbox.ok("train --config first/config.toml --out second");
-    assert!(second.stderr.contains("device: CPU") && second.stderr.contains("(asked for)"), "{}", second.stderr);
+    assert!(second.stderr.contains("device: CPU") && second.stderr.contains("(requested)"), "{}", second.stderr);
     assert!(results(&sandbox, "first") == results(&sandbox, "second"));
     assert_eq!(sandbox.read("first/config.toml"), sandbox.read("second/config.toml"));
     // A flag goes before the file.

@@ -37,7 +37,7 @@ pub fn load_folder(path: impl AsRef<Path>) -> Result<Splits, DataError> {
     Ok(Splits { train, test, source: folder.display().to_string() })
 }
 
-/// Whether a folder is in this layout, or was meant to be: also if batches are missing or are the Python version's.
+/// Whether a folder is in this layout or was intended to be: also if batches are missing or are the Python version's.
 #[cfg(feature = "pictures")]
 pub(in crate::data) fn holds_batches(path: &Path) -> Result<bool, DataError> {
     let meant = [TEST_FILE, OFFICIAL_FOLDER, "data_batch_1"].iter().any(|name| path.join(name).exists());
@@ -114,7 +114,7 @@ fn read_class_names(folder: &Path) -> Result<Vec<String>, DataError> {
 }
 
 fn read_split(split: Split, files: &[PathBuf], class_names: Vec<String>) -> Result<Dataset, DataError> {
-    // All sizes are known to be sound before any memory is asked for.
+    // All sizes are checked before memory is allocated.
     let mut counts = Vec::with_capacity(files.len());
     let mut total = 0u64;
     for file in files {

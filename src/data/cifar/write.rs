@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// Classes a label byte can tell apart.
+/// Number of classes that a label byte can represent.
 pub(in crate::data) const MAX_CLASSES: usize = 256;
 
 /// Training batches written, as in the official set.
@@ -53,7 +53,7 @@ pub fn write_folder(path: impl AsRef<Path>, splits: &Splits) -> Result<(), DataE
     partial.finish()
 }
 
-/// Refuses a destination that holds anything already.
+/// Fails if the destination is not empty.
 pub(in crate::data) fn check_destination(path: &Path) -> Result<(), DataError> {
     let taken = || DataError::DestinationTaken { path: path.into() };
     match fs::symlink_metadata(path) {
@@ -77,7 +77,7 @@ fn check_splits(splits: &Splits) -> Result<(), DataError> {
     }
     for (split, set) in [(Split::Train, &splits.train), (Split::Test, &splits.test)] {
         if set.is_empty() {
-            // An empty batch file could not be told from a failed download.
+            // An empty batch file would look like a failed download.
             return Err(DataError::EmptySplit { split });
         }
         if set.shape() != SHAPE {
@@ -101,8 +101,7 @@ fn write_batch(path: &Path, set: &Dataset, first: usize, count: usize) -> Result
     })
 }
 
-/// Creates a file and brings it to the disk, so that the rename that follows
-/// cannot outlive the contents in a crash.
+/// Creates a file and syncs it to the disk, so that after a crash the later rename never exists without the contents.
 fn write_file(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>) -> Result<(), DataError> {
     let write = || {
         let mut file = BufWriter::with_capacity(1 << 20, File::create_new(path)?);

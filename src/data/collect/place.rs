@@ -1,4 +1,4 @@
-//! Tells from a file's path what it is.
+//! Classifies files by their paths.
 
 use crate::data::Split;
 use crate::data::picture::has_image_ending;
@@ -12,14 +12,14 @@ pub(in crate::data) struct Place {
     pub(in crate::data) name: String,
 }
 
-/// What a path inside a source stands for.
+/// Kind of a path inside a source.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Met {
     /// An image, below the folder `top`, or at the top if that is empty.
     Image { top: String, place: Place },
-    /// A file that is nobody's business.
+    /// A hidden file, which is ignored.
     Hidden,
-    /// Anything else, which the user is told of.
+    /// Anything else, which is reported to the user.
     Other,
 }
 

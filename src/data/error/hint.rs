@@ -1,4 +1,4 @@
-//! What mends each error.
+//! Hints for each error.
 
 use super::{DataError, RECORD};
 use crate::data::Split;
@@ -21,7 +21,7 @@ impl Cause for DataError {
 }
 
 impl DataError {
-    /// What the user can do about it, where that is known.
+    /// How to fix the error, if known.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Io { source, .. } => return Some(io_hint(source).to_owned()),
@@ -63,7 +63,7 @@ impl DataError {
                 "put the images into a folder for each class, as in PATH/cat/1.jpg and PATH/dog/1.jpg, or into such folders \
                  in PATH/train and PATH/test; for CIFAR-10 name the folder that holds data_batch_1.bin"
             }
-            Self::OneClass { .. } => "add a folder for each other class: there must be something to tell apart",
+            Self::OneClass { .. } => "add a folder for each other class: there must be at least two",
             Self::TooManyClassFolders { .. } => "merge or leave out classes; is it the right folder?",
             Self::EmptyClass { .. } => {
                 "put the class's images into this folder itself, not into folders below it, or remove it"
@@ -107,7 +107,7 @@ impl DataError {
 }
 
 fn no_batches_hint(folder: &Path) -> String {
-    // The Python version of the set names its batches without an ending.
+    // The batches of the Python version have no file extension.
     if folder.join("data_batch_1").exists() {
         return "this is the Python version of the set; download the binary version".to_owned();
     }

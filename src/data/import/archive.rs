@@ -80,7 +80,7 @@ pub(super) fn read(path: &Path, limits: &Limits, collector: &mut Collector<'_>) 
     Ok(())
 }
 
-/// The decoder for what `file` turns out to hold.
+/// The decoder for the contents of `file`.
 fn unpacker<'a>(path: &Path, file: &'a mut BufReader<File>) -> Result<Box<dyn Read + 'a>, DataError> {
     let start = file.fill_buf().map_err(DataError::io("read", path))?;
     let (at, mark) = TAR_MARK;

@@ -20,7 +20,7 @@ pub(super) fn read(folder: &Path, collector: &mut Collector<'_>) -> Result<(), D
     met.sort_by(|(a, _), (b, _)| a.cmp(b));
     let mut images = Vec::new();
     for (relative, found) in met {
-        // What is neither file nor folder, such as a pipe, could keep a reader waiting for ever.
+        // Reading from other kinds of files, such as a pipe, could block forever.
         if !found.is_file {
             collector.skip(&relative);
         } else if let Some(place) = collector.meet(&relative)? {

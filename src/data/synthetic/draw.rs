@@ -20,10 +20,10 @@ const SAMPLES: i64 = 4;
 
 type Rgb = [i64; 3];
 
-/// Draws `shape` on a random ground into the planes of `image`, whose shape is `size`.
+/// Draws `shape` on a random background into the planes of `image`, whose shape is `size`.
 ///
-/// Color, polarity, place, size, turn, ground, clutter and noise all come
-/// from `rng`; the ink's color is typical of the class in half of the images.
+/// Color, polarity, position, size, rotation, background, clutter and noise all come from `rng`; the foreground's color is typical
+/// of the class in half of the images.
 pub(super) fn draw(shape: Shape, rng: &mut RandomStream, size: ImageShape, image: &mut [u8]) {
     let (ground, ink) = colors(shape, rng);
     let mut canvas = Canvas::with_gradient(size, ground, rng);
@@ -100,8 +100,8 @@ const TYPICAL_INK: [Rgb; 10] = [
 
 /// Colors of ground and ink, at least 90 apart in brightness, either of them the brighter.
 ///
-/// Half of the inks are near the class's typical color. That is too little to tell the class by, but enough for a deep
-/// network without normalization to find its first foothold.
+/// Half of the inks are near the class's typical color. That is too little to determine the class, but enough for the loss of a
+/// deep network without normalization to start decreasing.
 fn colors(shape: Shape, rng: &mut RandomStream) -> (Rgb, Rgb) {
     let typical: bool = rng.random();
     loop {
@@ -154,7 +154,7 @@ fn blend(pixel: &mut Rgb, color: Rgb, part: i64, whole: i64) {
     }
 }
 
-/// A shape with its place, size and turn in the image.
+/// A shape with its position, size and rotation in the image.
 struct Placed {
     shape: Shape,
     center: (i64, i64),
@@ -166,7 +166,7 @@ struct Placed {
 impl Placed {
     fn random(shape: Shape, canvas: &Canvas, rng: &mut RandomStream) -> Self {
         let radius = rng.random_range(canvas.scaled(7 * SUB)..=canvas.scaled(12 * SUB));
-        // The whole shape stays inside, apart from corners it turns outwards.
+        // The whole shape stays inside, apart from corners that the rotation moves outwards.
         let slack = |side: i64| side * SUB - 2 * radius;
         let center =
             (radius + rng.random_range(0..=slack(canvas.width)), radius + rng.random_range(0..=slack(canvas.height)));
