@@ -77,9 +77,9 @@ impl fmt::Display for Note {
 
 /// Loads the data set in `folder`, in any layout, as images of this shape.
 ///
-/// That is the binary layout of [`load_folder`]; or a tree of JPEG and PNG files of any size, either `<class>/<file>`, or `train/<class>/<file>` and `test/<class>/<file>`, where `test` may also be called
-/// `val`, `valid` or `validation`. Labels follow the sorted names of the class folders. Hidden files are ignored, other
-/// files are left out with a note.
+/// That is the binary layout of [`load_folder`]; or a tree of JPEG and PNG files of any size, either `<class>/<file>`, or
+/// `train/<class>/<file>` and `test/<class>/<file>`, where `test` may also be called `val`, `valid` or `validation`. Labels follow
+/// the sorted names of the class folders. Hidden files are ignored, other files are left out with a note.
 ///
 /// If there are no test images, a tenth of each class is held out for testing, rounded, but at least one image of a class with two
 /// or more. The choice depends only on the names of class and file, so that the same files give the same split on any computer and

@@ -71,7 +71,8 @@ impl Architecture {
         DescriptionReader::default().read(name, text, classes)
     }
 
-    /// Whether `arch` names a file that describes a network, alone (`.toml`) or with weights (`.safetensors`), and not a built-in network.
+    /// Whether `arch` names a file that describes a network, alone (`.toml`) or with weights (`.safetensors`), and not a built-in
+    /// network.
     pub fn is_file(arch: &str) -> bool {
         Path::new(arch).extension().is_some_and(|ending| ENDINGS.iter().any(|known| ending == *known))
     }

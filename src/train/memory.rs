@@ -23,8 +23,9 @@ const PARAMETER_BYTES: u64 = 24;
 /// A step is run on a [`GpuDevice::rehearsal`], so the figure comes from the code that trains.
 ///
 /// # Errors
-/// [`Error::Setting`] if a tensor of this batch has more elements than kernels can count; [`DescriptionError`](crate::nn::DescriptionError) if
-/// the architecture's layers do not fit together; [`Error::HostMemory`] if its parameters do not fit into memory.
+/// [`Error::Setting`] if a tensor of this batch has more elements than kernels can count;
+/// [`DescriptionError`](crate::nn::DescriptionError) if the architecture's layers do not fit together; [`Error::HostMemory`] if its
+/// parameters do not fit into memory.
 pub fn training_bytes(
     kind: DeviceKind,
     architecture: &Architecture,
