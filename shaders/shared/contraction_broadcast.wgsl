@@ -11,8 +11,8 @@
 {% set columns_seen = (UNROLL - 1) * STRIDE + KERNEL_W %}
 {% set columns_kept = KERNEL_W - STRIDE if KERNEL_W > STRIDE else 0 %}
 // Tile: a group of rows is one line of the window at {{ "four neighboring channels" if wide_rows else "one channel" }}: all read
-// the same pixels of the input, one after the other as the window slides along a line. An invocation owns {{ owned }} groups × {{
-// COLUMNS_PER_LANE }} columns, a workgroup, which is one subgroup, {{ LANES }} times as many groups. Of {{ UNROLL }} pixels at a
+// the same pixels of the input, one after the other as the window slides along a line. An invocation owns {{ owned }} groups ×
+// {{ COLUMNS_PER_LANE }} columns, a workgroup, which is one subgroup, {{ LANES }} times as many groups. Of {{ UNROLL }} pixels at a
 // time each one's cotangent is read by one invocation and shared by `subgroupBroadcast`; these invocations also add up the bias.
 // Dispatch: splits · MATRICES · ⌈{{ groups }} / ({{ LANES }} · {{ owned }})⌉ · ⌈OUT_C / {{ COLUMNS_PER_LANE }}⌉ workgroups, column
 // tiles innermost.

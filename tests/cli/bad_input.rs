@@ -148,7 +148,7 @@ fn settings_out_of_range() {
             );
         }
     }
-    sandbox.refuses("tune --arch lenet5 --autotune off", "--autotune off");
+    sandbox.refuses("tune --arch lenet5 --autotune off", "--autotune must be quick or full");
     sandbox.command("tune --arch lenet5 --batch-size 0").assert().code(2).stdout("");
     sandbox.refuses("eval --weights absent.safetensors --batch-size 0", "--batch-size");
     for batch in [30_000_u32, u32::MAX] {

@@ -178,5 +178,5 @@ fn images_of_one_class_are_not_trained_on() {
         sandbox.write(&format!("one/{file}"), &[0; 3073]);
     }
     sandbox.write("one/batches.meta.txt", b"only\n");
-    sandbox.refuses(&format!("train {FEW} --data one"), "of 1 classes");
+    sandbox.refuses(&format!("train {FEW} --data one"), "the images have 1 classes");
 }

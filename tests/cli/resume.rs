@@ -310,7 +310,7 @@ fn settings_can_be_fed_back() {
     // One that is too long was cut, and what was behind the cut was ignored.
     let long = format!("arch = \"lenet5\"\n#{}\nlearning_rate = 0.1\n", "-".repeat(1 << 20));
     sandbox.write("long.toml", long.as_bytes());
-    sandbox.refuses("train --config long.toml --data data", "long.toml: more than 1048576 bytes");
+    sandbox.refuses("train --config long.toml --data data", "long.toml: a settings file has at most 1048576 bytes");
     // OpenGL was asked for by the run, not by a flag.
     sandbox.write("opengl.toml", b"arch = \"lenet5\"\nbackend = \"opengl\"\n");
     sandbox.refuses("train --config opengl.toml --data data --device cpu", "add --opengl=false");
