@@ -19,7 +19,7 @@ fn folder(train: &[u8]) -> Sandbox {
 fn data_that_are_missing_or_damaged() {
     let train = format!("train {SMALL} --data data");
     let sandbox = Sandbox::new();
-    sandbox.refuses(&train, "there is no folder data");
+    sandbox.refuses(&train, "folder data does not exist");
     sandbox.write("data/readme.txt", b"nothing else");
     sandbox.refuses(&train, "data_batch_");
     sandbox.write("data/data_batch_1.bin", &[0; RECORD]);

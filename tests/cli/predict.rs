@@ -37,8 +37,7 @@ fn folders_are_taken_with_all_pictures_below() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!((output.status.code(), images(&serde_json::from_slice(&output.stdout).unwrap()).len()), (Some(1), 1));
     assert!(
-        stderr.contains("warning: ")
-            && stderr.contains("error: 1 folder could not be looked through or had no pictures"),
+        stderr.contains("warning: ") && stderr.contains("error: 1 folder could not be read or had no pictures"),
         "{stderr}"
     );
     sandbox.command(&format!("{PREDICT} --top 0 pictures/b.png")).assert().code(2).stdout("");
