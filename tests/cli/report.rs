@@ -51,7 +51,7 @@ fn a_page_says_what_was_tested_and_how_the_run_began() {
     sandbox
         .ok(&format!("train {SMALL} --data data --device cpu --epochs 1 --validation 16 --initializer he --out run"));
     let page = text(&sandbox, "run/report.html");
-    for part in ["% of validation images right", "validation accuracy", "48 training, 16 validation", "He&#x27;s"] {
+    for part in ["% of validation images correct", "validation accuracy", "48 training, 16 validation", "He&#x27;s"] {
         assert!(page.contains(part), "`{part}` is not in the page");
     }
     assert!(page.contains("deviation 0.5000, 0.5000, 0.5000") && !page.contains("test accuracy<"));

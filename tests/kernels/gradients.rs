@@ -92,10 +92,10 @@ pub fn all() -> Vec<(String, Run)> {
         .into_iter()
         .map(|(name, operation)| {
             let run: Run = Arc::new(move |device: &Device| check(device, operation));
-            (format!("gradient/{name}"), run)
+            (format!("tape/{name}"), run)
         })
         .collect();
-    all.push(("gradient/probabilities".into(), Arc::new(check_probabilities)));
+    all.push(("tape/probabilities".into(), Arc::new(check_probabilities)));
     all.push(("tape/missing_gradient_is_named".into(), Arc::new(missing_gradient)));
     all
 }
