@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::nn::{Network, Prediction};
 use crate::tape::Tape;
 use crate::tensor::{Device, ImageShape};
-use crate::train::{DeviceDataset, usual_evaluation_batch};
+use crate::train::{DeviceDataset, Evaluation, evaluate, usual_evaluation_batch};
 use crate::weights::WeightsFile;
 
 /// A trained network that normalizes its input images as in training.
@@ -87,6 +87,27 @@ impl Classifier {
         }
         Ok(predictions)
     }
+
+    /// Evaluates it on labeled images, `batch_size` at a time; with `mirror`, by test-time augmentation with mirrored images. `progress`
+    /// receives the number of images done.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the images or their classes do not fit the network, and the device's errors.
+    pub fn evaluate(
+        &self,
+        images: &Dataset,
+        batch_size: usize,
+        mirror: bool,
+        progress: impl FnMut(usize),
+    ) -> Result<Evaluation> {
+        if images.shape() != self.input() {
+            let message = format!("images of {} for a network of {}", images.shape(), self.input());
+            return Err(Error::shape("classifier", message));
+        }
+        let normalization = &self.network.architecture().normalization;
+        let on_device = DeviceDataset::new(self.network.device(), images, normalization)?;
+        evaluate(&self.network, &on_device, images, batch_size, mirror, progress)
+    }
 }
 
 #[cfg(test)]
@@ -108,5 +129,20 @@ mod tests {
         let alone = classifier.predict(&images[69..]).unwrap();
         assert!(alone[0].logits.iter().zip(&together[69].logits).all(|(a, b)| (a - b).abs() < 1e-4));
         assert_eq!(classifier.predict(&images[..0]).unwrap(), []);
+    }
+
+    #[test]
+    fn evaluation_and_prediction_agree() {
+        let names: Vec<String> = (0..10).map(|class| class.to_string()).collect();
+        let network = Network::new(Architecture::by_name("lenet5", 10).unwrap(), &Device::cpu(), 1).unwrap();
+        let classifier = Classifier::new(network, names.clone()).unwrap();
+        let images: Vec<Vec<u8>> = (0..20).map(|i| (0..3072).map(|j| (j * i % 251) as u8).collect()).collect();
+        let predicted: Vec<u16> = classifier.predict(&images).unwrap().iter().map(|p| p.class as u16).collect();
+        let labeled = Dataset::new(ImageShape::CIFAR, images.concat(), predicted, names.clone()).unwrap();
+        let evaluation = classifier.evaluate(&labeled, 7, false, |_| {}).unwrap();
+        assert_eq!((evaluation.correct, evaluation.images), (20, 20));
+        let gray = ImageShape::new(32, 32, 1).unwrap();
+        let other = Dataset::new(gray, vec![0; 1024], vec![0], names).unwrap();
+        assert!(classifier.evaluate(&other, 1, false, |_| {}).is_err());
     }
 }

@@ -7,8 +7,8 @@ use cifar_gpu::data::Dataset;
 use cifar_gpu::nn::Network;
 use cifar_gpu::ops::conv2d::DeviceKind;
 use cifar_gpu::report::{ClassScore, class_scores, top_5_accuracy, write_confusion_csv, write_confusion_png};
-use cifar_gpu::train::{DeviceDataset, check_memory, evaluate, evaluation_bytes, usual_evaluation_batch};
-use cifar_gpu::{Error, Result};
+use cifar_gpu::train::{check_memory, evaluation_bytes, usual_evaluation_batch};
+use cifar_gpu::{Classifier, Error, Result};
 use clap::ValueEnum;
 
 use super::common::{DataChoice, DeviceArguments, WeightsArguments};
@@ -108,7 +108,6 @@ impl Eval {
         let (kind, precision) = (DeviceKind::of(&device), self.plans.precision());
         let needed = evaluation_bytes(kind, precision, &architecture, dataset.len(), batch, self.mirror)?;
         check_memory(&device, needed, format!("evaluating {} with batches of {batch} images", architecture.name))?;
-        let normalization = &architecture.normalization.clone();
         let plans = self.plans.plans(&device, &architecture, batch, false)?;
         let mut network = Network::new(architecture, &device, 0)?;
         network.set_plans(plans);
@@ -116,8 +115,8 @@ impl Eval {
         file.load_into(&network)?;
         self.check_classes(&network, &dataset, file.metadata().map(|m| m.class_names.as_slice()))?;
         let start = Instant::now();
-        let images = DeviceDataset::new(&device, &dataset, normalization)?;
-        let evaluation = evaluate(&network, &images, &dataset, batch_size, self.mirror, |_| {})?;
+        let classifier = Classifier::new(network, dataset.class_names().to_vec())?;
+        let evaluation = classifier.evaluate(&dataset, batch_size, self.mirror, |_| {})?;
         let report = Report {
             split: self.split.name(),
             accuracy: evaluation.accuracy(),
@@ -127,7 +126,7 @@ impl Eval {
             correct: evaluation.correct,
             per_class: class_scores(&evaluation, dataset.class_names()),
             confusion: evaluation.confusion,
-            arch: network.architecture().name.to_owned(),
+            arch: classifier.network().architecture().name.clone(),
             device: device.description(),
             seconds: start.elapsed().as_secs_f64(),
         };

@@ -68,7 +68,9 @@ impl Normalization {
         }
         let is_sound = |value: f64| value.is_finite() && value.abs() < 1e6;
         if !mean.iter().all(|&mean| is_sound(mean)) || !std.iter().all(|&std| is_sound(std) && std > 1e-6) {
-            return Err(format!("mean {mean:?} and std {std:?} cannot normalize: standard deviations must be positive"));
+            return Err(format!(
+                "mean {mean:?} and std {std:?} cannot normalize: standard deviations must be positive"
+            ));
         }
         Ok(())
     }

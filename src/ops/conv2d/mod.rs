@@ -467,6 +467,9 @@ pub(super) fn with_optional_bias<'a>(
     match *inputs {
         [input, weight] => Ok((input, weight, None)),
         [input, weight, bias] => Ok((input, weight, Some(bias))),
-        _ => Err(Error::shape(op, format!("takes an input, a weight and an optional bias; {} inputs are given", inputs.len()))),
+        _ => Err(Error::shape(
+            op,
+            format!("takes an input, a weight and an optional bias; {} inputs are given", inputs.len()),
+        )),
     }
 }
