@@ -405,7 +405,7 @@ impl<'a> Trial<'a> {
         })
     }
 
-    /// What must be refused for want of a feature of the adapter.
+    /// A result that must be refused because the adapter lacks a feature.
     ///
     /// # Errors
     /// [`Error::Case`] if it was done; any other error than that the feature is missing.

@@ -120,7 +120,7 @@ fn gray_images_of_48_by_40_pixels() {
     both_devices_agree("48x40", [48, 40, 1]);
 }
 
-/// What is trained on color as usual tells nothing of sizes in its settings.
+/// Settings of color images of the default size do not mention the size.
 #[test]
 fn images_of_32_by_32_pixels_are_the_usual_ones() {
     let sandbox = with_photos();
