@@ -143,6 +143,7 @@ mod tests {
         assert_eq!((evaluation.correct, evaluation.images), (20, 20));
         let gray = ImageShape::new(32, 32, 1).unwrap();
         let other = Dataset::new(gray, vec![0; 1024], vec![0], names).unwrap();
-        assert!(classifier.evaluate(&other, 1, false, |_| {}).is_err());
+        let message = classifier.evaluate(&other, 1, false, |_| {}).unwrap_err().to_string();
+        assert!(message.contains("for a network of"), "{message}");
     }
 }
