@@ -9,9 +9,9 @@ use cifar_gpu::data::synthetic;
 use cifar_gpu::nn::{DescriptionReader, Network, Summary};
 use cifar_gpu::ops::sgd::Sgd;
 use cifar_gpu::optim::{Optimizer, OptimizerConfig};
-use cifar_gpu::train::{DeviceDataset, StepSettings, Stepper, evaluate};
-use cifar_gpu::weights::{self, WeightsFile};
-use cifar_gpu::{Device, Result};
+use cifar_gpu::train::{DeviceDataset, StepSettings, Stepper, TestTimeAugmentation};
+use cifar_gpu::weights;
+use cifar_gpu::{Classifier, Device, Result};
 
 /// What a file for `--arch` would hold: docs/NETWORKS.md has every key.
 const NETWORK: &str = r#"
@@ -52,7 +52,6 @@ fn main() -> Result<()> {
 
     let shapes = synthetic::generate(architecture.input, 1600, 200, 0)?;
     let train_images = DeviceDataset::new(&device, &shapes.train, &architecture.normalization)?;
-    let test_images = DeviceDataset::new(&device, &shapes.test, &architecture.normalization)?;
     let network = Network::new(architecture, &device, 1)?;
     let sgd = OptimizerConfig::Sgd(Sgd { momentum: 0.9, weight_decay: 5e-4, nesterov: true });
     let optimizer = Optimizer::new(sgd, &device, network.parameters())?;
@@ -70,10 +69,8 @@ fn main() -> Result<()> {
 
     let file = std::env::temp_dir().join("tiny-resnet.safetensors");
     weights::save(&file, &network, shapes.test.class_names())?;
-    let saved = WeightsFile::read(&file)?;
-    let again = Network::new(saved.architecture(None)?, &device, 0)?;
-    saved.load_into(&again)?;
-    let evaluation = evaluate(&again, &test_images, &shapes.test, 50, false, |_| {})?;
+    let evaluation =
+        Classifier::open(&file, &device)?.evaluate(&shapes.test, 50, TestTimeAugmentation::None, |_| {})?;
     println!("test accuracy of the file's network: {:.1} %", 100.0 * evaluation.accuracy());
     Ok(())
 }

@@ -3,7 +3,7 @@
 //     g = gradient_factor · gradient
 //     decoupled: parameter ·= 1 − learning_rate · weight_decay;   else g += weight_decay · parameter
 //     m += (1 − β₁)(g − m);   v = β₂ v + (1 − β₂) g²
-//     parameter −= learning_rate · (m / first_moment_correction) / (√(v / second_moment_correction) + ε)
+//     parameter −= rate_factor · learning_rate · (m / first_moment_correction) / (√(v / second_moment_correction) + ε)
 //
 // The corrections 1 − β₁ᵗ and 1 − β₂ᵗ and gradient_factor come with the step's state; with a negative gradient_factor nothing is
 // changed. parameter, gradient, first_moment, second_moment [count]. One invocation per element; ⌈count / 256⌉ workgroups.
@@ -15,6 +15,7 @@ struct Params {
     epsilon: f32,
     weight_decay: f32,
     decoupled: u32,
+    rate_factor: f32,
 }
 
 {% include "shared/step_state.wgsl" %}
@@ -49,5 +50,5 @@ fn main(
     first_moment[i] = m;
     second_moment[i] = v;
     let denominator = sqrt(v) / sqrt(state.second_moment_correction) + params.epsilon;
-    parameter[i] = p - (state.learning_rate / state.first_moment_correction) * (m / denominator);
+    parameter[i] = p - (params.rate_factor * state.learning_rate / state.first_moment_correction) * (m / denominator);
 }

@@ -3,7 +3,8 @@
 //     output[b, p, c] = (image[indices[b], c, s(p)] − mean[c]) / deviation[c]        labels_out[b] = labels[indices[b]]
 //
 // s(p) is p without AUGMENT. With it: 0 is written inside a square of `cutout` pixels; else x is mirrored, x and y are moved by
-// whole pixels (`crop_padding` at most; beyond the edge bytes are 0), and with INTERPOLATE rotated about the center and shifted by
+// `translation` and up to `crop_padding` random pixels (beyond the edge bytes are 0, or with `crop_border` 1 those of the image
+// reflected about its outermost pixels), and with INTERPOLATE rotated about the center and shifted by
 // fractions of pixels, with bilinear interpolation; pixels beyond the edge repeat the nearest one. Random numbers: Threefry at key
 // (seed, seed + STREAM) and counter (DRAWS · b + number, step).
 //
@@ -25,7 +26,10 @@ struct Params {
     shift: vec2<f32>,
     rotation_radians: f32,
     crop_padding: u32,
+    translation: vec2<i32>,
     cutout: u32,
+    // 0 black, 1 reflected.
+    crop_border: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -124,8 +128,13 @@ fn store_augmented(i: u32, b: u32, p: u32, image: u32) {
         let own = threefry(key + vec2<u32>(0u, 1u), vec2<u32>(indices[b], 0u)).x;
         flipped = ((own ^ state.epoch) & 1u) == 1u;
     }
-    x = select(x, {{ WIDTH - 1 }} - x, flipped) + below(crop, 2u * params.crop_padding + 1u) - i32(params.crop_padding);
-    y += below(crop << 16u, 2u * params.crop_padding + 1u) - i32(params.crop_padding);
+    let offset = params.translation - i32(params.crop_padding);
+    x = select(x, {{ WIDTH - 1 }} - x, flipped) + below(crop, 2u * params.crop_padding + 1u) + offset.x;
+    y += below(crop << 16u, 2u * params.crop_padding + 1u) + offset.y;
+    if params.crop_border == 1u {
+        x = min(abs(x), {{ 2 * (WIDTH - 1) }} - abs(x));
+        y = min(abs(y), {{ 2 * (HEIGHT - 1) }} - abs(y));
+    }
     if x < 0 || x >= {{ WIDTH }} || y < 0 || y >= {{ HEIGHT }} {
         store(i, normalized(Pixel(0.0)));
         return;

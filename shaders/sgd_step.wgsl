@@ -1,7 +1,7 @@
 // sgd_step: stochastic gradient descent with momentum, Nesterov's variant and weight decay; PyTorch's formula, dampening 0.
 //
 //     g = gradient_factor · gradient + weight_decay · parameter;   v = momentum · v + g
-//     parameter −= learning_rate · (g + momentum · v if nesterov, else v)
+//     parameter −= rate_factor · learning_rate · (g + momentum · v if nesterov, else v)
 //
 // With a negative gradient_factor nothing is changed. parameter, gradient, velocity [count]. One invocation per element; ⌈count /
 // 256⌉ workgroups.
@@ -10,6 +10,7 @@ struct Params {
     momentum: f32,
     weight_decay: f32,
     nesterov: u32,
+    rate_factor: f32,
 }
 
 {% include "shared/step_state.wgsl" %}
@@ -35,5 +36,5 @@ fn main(
     let v = params.momentum * velocity[i] + g;
     velocity[i] = v;
     let direction = select(v, g + params.momentum * v, params.nesterov != 0u);
-    parameter[i] -= state.learning_rate * direction;
+    parameter[i] -= params.rate_factor * state.learning_rate * direction;
 }

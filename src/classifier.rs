@@ -1,5 +1,6 @@
 //! A trained network with its class names: classifies pictures.
 
+use std::borrow::Borrow;
 use std::path::Path;
 
 use crate::data::Dataset;
@@ -7,13 +8,14 @@ use crate::error::{Error, Result};
 use crate::nn::{Network, Prediction};
 use crate::tape::Tape;
 use crate::tensor::{Device, ImageShape};
-use crate::train::{DeviceDataset, Evaluation, evaluate, usual_evaluation_batch};
+use crate::train::evaluate::evaluate;
+use crate::train::{DeviceDataset, Evaluation, TestTimeAugmentation, usual_evaluation_batch};
 use crate::weights::WeightsFile;
 
-/// A trained network that normalizes its input images as in training.
+/// A trained network, owned or borrowed, that normalizes its input images as in training.
 #[derive(Debug)]
-pub struct Classifier {
-    network: Network,
+pub struct Classifier<N = Network> {
+    network: N,
     class_names: Vec<String>,
 }
 
@@ -29,13 +31,15 @@ impl Classifier {
         let class_names = file.class_names(network.architecture().num_classes()?);
         Classifier::new(network, class_names)
     }
+}
 
+impl<N: Borrow<Network>> Classifier<N> {
     /// Combines a network with names for its classes.
     ///
     /// # Errors
     /// [`Error::Shape`] if there are more or fewer names than classes.
-    pub fn new(network: Network, class_names: Vec<String>) -> Result<Self> {
-        let classes = network.architecture().num_classes()?;
+    pub fn new(network: N, class_names: Vec<String>) -> Result<Self> {
+        let classes = network.borrow().architecture().num_classes()?;
         if class_names.len() != classes {
             let message = format!("{} names for {classes} classes", class_names.len());
             return Err(Error::shape("classifier", message));
@@ -45,7 +49,7 @@ impl Classifier {
 
     /// The network.
     pub fn network(&self) -> &Network {
-        &self.network
+        self.network.borrow()
     }
 
     /// Names of the classes, in the order of the logits.
@@ -55,7 +59,7 @@ impl Classifier {
 
     /// The shape of its input images; [`load_picture`](crate::data::load_picture) resizes any picture to it.
     pub fn input(&self) -> ImageShape {
-        self.network.architecture().input
+        self.network().architecture().input
     }
 
     /// Predictions for images. Each image is the planes of [`Classifier::input`]: red, green and blue, or gray, row by row.
@@ -73,11 +77,11 @@ impl Classifier {
             }
             let labels = vec![0; planes.len()];
             let batch = Dataset::new(input, planes.concat(), labels, self.class_names.clone())?;
-            let architecture = self.network.architecture();
-            let batch = DeviceDataset::new(self.network.device(), &batch, &architecture.normalization)?;
+            let architecture = self.network().architecture();
+            let batch = DeviceDataset::new(self.network().device(), &batch, &architecture.normalization)?;
             let batch = batch.batch(&(0..planes.len() as u32).collect::<Vec<_>>())?;
             let tape = Tape::inference();
-            let logits = self.network.forward(&tape, &tape.constant(&batch.images))?.tensor().to_vec()?;
+            let logits = self.network().forward(&tape, &tape.constant(&batch.images))?.tensor().to_vec()?;
             for logits in logits.chunks_exact(self.class_names.len()) {
                 if let Some(&logit) = logits.iter().find(|logit| !logit.is_finite()) {
                     return Err(Error::NotFinite { logit, image: predictions.len() });
@@ -88,8 +92,7 @@ impl Classifier {
         Ok(predictions)
     }
 
-    /// Evaluates it on labeled images, `batch_size` at a time; with `mirror`, by test-time augmentation with mirrored images. `progress`
-    /// receives the number of images done.
+    /// Evaluates it on labeled images, `batch_size` at a time. `progress` receives the number of images done.
     ///
     /// # Errors
     /// [`Error::Shape`] if the images or their classes do not fit the network, and the device's errors.
@@ -97,16 +100,44 @@ impl Classifier {
         &self,
         images: &Dataset,
         batch_size: usize,
-        mirror: bool,
+        tta: TestTimeAugmentation,
         progress: impl FnMut(usize),
     ) -> Result<Evaluation> {
-        if images.shape() != self.input() {
-            let message = format!("images of {} for a network of {}", images.shape(), self.input());
+        self.check(images)?;
+        let normalization = &self.network().architecture().normalization;
+        let on_device = DeviceDataset::new(self.network().device(), images, normalization)?;
+        self.evaluate_on(&on_device, images, batch_size, tta, progress)
+    }
+
+    /// The same for images that are on the device already, normalized as the network's architecture describes.
+    ///
+    /// # Errors
+    /// As for [`Classifier::evaluate`].
+    pub fn evaluate_on(
+        &self,
+        on_device: &DeviceDataset,
+        images: &Dataset,
+        batch_size: usize,
+        tta: TestTimeAugmentation,
+        progress: impl FnMut(usize),
+    ) -> Result<Evaluation> {
+        self.check(images)?;
+        if on_device.len() != images.len() {
+            let message = format!("{} images on the device and {} on the host", on_device.len(), images.len());
             return Err(Error::shape("classifier", message));
         }
-        let normalization = &self.network.architecture().normalization;
-        let on_device = DeviceDataset::new(self.network.device(), images, normalization)?;
-        evaluate(&self.network, &on_device, images, batch_size, mirror, progress)
+        evaluate(self.network(), on_device, images, batch_size, tta, progress)
+    }
+
+    /// Checks the shape of labeled images.
+    fn check(&self, images: &Dataset) -> Result<()> {
+        match images.shape() == self.input() {
+            true => Ok(()),
+            false => {
+                let message = format!("images of {} for a network of {}", images.shape(), self.input());
+                Err(Error::shape("classifier", message))
+            }
+        }
     }
 }
 
@@ -139,11 +170,11 @@ mod tests {
         let images: Vec<Vec<u8>> = (0..20).map(|i| (0..3072).map(|j| (j * i % 251) as u8).collect()).collect();
         let predicted: Vec<u16> = classifier.predict(&images).unwrap().iter().map(|p| p.class as u16).collect();
         let labeled = Dataset::new(ImageShape::CIFAR, images.concat(), predicted, names.clone()).unwrap();
-        let evaluation = classifier.evaluate(&labeled, 7, false, |_| {}).unwrap();
+        let evaluation = classifier.evaluate(&labeled, 7, TestTimeAugmentation::None, |_| {}).unwrap();
         assert_eq!((evaluation.correct, evaluation.images), (20, 20));
         let gray = ImageShape::new(32, 32, 1).unwrap();
         let other = Dataset::new(gray, vec![0; 1024], vec![0], names).unwrap();
-        let message = classifier.evaluate(&other, 1, false, |_| {}).unwrap_err().to_string();
+        let message = classifier.evaluate(&other, 1, TestTimeAugmentation::None, |_| {}).unwrap_err().to_string();
         assert!(message.contains("for a network of"), "{message}");
     }
 }

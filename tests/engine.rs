@@ -18,9 +18,9 @@ use cifar_gpu::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use cifar_gpu::optim::{Optimizer, OptimizerConfig};
 use cifar_gpu::tensor::cpu::CpuDevice;
 use cifar_gpu::train::{
-    DeviceDataset, StepSettings, Stepper, TrainConfig, evaluate, inference_bytes, run_bytes, training_bytes,
+    DeviceDataset, StepSettings, Stepper, TestTimeAugmentation, TrainConfig, inference_bytes, run_bytes, training_bytes,
 };
-use cifar_gpu::{Device, ImageShape, Tape};
+use cifar_gpu::{Classifier, Device, ImageShape, Tape};
 use common::{Outcome, on_both_devices};
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -175,6 +175,11 @@ fn steps_make_nothing() -> Outcome {
     Ok(())
 }
 
+fn evaluate(network: &Network, images: &DeviceDataset, data: &Dataset, batch: usize) -> cifar_gpu::Result<()> {
+    let classifier = Classifier::new(network, data.class_names().to_vec())?;
+    classifier.evaluate_on(images, data, batch, TestTimeAugmentation::None, |_| {}).map(|_| ())
+}
+
 fn evaluation_makes_nothing() -> Outcome {
     let (device, gpu) = own_gpu()?;
     let network = common::network("lenet5", &device, SEED)?;
@@ -182,7 +187,7 @@ fn evaluation_makes_nothing() -> Outcome {
         let data = training_set(count)?;
         let images = on_device(&network, &data)?;
         let before = gpu.statistics();
-        evaluate(&network, &images, &data, 4, false, |_| {})?;
+        evaluate(&network, &images, &data, 4)?;
         let after = gpu.statistics();
         let batches = count.div_ceil(4) as u64;
         if after.submissions - before.submissions != batches {
@@ -288,7 +293,7 @@ fn memory_is_as_rehearsed(arch: &str, batch: usize) -> Outcome {
         let optimizer = || Optimizer::new(SGD, &device, network.parameters());
         let rehearsed = match what {
             "inference" => {
-                evaluate(&network, &on_device, &data, batch, false, |_| {})?;
+                evaluate(&network, &on_device, &data, batch)?;
                 inference_bytes(kind, cifar_gpu::tensor::Precision::F32, &architecture, batch)?
             }
             _ => {
@@ -298,7 +303,7 @@ fn memory_is_as_rehearsed(arch: &str, batch: usize) -> Outcome {
                 }
                 stepper.drain()?;
                 if what == "a run" {
-                    evaluate(&network, &on_device, &data, 64.max(batch), false, |_| {})?;
+                    evaluate(&network, &on_device, &data, 64.max(batch))?;
                     run_bytes(kind, &architecture, &config, images, images)?
                 } else {
                     training_bytes(kind, &architecture, &config, batch)?

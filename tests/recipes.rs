@@ -18,9 +18,9 @@ use cifar_gpu::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use cifar_gpu::optim::{Optimizer, OptimizerConfig, Schedule};
 use cifar_gpu::tape::Tape;
 use cifar_gpu::tensor::DType;
-use cifar_gpu::train::{DeviceDataset, StepSettings, Stepper, TrainConfig, evaluate};
+use cifar_gpu::train::{DeviceDataset, StepSettings, Stepper, TestTimeAugmentation, TrainConfig};
 use cifar_gpu::weights::WeightsFile;
-use cifar_gpu::{Device, ImageShape, Tensor};
+use cifar_gpu::{Classifier, Device, ImageShape, Tensor};
 use common::{Outcome, on_both_devices, relative_distance, relative_maximum, within};
 use fixtures::fixture;
 use libtest_mimic::{Arguments, Trial};
@@ -272,23 +272,28 @@ fn whole_recipe(device: &Device) -> Outcome {
     within("logits with running statistics", relative_distance(&logits.tensor().to_vec()?, &expected), 2e-3)
 }
 
-/// With mirrored tests a data set and its mirror image are the same to a network; without, they are not.
-fn mirrored_tests(device: &Device) -> Outcome {
+/// With test-time augmentation a data set and its mirror image are the same to a network; without, they are not.
+fn test_time_augmentation(device: &Device) -> Outcome {
     let network = common::network("lenet5", device, 3)?;
     let bytes: Vec<u8> = (0..20 * 3072_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let mirrored: Vec<u8> = bytes.chunks_exact(32).flat_map(|row| row.iter().rev().copied()).collect();
     let names: Vec<String> = (0..10).map(|class| format!("class {class}")).collect();
-    let loss = |bytes: &[u8], mirror| -> cifar_gpu::Result<f64> {
+    let loss = |bytes: &[u8], tta| -> cifar_gpu::Result<f64> {
         let dataset =
             Dataset::new(ImageShape::CIFAR, bytes.to_vec(), (0..20).map(|i| i % 10).collect(), names.clone())?;
-        let images = DeviceDataset::new(device, &dataset, &network.architecture().normalization)?;
         // A whole batch and a part of one, which go different ways.
-        Ok(evaluate(&network, &images, &dataset, 16, mirror, |_| {})?.loss)
+        Ok(Classifier::new(&network, names.clone())?.evaluate(&dataset, 16, tta, |_| {})?.loss)
     };
-    let (one, other) = (loss(&bytes, true)?, loss(&mirrored, true)?);
+    let mirror = TestTimeAugmentation::Mirror;
+    let (one, other) = (loss(&bytes, mirror)?, loss(&mirrored, mirror)?);
     within("mirrored", (one - other).abs() / one, 1e-6)?;
-    if (loss(&bytes, false)? - loss(&mirrored, false)?).abs() < 1e-4 * one {
+    let none = TestTimeAugmentation::None;
+    if (loss(&bytes, none)? - loss(&mirrored, none)?).abs() < 1e-4 * one {
         return Err("mirror images look the same to this network: the test would show nothing".into());
+    }
+    let six = TestTimeAugmentation::MirrorShift;
+    if (loss(&bytes, six)? - one).abs() < 1e-4 * one {
+        return Err("shifted images look the same to this network".into());
     }
     Ok(())
 }
@@ -335,7 +340,7 @@ fn main() {
         ("augmentation_statistics", augmentation_statistics),
         ("whole_recipe", whole_recipe),
         ("average", average),
-        ("mirrored_tests", mirrored_tests),
+        ("test_time_augmentation", test_time_augmentation),
     ];
     trials.extend(cases.into_iter().flat_map(|(name, run)| on_both_devices(name, run)));
     libtest_mimic::run(&Arguments::from_args(), trials).exit();

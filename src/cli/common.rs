@@ -8,7 +8,7 @@ use cifar_gpu::nn::{ARCHITECTURES, Architecture};
 use cifar_gpu::ops::batch_assembly::Normalization;
 use cifar_gpu::run::SavedRun;
 use cifar_gpu::tensor::ImageSize;
-use cifar_gpu::train::{SYNTHETIC, TrainConfig};
+use cifar_gpu::train::{SYNTHETIC, TestTimeAugmentation, TrainConfig};
 use cifar_gpu::weights::WeightsFile;
 use cifar_gpu::{Device, DeviceChoice, Error, ImageShape, Result};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -18,6 +18,34 @@ use super::terminal::{complain, say, warn};
 
 /// The default data folder.
 const DATA_FOLDERS: [&str; 3] = ["data/cifar10", "data/cifar-10-batches-bin", "cifar-10-batches-bin"];
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum TtaName {
+    None,
+    /// Average the logits of an image and its mirror image
+    Mirror,
+    /// Average over six views: as it is and moved by one pixel in two directions, each also mirrored
+    MirrorShift,
+}
+
+/// Test-time augmentation.
+#[derive(clap::Args)]
+pub struct TtaArguments {
+    /// Evaluate the final weights a second time, with test-time augmentation [default: none; without a value: mirror-shift]
+    #[arg(long, value_enum, value_name = "VIEWS", num_args = 0..=1, require_equals = true, default_missing_value = "mirror-shift")]
+    tta: Option<TtaName>,
+}
+
+impl TtaArguments {
+    /// The requested augmentation.
+    pub fn choice(&self) -> Option<TestTimeAugmentation> {
+        self.tta.map(|name| match name {
+            TtaName::None => TestTimeAugmentation::None,
+            TtaName::Mirror => TestTimeAugmentation::Mirror,
+            TtaName::MirrorShift => TestTimeAugmentation::MirrorShift,
+        })
+    }
+}
 
 /// The device to use.
 #[derive(clap::Args)]

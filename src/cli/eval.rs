@@ -7,11 +7,11 @@ use cifar_gpu::data::Dataset;
 use cifar_gpu::nn::Network;
 use cifar_gpu::ops::conv2d::DeviceKind;
 use cifar_gpu::report::{ClassScore, class_scores, top_5_accuracy, write_confusion_csv, write_confusion_png};
-use cifar_gpu::train::{check_memory, evaluation_bytes, usual_evaluation_batch};
+use cifar_gpu::train::{TestTimeAugmentation, check_memory, evaluation_bytes, usual_evaluation_batch};
 use cifar_gpu::{Classifier, Error, Result};
 use clap::ValueEnum;
 
-use super::common::{DataChoice, DeviceArguments, WeightsArguments};
+use super::common::{DataChoice, DeviceArguments, TtaArguments, WeightsArguments};
 use super::terminal::{print, print_json};
 use super::tune::PlanArguments;
 
@@ -56,9 +56,8 @@ pub struct Eval {
     /// Images per batch [default: 64, or fewer of images of more than 64×64 pixels]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
-    /// Test-time augmentation: average the logits of each image and its mirror image
-    #[arg(long)]
-    mirror: bool,
+    #[command(flatten)]
+    tta: TtaArguments,
     #[command(flatten)]
     plans: PlanArguments,
     /// Write the confusion matrix as a picture
@@ -88,6 +87,18 @@ struct Report {
     arch: String,
     device: String,
     seconds: f64,
+    /// The result of test-time augmentation, if that was requested.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tta: Option<TtaReport>,
+}
+
+/// The result of test-time augmentation.
+#[derive(serde::Serialize)]
+struct TtaReport {
+    views: TestTimeAugmentation,
+    accuracy: f64,
+    loss: f64,
+    correct: usize,
 }
 
 impl Eval {
@@ -105,8 +116,9 @@ impl Eval {
         let device = self.device.open()?;
         let batch_size = self.batch_size.unwrap_or_else(|| usual_evaluation_batch(architecture.input));
         let batch = batch_size.min(dataset.len());
+        let tta = self.tta.choice().unwrap_or_default();
         let (kind, precision) = (DeviceKind::of(&device), self.plans.precision());
-        let needed = evaluation_bytes(kind, precision, &architecture, dataset.len(), batch, self.mirror)?;
+        let needed = evaluation_bytes(kind, precision, &architecture, dataset.len(), batch, tta)?;
         check_memory(&device, needed, format!("evaluating {} with batches of {batch} images", architecture.name))?;
         let plans = self.plans.plans(&device, &architecture, batch, false)?;
         let mut network = Network::new(architecture, &device, 0)?;
@@ -116,7 +128,13 @@ impl Eval {
         self.check_classes(&network, &dataset, file.metadata().map(|m| m.class_names.as_slice()))?;
         let start = Instant::now();
         let classifier = Classifier::new(network, dataset.class_names().to_vec())?;
-        let evaluation = classifier.evaluate(&dataset, batch_size, self.mirror, |_| {})?;
+        let evaluate = |tta| classifier.evaluate(&dataset, batch_size, tta, |_| {});
+        let evaluation = evaluate(TestTimeAugmentation::None)?;
+        let seconds = start.elapsed().as_secs_f64();
+        let with_tta = match tta {
+            TestTimeAugmentation::None => None,
+            tta => Some(evaluate(tta)?),
+        };
         let report = Report {
             split: self.split.name(),
             accuracy: evaluation.accuracy(),
@@ -128,7 +146,13 @@ impl Eval {
             confusion: evaluation.confusion,
             arch: classifier.network().architecture().name.clone(),
             device: device.description(),
-            seconds: start.elapsed().as_secs_f64(),
+            seconds,
+            tta: with_tta.map(|evaluation| TtaReport {
+                views: tta,
+                accuracy: evaluation.accuracy(),
+                loss: evaluation.loss,
+                correct: evaluation.correct,
+            }),
         };
         if self.json {
             print_json(&report)?;
@@ -168,7 +192,7 @@ impl Report {
     /// The result as text.
     fn table(&self, source: &str) -> String {
         let mut text = format!(
-            "{} on {} images of {source}: {:.2} % right ({} of {}){}, loss {:.4}, {:.1} s\n\n",
+            "{} on {} images of {source}: {:.2} % right ({} of {}){}, loss {:.4}, {:.1} s\n",
             self.arch,
             self.split,
             100.0 * self.accuracy,
@@ -178,6 +202,17 @@ impl Report {
             self.loss,
             self.seconds
         );
+        if let Some(tta) = &self.tta {
+            text += &format!(
+                "with test-time augmentation ({}): {:.2} % right ({} of {}), loss {:.4}\n",
+                tta.views,
+                100.0 * tta.accuracy,
+                tta.correct,
+                self.images,
+                tta.loss
+            );
+        }
+        text.push('\n');
         let width = self.per_class.iter().map(|c| c.class.chars().count()).max().unwrap_or(0).max(5);
         let has_counts = self.per_class.len() <= MOST_COUNTED;
         text += &format!("{:width$}  accuracy  precision   recall", "class");

@@ -78,7 +78,13 @@ impl Train {
             outcome.tested_on,
             100.0 * outcome.last.test_accuracy,
             outcome.run.display()
-        ))
+        ))?;
+        match outcome.tta_accuracy {
+            Some(share) => {
+                print(format_args!("{} accuracy {:.2} % with test-time augmentation", outcome.tested_on, 100.0 * share))
+            }
+            None => Ok(()),
+        }
     }
 
     fn begin(&self) -> Result<Outcome> {

@@ -9,11 +9,11 @@ use crate::error::{Error, Result};
 use crate::nn::{Architecture, Network};
 use crate::ops::conv2d::{DeviceKind, Plans};
 use crate::ops::random::RandomStream;
-use crate::optim::Optimizer;
 use crate::tensor::cpu::peak_process_bytes;
 use crate::tensor::{Device, ImageShape, ImageSize, Precision};
 use crate::train::{
-    DeviceDataset, Inference, StepMetrics, Stepper, TrainConfig, check_memory, inference_bytes, training_bytes,
+    DeviceDataset, Inference, StepMetrics, Stepper, TestTimeAugmentation, TrainConfig, check_memory, inference_bytes,
+    training_bytes,
 };
 use crate::weights::architecture;
 
@@ -239,9 +239,11 @@ impl<'a> Runner<'a> {
     ) -> Result<Self> {
         let device = network.device();
         let work = match config.mode {
-            Mode::Infer => Work::Infer(Box::new(Inference::new(network, images, config.batch_size, false)?)),
+            Mode::Infer => {
+                Work::Infer(Box::new(Inference::new(network, images, config.batch_size, TestTimeAugmentation::None)?))
+            }
             Mode::Train => {
-                let optimizer = Optimizer::new(recipe.optimizer_config(), device, network.parameters())?;
+                let optimizer = recipe.optimizer(network)?;
                 Work::Train(Box::new(Stepper::new(network, images, optimizer, recipe.step_settings())?))
             }
         };

@@ -215,6 +215,30 @@ impl Architecture {
     pub fn set_he_init(&mut self) {
         set_he_init(&mut self.nodes);
     }
+
+    /// Replaces the described initialization by one whose convolutions pass their input on: [`Init::Dirac`] for layers followed by a
+    /// ReLU, except the first layer; for the others as [`Architecture::set_he_init`].
+    pub fn set_dirac_init(&mut self) {
+        self.set_he_init();
+        let mut is_first = true;
+        for_each_layer_mut(&mut self.nodes, &mut |layer| {
+            if let Some(init) = layer.init_mut() {
+                if !is_first && *init == Some(Init::HeNormal) {
+                    *init = Some(Init::Dirac);
+                }
+                is_first = false;
+            }
+        });
+    }
+
+    /// Sets the weight of a batch's statistics in the running statistics of all batch normalizations.
+    pub fn set_batch_norm_momentum(&mut self, momentum: f32) {
+        for_each_layer_mut(&mut self.nodes, &mut |layer| {
+            if let Some(own) = layer.batch_norm_momentum_mut() {
+                *own = momentum;
+            }
+        });
+    }
 }
 
 fn set_he_init(nodes: &mut [Node]) {

@@ -18,15 +18,18 @@ pub enum Init {
     /// Normal with variance 2 / fan_in, bias zero (He et al., 2015).
     #[default]
     HeNormal,
+    /// The first filters of a convolution, as many as there are input channels, each pass one channel on (Zagoruyko and Komodakis,
+    /// "DiracNets", 2017); the other filters are uniform within ±1/√fan_in; bias zero.
+    Dirac,
 }
 
 impl Init {
-    /// `count` initial weights of a layer with this fan-in and fan-out.
+    /// `count` initial weights of a layer with this fan-in and fan-out, without the filters that pass a channel on.
     pub fn weight(self, count: usize, fan_in: usize, fan_out: usize, random: &mut RandomStream) -> Vec<f32> {
         let (fan_in, fan_out) = (fan_in as f64, fan_out as f64);
         match self {
             Init::GlorotUniform => uniform(count, (6.0 / (fan_in + fan_out)).sqrt(), random),
-            Init::KaimingUniform => uniform(count, 1.0 / fan_in.sqrt(), random),
+            Init::KaimingUniform | Init::Dirac => uniform(count, 1.0 / fan_in.sqrt(), random),
             Init::XavierNormal => normal(count, (2.0 / (fan_in + fan_out)).sqrt(), random),
             Init::HeNormal => normal(count, (2.0 / fan_in).sqrt(), random),
         }
@@ -35,9 +38,19 @@ impl Init {
     /// `count` initial biases of such a layer.
     pub fn bias(self, count: usize, fan_in: usize, random: &mut RandomStream) -> Vec<f32> {
         match self {
-            Init::GlorotUniform | Init::HeNormal => vec![0.0; count],
+            Init::GlorotUniform | Init::HeNormal | Init::Dirac => vec![0.0; count],
             Init::KaimingUniform | Init::XavierNormal => uniform(count, 1.0 / (fan_in as f64).sqrt(), random),
         }
+    }
+}
+
+/// Makes the first filters of a weight `[out, in, height, width]` pass one channel on each.
+pub(super) fn set_dirac(weight: &mut [f32], out_c: usize, in_c: usize, [height, width]: [usize; 2]) {
+    let taps = height * width;
+    let center = height / 2 * width + width / 2;
+    for (channel, filter) in weight.chunks_exact_mut(in_c * taps).take(out_c.min(in_c)).enumerate() {
+        filter.fill(0.0);
+        filter[channel * taps + center] = 1.0;
     }
 }
 

@@ -83,6 +83,11 @@ pub trait Layer: fmt::Debug + Send + Sync {
         None
     }
 
+    /// The weight of a batch's statistics in running statistics.
+    fn batch_norm_momentum_mut(&mut self) -> Option<&mut f32> {
+        None
+    }
+
     /// The probability of dropout.
     fn dropout_mut(&mut self) -> Option<&mut f32> {
         None

@@ -5,11 +5,12 @@ use std::rc::Rc;
 use crate::error::{Error, Result};
 use crate::gpu::GpuError;
 use crate::nn::forward::ForwardPass;
-use crate::nn::{Architecture, ParameterSpec, Start};
+use crate::nn::init::set_dirac;
+use crate::nn::{Architecture, Init, ParameterSpec, Start};
 use crate::ops::conv2d::Plans;
 use crate::ops::convert::Convert;
 use crate::ops::random::RandomStream;
-use crate::tape::{Parameter, Parameters, Tape, Var};
+use crate::tape::{Layout, Parameter, Parameters, Tape, Var};
 use crate::tensor::{DType, Device, Precision};
 
 /// A network with parameters on a device.
@@ -75,6 +76,11 @@ impl Network {
     /// Its parameters, in the order of the layers.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
+    }
+
+    /// The weight of its first layer with parameters, if that is a convolution.
+    pub fn first_convolution(&self) -> Option<&Parameter> {
+        self.parameters.first().filter(|parameter| matches!(parameter.layout, Layout::Conv2dWeight { .. }))
     }
 
     /// The running statistics of its batch normalizations: each one's mean and variance, in the order of the layers; `None`
@@ -145,6 +151,12 @@ fn start_values(spec: &ParameterSpec, mut random: RandomStream) -> Vec<f32> {
     match spec.start {
         Start::Constant(value) => vec![value; count],
         Start::Bias { init, fan_in } => init.bias(count, fan_in, &mut random),
-        Start::Weight { init, fan_in, fan_out } => init.weight(count, fan_in, fan_out, &mut random),
+        Start::Weight { init, fan_in, fan_out } => {
+            let mut weight = init.weight(count, fan_in, fan_out, &mut random);
+            if let (Init::Dirac, Layout::Conv2dWeight { out_c, in_c, kernel }) = (init, spec.layout) {
+                set_dirac(&mut weight, out_c, in_c, kernel);
+            }
+            weight
+        }
     }
 }

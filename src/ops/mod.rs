@@ -38,6 +38,7 @@ operations! {
     linear,
     loss_scaling,
     max_pool2d,
+    muon,
     pad_channels,
     record_metrics,
     relu,

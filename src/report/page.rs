@@ -90,6 +90,9 @@ impl Page {
         if let Some(share) = top_5_accuracy(evaluation) {
             figures.insert(1, ("top-5 accuracy".into(), percent(Some(share))));
         }
+        if let Some(with_tta) = finish.with_tta {
+            figures.insert(1, (format!("with {}", run.config.tta), percent(Some(with_tta.accuracy()))));
+        }
         if let Some(last) = metrics.epochs.last() {
             let mut rates: Vec<_> = metrics.epochs.iter().map(|epoch| epoch.images_per_second).collect();
             rates.sort_by(f64::total_cmp);

@@ -4,7 +4,7 @@ use crate::ops::batch_assembly::Normalization;
 use crate::optim::Schedule;
 use crate::run::SavedRun;
 use crate::tensor::ImageShape;
-use crate::train::{ClassWeighting, Initializer, OptimizerKind, TrainConfig};
+use crate::train::{ClassWeighting, Initializer, MuonSettings, OptimizerKind, TrainConfig, Whitening};
 use crate::words::counted;
 
 /// The settings that matter most, each in a few words.
@@ -59,9 +59,19 @@ pub(super) fn configuration(run: &SavedRun, images: ImageShape) -> Vec<(&'static
         false => "none".into(),
     };
     let mut optimizer = format!("{} at {}", config.optimizer, config.lr);
-    if config.optimizer == OptimizerKind::Sgd {
-        let nesterov = if config.nesterov { "Nesterov " } else { "" };
-        optimizer += &format!(", {nesterov}momentum {}", config.momentum);
+    let nesterov = if config.nesterov { "Nesterov " } else { "" };
+    match config.optimizer {
+        OptimizerKind::Sgd => optimizer += &format!(", {nesterov}momentum {}", config.momentum),
+        OptimizerKind::Muon => {
+            let MuonSettings { lr, momentum, fixed_norm } = config.muon;
+            let norm = if fixed_norm { ", weights of fixed norm" } else { "" };
+            let rest = format!("SGD for the rest at {}, {nesterov}momentum {}", config.lr, config.momentum);
+            optimizer = format!("Muon at {lr}, {nesterov}momentum {momentum}{norm}; {rest}");
+        }
+        OptimizerKind::Adam | OptimizerKind::AdamW => {}
+    }
+    if config.bias_lr_factor != 1.0 {
+        optimizer += &format!("; biases at {} times the rate", config.bias_lr_factor);
     }
     let warmup = match config.warmup_epochs > 0.0 {
         true => format!(" after {} epochs of warm-up", config.warmup_epochs),
@@ -90,7 +100,7 @@ pub(super) fn configuration(run: &SavedRun, images: ImageShape) -> Vec<(&'static
         ),
         ("Gradient clipping", or_none(config.clip_norm)),
         ("Weight averaging", or_none(config.average_decay)),
-        ("Test-time augmentation", if config.mirror_test { "mirrored images" } else { "none" }.into()),
+        ("Test-time augmentation", config.tta.to_string()),
         (
             "Activations",
             match config.precision {
@@ -105,12 +115,21 @@ pub(super) fn configuration(run: &SavedRun, images: ImageShape) -> Vec<(&'static
         let initializer = match config.initializer {
             Initializer::Published => "as published",
             Initializer::He => "He's",
+            Initializer::Dirac => "Dirac",
         };
-        rows.push(("Initial weights", initializer.into()));
+        let whitening = match config.whitening {
+            Whitening::None => "",
+            Whitening::Start => ", whitening filters first",
+            Whitening::Fixed => ", fixed whitening filters first",
+        };
+        rows.push(("Initial weights", format!("{initializer}{whitening}")));
     }
     let numbers = |values: &[f64]| values.iter().map(|value| format!("{value:.4}")).collect::<Vec<_>>().join(", ");
     let Normalization { mean, std } = &run.normalization;
     rows.push(("Input", format!("(pixel / 255 − mean {}) / deviation {}", numbers(mean), numbers(std))));
+    if let Some(momentum) = config.batch_norm_momentum {
+        rows.push(("Batch norm momentum", momentum.to_string()));
+    }
     if !config.shuffle {
         rows.push(("Order of images", "not shuffled".into()));
     }

@@ -111,6 +111,8 @@ pub struct Finish<'a> {
     pub test_set: &'a Dataset,
     /// Its results on them.
     pub evaluation: &'a Evaluation,
+    /// Its results with test-time augmentation, if that was requested.
+    pub with_tta: Option<&'a Evaluation>,
 }
 
 /// Receives the events of a run. `stepped` and `tested` are called often and must be fast.
@@ -150,6 +152,9 @@ pub struct Outcome {
     pub last: EpochMetrics,
     /// Whether that epoch is whole.
     pub is_whole_epoch: bool,
+    /// Accuracy on the same images with test-time augmentation, if that was requested.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tta_accuracy: Option<f64>,
     /// The images that it was tested on: `test`, `validation` or `training`.
     pub tested_on: &'static str,
     /// The run folder.

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use rand::seq::SliceRandom;
 
+use crate::classifier::Classifier;
 use crate::data::Dataset;
 use crate::error::{Error, Remedy, Result};
 use crate::files::replace;
 use crate::nn::{Architecture, Network};
 use crate::ops::conv2d::Plans;
 use crate::ops::random::RandomStream;
-use crate::optim::Optimizer;
 use crate::profile;
 use crate::run::checkpoint::{Best, CheckpointFolder, Progress};
 use crate::run::metrics::Metrics;
@@ -19,7 +19,10 @@ use crate::run::observer::{EpochMetrics, Finish, Observer, Outcome, PeakMemory, 
 use crate::run::run_folder::RunFolder;
 use crate::tensor::Device;
 use crate::tensor::cpu::peak_process_bytes;
-use crate::train::{DeviceDataset, Evaluation, StepMetrics, StepSettings, Stepper, TrainConfig, evaluate};
+use crate::train::{
+    DeviceDataset, Evaluation, StepMetrics, StepSettings, Stepper, TestTimeAugmentation, TrainConfig, Whitening,
+    WhiteningFilters,
+};
 
 /// Maximum interval between readbacks of metrics, short enough for a responsive progress bar.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(250);
@@ -50,13 +53,16 @@ impl Setup {
         let mut network = Network::new(architecture, device, config.seed)?;
         network.set_plans(plans);
         network.set_precision(config.precision)?;
+        if config.whitening != Whitening::None {
+            WhiteningFilters::of(&network, &train_set)?.apply(&network)?;
+        }
         let train_images = DeviceDataset::new(device, &train_set, &network.architecture().normalization)?;
         let test_images = DeviceDataset::new(device, &test_set, &network.architecture().normalization)?;
         Ok(Setup { train_set, test_set, network, train_images, test_images })
     }
 
     pub(super) fn stepper(&self, config: &TrainConfig) -> Result<Stepper<'_>> {
-        let optimizer = Optimizer::new(config.optimizer_config(), self.network.device(), self.network.parameters())?;
+        let optimizer = config.optimizer(&self.network)?;
         let settings =
             StepSettings { class_weights: config.class_weights.of(&self.train_set), ..config.step_settings() };
         Stepper::new(&self.network, &self.train_images, optimizer, settings)
@@ -136,8 +142,7 @@ impl Session<'_> {
             }
             self.observer.epoch_done(&metrics)?;
             if self.progress.epoch > self.config.epochs || self.progress.step >= self.total_steps() {
-                self.finish(&evaluation)?;
-                return Ok(self.outcome(metrics));
+                return self.finish(metrics, &evaluation);
             }
             if self.stop.load(Ordering::Relaxed) {
                 return Err(self.interrupted());
@@ -266,7 +271,7 @@ impl Session<'_> {
     }
 
     fn test_epoch(&mut self, seconds_before: f64, start: Instant) -> Result<(EpochMetrics, Evaluation)> {
-        let test = self.test()?;
+        let test = self.test(TestTimeAugmentation::None)?;
         let totals = self.progress.totals;
         let metrics = EpochMetrics {
             epoch: self.progress.epoch,
@@ -284,13 +289,13 @@ impl Session<'_> {
     }
 
     /// Evaluates the network on the test images.
-    fn test(&mut self) -> Result<Evaluation> {
+    fn test(&mut self, tta: TestTimeAugmentation) -> Result<Evaluation> {
         let (config, setup) = (self.config, self.setup);
         let batch_size = config.evaluation_batch(setup.train_set.shape(), setup.train_set.len());
-        let network = self.stepper.result();
         let test_set = &setup.test_set;
+        let classifier = Classifier::new(self.stepper.result(), test_set.class_names().to_vec())?;
         let observer = &mut self.observer;
-        let test = evaluate(network, &setup.test_images, test_set, batch_size, config.mirror_test, |done| {
+        let test = classifier.evaluate_on(&setup.test_images, test_set, batch_size, tta, |done| {
             observer.tested(done, test_set.len());
         })?;
         if !test.loss.is_finite() {
@@ -309,24 +314,26 @@ impl Session<'_> {
         })?;
         self.save_weights()?;
         self.observer.epoch_done(&last)?;
-        let evaluation = self.test()?;
-        self.finish(&evaluation)?;
-        Ok(self.outcome(last))
+        let evaluation = self.test(TestTimeAugmentation::None)?;
+        self.finish(last, &evaluation)
     }
 
-    fn outcome(&self, last: EpochMetrics) -> Outcome {
-        Outcome {
+    fn finish(&mut self, last: EpochMetrics, evaluation: &Evaluation) -> Result<Outcome> {
+        let with_tta = match self.config.tta {
+            TestTimeAugmentation::None => None,
+            tta => Some(self.test(tta)?),
+        };
+        let (run, network) = (self.run.path(), self.stepper.result());
+        let (test_set, with_tta) = (&self.setup.test_set, with_tta.as_ref());
+        self.observer.finished(&Finish { run, network, test_set, evaluation, with_tta })?;
+        Ok(Outcome {
             is_whole_epoch: last.steps == self.steps_per_epoch() * u64::from(last.epoch),
             last,
+            tta_accuracy: with_tta.map(Evaluation::accuracy),
             tested_on: self.config.tested_on(),
             run: self.run.path().to_owned(),
             weights: self.run.weights_path(),
-        }
-    }
-
-    fn finish(&mut self, evaluation: &Evaluation) -> Result<()> {
-        let (run, network) = (self.run.path(), self.stepper.result());
-        self.observer.finished(&Finish { run, network, test_set: &self.setup.test_set, evaluation })
+        })
     }
 
     /// Processes the metrics of completed steps.

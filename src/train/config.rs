@@ -3,13 +3,18 @@
 use crate::data::{Dataset, MOST_CLASSES};
 use crate::error::{Error, Result};
 use crate::gpu::Backend;
-use crate::nn::Architecture;
+use crate::nn::{Architecture, Network};
 use crate::ops::adam::Adam;
 use crate::ops::batch_assembly::{Augmentation, Normalization};
+use crate::ops::muon::Muon;
 use crate::ops::sgd::Sgd;
-use crate::optim::{OptimizerConfig, Schedule};
+use crate::optim::{Optimizer, OptimizerConfig, Schedule};
 use crate::tensor::{DeviceChoice, ImageShape, ImageSize, Precision};
 use crate::train::autotune::Autotune;
+use crate::train::evaluate::TestTimeAugmentation;
+use crate::train::options::{
+    Checkpoints, ClassWeighting, Initializer, MuonSettings, Normalize, OptimizerKind, Whitening,
+};
 use crate::train::stepper::StepSettings;
 use crate::weights::architecture;
 
@@ -23,105 +28,12 @@ pub fn usual_evaluation_batch(shape: ImageShape) -> usize {
     (EVALUATION_PIXELS / shape.pixels()).clamp(1, EVALUATION_BATCH)
 }
 
+fn one() -> f64 {
+    1.0
+}
+
 /// The value of [`TrainConfig::data`] for the built-in set.
 pub const SYNTHETIC: &str = "synthetic";
-
-/// Which optimizer updates the parameters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum OptimizerKind {
-    /// Stochastic gradient descent with momentum.
-    Sgd,
-    /// Adam; weight decay, if any, is added to the gradient.
-    Adam,
-    /// Adam with decoupled weight decay.
-    AdamW,
-}
-
-impl std::fmt::Display for OptimizerKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            OptimizerKind::Sgd => "SGD",
-            OptimizerKind::Adam => "Adam",
-            OptimizerKind::AdamW => "AdamW",
-        })
-    }
-}
-
-/// How initial weights are drawn.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Initializer {
-    /// As the architecture was published.
-    #[default]
-    Published,
-    /// For rectifiers; see [`Architecture::set_he_init`].
-    He,
-}
-
-/// How pixels become the network's input.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Normalize {
-    /// As the architecture was published.
-    #[default]
-    Published,
-    /// To mean 0 and standard deviation 1 per channel over the training images.
-    Standard,
-}
-
-/// Class weighting of images in the training loss.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum ClassWeighting {
-    /// All images have the same weight.
-    #[default]
-    None,
-    /// All classes have the same total weight: an image of a class with `n_c` of the `n` training images in `k` classes has weight
-    /// `n / (k · n_c)`.
-    Balanced,
-}
-
-impl ClassWeighting {
-    /// The weights of the classes for these training images, if they are not all 1. A class without images has weight 0.
-    pub fn of(self, train_set: &Dataset) -> Option<Vec<f32>> {
-        match self {
-            ClassWeighting::None => None,
-            ClassWeighting::Balanced => {
-                let mut counts = vec![0_usize; train_set.num_classes()];
-                for &label in train_set.labels() {
-                    counts[usize::from(label)] += 1;
-                }
-                let share = train_set.len() as f64 / counts.len() as f64;
-                let weight = |&count: &usize| if count > 0 { (share / count as f64) as f32 } else { 0.0 };
-                Some(counts.iter().map(weight).collect())
-            }
-        }
-    }
-}
-
-/// When checkpoints are written and which are kept.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(default)]
-#[non_exhaustive]
-pub struct Checkpoints {
-    /// Interval in steps; 0 turns this rule off.
-    pub every_steps: u64,
-    /// Interval in minutes; 0 turns this rule off.
-    pub every_minutes: f64,
-    /// Number of newest checkpoints kept, besides that of the best epoch.
-    pub keep: usize,
-}
-
-impl Default for Checkpoints {
-    fn default() -> Self {
-        Checkpoints { every_steps: 0, every_minutes: 5.0, keep: 2 }
-    }
-}
 
 /// All settings of a training run, except the images themselves.
 ///
@@ -156,8 +68,14 @@ pub struct TrainConfig {
     pub lr: f64,
     /// Momentum of SGD.
     pub momentum: f64,
-    /// Whether SGD uses Nesterov momentum.
+    /// Whether SGD and Muon use Nesterov momentum.
     pub nesterov: bool,
+    /// Muon's settings for the weights that it updates; the other settings are those of SGD for the rest.
+    #[serde(default)]
+    pub muon: MuonSettings,
+    /// Factor of the learning rate for biases, which does not apply to their weight decay.
+    #[serde(default = "one")]
+    pub bias_lr_factor: f64,
     /// Weight decay.
     pub weight_decay: f64,
     /// How the learning rate changes.
@@ -183,6 +101,12 @@ pub struct TrainConfig {
     pub warmup_epochs: f64,
     /// How initial weights are drawn.
     pub initializer: Initializer,
+    /// Whether the first convolution has whitening filters.
+    #[serde(default)]
+    pub whitening: Whitening,
+    /// Weight of a batch's statistics in the running statistics of all batch normalizations; by default as the architecture says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_norm_momentum: Option<f64>,
     /// How pixels become the network's input.
     pub normalize: Normalize,
     /// Test on this many of the training images, the last ones, which are not trained on, instead of the test images.
@@ -190,8 +114,9 @@ pub struct TrainConfig {
     /// Test on the training images instead: for [`TrainConfig::overfit_one_batch`].
     #[serde(default)]
     pub test_on_training: bool,
-    /// Average the logits of each image and its mirror image when testing.
-    pub mirror_test: bool,
+    /// Test-time augmentation of an additional test at the end of the run.
+    #[serde(default)]
+    pub tta: TestTimeAugmentation,
     /// Train on only the first N images.
     pub limit_train: Option<usize>,
     /// Test on only the first N images.
@@ -308,6 +233,19 @@ impl TrainConfig {
         if !(0.0..1.0).contains(&self.momentum) {
             return fail("momentum", format!("{} must be at least 0 and below 1", self.momentum));
         }
+        let is_positive = |value: f64| value.is_finite() && value > 0.0;
+        if !is_positive(self.muon.lr) {
+            return fail("muon.lr", format!("{} must be a positive number", self.muon.lr));
+        }
+        if !(0.0..1.0).contains(&self.muon.momentum) {
+            return fail("muon.momentum", format!("{} must be at least 0 and below 1", self.muon.momentum));
+        }
+        if !is_positive(self.bias_lr_factor) {
+            return fail("bias_lr_factor", format!("{} must be a positive number", self.bias_lr_factor));
+        }
+        if let Some(momentum) = self.batch_norm_momentum.filter(|momentum| !(0.0..=1.0).contains(momentum)) {
+            return fail("batch_norm_momentum", format!("{momentum} must be between 0 and 1"));
+        }
         if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
             return fail("weight_decay", format!("{} must not be negative", self.weight_decay));
         }
@@ -403,8 +341,13 @@ impl TrainConfig {
             )));
         }
         architecture.set_dropout(&self.dropout)?;
-        if self.initializer == Initializer::He {
-            architecture.set_he_init();
+        match self.initializer {
+            Initializer::Published => {}
+            Initializer::He => architecture.set_he_init(),
+            Initializer::Dirac => architecture.set_dirac_init(),
+        }
+        if let Some(momentum) = self.batch_norm_momentum {
+            architecture.set_batch_norm_momentum(momentum as f32);
         }
         if self.normalize == Normalize::Standard {
             let (mean, std) = train_set.color_statistics();
@@ -455,32 +398,47 @@ impl TrainConfig {
                 decoupled,
             })
         };
+        let sgd =
+            Sgd { momentum: self.momentum as f32, weight_decay: self.weight_decay as f32, nesterov: self.nesterov };
         match self.optimizer {
-            OptimizerKind::Sgd => OptimizerConfig::Sgd(Sgd {
-                momentum: self.momentum as f32,
-                weight_decay: self.weight_decay as f32,
-                nesterov: self.nesterov,
-            }),
+            OptimizerKind::Sgd => OptimizerConfig::Sgd(sgd),
             OptimizerKind::Adam => adam(false),
             OptimizerKind::AdamW => adam(true),
+            OptimizerKind::Muon => {
+                let muon = Muon {
+                    momentum: self.muon.momentum as f32,
+                    nesterov: self.nesterov,
+                    rate_factor: (self.muon.lr / self.lr) as f32,
+                    weight_decay: self.weight_decay as f32,
+                    fixed_norm: self.muon.fixed_norm,
+                };
+                OptimizerConfig::Muon(muon, sgd)
+            }
         }
+    }
+
+    /// The optimizer of a network's parameters.
+    ///
+    /// # Errors
+    /// If the device cannot hold its state.
+    pub fn optimizer(&self, network: &Network) -> Result<Optimizer> {
+        let fixed = match self.whitening {
+            Whitening::Fixed => network.first_convolution().map(|weight| weight.start),
+            Whitening::None | Whitening::Start => None,
+        };
+        Optimizer::with_rate_factors(self.optimizer_config(), network.device(), network.parameters(), |parameter| {
+            match parameter.name.ends_with(".bias") {
+                true => self.bias_lr_factor as f32,
+                false if Some(parameter.start) == fixed => 0.0,
+                false => 1.0,
+            }
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn balanced_classes_count_alike() {
-        let shape = ImageShape::new(1, 1, 1).unwrap();
-        let labels = vec![0, 0, 0, 0, 0, 0, 2, 2];
-        let names = ["a", "b", "c"].map(String::from).to_vec();
-        let set = Dataset::new(shape, vec![0; 8], labels, names).unwrap();
-        let weights = ClassWeighting::Balanced.of(&set).unwrap();
-        assert_eq!(weights, [8.0 / 18.0, 0.0, 8.0 / 6.0].map(|weight: f64| weight as f32));
-        assert_eq!(ClassWeighting::None.of(&set), None);
-    }
 
     #[test]
     fn errors_name_the_field() {

@@ -3,7 +3,7 @@
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::nn::{Network, Prediction};
-use crate::ops::batch_assembly::Augmentation;
+use crate::ops::batch_assembly::{Augmentation, Border};
 use crate::ops::{StepState, elementwise};
 use crate::tape::Tape;
 use crate::tensor::Device;
@@ -13,6 +13,52 @@ use crate::train::dataset::DeviceDataset;
 
 /// The k of the top-k accuracy, [`Evaluation::correct_in_top_5`].
 const TOP: usize = 5;
+
+/// Test-time augmentation: the views of an image whose logits are averaged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum TestTimeAugmentation {
+    /// The image alone.
+    #[default]
+    None,
+    /// The image and its mirror image.
+    Mirror,
+    /// The image and its mirror image, with half of the weight; and both moved by one pixel up and to the left, and down and to the
+    /// right, with reflected borders (the six views of Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024).
+    MirrorShift,
+}
+
+impl TestTimeAugmentation {
+    /// The views and their weights, which sum to 1.
+    pub fn views(self) -> Vec<(Augmentation, f32)> {
+        let at = |distance: i32| Augmentation {
+            translation: [distance; 2],
+            crop_border: Border::Reflect,
+            ..Augmentation::NONE
+        };
+        let places: &[(Augmentation, f32)] = match self {
+            TestTimeAugmentation::None => return vec![(Augmentation::NONE, 1.0)],
+            TestTimeAugmentation::Mirror => &[(Augmentation::NONE, 1.0)],
+            TestTimeAugmentation::MirrorShift => &[(Augmentation::NONE, 0.5), (at(-1), 0.25), (at(1), 0.25)],
+        };
+        let both = |&(place, weight): &(Augmentation, f32)| {
+            [(place, 0.5 * weight), (Augmentation { flip: Augmentation::MIRROR.flip, ..place }, 0.5 * weight)]
+        };
+        places.iter().flat_map(both).collect()
+    }
+}
+
+/// A description, such as "6 views".
+impl std::fmt::Display for TestTimeAugmentation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            TestTimeAugmentation::None => "none",
+            TestTimeAugmentation::Mirror => "mirror images",
+            TestTimeAugmentation::MirrorShift => "mirrored and shifted images",
+        })
+    }
+}
 
 /// The predicted class of an image.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
@@ -67,16 +113,15 @@ fn rank(values: &[f32], position: usize) -> usize {
     values.iter().enumerate().filter(|&(i, &other)| other > value || (other == value && i < position)).count()
 }
 
-/// Runs the network, without dropout, on all images of a data set in order; with `mirror`, averages the logits of each image and
-/// its mirror image.
+/// Runs the network, without dropout, on all images of a data set in order; averages the logits of the views of each image.
 ///
 /// `images` and `dataset` are the same data, on the device and on the host; `progress` is called with the number of images done.
-pub fn evaluate(
+pub(crate) fn evaluate(
     network: &Network,
     images: &DeviceDataset,
     dataset: &Dataset,
     batch_size: usize,
-    mirror: bool,
+    tta: TestTimeAugmentation,
     mut progress: impl FnMut(usize),
 ) -> Result<Evaluation> {
     let classes = dataset.num_classes();
@@ -110,7 +155,7 @@ pub fn evaluate(
     };
     // Training uses buffers of other sizes.
     release();
-    let mut inference = Inference::new(network, images, batch_size.min(indices.len()), mirror)?;
+    let mut inference = Inference::new(network, images, batch_size.min(indices.len()), tta)?;
     for (indices, labels) in indices.chunks(batch_size).zip(labels.chunks(batch_size)) {
         if indices.len() < batch_size {
             release();
@@ -129,8 +174,9 @@ pub(crate) struct Inference<'a> {
     network: &'a Network,
     images: &'a DeviceDataset,
     indices: Tensor,
-    /// The step state for mirroring and the factor one half, if mirrored images are evaluated, too.
-    mirror: Option<(Tensor, Tensor)>,
+    /// Changes of the image and weights of the views, on the device, if there are several.
+    views: Vec<(Augmentation, Tensor)>,
+    state: Tensor,
     replay: Replay<Tensor>,
 }
 
@@ -139,30 +185,35 @@ impl<'a> Inference<'a> {
         network: &'a Network,
         images: &'a DeviceDataset,
         batch_size: usize,
-        mirror: bool,
+        tta: TestTimeAugmentation,
     ) -> Result<Self> {
         let device = network.device();
         let indices = device.allocate(&[batch_size], DType::U32)?;
-        let mirror = mirror
-            .then(|| Ok::<_, Error>((StepState::new(0, 0, 0.0).tensor(device)?, device.tensor(&[1], &[0.5])?)))
-            .transpose()?;
-        Ok(Inference { network, images, indices, mirror, replay: Replay::default() })
+        let on_device = |(view, weight)| Ok((view, device.tensor(&[1], &[weight])?));
+        let views = match tta {
+            TestTimeAugmentation::None => Vec::new(),
+            _ => tta.views().into_iter().map(on_device).collect::<Result<_>>()?,
+        };
+        let state = StepState::new(0, 0, 0.0).tensor(device)?;
+        Ok(Inference { network, images, indices, views, state, replay: Replay::default() })
     }
 
     fn forward(&self, indices: &Tensor) -> Result<Tensor> {
-        let look = |augmentation| -> Result<Tensor> {
+        let look = |view: Option<&Augmentation>| -> Result<Tensor> {
+            let augmentation = view.filter(|view| **view != Augmentation::NONE).map(|view| (view, &self.state));
             let batch = self.images.assemble(indices, self.network.dtype(), augmentation)?;
             let tape = Tape::inference();
             Ok(self.network.forward(&tape, &tape.constant(&batch.images))?.tensor().clone())
         };
-        let logits = look(None)?;
-        match &self.mirror {
-            Some((state, half)) => {
-                let mirrored = look(Some((&Augmentation::MIRROR, state)))?;
-                elementwise::scale(&elementwise::add(&logits, &mirrored)?, half)
-            }
-            None => Ok(logits),
+        let mut average: Option<Tensor> = None;
+        for (view, weight) in &self.views {
+            let weighted = elementwise::scale(&look(Some(view))?, weight)?;
+            average = Some(match average {
+                Some(sum) => elementwise::add(&sum, &weighted)?,
+                None => weighted,
+            });
         }
+        average.map_or_else(|| look(None), Ok)
     }
 
     /// The logits `[batch, classes]` of the images at `indices`, until the next call.

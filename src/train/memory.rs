@@ -5,12 +5,11 @@ use crate::error::{Error, Result};
 use crate::gpu::GpuDevice;
 use crate::nn::{Architecture, Network};
 use crate::ops::conv2d::DeviceKind;
-use crate::optim::Optimizer;
 use crate::tensor::Device;
 use crate::tensor::Precision;
 use crate::tensor::cpu::available_memory_bytes;
 use crate::train::dataset::DeviceDataset;
-use crate::train::evaluate::Inference;
+use crate::train::evaluate::{Inference, TestTimeAugmentation};
 use crate::train::stepper::{StepSettings, Stepper};
 use crate::train::{ClassWeighting, TrainConfig};
 
@@ -33,7 +32,7 @@ pub fn training_bytes(
     batch: usize,
 ) -> Result<u64> {
     rehearse(kind, config.precision, architecture, batch, |network, images| {
-        let optimizer = Optimizer::new(config.optimizer_config(), network.device(), network.parameters())?;
+        let optimizer = config.optimizer(network)?;
         Stepper::new(network, images, optimizer, step_settings(config, architecture)?)?.step(&vec![0; batch], 0, 0.0)
     })
 }
@@ -59,17 +58,17 @@ pub fn run_bytes(
     let evaluation_batch = config.evaluation_batch(architecture.input, train_images).min(test_images);
     if kind == DeviceKind::Cpu {
         // The CPU releases the memory of one batch size before it works on another.
-        let (precision, mirror) = (config.precision, config.mirror_test);
-        let inference = evaluation_bytes(kind, precision, architecture, test_images, evaluation_batch, mirror)?;
+        let (precision, tta) = (config.precision, config.tta);
+        let inference = evaluation_bytes(kind, precision, architecture, test_images, evaluation_batch, tta)?;
         return Ok(training_bytes(kind, architecture, config, batch)?.max(inference));
     }
     rehearse(kind, config.precision, architecture, batch.max(evaluation_batch), |network, images| {
-        let optimizer = Optimizer::new(config.optimizer_config(), network.device(), network.parameters())?;
+        let optimizer = config.optimizer(network)?;
         let mut stepper = Stepper::new(network, images, optimizer, step_settings(config, architecture)?)?;
         for size in sizes(train_images, batch) {
             stepper.step(&vec![0; size], 0, 0.0)?;
         }
-        let mut inference = Inference::new(stepper.result(), images, evaluation_batch, config.mirror_test)?;
+        let mut inference = Inference::new(stepper.result(), images, evaluation_batch, config.tta)?;
         for size in sizes(test_images, evaluation_batch) {
             inference.logits(&vec![0; size])?;
         }
@@ -88,12 +87,12 @@ pub fn inference_bytes(
     batch: usize,
 ) -> Result<u64> {
     rehearse(kind, precision, architecture, batch, |network, images| {
-        Inference::new(network, images, batch, false)?.logits(&vec![0; batch]).map(|_| ())
+        Inference::new(network, images, batch, TestTimeAugmentation::None)?.logits(&vec![0; batch]).map(|_| ())
     })
 }
 
-/// Peak memory in bytes of an evaluation of `images` images in batches of `batch`, without the data set, with or without mirrored
-/// images; found as in [`training_bytes`].
+/// Peak memory in bytes of an evaluation of `images` images in batches of `batch`, without the data set;
+/// found as in [`training_bytes`].
 ///
 /// # Errors
 /// As for [`training_bytes`].
@@ -103,11 +102,11 @@ pub fn evaluation_bytes(
     architecture: &Architecture,
     images: usize,
     batch: usize,
-    mirror: bool,
+    tta: TestTimeAugmentation,
 ) -> Result<u64> {
     let batch = batch.min(images);
     rehearse(kind, precision, architecture, batch, |network, on_device| {
-        let mut inference = Inference::new(network, on_device, batch, mirror)?;
+        let mut inference = Inference::new(network, on_device, batch, tta)?;
         // The CPU releases the memory of one batch size before it works on another.
         let kept = if kind == DeviceKind::Cpu { 1 } else { 2 };
         sizes(images, batch).take(kept).try_for_each(|size| inference.logits(&vec![0; size]).map(|_| ()))

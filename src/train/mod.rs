@@ -4,18 +4,20 @@
 mod autotune;
 mod config;
 mod dataset;
-mod evaluate;
+pub(crate) mod evaluate;
 mod memory;
+mod options;
 mod recipes;
 mod stepper;
+mod whitening;
 
 pub use autotune::{Autotune, Search, Tuning, autotune, default_cache};
 pub(crate) use autotune::{problem_name, problems};
-pub use config::{
-    Checkpoints, ClassWeighting, Initializer, Normalize, OptimizerKind, SYNTHETIC, TrainConfig, usual_evaluation_batch,
-};
+pub use config::{SYNTHETIC, TrainConfig, usual_evaluation_batch};
 pub use dataset::DeviceDataset;
 pub(crate) use evaluate::Inference;
-pub use evaluate::{Evaluation, Guess, evaluate};
+pub use evaluate::{Evaluation, Guess, TestTimeAugmentation};
 pub use memory::{check_memory, evaluation_bytes, inference_bytes, run_bytes, training_bytes};
+pub use options::{Checkpoints, ClassWeighting, Initializer, MuonSettings, Normalize, OptimizerKind, Whitening};
 pub use stepper::{HostTime, StepMetrics, StepSettings, Stepper, StepperState};
+pub use whitening::WhiteningFilters;

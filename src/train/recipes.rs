@@ -6,8 +6,10 @@ use crate::nn::Architecture;
 use crate::ops::batch_assembly::{Augmentation, Flip, Normalization};
 use crate::optim::Schedule;
 use crate::tensor::Precision;
-use crate::train::config::{
-    Checkpoints, ClassWeighting, Initializer, Normalize, OptimizerKind, SYNTHETIC, TrainConfig,
+use crate::train::config::{SYNTHETIC, TrainConfig};
+use crate::train::evaluate::TestTimeAugmentation;
+use crate::train::options::{
+    Checkpoints, ClassWeighting, Initializer, MuonSettings, Normalize, OptimizerKind, Whitening,
 };
 use crate::weights::architecture;
 
@@ -44,6 +46,8 @@ impl TrainConfig {
             lr: 0.01,
             momentum: 0.9,
             nesterov: false,
+            muon: MuonSettings::default(),
+            bias_lr_factor: 1.0,
             weight_decay: 0.0,
             schedule: Schedule::Constant,
             seed: 1,
@@ -56,10 +60,12 @@ impl TrainConfig {
             average_decay: 0.0,
             warmup_epochs: 0.0,
             initializer: Initializer::Published,
+            whitening: Whitening::None,
+            batch_norm_momentum: None,
             normalize: Normalize::Published,
             validation: None,
             test_on_training: false,
-            mirror_test: false,
+            tta: TestTimeAugmentation::None,
             limit_train: None,
             limit_test: None,
             max_steps: None,
@@ -185,8 +191,9 @@ impl TrainConfig {
         self.schedule = Schedule::Constant;
         (self.label_smoothing, self.weight_decay, self.average_decay, self.warmup_epochs) = (0.0, 0.0, 0.0, 0.0);
         self.clip_norm = 0.0;
+        (self.bias_lr_factor, self.whitening, self.batch_norm_momentum) = (1.0, Whitening::None, None);
         self.class_weights = ClassWeighting::None;
-        self.mirror_test = false;
+        self.tta = TestTimeAugmentation::None;
     }
 }
 

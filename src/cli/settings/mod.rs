@@ -5,12 +5,12 @@ mod recipe;
 use std::path::{Path, PathBuf};
 
 use cifar_gpu::nn::{ARCHITECTURES, Architecture};
-use cifar_gpu::train::{Normalize, TrainConfig};
+use cifar_gpu::train::{Normalize, TrainConfig, Whitening};
 use cifar_gpu::weights::{WeightsFile, architecture};
 use cifar_gpu::{Error, ImageShape, Result};
 use clap::{Id, ValueEnum};
 
-use super::common::{DataChoice, DeviceArguments, ShapeArguments, architecture_names};
+use super::common::{DataChoice, DeviceArguments, ShapeArguments, TtaArguments, architecture_names};
 use super::terminal::{say, warn};
 use super::tune::PlanArguments;
 pub use recipe::AugmentArguments;
@@ -138,9 +138,8 @@ struct RandomArguments {
 /// Selection of training and test images, and the mode of testing.
 #[derive(clap::Args)]
 struct ImagesArguments {
-    /// Test-time augmentation: average the logits of each test image and its mirror image
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Recipe")]
-    mirror_test: Option<bool>,
+    #[command(flatten)]
+    tta: TtaArguments,
     /// Test on the last N training images, which are not trained on, instead of the test images
     #[arg(long, allow_negative_numbers = true, value_name = "N")]
     validation: Option<usize>,
@@ -226,8 +225,11 @@ impl Settings {
                 let init = init.display();
                 Err(Error::Setting(format!("{flag} has no effect on the weights of {init}, which include theirs")))
             };
-            if self.beginning.initializes() {
-                return void("--initializer");
+            if let Some(flag) = self.beginning.initializes() {
+                return void(flag);
+            }
+            if config.whitening == Whitening::Start {
+                config.whitening = Whitening::None;
             }
             let weights = WeightsFile::read(init)?;
             let says_normalization = weights.metadata().is_some();
@@ -270,7 +272,7 @@ impl Settings {
         self.beginning.apply(config);
         set(&mut config.seed, &self.random.seed);
         config.shuffle &= !self.random.no_shuffle;
-        set(&mut config.mirror_test, &self.images.mirror_test);
+        set(&mut config.tta, &self.images.tta.choice());
         config.validation = self.images.validation.or(config.validation);
         config.limit_train = self.images.limit_train.or(config.limit_train);
         config.limit_test = self.images.limit_test.or(config.limit_test);

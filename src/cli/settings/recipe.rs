@@ -1,8 +1,8 @@
 //! The flags of a recipe: optimizer, schedule, regularization, augmentation and initialization.
 
-use cifar_gpu::ops::batch_assembly::{Augmentation, Flip};
+use cifar_gpu::ops::batch_assembly::{Augmentation, Border, Flip};
 use cifar_gpu::optim::Schedule;
-use cifar_gpu::train::{ClassWeighting, Initializer, Normalize, OptimizerKind, TrainConfig};
+use cifar_gpu::train::{ClassWeighting, Initializer, Normalize, OptimizerKind, TrainConfig, Whitening};
 use cifar_gpu::{Error, Result};
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -14,6 +14,8 @@ enum OptimizerName {
     Sgd,
     Adam,
     Adamw,
+    /// Muon for the weights of convolutions and hidden layers (--muon-lr), SGD for the rest (--lr)
+    Muon,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -40,6 +42,13 @@ enum FlipName {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+enum BorderName {
+    Black,
+    /// The image reflected about its outermost pixels
+    Reflect,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 enum ClassWeightsName {
     /// All images have the same weight
     None,
@@ -53,6 +62,17 @@ enum InitializerName {
     Published,
     /// He's normal distribution before a ReLU, Glorot's uniform one elsewhere
     He,
+    /// Convolutions pass their input on; the first and the last layer are as with he
+    Dirac,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum WhiteningName {
+    None,
+    /// The filters are trained further
+    Start,
+    /// The filters stay as they are
+    Fixed,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -75,10 +95,22 @@ pub struct OptimizerArguments {
     /// Base learning rate
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
     lr: Option<f64>,
-    /// Momentum (SGD)
+    /// Factor of the learning rate for biases
+    #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
+    bias_lr_factor: Option<f64>,
+    /// Base learning rate of the weights that Muon updates
+    #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
+    muon_lr: Option<f64>,
+    /// Momentum of the weights that Muon updates
+    #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
+    muon_momentum: Option<f64>,
+    /// Keep the norm of each weight that Muon updates, for networks with batch normalization after each
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Recipe")]
+    muon_fixed_norm: Option<bool>,
+    /// Momentum (SGD, and Muon for the rest)
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
     momentum: Option<f64>,
-    /// Use Nesterov momentum (SGD)
+    /// Use Nesterov momentum (SGD and Muon)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Recipe")]
     nesterov: Option<bool>,
 }
@@ -86,7 +118,11 @@ pub struct OptimizerArguments {
 impl OptimizerArguments {
     /// Whether the optimizer or its rate was given.
     pub fn chooses(&self) -> bool {
-        self.optimizer.is_some() || self.lr.is_some() || self.momentum.is_some() || self.nesterov.is_some()
+        self.optimizer.is_some()
+            || self.lr.is_some()
+            || self.momentum.is_some()
+            || self.nesterov.is_some()
+            || self.muon_lr.is_some()
     }
 
     /// Applies the flags to a configuration.
@@ -99,11 +135,24 @@ impl OptimizerArguments {
             OptimizerName::Sgd => OptimizerKind::Sgd,
             OptimizerName::Adam => OptimizerKind::Adam,
             OptimizerName::Adamw => OptimizerKind::AdamW,
+            OptimizerName::Muon => OptimizerKind::Muon,
         });
         set(&mut config.optimizer, &optimizer);
-        for (field, is_given) in [("momentum", self.momentum.is_some()), ("nesterov", self.nesterov == Some(true))] {
-            if is_given && config.optimizer != OptimizerKind::Sgd {
-                return Err(Error::field(field, format!("applies to SGD only; this run uses {}", config.optimizer)));
+        set(&mut config.bias_lr_factor, &self.bias_lr_factor);
+        set(&mut config.muon.lr, &self.muon_lr);
+        set(&mut config.muon.momentum, &self.muon_momentum);
+        set(&mut config.muon.fixed_norm, &self.muon_fixed_norm);
+        let (used, is_muon) = (config.optimizer, config.optimizer == OptimizerKind::Muon);
+        let has_momentum = is_muon || used == OptimizerKind::Sgd;
+        for (field, is_given, applies, to) in [
+            ("momentum", self.momentum.is_some(), has_momentum, "SGD and Muon"),
+            ("nesterov", self.nesterov == Some(true), has_momentum, "SGD and Muon"),
+            ("muon.lr", self.muon_lr.is_some(), is_muon, "Muon"),
+            ("muon.momentum", self.muon_momentum.is_some(), is_muon, "Muon"),
+            ("muon.fixed_norm", self.muon_fixed_norm == Some(true), is_muon, "Muon"),
+        ] {
+            if is_given && !applies {
+                return Err(Error::field(field, format!("applies to {to} only; this run uses {used}")));
             }
         }
         Ok(())
@@ -237,9 +286,12 @@ pub struct AugmentArguments {
     /// Mirror training images
     #[arg(long, value_enum, help_heading = "Recipe")]
     flip: Option<FlipName>,
-    /// Pad training images with a black border of N pixels, less than the shorter side, and crop at random
+    /// Pad training images with a border of N pixels, less than the shorter side, and crop at random
     #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Recipe")]
     crop_padding: Option<u32>,
+    /// That border
+    #[arg(long, value_enum, help_heading = "Recipe")]
+    crop_border: Option<BorderName>,
     /// Shift training images by up to this fraction of their side, 0 to 1
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
     shift: Option<f32>,
@@ -264,6 +316,11 @@ impl AugmentArguments {
         });
         set(&mut augmentation.flip, &flip);
         set(&mut augmentation.crop_padding, &self.crop_padding);
+        let border = self.crop_border.map(|border| match border {
+            BorderName::Black => Border::Black,
+            BorderName::Reflect => Border::Reflect,
+        });
+        set(&mut augmentation.crop_border, &border);
         set(&mut augmentation.shift, &self.shift);
         set(&mut augmentation.rotation_degrees, &self.rotation);
         set(&mut augmentation.cutout, &self.cutout);
@@ -276,15 +333,25 @@ pub struct BeginningArguments {
     /// How initial weights are drawn
     #[arg(long, value_enum, help_heading = "Recipe")]
     initializer: Option<InitializerName>,
+    /// Whether the first convolution begins with filters that whiten the training images
+    #[arg(long, value_enum, help_heading = "Recipe")]
+    whitening: Option<WhiteningName>,
+    /// Weight of a batch's statistics in the running statistics of batch normalizations [default: as the network says]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
+    batch_norm_momentum: Option<f64>,
     /// Normalization of pixels; weights of --init include theirs
     #[arg(long, value_enum, help_heading = "Recipe")]
     normalize: Option<NormalizeName>,
 }
 
 impl BeginningArguments {
-    /// Whether the initialization was given.
-    pub fn initializes(&self) -> bool {
-        self.initializer.is_some()
+    /// The flag of an initialization that was given.
+    pub fn initializes(&self) -> Option<&'static str> {
+        match self.whitening {
+            _ if self.initializer.is_some() => Some("--initializer"),
+            Some(WhiteningName::Start) => Some("--whitening start"),
+            _ => None,
+        }
     }
 
     /// Whether the normalization was given.
@@ -297,8 +364,16 @@ impl BeginningArguments {
         let initializer = self.initializer.map(|name| match name {
             InitializerName::Published => Initializer::Published,
             InitializerName::He => Initializer::He,
+            InitializerName::Dirac => Initializer::Dirac,
         });
         set(&mut config.initializer, &initializer);
+        let whitening = self.whitening.map(|name| match name {
+            WhiteningName::None => Whitening::None,
+            WhiteningName::Start => Whitening::Start,
+            WhiteningName::Fixed => Whitening::Fixed,
+        });
+        set(&mut config.whitening, &whitening);
+        config.batch_norm_momentum = self.batch_norm_momentum.or(config.batch_norm_momentum);
         let normalize = self.normalize.map(|name| match name {
             NormalizeName::Published => Normalize::Published,
             NormalizeName::Standard => Normalize::Standard,

@@ -70,6 +70,10 @@ impl Layer for BatchNorm {
         pass.tape().apply(batch_norm::BatchNorm { settings, running }, &[input, &weight, &bias])
     }
 
+    fn batch_norm_momentum_mut(&mut self) -> Option<&mut f32> {
+        Some(&mut self.momentum)
+    }
+
     fn role(&self) -> Role {
         Role::BatchNorm { epsilon: self.epsilon }
     }

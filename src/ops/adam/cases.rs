@@ -19,7 +19,7 @@ pub fn cases() -> Vec<Case> {
             let state = StepState::new(1, 0, 0.01).tensor(trial.device())?;
             let [gradient, parameter] = [1, 2].map(|stream| trial.random(DType::F32, &[count], stream));
             let [first, second] = [(); 2].map(|()| trial.device().zeros(&[count], DType::F32));
-            adam_step(adam, &state, &gradient?.1, &parameter?.1, &first?, &second?)
+            adam_step(adam, 1.0, &state, &gradient?.1, &parameter?.1, &first?, &second?)
         });
         cases.push(case.for_purpose(Purpose::Bench));
     }
@@ -46,8 +46,8 @@ fn verify(trial: &mut Trial<'_>, count: usize) -> Result<()> {
                 ..StepState::new(0, step, rate as f32)
             };
             let off = StepState { gradient_factor: -1.0, ..state };
-            adam_step(adam, &off.tensor(trial.device())?, &gradient, &parameter, &first, &second)?;
-            adam_step(adam, &state.tensor(trial.device())?, &gradient, &parameter, &first, &second)?;
+            adam_step(adam, 0.5, &off.tensor(trial.device())?, &gradient, &parameter, &first, &second)?;
+            adam_step(adam, 0.5, &state.tensor(trial.device())?, &gradient, &parameter, &first, &second)?;
             for i in 0..count {
                 let mut g = 0.5 * f64::from(g[i]);
                 if decoupled {
@@ -57,7 +57,7 @@ fn verify(trial: &mut Trial<'_>, count: usize) -> Result<()> {
                 }
                 m[i] = 0.9 * m[i] + 0.1 * g;
                 v[i] = 0.999 * v[i] + 0.001 * g * g;
-                p[i] -= rate / c1 * m[i] / ((v[i] / c2).sqrt() + epsilon);
+                p[i] -= 0.5 * rate / c1 * m[i] / ((v[i] / c2).sqrt() + epsilon);
             }
         }
         let near_one =

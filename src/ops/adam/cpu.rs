@@ -12,6 +12,7 @@ const CHUNK: usize = 1 << 14;
 
 pub(super) fn adam_step(
     adam: Adam,
+    rate_factor: f32,
     state: &StepState,
     gradient: &[f32],
     parameter: &mut [f32],
@@ -28,7 +29,7 @@ pub(super) fn adam_step(
     }
     let (one_minus_beta1, one_minus_beta2) = (adam.one_minus_beta1(), adam.one_minus_beta2());
     let beta2 = adam.beta2 as f32;
-    let rate = state.learning_rate / state.first_moment_correction;
+    let rate = rate_factor * state.learning_rate / state.first_moment_correction;
     let root_correction = state.second_moment_correction.sqrt();
     parameter
         .par_chunks_mut(CHUNK)

@@ -10,6 +10,7 @@ pub(super) fn adam_step(
     gpu: &GpuDevice,
     count: usize,
     adam: Adam,
+    rate_factor: f32,
     state: &GpuBuffer,
     gradient: &GpuBuffer,
     parameter: &GpuBuffer,
@@ -25,6 +26,7 @@ pub(super) fn adam_step(
         adam.epsilon.to_bits(),
         adam.weight_decay.to_bits(),
         u32::from(adam.decoupled),
+        rate_factor.to_bits(),
     ];
     let buffers = [state, gradient, parameter, first_moment, second_moment];
     launch_elementwise(gpu, OP, &[], bytemuck::cast_slice(&uniform), &buffers, count)

@@ -36,9 +36,11 @@ impl Adam {
     }
 }
 
-/// Updates `parameter` and both moments in place; the moments start as zeros.
+/// Updates `parameter` and both moments in place, at `rate_factor` times the state's learning rate; the moments start as zeros. The
+/// factor does not apply to a decoupled weight decay.
 pub fn adam_step(
     adam: Adam,
+    rate_factor: f32,
     state: &Tensor,
     gradient: &Tensor,
     parameter: &Tensor,
@@ -55,6 +57,7 @@ pub fn adam_step(
     match device {
         Device::Cpu(_) => cpu::adam_step(
             adam,
+            rate_factor,
             &StepState::read(OP, state)?,
             &gradient.cpu(OP)?.read(),
             &mut parameter.cpu(OP)?.write(),
@@ -65,6 +68,7 @@ pub fn adam_step(
             gpu,
             parameter.len(),
             adam,
+            rate_factor,
             state.gpu(OP)?,
             gradient.gpu(OP)?,
             parameter.gpu(OP)?,

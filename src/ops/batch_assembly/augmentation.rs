@@ -38,15 +38,46 @@ impl Flip {
     }
 }
 
-/// Random changes to training images, in order of application: rotation and shift about the center, random crop with a black
-/// border, mirroring, cutout.
+/// What lies beyond the edges of an image that is cropped or translated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Border {
+    /// Black pixels.
+    #[default]
+    Black,
+    /// The image mirrored about its outermost pixels, which are not repeated (PyTorch's padding mode `reflect`).
+    Reflect,
+}
+
+impl Border {
+    /// The shader's number for it.
+    pub(super) fn code(self) -> u32 {
+        match self {
+            Border::Black => 0,
+            Border::Reflect => 1,
+        }
+    }
+
+    /// The pixel in 0..`side` that is seen at `place`, less than `side` pixels beyond the edge; `None` for black.
+    pub(super) fn pixel(self, place: i32, side: i32) -> Option<i32> {
+        match self {
+            _ if (0..side).contains(&place) => Some(place),
+            Border::Black => None,
+            Border::Reflect => Some(if place < 0 { -place } else { 2 * (side - 1) - place }),
+        }
+    }
+}
+
+/// Random changes to training images, in order of application: rotation and shift about the center, random crop, mirroring, cutout.
 #[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Augmentation {
     /// When images are mirrored.
     pub flip: Flip,
-    /// Width in pixels of the black border that is added before an image of the original size is cropped at a random position.
+    /// Width in pixels of the border that is added before an image of the original size is cropped at a random position.
     pub crop_padding: u32,
+    /// That border.
+    pub crop_border: Border,
     /// Maximum shift along each axis, as a fraction of that side, with bilinear interpolation; pixels beyond the edge repeat the
     /// nearest one (as in Keras).
     pub shift: f32,
@@ -54,12 +85,15 @@ pub struct Augmentation {
     pub rotation_degrees: f32,
     /// Cutout: size in pixels of a square at a random position that is set to the mean color (DeVries and Taylor, 2017).
     pub cutout: u32,
+    /// Fixed translation of the crop in pixels, along x and y: for test-time augmentation.
+    #[serde(skip)]
+    pub translation: [i32; 2],
 }
 
 /// A description, such as "mirrored by chance, cropped by 4".
 impl std::fmt::Display for Augmentation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Augmentation { flip, crop_padding, shift, rotation_degrees, cutout } = *self;
+        let Augmentation { flip, crop_padding, crop_border, shift, rotation_degrees, cutout, translation } = *self;
         let mut parts = Vec::new();
         match flip {
             Flip::Never => {}
@@ -68,7 +102,11 @@ impl std::fmt::Display for Augmentation {
             Flip::Always => parts.push("mirrored".to_owned()),
         }
         if crop_padding > 0 {
-            parts.push(format!("cropped by {crop_padding}"));
+            let border = if crop_border == Border::Reflect { " with reflection" } else { "" };
+            parts.push(format!("cropped by {crop_padding}{border}"));
+        }
+        if translation != [0, 0] {
+            parts.push(format!("translated by {translation:?}"));
         }
         if shift > 0.0 {
             parts.push(format!("shifted by {:.0} %", 100.0 * shift));
@@ -85,8 +123,15 @@ impl std::fmt::Display for Augmentation {
 
 impl Augmentation {
     /// Nothing is changed.
-    pub const NONE: Augmentation =
-        Augmentation { flip: Flip::Never, crop_padding: 0, shift: 0.0, rotation_degrees: 0.0, cutout: 0 };
+    pub const NONE: Augmentation = Augmentation {
+        flip: Flip::Never,
+        crop_padding: 0,
+        crop_border: Border::Black,
+        shift: 0.0,
+        rotation_degrees: 0.0,
+        cutout: 0,
+        translation: [0, 0],
+    };
     /// Each image mirrored.
     pub const MIRROR: Augmentation = Augmentation { flip: Flip::Always, ..Augmentation::NONE };
     /// Mirrored at random, and cropped with a border of 4 pixels.
@@ -95,8 +140,13 @@ impl Augmentation {
     pub const KERAS: Augmentation =
         Augmentation { flip: Flip::Random, shift: 0.1, rotation_degrees: 10.0, ..Augmentation::NONE };
     /// All of it, for long runs.
-    pub const STRONG: Augmentation =
-        Augmentation { flip: Flip::Alternating, crop_padding: 4, shift: 0.0, rotation_degrees: 10.0, cutout: 8 };
+    pub const STRONG: Augmentation = Augmentation {
+        flip: Flip::Alternating,
+        crop_padding: 4,
+        rotation_degrees: 10.0,
+        cutout: 8,
+        ..Augmentation::NONE
+    };
 
     /// The presets by their names in flags and settings files.
     pub const PRESETS: [(&'static str, Augmentation); 4] = [
@@ -130,6 +180,11 @@ impl Augmentation {
         if self.crop_padding >= side {
             return fail("crop_padding", format!("{} must be less than {side}", self.crop_padding));
         }
+        // A reflection shows each pixel of the other side once.
+        let farthest = self.translation.map(|distance| distance.unsigned_abs().saturating_add(self.crop_padding));
+        if farthest.iter().any(|&distance| distance >= side) {
+            return fail("translation", format!("{:?} must be less than {side} pixels", self.translation));
+        }
         if self.cutout > 2 * side {
             return fail("cutout", format!("{} must be at most {}", self.cutout, 2 * side));
         }
@@ -155,7 +210,8 @@ impl Augmentation {
         // From −1 to 1, in steps that a float holds exactly.
         let uniform = |bits: u32| (bits >> 8) as f32 / (1 << 23) as f32 - 1.0;
         let ([coin, crop], [shift_x, shift_y], [angle, cut]) = (draw(0), draw(1), draw(2));
-        let offset = |bits: u32| below(bits, 2 * self.crop_padding + 1) as i32 - self.crop_padding as i32;
+        let padding = self.crop_padding as i32;
+        let offset = |bits: u32, fixed: i32| below(bits, 2 * self.crop_padding + 1) as i32 - padding + fixed;
         let (sine, cosine) = (uniform(angle) * self.rotation_degrees.to_radians()).sin_cos();
         let corner = |bits: u32, side: usize| below(bits, side as u32) as i32 - (self.cutout / 2) as i32;
         Draw {
@@ -169,7 +225,7 @@ impl Augmentation {
                 }
                 Flip::Always => true,
             },
-            crop: [offset(crop), offset(crop << 16)],
+            crop: [offset(crop, self.translation[0]), offset(crop << 16, self.translation[1])],
             shift: [self.shift * width as f32 * uniform(shift_x), self.shift * height as f32 * uniform(shift_y)],
             sine,
             cosine,

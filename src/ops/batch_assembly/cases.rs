@@ -1,6 +1,6 @@
 //! Cases of batch assembly.
 
-use super::{Augmentation, Flip, ImageChunk, Normalization, batch_assembly};
+use super::{Augmentation, Border, Flip, ImageChunk, Normalization, batch_assembly};
 use crate::error::Result;
 use crate::ops::StepState;
 use crate::ops::case::{Case, Conditioned, Exactness, Purpose, Trial};
@@ -16,6 +16,15 @@ pub fn cases() -> Vec<Case> {
             ("two_chunks", None),
             ("flip-crop", Some(Augmentation { crop_padding: 2, ..Augmentation::FLIP_CROP })),
             ("mirror", Some(Augmentation::MIRROR)),
+            ("mirror_translated", Some(Augmentation { translation: [2, -1], ..Augmentation::MIRROR })),
+            (
+                "flip-crop_reflected",
+                Some(Augmentation { crop_padding: 2, crop_border: Border::Reflect, ..Augmentation::FLIP_CROP }),
+            ),
+            (
+                "strong_reflected",
+                Some(Augmentation { crop_padding: 1, crop_border: Border::Reflect, cutout: 2, ..Augmentation::STRONG }),
+            ),
             ("keras", Some(Augmentation::KERAS)),
             ("strong", Some(Augmentation { crop_padding: 1, cutout: 2, ..Augmentation::STRONG })),
             ("upside-down", Some(Augmentation { rotation_degrees: 180.0, shift: 1.0, ..Augmentation::NONE })),
@@ -121,6 +130,12 @@ fn assembled(
         };
         let padding = i64::from(a.crop_padding);
         let crop = halves(crop).map(|half| below(half, 2 * a.crop_padding + 1) - padding);
+        let crop = [crop[0] + i64::from(a.translation[0]), crop[1] + i64::from(a.translation[1])];
+        // Without end the reflected image repeats every 2 (side − 1) pixels, a triangle wave.
+        let reflected = |v: i64, side: usize| {
+            let (last, period) = (side as i64 - 1, 2 * (side as i64 - 1));
+            last - (v.rem_euclid(period) - last).abs()
+        };
         let [cut_x, cut_y] = halves(cut);
         let corner = [below(cut_x, width as u32), below(cut_y, height as u32)].map(|c| c - i64::from(a.cutout / 2));
         let (sine, cosine) = (signed(angle) * f64::from(a.rotation_degrees).to_radians()).sin_cos();
@@ -132,6 +147,10 @@ fn assembled(
             let is_cut = cut_out(x, corner[0]) && cut_out(y, corner[1]);
             let x = if flipped { width as i64 - 1 - x } else { x } + crop[0];
             let y = y + crop[1];
+            let (x, y) = match a.crop_border {
+                Border::Black => (x, y),
+                Border::Reflect => (reflected(x, width), reflected(y, height)),
+            };
             let is_border = x < 0 || x >= width as i64 || y < 0 || y >= height as i64;
             let (middle_x, middle_y) = ((width - 1) as f64 / 2.0, (height - 1) as f64 / 2.0);
             let (dx, dy) = (x as f64 - middle_x, y as f64 - middle_y);

@@ -73,10 +73,11 @@ fn augmented(
         }
         let x = if draw.flipped { width as i32 - 1 - x } else { x } + draw.crop[0];
         let y = y + draw.crop[1];
-        if !(0..width as i32).contains(&x) || !(0..height as i32).contains(&y) {
+        let border = augmentation.crop_border;
+        let (Some(x), Some(y)) = (border.pixel(x, width as i32), border.pixel(y, height as i32)) else {
             pixel.iter_mut().enumerate().for_each(|(c, value)| *value = scale.apply(c, 0.0));
             continue;
-        }
+        };
         if !interpolates {
             let source = y as usize * width + x as usize;
             for (c, value) in pixel.iter_mut().enumerate() {

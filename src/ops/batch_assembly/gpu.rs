@@ -20,8 +20,10 @@ struct Params {
     shift: [f32; 2],
     rotation_radians: f32,
     crop_padding: u32,
+    translation: [i32; 2],
     cutout: u32,
-    reserved: [u32; 3],
+    /// 0 black, 1 reflected.
+    crop_border: u32,
 }
 
 #[expect(clippy::too_many_arguments, reason = "the kernel's parameters and bindings")]
@@ -54,8 +56,9 @@ pub(super) fn batch_assembly(
         shift: [changes.shift * width as f32, changes.shift * height as f32],
         rotation_radians: changes.rotation_degrees.to_radians(),
         crop_padding: changes.crop_padding,
+        translation: changes.translation,
         cutout: changes.cutout,
-        reserved: [0; 3],
+        crop_border: changes.crop_border.code(),
     };
     let constants = [
         ("HEIGHT", as_u32(OP, height)?),

@@ -5,7 +5,7 @@ pub(super) mod cases;
 mod cpu;
 mod gpu;
 
-pub use augmentation::{Augmentation, Flip};
+pub use augmentation::{Augmentation, Border, Flip};
 
 use super::{StepState, as_u32, common_device, expect, expect_real};
 use crate::error::{Error, Result};

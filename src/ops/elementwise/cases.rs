@@ -1,6 +1,6 @@
-//! Cases of filling, adding and scaling.
+//! Cases of filling, adding, scaling and linear combinations.
 
-use super::{Add, add, add_relu, fill, scale};
+use super::{Add, add, add_relu, combine, fill, scale};
 use crate::error::Result;
 use crate::ops::case::{Case, Conditioned, Exactness, Purpose, Trial};
 use crate::tensor::DType;
@@ -45,6 +45,13 @@ fn verify(trial: &mut Trial<'_>, dtype: DType, count: usize) -> Result<()> {
         let filled = trial.device().empty(&[count])?;
         fill(-2.5, &filled)?;
         trial.equal("fill", &filled, || vec![-2.5; count])?;
+        let combined = |(&x, &y): (&f32, &f32)| {
+            let mut sum = Conditioned::exact(-2.5 * f64::from(x));
+            sum.add(0.75 * f64::from(y));
+            sum
+        };
+        let result = combine(-2.5, &a, 0.75, &b)?;
+        trial.close(Exactness::WIDE, "combine", &result, || x.iter().zip(&y).map(combined).collect())?;
         let (_, factor) = trial.tensor(DType::F32, &[1], vec![3.25])?;
         trial.equal("scale", &scale(&a, &factor)?, || x.iter().map(|x| 3.25 * x).collect())?;
     }

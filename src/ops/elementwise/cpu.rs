@@ -36,3 +36,13 @@ pub(super) fn scale(input: &[f32], factor: &[f32], output: &mut [f32]) {
         );
     });
 }
+
+pub(super) fn combine(x_factor: f32, x: &[f32], y_factor: f32, y: &[f32], output: &mut [f32]) {
+    let _timed = profile::twin("combine", 0, size_of_val(x) + size_of_val(y) + size_of_val(output));
+    output.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).zip(y.par_chunks(CHUNK)).for_each(|((output, x), y)| {
+        vectorized(
+            #[inline(always)]
+            || output.iter_mut().zip(x).zip(y).for_each(|((output, x), y)| *output = x_factor * x + y_factor * y),
+        );
+    });
+}

@@ -40,3 +40,16 @@ pub(super) fn scale(
     let uniform = as_u32("scale", count)?;
     launch_elementwise(gpu, "scale", &[], bytemuck::bytes_of(&uniform), &[input, factor, output], count)
 }
+
+pub(super) fn combine(
+    gpu: &GpuDevice,
+    count: usize,
+    x_factor: f32,
+    y_factor: f32,
+    x: &GpuBuffer,
+    y: &GpuBuffer,
+    output: &GpuBuffer,
+) -> Result<()> {
+    let uniform = [as_u32("combine", count)?, x_factor.to_bits(), y_factor.to_bits()];
+    launch_elementwise(gpu, "combine", &[], bytemuck::cast_slice(&uniform), &[x, y, output], count)
+}

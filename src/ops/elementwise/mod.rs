@@ -1,4 +1,4 @@
-//! Filling, adding and scaling.
+//! Filling, adding, scaling and linear combinations.
 
 pub(super) mod cases;
 mod cpu;
@@ -63,6 +63,27 @@ pub fn scale(input: &Tensor, factor: &Tensor) -> Result<Tensor> {
             cpu::scale(&input.cpu(OP)?.read(), &factor.cpu(OP)?.read(), &mut output.cpu(OP)?.write());
         }
         Device::Gpu(gpu) => gpu::scale(gpu, input.len(), input.gpu(OP)?, factor.gpu(OP)?, output.gpu(OP)?)?,
+    }
+    Ok(output)
+}
+
+/// `x_factor · x + y_factor · y`, of one shape.
+///
+/// # Errors
+/// If shapes, types or devices differ.
+pub fn combine(x_factor: f32, x: &Tensor, y_factor: f32, y: &Tensor) -> Result<Tensor> {
+    const OP: &str = "combine";
+    let device = common_device(OP, &[x, y])?;
+    expect(OP, "x", x, x.shape(), DType::F32)?;
+    expect(OP, "y", y, x.shape(), DType::F32)?;
+    let output = device.empty(x.shape())?;
+    match device {
+        Device::Cpu(_) => {
+            cpu::combine(x_factor, &x.cpu(OP)?.read(), y_factor, &y.cpu(OP)?.read(), &mut output.cpu(OP)?.write());
+        }
+        Device::Gpu(gpu) => {
+            gpu::combine(gpu, x.len(), x_factor, y_factor, x.gpu(OP)?, y.gpu(OP)?, output.gpu(OP)?)?;
+        }
     }
     Ok(output)
 }

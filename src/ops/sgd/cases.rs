@@ -18,7 +18,7 @@ pub fn cases() -> Vec<Case> {
             let sgd = Sgd { momentum: 0.9, weight_decay: 0.001, nesterov: true };
             let [gradient, parameter, velocity] =
                 [1, 2, 3].map(|stream| trial.random(DType::F32, &[count], stream).map(|(_, tensor)| tensor));
-            sgd_step(sgd, &StepState::new(1, 0, 0.01).tensor(trial.device())?, &gradient?, &parameter?, &velocity?)
+            sgd_step(sgd, 1.0, &StepState::new(1, 0, 0.01).tensor(trial.device())?, &gradient?, &parameter?, &velocity?)
         });
         cases.push(case.for_purpose(Purpose::Bench));
     }
@@ -36,12 +36,12 @@ fn verify(trial: &mut Trial<'_>, count: usize) -> Result<()> {
             let (g, gradient) = trial.random(DType::F32, &[count], 10 + step)?;
             let state = StepState { gradient_factor: 0.5, ..StepState::new(0, step, 0.1) };
             let off = StepState { gradient_factor: -1.0, ..state }.tensor(trial.device())?;
-            sgd_step(sgd, &off, &gradient, &parameter, &velocity)?;
-            sgd_step(sgd, &state.tensor(trial.device())?, &gradient, &parameter, &velocity)?;
+            sgd_step(sgd, 0.5, &off, &gradient, &parameter, &velocity)?;
+            sgd_step(sgd, 0.5, &state.tensor(trial.device())?, &gradient, &parameter, &velocity)?;
             for i in 0..count {
                 let g = 0.5 * f64::from(g[i]) + 0.01 * p[i];
                 v[i] = 0.9 * v[i] + g;
-                p[i] -= 0.1 * if nesterov { g + 0.9 * v[i] } else { v[i] };
+                p[i] -= 0.5 * 0.1 * if nesterov { g + 0.9 * v[i] } else { v[i] };
             }
         }
         let near_one =

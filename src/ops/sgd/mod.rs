@@ -20,8 +20,15 @@ pub struct Sgd {
     pub nesterov: bool,
 }
 
-/// Updates `parameter` and `velocity` in place; the velocity starts as zeros.
-pub fn sgd_step(sgd: Sgd, state: &Tensor, gradient: &Tensor, parameter: &Tensor, velocity: &Tensor) -> Result<()> {
+/// Updates `parameter` and `velocity` in place, at `rate_factor` times the state's learning rate; the velocity starts as zeros.
+pub fn sgd_step(
+    sgd: Sgd,
+    rate_factor: f32,
+    state: &Tensor,
+    gradient: &Tensor,
+    parameter: &Tensor,
+    velocity: &Tensor,
+) -> Result<()> {
     const OP: &str = "sgd_step";
     let device = common_device(OP, &[state, gradient, parameter, velocity])?;
     StepState::expect(OP, state)?;
@@ -31,6 +38,7 @@ pub fn sgd_step(sgd: Sgd, state: &Tensor, gradient: &Tensor, parameter: &Tensor,
     match device {
         Device::Cpu(_) => cpu::sgd_step(
             sgd,
+            rate_factor,
             &StepState::read(OP, state)?,
             &gradient.cpu(OP)?.read(),
             &mut parameter.cpu(OP)?.write(),
@@ -40,6 +48,7 @@ pub fn sgd_step(sgd: Sgd, state: &Tensor, gradient: &Tensor, parameter: &Tensor,
             gpu,
             parameter.len(),
             sgd,
+            rate_factor,
             state.gpu(OP)?,
             gradient.gpu(OP)?,
             parameter.gpu(OP)?,
