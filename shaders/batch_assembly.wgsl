@@ -6,7 +6,7 @@
 // `translation` and up to `crop_padding` random pixels (beyond the edge bytes are 0, or with `crop_border` 1 those of the image
 // reflected about its outermost pixels), and with INTERPOLATE rotated about the center and shifted by
 // fractions of pixels, with bilinear interpolation; pixels beyond the edge repeat the nearest one. Random numbers: Threefry at key
-// (seed, seed + STREAM) and counter (DRAWS · b + number, step).
+// (seed, seed + STREAM) and counter (DRAWS · (first_image + b) + number, step).
 //
 // images: bytes [chunk_images, CHANNELS, HEIGHT · WIDTH], four to a word, the images from number chunk_start on of a data set too
 // large for one binding; images of other chunks are not written. indices and labels_out [batch], labels [all images], output
@@ -108,10 +108,11 @@ fn sine_cosine(angle: f32) -> vec2<f32> {
 
 fn store_augmented(i: u32, b: u32, p: u32, image: u32) {
     let key = vec2<u32>(state.seed.x, state.seed.y + {{ STREAM }}u);
-    let first = threefry(key, vec2<u32>({{ DRAWS }}u * b, state.step));
+    let draws = {{ DRAWS }}u * (state.first_image + b);
+    let first = threefry(key, vec2<u32>(draws, state.step));
     let coin = first.x;
     let crop = first.y;
-    let cut = threefry(key, vec2<u32>({{ DRAWS }}u * b + 2u, state.step)).y;
+    let cut = threefry(key, vec2<u32>(draws + 2u, state.step)).y;
 
     var x = i32(p % {{ WIDTH }}u);
     var y = i32(p / {{ WIDTH }}u);
@@ -140,8 +141,8 @@ fn store_augmented(i: u32, b: u32, p: u32, image: u32) {
         return;
     }
 {% if INTERPOLATE %}
-    let move_bits = threefry(key, vec2<u32>({{ DRAWS }}u * b + 1u, state.step));
-    let angle_bits = threefry(key, vec2<u32>({{ DRAWS }}u * b + 2u, state.step)).x;
+    let move_bits = threefry(key, vec2<u32>(draws + 1u, state.step));
+    let angle_bits = threefry(key, vec2<u32>(draws + 2u, state.step)).x;
     let rotation = sine_cosine(uniform_number(angle_bits) * params.rotation_radians);
     let center = vec2<f32>({{ (WIDTH - 1) / 2 }}, {{ (HEIGHT - 1) / 2 }});
     let d = vec2<f32>(f32(x), f32(y)) - center;

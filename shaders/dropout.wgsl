@@ -10,6 +10,7 @@ struct Params {
     stream: u32,
     threshold: u32,
     scale: f32,
+    image_elements: u32,
 }
 
 {% include "shared/step_state.wgsl" %}

@@ -1,6 +1,6 @@
 // record_metrics: writes a step's loss and correct count to its slot of the history, which is read back for many steps at a time.
 //
-//     history[slot] = (loss, correct)
+//     history[slot] = (share · loss, correct), added to what earlier parts of the batch wrote if first_image > 0
 //
 // loss and correct [1], history [slots, 2]. One invocation.
 {% include "shared/step_state.wgsl" %}
@@ -12,6 +12,7 @@
 @compute @workgroup_size(1)
 fn main() {
     if state.slot < arrayLength(&history) {
-        history[state.slot] = vec2<f32>(loss[0], correct[0]);
+        let earlier = select(vec2<f32>(), history[state.slot], state.first_image > 0u);
+        history[state.slot] = earlier + vec2<f32>(state.share * loss[0], correct[0]);
     }
 }

@@ -19,6 +19,7 @@ struct Params {
     stream: u32,
     threshold: u32,
     scale: f32,
+    image_elements: u32,
 {% elif GATE %}
     factor: f32,
 {% endif %}

@@ -5,6 +5,9 @@
 mod common;
 #[path = "common/fixtures.rs"]
 mod fixtures;
+#[allow(dead_code, reason = "not all tests use all of it")]
+#[path = "common/json_fixture.rs"]
+mod json_fixture;
 
 use std::sync::LazyLock;
 
@@ -20,77 +23,59 @@ use cifar_gpu::tape::Tape;
 use cifar_gpu::tensor::DType;
 use cifar_gpu::train::{DeviceDataset, StepSettings, Stepper, TestTimeAugmentation, TrainConfig};
 use cifar_gpu::weights::WeightsFile;
-use cifar_gpu::{Classifier, Device, ImageShape, Tensor};
+use cifar_gpu::{Classifier, Device, ImageShape};
 use common::{Outcome, on_both_devices, relative_distance, relative_maximum, within};
 use fixtures::fixture;
+use json_fixture::JsonFixture;
 use libtest_mimic::{Arguments, Trial};
 use safetensors::SafeTensors;
-use serde_json::Value;
 
-static FIXTURE: LazyLock<Value> = LazyLock::new(|| {
-    let text = include_str!("fixtures/recipes.json");
-    serde_json::from_str(text).unwrap_or_else(|e| panic!("recipes.json: {e}"))
-});
-
-fn numbers(part: &str, name: &str) -> Vec<f64> {
-    let list = FIXTURE[part][name].as_array().unwrap_or_else(|| panic!("{part} has no list {name}"));
-    list.iter().map(|v| v.as_f64().unwrap_or(f64::NAN)).collect()
-}
-
-fn number(part: &str, name: &str) -> f64 {
-    FIXTURE[part][name].as_f64().unwrap_or(f64::NAN)
-}
-
-fn tensor(device: &Device, shape: &[usize], part: &str, name: &str) -> cifar_gpu::Result<Tensor> {
-    device.tensor(shape, &numbers(part, name).iter().map(|&v| v as f32).collect::<Vec<_>>())
-}
-
-fn close(what: &str, actual: &Tensor, part: &str, name: &str) -> Outcome {
-    within(what, relative_maximum(&actual.to_vec()?, &numbers(part, name)), 1e-5)
-}
+static FIXTURE: LazyLock<JsonFixture> = LazyLock::new(|| JsonFixture::parse(include_str!("fixtures/recipes.json")));
 
 fn label_smoothing(device: &Device) -> Outcome {
     const PART: &str = "label_smoothing";
-    let labels: Vec<u32> = numbers(PART, "labels").iter().map(|&label| label as u32).collect();
+    let labels: Vec<u32> = FIXTURE.numbers(PART, "labels").iter().map(|&label| label as u32).collect();
     let criterion = SoftmaxCrossEntropy::new(&device.tensor_u32(&[4], &labels)?)?;
-    let logits = Tape::recording(None).variable(&tensor(device, &[4, 5], PART, "logits")?);
-    let loss = logits.apply(criterion.smoothing(number(PART, "smoothing") as f32))?;
-    within("loss", relative_maximum(&loss.tensor().to_vec()?, &[number(PART, "loss")]), 1e-6)?;
-    close("d_logits", loss.backward()?.get(&logits).ok_or("no gradient")?, PART, "d_logits")
+    let logits = Tape::recording(None).variable(&FIXTURE.tensor(device, &[4, 5], PART, "logits")?);
+    let loss = logits.apply(criterion.smoothing(FIXTURE.number(PART, "smoothing") as f32))?;
+    within("loss", relative_maximum(&loss.tensor().to_vec()?, &[FIXTURE.number(PART, "loss")]), 1e-6)?;
+    FIXTURE.close("d_logits", loss.backward()?.get(&logits).ok_or("no gradient")?, PART, "d_logits")
 }
 
 fn normalization(device: &Device) -> Outcome {
     const PART: &str = "batch_norm";
-    let shape: Vec<usize> = numbers(PART, "shape").iter().map(|&side| side as usize).collect();
+    let shape: Vec<usize> = FIXTURE.numbers(PART, "shape").iter().map(|&side| side as usize).collect();
     let channels = shape[3];
-    let (input, cotangent) = (tensor(device, &shape, PART, "input")?, tensor(device, &shape, PART, "cotangent")?);
-    let (weight, bias) = (tensor(device, &[channels], PART, "weight")?, tensor(device, &[channels], PART, "bias")?);
+    let (input, cotangent) =
+        (FIXTURE.tensor(device, &shape, PART, "input")?, FIXTURE.tensor(device, &shape, PART, "cotangent")?);
+    let (weight, bias) =
+        (FIXTURE.tensor(device, &[channels], PART, "weight")?, FIXTURE.tensor(device, &[channels], PART, "bias")?);
     let (mean, variance) = (device.tensor(&[channels], &[0.0; 3])?, device.tensor(&[channels], &[1.0; 3])?);
     let running = &Running { mean: mean.clone(), variance: variance.clone() };
     let (output, statistics) =
         batch_norm::forward(Statistics::Batch, Settings::default(), &input, &weight, &bias, running)?;
-    close("output", &output, PART, "output")?;
-    close("running mean", &mean, PART, "running_mean")?;
-    close("running variance", &variance, PART, "running_var")?;
+    FIXTURE.close("output", &output, PART, "output")?;
+    FIXTURE.close("running mean", &mean, PART, "running_mean")?;
+    FIXTURE.close("running variance", &variance, PART, "running_var")?;
     let (d_weight, d_bias) = (device.empty(&[channels])?, device.empty(&[channels])?);
     let d_input = batch_norm::backward(&input, &statistics, &weight, &cotangent, None, &d_weight, &d_bias)?;
-    close("d_input", &d_input, PART, "d_input")?;
-    close("d_weight", &d_weight, PART, "d_weight")?;
-    close("d_bias", &d_bias, PART, "d_bias")?;
+    FIXTURE.close("d_input", &d_input, PART, "d_input")?;
+    FIXTURE.close("d_weight", &d_weight, PART, "d_weight")?;
+    FIXTURE.close("d_bias", &d_bias, PART, "d_bias")?;
     let (output, _) = batch_norm::forward(Statistics::Running, Settings::default(), &input, &weight, &bias, running)?;
-    close("inference", &output, PART, "inference")
+    FIXTURE.close("inference", &output, PART, "inference")
 }
 
 fn schedules() -> Outcome {
     const PART: &str = "schedules";
-    let base = number(PART, "base");
+    let base = FIXTURE.number(PART, "base");
     for (name, schedule) in [
         ("cosine", Schedule::Cosine),
         ("step", Schedule::Step { milestones: vec![0.5, 0.75], factor: 0.1 }),
         ("time_decay", Schedule::TimeDecay { decay: 0.25 }),
         ("one_cycle_rise", Schedule::OneCycle { peak_at: 0.25 }),
     ] {
-        for (step, expected) in (0..).zip(numbers(PART, name)) {
+        for (step, expected) in (0..).zip(FIXTURE.numbers(PART, name)) {
             let rate = schedule.rate(base, step, 20);
             within(&format!("{name}, step {step}"), (rate - expected).abs() / base, 1e-12)?;
         }
@@ -100,13 +85,15 @@ fn schedules() -> Outcome {
 
 fn augmentation(device: &Device) -> Outcome {
     const PART: &str = "augmentation";
-    let side = number(PART, "side") as usize;
-    let bytes: Vec<u8> = numbers(PART, "images").iter().map(|&byte| byte as u8).collect();
+    let side = FIXTURE.number(PART, "side") as usize;
+    let bytes: Vec<u8> = FIXTURE.numbers(PART, "images").iter().map(|&byte| byte as u8).collect();
     let count = bytes.len() / (3 * side * side);
     let indices: Vec<u32> = (0..).take(count).collect();
-    let seed = FIXTURE[PART]["seed"].as_u64().ok_or("no seed")?;
-    let state =
-        StepState { epoch: number(PART, "epoch") as u32, ..StepState::new(seed, number(PART, "step") as u32, 0.0) };
+    let seed = FIXTURE.integer(PART, "seed");
+    let state = StepState {
+        epoch: FIXTURE.number(PART, "epoch") as u32,
+        ..StepState::new(seed, FIXTURE.number(PART, "step") as u32, 0.0)
+    };
     let cutout = Augmentation { cutout: 3, ..Augmentation::NONE };
     let half_turn = Augmentation { rotation_degrees: 180.0, shift: 0.5, ..Augmentation::NONE };
     for (name, augmentation) in [
@@ -128,7 +115,7 @@ fn augmentation(device: &Device) -> Outcome {
             &output,
             &device.allocate(&[count], DType::U32)?,
         )?;
-        close(name, &output, PART, name)?;
+        FIXTURE.close(name, &output, PART, name)?;
     }
     Ok(())
 }
@@ -247,18 +234,18 @@ fn whole_recipe(device: &Device) -> Outcome {
     let images = DeviceDataset::new(device, &dataset, &network.architecture().normalization)?;
     let sgd = OptimizerConfig::Sgd(Sgd { momentum: 0.9, weight_decay: 5e-4, nesterov: true });
     let config = TrainConfig::published("ygnet-bn")?.with(|config| {
-        config.lr = number(PART, "lr");
+        config.lr = FIXTURE.number(PART, "lr");
         config.warmup_epochs = 3.0;
         config.schedule = Schedule::Constant;
     });
     let settings = StepSettings::default().with(|settings| {
         settings.label_smoothing = 0.1;
-        settings.clip_norm = Some(number(PART, "clip_norm") as f32);
+        settings.clip_norm = Some(FIXTURE.number(PART, "clip_norm") as f32);
     });
     let optimizer = Optimizer::new(sgd, device, network.parameters())?;
     let mut stepper = Stepper::new(&network, &images, optimizer, settings)?;
     let indices: Vec<u32> = (0..dataset.len() as u32).collect();
-    let expected = numbers(PART, "losses");
+    let expected = FIXTURE.numbers(PART, "losses");
     for step in 0..expected.len() as u64 {
         stepper.step(&indices, 0, config.rate(step, 100, 1))?;
     }
@@ -268,7 +255,7 @@ fn whole_recipe(device: &Device) -> Outcome {
     let tape = Tape::inference();
     let logits = network.forward(&tape, &tape.constant(&batch.images))?;
     // Nearly the same statistics in deep layers enlarge what rounding has done.
-    let expected: Vec<f32> = numbers(PART, "inference_logits").iter().map(|&v| v as f32).collect();
+    let expected: Vec<f32> = FIXTURE.numbers(PART, "inference_logits").iter().map(|&v| v as f32).collect();
     within("logits with running statistics", relative_distance(&logits.tensor().to_vec()?, &expected), 2e-3)
 }
 

@@ -9,4 +9,6 @@ struct StepState {
     gradient_factor: f32,
     epoch: u32,
     average_share: f32,
+    first_image: u32,
+    share: f32,
 }

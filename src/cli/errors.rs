@@ -42,6 +42,8 @@ fn flag(field: &str) -> String {
         "schedule.factor" => "step-factor",
         "schedule.kind" => "schedule",
         "shuffle" => "no-shuffle",
+        "teacher.temperature" => "temperature",
+        "teacher.weight" => "teacher-weight",
         other => other.rsplit('.').next().unwrap_or(other),
     };
     format!("--{}", name.replace('_', "-"))

@@ -68,6 +68,15 @@ impl Network {
         })
     }
 
+    /// A network of another architecture on the same device, with the same plans and precision.
+    ///
+    /// # Errors
+    /// If the layers do not fit together, or the device cannot hold the parameters.
+    pub fn sibling(&self, architecture: Architecture) -> Result<Self> {
+        let network = Network::new(architecture, &self.device, 0)?;
+        Ok(Network { precision: self.precision, plans: self.plans.clone(), ..network })
+    }
+
     /// Its description.
     pub fn architecture(&self) -> &Architecture {
         &self.architecture

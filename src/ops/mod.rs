@@ -30,6 +30,7 @@ operations! {
     conv2d,
     convert,
     count_iterations,
+    distillation,
     dropout,
     elementwise,
     flatten,

@@ -26,6 +26,10 @@ pub struct StepState {
     pub epoch: u32,
     /// Weight of the parameters in the update of their running average.
     pub average_share: f32,
+    /// Number of the first image within the step's batch, an even number, if the batch is computed in parts.
+    pub first_image: u32,
+    /// This part's share of the images of the batch.
+    pub share: f32,
 }
 
 impl StepState {
@@ -44,6 +48,8 @@ impl StepState {
             gradient_factor: 1.0,
             epoch: 0,
             average_share: 1.0,
+            first_image: 0,
+            share: 1.0,
         }
     }
 

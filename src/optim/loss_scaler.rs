@@ -34,8 +34,21 @@ impl LossScaler {
         Ok(LossScaler { scale: scaling.view(0, &[1])?, scaling })
     }
 
-    /// Gradients of the scaled loss. Writes the inverse scale into the step's state for the optimizer, or a negative factor that
-    /// makes it skip the update if a gradient is not finite. Optimizers also count skipped steps.
+    /// Factor of the loss, `[1]`.
+    pub fn scale(&self) -> &Tensor {
+        &self.scale
+    }
+
+    /// Writes the inverse scale into the step's state for the optimizer, or a negative factor that makes it skip the update if one of
+    /// the `gradients`, a tensor of all of them, is not finite. Optimizers also count skipped steps.
+    ///
+    /// # Errors
+    /// If the shapes do not fit, or the device fails.
+    pub fn unscale(&self, gradients: &Tensor, state: &Tensor) -> Result<()> {
+        loss_scaling(&sum_of_squares(gradients)?, &self.scaling, state)
+    }
+
+    /// Gradients of the scaled loss, and then [`LossScaler::unscale`].
     ///
     /// # Errors
     /// As for [`Var::backward`], and if the parameters were not put on the tape by [`Parameters::on`].
@@ -44,7 +57,7 @@ impl LossScaler {
         let flat = gradients
             .flat(parameters.flat())
             .ok_or_else(|| Error::Tape("the loss does not depend on these parameters".into()))?;
-        loss_scaling(&sum_of_squares(flat)?, &self.scaling, state)?;
+        self.unscale(flat, state)?;
         Ok(gradients)
     }
 

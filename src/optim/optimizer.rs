@@ -108,10 +108,18 @@ impl Optimizer {
         for parameter in parameters {
             gradients.parameter(&parameter.name)?;
         }
-        let flat = parameters.flat();
         let gradients = gradients
-            .flat(flat)
+            .flat(parameters.flat())
             .ok_or_else(|| Error::Tape("the gradients are not those of the optimizer's parameters".into()))?;
+        self.step_from(state, parameters, gradients)
+    }
+
+    /// The same from a tensor of all gradients, at the places of their parameters: [`Gradients::flat`], or a sum of several.
+    ///
+    /// # Errors
+    /// If the shapes do not fit, or the device fails.
+    pub fn step_from(&self, state: &Tensor, parameters: &Parameters, gradients: &Tensor) -> Result<()> {
+        let flat = parameters.flat();
         for Group { start, len, rate_factor, matrix } in &self.groups {
             let (rate_factor, len) = (*rate_factor, [*len]);
             let shape = matrix.as_deref().unwrap_or(&len);

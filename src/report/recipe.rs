@@ -4,7 +4,7 @@ use crate::ops::batch_assembly::Normalization;
 use crate::optim::Schedule;
 use crate::run::SavedRun;
 use crate::tensor::ImageShape;
-use crate::train::{ClassWeighting, Initializer, MuonSettings, OptimizerKind, TrainConfig, Whitening};
+use crate::train::{ClassWeighting, Initializer, MuonSettings, OptimizerKind, TeacherSettings, TrainConfig, Whitening};
 use crate::words::counted;
 
 /// The settings that matter most, each in a few words.
@@ -83,7 +83,13 @@ pub(super) fn configuration(run: &SavedRun, images: ImageShape) -> Vec<(&'static
         ("Images", format!("{} training, {} {}", run.train_images, run.test_images, config.tested_on())),
         ("Image size", format_shape(images)),
         ("Epochs", config.epochs.to_string()),
-        ("Batch", config.batch_size.to_string()),
+        (
+            "Batch",
+            match config.micro_batch.filter(|size| *size < config.batch_size) {
+                Some(size) => format!("{} in parts of {size}", config.batch_size),
+                None => config.batch_size.to_string(),
+            },
+        ),
         ("Optimizer", optimizer),
         ("Schedule", format!("{}{}{warmup}", config.schedule, schedule_details(&config.schedule))),
         ("Weight decay", or_none(config.weight_decay)),
@@ -127,6 +133,9 @@ pub(super) fn configuration(run: &SavedRun, images: ImageShape) -> Vec<(&'static
     let numbers = |values: &[f64]| values.iter().map(|value| format!("{value:.4}")).collect::<Vec<_>>().join(", ");
     let Normalization { mean, std } = &run.normalization;
     rows.push(("Input", format!("(pixel / 255 − mean {}) / deviation {}", numbers(mean), numbers(std))));
+    if let Some(TeacherSettings { weights, weight, temperature, .. }) = &config.teacher {
+        rows.push(("Teacher", format!("{}, weight {weight}, temperature {temperature}", weights.display())));
+    }
     if let Some(momentum) = config.batch_norm_momentum {
         rows.push(("Batch norm momentum", momentum.to_string()));
     }

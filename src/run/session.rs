@@ -20,8 +20,7 @@ use crate::run::run_folder::RunFolder;
 use crate::tensor::Device;
 use crate::tensor::cpu::peak_process_bytes;
 use crate::train::{
-    DeviceDataset, Evaluation, StepMetrics, StepSettings, Stepper, TestTimeAugmentation, TrainConfig, Whitening,
-    WhiteningFilters,
+    DeviceDataset, Evaluation, StepMetrics, Stepper, TestTimeAugmentation, TrainConfig, Whitening, WhiteningFilters,
 };
 
 /// Maximum interval between readbacks of metrics, short enough for a responsive progress bar.
@@ -62,10 +61,9 @@ impl Setup {
     }
 
     pub(super) fn stepper(&self, config: &TrainConfig) -> Result<Stepper<'_>> {
-        let optimizer = config.optimizer(&self.network)?;
-        let settings =
-            StepSettings { class_weights: config.class_weights.of(&self.train_set), ..config.step_settings() };
-        Stepper::new(&self.network, &self.train_images, optimizer, settings)
+        let class_weights = config.class_weights.of(&self.train_set);
+        let teacher = config.teacher.as_ref().map(|teacher| teacher.open(&self.network)).transpose()?;
+        config.stepper(&self.network, &self.train_images, class_weights, teacher)
     }
 }
 

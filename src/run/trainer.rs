@@ -157,7 +157,7 @@ pub fn resume(
     let architecture = saved.architecture(&train_set)?;
     check_room(config, device, &architecture, &train_set, &test_set)?;
     let plans = saved
-        .plans(&architecture, config.training_batch(train_set.len()))
+        .plans(&architecture, config.computed_batch(train_set.len()))
         .map_err(|message| fail(message, Remedy::OtherCopy))?;
     let setup = Setup::new(config, device, architecture, plans, train_set, test_set)?;
     let is_complete = progress.epoch > config.epochs;
@@ -246,7 +246,7 @@ fn choose_plans(
     observer: &mut dyn Observer,
 ) -> Result<(Plans, BTreeMap<String, String>)> {
     let mode = config.autotune.unwrap_or_else(|| Autotune::usual(device));
-    let batch = config.training_batch(train_set.len());
+    let batch = config.computed_batch(train_set.len());
     let mut chosen = BTreeMap::new();
     let cache = default_cache();
     let dtype = config.precision.dtype();

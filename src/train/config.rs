@@ -11,11 +11,14 @@ use crate::ops::sgd::Sgd;
 use crate::optim::{Optimizer, OptimizerConfig, Schedule};
 use crate::tensor::{DeviceChoice, ImageShape, ImageSize, Precision};
 use crate::train::autotune::Autotune;
+use crate::train::dataset::DeviceDataset;
 use crate::train::evaluate::TestTimeAugmentation;
 use crate::train::options::{
     Checkpoints, ClassWeighting, Initializer, MuonSettings, Normalize, OptimizerKind, Whitening,
 };
-use crate::train::stepper::StepSettings;
+use crate::train::step::StepSettings;
+use crate::train::stepper::Stepper;
+use crate::train::teacher::{Teacher, TeacherSettings};
 use crate::weights::architecture;
 
 /// Maximum evaluation batch size in images, unless the training batch is larger.
@@ -62,6 +65,10 @@ pub struct TrainConfig {
     pub epochs: u32,
     /// Images per step.
     pub batch_size: usize,
+    /// Images whose gradients are computed at a time, an even number: those of a larger batch are added up, which limits memory. By
+    /// default the whole batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub micro_batch: Option<usize>,
     /// The optimizer.
     pub optimizer: OptimizerKind,
     /// Base learning rate.
@@ -99,6 +106,9 @@ pub struct TrainConfig {
     pub average_decay: f64,
     /// Epochs in which the learning rate rises linearly from zero to the schedule's value.
     pub warmup_epochs: f64,
+    /// The teacher of distillation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<TeacherSettings>,
     /// How initial weights are drawn.
     pub initializer: Initializer,
     /// Whether the first convolution has whitening filters.
@@ -224,6 +234,9 @@ impl TrainConfig {
         if self.batch_size == 0 {
             return must_be_positive("batch_size");
         }
+        if let Some(size) = self.micro_batch.filter(|size| *size == 0 || !size.is_multiple_of(2)) {
+            return fail("micro_batch", format!("{size} must be a positive even number"));
+        }
         if self.epochs == 0 {
             return must_be_positive("epochs");
         }
@@ -278,6 +291,7 @@ impl TrainConfig {
         let input = network.input;
         self.augmentation.validate(input.height(), input.width()).map_err(|e| e.within("augmentation"))?;
         self.schedule.validate().map_err(|e| e.within("schedule"))?;
+        self.teacher.iter().try_for_each(TeacherSettings::validate).map_err(|e| e.within("teacher"))?;
         if self.validation == Some(0) {
             return must_be_positive("validation");
         }
@@ -361,9 +375,14 @@ impl TrainConfig {
         self.batch_size.min(train_images)
     }
 
+    /// Images whose gradients are computed at a time, given the number of training images.
+    pub(crate) fn computed_batch(&self, train_images: usize) -> usize {
+        self.training_batch(train_images).min(self.micro_batch.unwrap_or(usize::MAX))
+    }
+
     /// Evaluation batch size for images of this shape, given the number of training images.
     pub(crate) fn evaluation_batch(&self, shape: ImageShape, train_images: usize) -> usize {
-        usual_evaluation_batch(shape).max(self.training_batch(train_images))
+        usual_evaluation_batch(shape).max(self.computed_batch(train_images))
     }
 
     /// Settings of a step besides the optimizer's, except the class weights, which depend on the images: see
@@ -377,6 +396,7 @@ impl TrainConfig {
             class_weights: None,
             clip_norm: (self.clip_norm > 0.0).then_some(self.clip_norm as f32),
             average_decay: (self.average_decay > 0.0).then_some(self.average_decay),
+            micro_batch: self.micro_batch,
         }
     }
 
@@ -415,6 +435,22 @@ impl TrainConfig {
                 OptimizerConfig::Muon(muon, sgd)
             }
         }
+    }
+
+    /// The stepper of a run with these settings and class weights, and the teacher if there is one.
+    ///
+    /// # Errors
+    /// As for [`Stepper::new`] and [`Stepper::with_teacher`].
+    pub(crate) fn stepper<'a>(
+        &self,
+        network: &'a Network,
+        images: &'a DeviceDataset,
+        class_weights: Option<Vec<f32>>,
+        teacher: Option<Teacher>,
+    ) -> Result<Stepper<'a>> {
+        let settings = StepSettings { class_weights, ..self.step_settings() };
+        let stepper = Stepper::new(network, images, self.optimizer(network)?, settings)?;
+        teacher.into_iter().try_fold(stepper, Stepper::with_teacher)
     }
 
     /// The optimizer of a network's parameters.

@@ -99,10 +99,21 @@ impl DeviceDataset {
         dtype: DType,
         augmentation: Option<(&Augmentation, &Tensor)>,
     ) -> Result<Batch> {
+        self.assemble_as(&self.normalization, indices, dtype, augmentation)
+    }
+
+    /// The same with another normalization.
+    pub(super) fn assemble_as(
+        &self,
+        normalization: &Normalization,
+        indices: &Tensor,
+        dtype: DType,
+        augmentation: Option<(&Augmentation, &Tensor)>,
+    ) -> Result<Batch> {
         let size = indices.len();
         let images = self.device.allocate(&self.shape.batch(size), dtype)?;
         let labels = self.device.allocate(&[size], DType::U32)?;
-        batch_assembly(&self.normalization, augmentation, &self.chunks, &self.labels, indices, &images, &labels)?;
+        batch_assembly(normalization, augmentation, &self.chunks, &self.labels, indices, &images, &labels)?;
         Ok(Batch { images, labels })
     }
 }

@@ -10,7 +10,8 @@ use crate::tensor::Precision;
 use crate::tensor::cpu::available_memory_bytes;
 use crate::train::dataset::DeviceDataset;
 use crate::train::evaluate::{Inference, TestTimeAugmentation};
-use crate::train::stepper::{StepSettings, Stepper};
+use crate::train::stepper::Stepper;
+use crate::train::teacher::{Teacher, TeacherSettings};
 use crate::train::{ClassWeighting, TrainConfig};
 
 /// Host bytes per parameter while a network is created: its values in both orders, their positions, and the complete tensor.
@@ -32,8 +33,7 @@ pub fn training_bytes(
     batch: usize,
 ) -> Result<u64> {
     rehearse(kind, config.precision, architecture, batch, |network, images| {
-        let optimizer = config.optimizer(network)?;
-        Stepper::new(network, images, optimizer, step_settings(config, architecture)?)?.step(&vec![0; batch], 0, 0.0)
+        stepper(config, network, images)?.step(&vec![0; batch], 0, 0.0)
     })
 }
 
@@ -63,8 +63,7 @@ pub fn run_bytes(
         return Ok(training_bytes(kind, architecture, config, batch)?.max(inference));
     }
     rehearse(kind, config.precision, architecture, batch.max(evaluation_batch), |network, images| {
-        let optimizer = config.optimizer(network)?;
-        let mut stepper = Stepper::new(network, images, optimizer, step_settings(config, architecture)?)?;
+        let mut stepper = stepper(config, network, images)?;
         for size in sizes(train_images, batch) {
             stepper.step(&vec![0; size], 0, 0.0)?;
         }
@@ -113,11 +112,15 @@ pub fn evaluation_bytes(
     })
 }
 
-/// The settings of a rehearsed step: the values of class weights do not affect memory.
-fn step_settings(config: &TrainConfig, architecture: &Architecture) -> Result<StepSettings> {
-    let classes = architecture.num_classes()?;
+/// The stepper of a rehearsal: the values of class weights and of a teacher's weights do not affect memory.
+fn stepper<'a>(config: &TrainConfig, network: &'a Network, images: &'a DeviceDataset) -> Result<Stepper<'a>> {
+    let classes = network.architecture().num_classes()?;
     let class_weights = (config.class_weights != ClassWeighting::None).then(|| vec![1.0; classes]);
-    Ok(StepSettings { class_weights, ..config.step_settings() })
+    let unloaded = |settings: &TeacherSettings| -> Result<Teacher> {
+        Ok(settings.teacher(network.sibling(settings.architecture()?)?))
+    };
+    let teacher = config.teacher.as_ref().map(unloaded).transpose()?;
+    config.stepper(network, images, class_weights, teacher)
 }
 
 /// The sizes of batches: a full one, and the last one if it is smaller.

@@ -8,7 +8,9 @@ pub(crate) mod evaluate;
 mod memory;
 mod options;
 mod recipes;
+mod step;
 mod stepper;
+mod teacher;
 mod whitening;
 
 pub use autotune::{Autotune, Search, Tuning, autotune, default_cache};
@@ -19,5 +21,7 @@ pub(crate) use evaluate::Inference;
 pub use evaluate::{Evaluation, Guess, TestTimeAugmentation};
 pub use memory::{check_memory, evaluation_bytes, inference_bytes, run_bytes, training_bytes};
 pub use options::{Checkpoints, ClassWeighting, Initializer, MuonSettings, Normalize, OptimizerKind, Whitening};
-pub use stepper::{HostTime, StepMetrics, StepSettings, Stepper, StepperState};
+pub use step::{HostTime, StepMetrics, StepSettings, StepperState};
+pub use stepper::Stepper;
+pub use teacher::{Teacher, TeacherSettings};
 pub use whitening::WhiteningFilters;

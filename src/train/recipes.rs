@@ -42,6 +42,7 @@ impl TrainConfig {
             backend: Backend::Primary,
             epochs: 15,
             batch_size: 64,
+            micro_batch: None,
             optimizer: OptimizerKind::Sgd,
             lr: 0.01,
             momentum: 0.9,
@@ -59,6 +60,7 @@ impl TrainConfig {
             clip_norm: 0.0,
             average_decay: 0.0,
             warmup_epochs: 0.0,
+            teacher: None,
             initializer: Initializer::Published,
             whitening: Whitening::None,
             batch_norm_momentum: None,
@@ -192,6 +194,7 @@ impl TrainConfig {
         (self.label_smoothing, self.weight_decay, self.average_decay, self.warmup_epochs) = (0.0, 0.0, 0.0, 0.0);
         self.clip_norm = 0.0;
         (self.bias_lr_factor, self.whitening, self.batch_norm_momentum) = (1.0, Whitening::None, None);
+        self.teacher = None;
         self.class_weights = ClassWeighting::None;
         self.tta = TestTimeAugmentation::None;
     }

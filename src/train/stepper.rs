@@ -6,18 +6,21 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::nn::Network;
 use crate::ops::StepState;
-use crate::ops::batch_assembly::Augmentation;
+use crate::ops::batch_assembly::{Augmentation, Normalization};
+use crate::ops::elementwise;
 use crate::ops::gradient_clipping::gradient_clipping;
 use crate::ops::loss_scaling::sum_of_squares;
 use crate::ops::record_metrics::record_metrics;
 use crate::ops::softmax_cross_entropy::{ClassWeights, SoftmaxCrossEntropy};
 use crate::ops::weight_average::weight_average;
 use crate::optim::{LossScaler, Optimizer, ScalerState};
-use crate::tape::Tape;
+use crate::tape::{Tape, Var};
 use crate::tensor::Replay;
 use crate::tensor::{DType, Tensor, VIEW_ALIGNMENT};
 use crate::tensor::{Device, Submission};
 use crate::train::dataset::DeviceDataset;
+use crate::train::step::{HostTime, StepMetrics, StepSettings, StepperState};
+use crate::train::teacher::Teacher;
 
 /// Steps whose metrics stay on the device before they are read back.
 const HISTORY_SLOTS: usize = 32;
@@ -25,126 +28,57 @@ const HISTORY_SLOTS: usize = 32;
 const STEPS_IN_FLIGHT: usize = 2;
 /// The same for a software renderer, whose driver blocks a submission until the previous step is done.
 const STEPS_IN_FLIGHT_SOFTWARE: usize = 1;
-/// Batch sizes whose steps are kept for replay: the usual one, and that of an epoch's last batch.
-const KEPT_SIZES: usize = 2;
+/// Work that is kept for replay: the usual batch and an epoch's last one, each of which may have three kinds of parts.
+const KEPT_PARTS: usize = 6;
 /// Offset of the image indices in the words written before each step.
 const INDICES_START: usize = VIEW_ALIGNMENT / 4;
 
-/// Settings of a step besides the optimizer's.
-#[derive(Debug, Clone, Default, PartialEq)]
-#[non_exhaustive]
-pub struct StepSettings {
-    /// Seed of dropout and augmentation.
-    pub seed: u64,
-    /// Whether dropout is on.
-    pub dropout: bool,
-    /// Random changes to the images.
-    pub augmentation: Augmentation,
-    /// Share of each label's probability that is spread over all classes.
-    pub label_smoothing: f32,
-    /// Weights of the classes in the loss; `None` for 1 each.
-    pub class_weights: Option<Vec<f32>>,
-    /// Maximum global gradient norm.
-    pub clip_norm: Option<f32>,
-    /// Decay of the running average of the weights, reached after many steps.
-    pub average_decay: Option<f64>,
-}
-
-impl StepSettings {
-    /// These settings with some changes.
-    #[must_use]
-    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
-        change(&mut self);
-        self
-    }
-
-    /// Weight of the current parameters in the running average at this update, counted from 1. As in TensorFlow, it is larger at
-    /// first.
-    fn average_share(&self, update: u64) -> f32 {
-        let update = update as f64;
-        self.average_decay.map_or(1.0, |decay| 1.0 - decay.min((1.0 + update) / (10.0 + update))) as f32
-    }
-}
-
-/// Resumable training state: all values that change from step to step.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StepperState {
-    /// Number of the next step.
-    pub step: u64,
-    /// Elements of parameters, optimizer, loss scaling and average, by name.
-    pub tensors: BTreeMap<String, Vec<f32>>,
-}
-
-/// Metrics of one step.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StepMetrics {
-    /// Number of the step from 0.
-    pub step: u64,
-    /// Learning rate.
-    pub lr: f64,
-    /// Mean loss of the batch in nats.
-    pub loss: f32,
+/// What determines the work of a part of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct PartKind {
+    /// Images of the part.
+    images: usize,
     /// Images of the batch.
-    pub images: usize,
-    /// Number of correct predictions.
-    pub correct: usize,
+    batch: usize,
+    /// Whether it is the batch's first part.
+    is_first: bool,
+    /// Whether it is the batch's last part, which ends with the update.
+    is_last: bool,
 }
 
-impl StepMetrics {
-    /// # Errors
-    /// [`Error::Diverged`] if the loss is not finite.
-    pub fn check(&self) -> Result<()> {
-        match self.loss.is_finite() {
-            true => Ok(()),
-            false => Err(Error::Diverged { step: self.step, loss: self.loss }),
-        }
+impl PartKind {
+    /// Whether it is the whole batch.
+    fn is_whole(self) -> bool {
+        self.images == self.batch
+    }
+
+    fn share(self) -> f32 {
+        self.images as f32 / self.batch as f32
     }
 }
 
-/// Host time of training steps, without the first step of each batch size, which sets up the later ones.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct HostTime {
-    /// Steps counted.
-    pub steps: u64,
-    /// Time in [`Stepper::step`] without the waiting.
-    pub busy: Duration,
-    /// Minimum over the steps: the cost on an otherwise idle host.
-    pub least_busy: Duration,
-    /// Time in [`Stepper::step`] waiting for the device.
-    pub waiting: Duration,
-}
-
-impl HostTime {
-    fn add(&mut self, busy: Duration, waiting: Duration) {
-        self.least_busy = if self.steps == 0 { busy } else { self.least_busy.min(busy) };
-        self.steps += 1;
-        self.busy += busy;
-        self.waiting += waiting;
-    }
-
-    /// Mean host time per step; zero if none was counted.
-    pub fn busy_per_step(&self) -> Duration {
-        u32::try_from(self.steps).ok().and_then(|steps| self.busy.checked_div(steps)).unwrap_or_default()
-    }
-}
-
-/// A step of one batch size.
+/// A part of a batch, or all of it.
 #[derive(Debug)]
-struct SizedStep {
+struct Part {
+    kind: PartKind,
     /// The host's input to each step, in one write: the step's state and the image indices.
     told: Tensor,
     state: Tensor,
     indices: Tensor,
+    /// Its share of the batch: the cotangent of its loss.
+    share: Tensor,
     replay: Replay<()>,
 }
 
-impl SizedStep {
-    fn new(device: &Device, size: usize) -> Result<Self> {
-        let told = device.allocate(&[INDICES_START + size], DType::U32)?;
-        Ok(SizedStep {
+impl Part {
+    fn new(device: &Device, kind: PartKind) -> Result<Self> {
+        let told = device.allocate(&[INDICES_START + kind.images], DType::U32)?;
+        Ok(Part {
+            kind,
             state: told.view(0, &[StepState::WORDS])?,
-            indices: told.view(INDICES_START, &[size])?,
+            indices: told.view(INDICES_START, &[kind.images])?,
             told,
+            share: device.tensor(&[1], &[kind.share()])?,
             replay: Replay::default(),
         })
     }
@@ -169,6 +103,9 @@ pub struct Stepper<'a> {
     scaler: Option<LossScaler>,
     /// The network with the weights' running average, if there is one.
     average: Option<Network>,
+    teacher: Option<Teacher>,
+    /// The sum of the gradients of a batch's parts, if batches have several.
+    accumulated: Option<Tensor>,
     history: Tensor,
     settings: StepSettings,
     class_weights: Option<ClassWeights>,
@@ -178,7 +115,7 @@ pub struct Stepper<'a> {
     in_flight: VecDeque<Submission>,
     most_in_flight: usize,
     /// The most recently used is last.
-    sized: Vec<SizedStep>,
+    parts: Vec<Part>,
     host_time: HostTime,
 }
 
@@ -201,6 +138,8 @@ impl<'a> Stepper<'a> {
             optimizer,
             scaler: (network.dtype() == DType::F16).then(|| LossScaler::new(network.device())).transpose()?,
             average: settings.average_decay.map(|_| network.copy()).transpose()?,
+            teacher: None,
+            accumulated: None,
             history: network.device().zeros(&[HISTORY_SLOTS, 2], DType::F32)?,
             class_weights: class_weights.transpose()?,
             settings,
@@ -211,9 +150,18 @@ impl<'a> Stepper<'a> {
                 Device::Gpu(gpu) if gpu.is_software() => STEPS_IN_FLIGHT_SOFTWARE,
                 _ => STEPS_IN_FLIGHT,
             },
-            sized: Vec::new(),
+            parts: Vec::new(),
             host_time: HostTime::default(),
         })
+    }
+
+    /// The same with a teacher.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the teacher's images or classes are others, or it is on another device.
+    pub fn with_teacher(self, teacher: Teacher) -> Result<Self> {
+        teacher.check(self.network)?;
+        Ok(Stepper { teacher: Some(teacher), ..self })
     }
 
     /// Number of the next step.
@@ -283,7 +231,8 @@ impl<'a> Stepper<'a> {
         Ok(())
     }
 
-    /// Forward, loss, backward and update on the images at `indices` in epoch number `epoch` from 0, submitted together.
+    /// Forward, loss, backward and update on the images at `indices` in epoch number `epoch` from 0, submitted together, or in parts
+    /// of [`StepSettings::micro_batch`] images.
     ///
     /// # Errors
     /// If the device fails, an index is past the last image, or the history is full.
@@ -293,22 +242,37 @@ impl<'a> Stepper<'a> {
             return Err(Error::Tape("the metrics' history is full: drain it first".into()));
         }
         self.images.check(indices)?;
-        let mut sized = self.sized_step(indices.len())?;
-        let first = !sized.replay.is_captured();
         // The generator's counter has 32 bits; wrapping repeats numbers after four billion steps.
         let mut state = StepState::new(self.settings.seed, self.step as u32, lr as f32);
         state.epoch = epoch;
         state.slot = self.waiting.len() as u32;
         state.average_share = self.settings.average_share(self.step + 1);
         self.optimizer.begin_step(&mut state);
-        sized.tell(&state, indices)?;
-        sized.replay.run(self.network.device(), || self.work(&sized.state, &sized.indices))?;
-        self.sized.push(sized);
-        let waiting = self.wait_for_room()?;
-        self.in_flight.push_back(self.network.device().submit()?);
+        let size = self.settings.micro_batch.unwrap_or(usize::MAX).min(indices.len()).max(1);
+        if size < indices.len() && self.accumulated.is_none() {
+            self.accumulated = Some(self.network.device().empty(self.network.parameters().flat().shape())?);
+        }
+        let (mut is_new, mut waiting) = (false, Duration::ZERO);
+        for (number, own) in indices.chunks(size).enumerate() {
+            let first = number * size;
+            let kind = PartKind {
+                images: own.len(),
+                batch: indices.len(),
+                is_first: first == 0,
+                is_last: first + own.len() == indices.len(),
+            };
+            let mut part = self.part(kind)?;
+            is_new |= !part.replay.is_captured();
+            part.tell(&StepState { first_image: first as u32, share: kind.share(), ..state }, own)?;
+            let Part { state, indices, share, replay, .. } = &mut part;
+            replay.run(self.network.device(), || self.work(kind, state, indices, share))?;
+            self.parts.push(part);
+            waiting += self.wait_for_room()?;
+            self.in_flight.push_back(self.network.device().submit()?);
+        }
         self.waiting.push((self.step, lr, indices.len()));
         self.step += 1;
-        if !first {
+        if !is_new {
             self.host_time.add(start.elapsed() - waiting, waiting);
         }
         Ok(())
@@ -325,25 +289,58 @@ impl<'a> Stepper<'a> {
         Ok(start.elapsed())
     }
 
-    /// Takes the step of this batch size from the cache, or creates it in place of the least recently used one.
-    fn sized_step(&mut self, size: usize) -> Result<SizedStep> {
-        if let (Device::Cpu(cpu), Some(last)) = (self.network.device(), self.sized.last())
-            && last.indices.len() != size
+    /// Takes such a part from the cache, or creates it in place of the least recently used one.
+    fn part(&mut self, kind: PartKind) -> Result<Part> {
+        if let (Device::Cpu(cpu), Some(last)) = (self.network.device(), self.parts.last())
+            && last.kind.images != kind.images
         {
             cpu.release_free();
         }
-        if let Some(known) = self.sized.iter().position(|sized| sized.indices.len() == size) {
-            return Ok(self.sized.remove(known));
+        if let Some(known) = self.parts.iter().position(|part| part.kind == kind) {
+            return Ok(self.parts.remove(known));
         }
-        if self.sized.len() == KEPT_SIZES {
-            self.sized.remove(0);
+        if self.parts.len() == KEPT_PARTS {
+            self.parts.remove(0);
         }
-        SizedStep::new(self.network.device(), size)
+        Part::new(self.network.device(), kind)
     }
 
-    /// The work of a step, the same each time: all inputs that differ are in `state` and `indices`.
-    fn work(&self, state: &Tensor, indices: &Tensor) -> Result<()> {
-        let &StepSettings { dropout, augmentation, label_smoothing, clip_norm, .. } = &self.settings;
+    /// The work of a part, the same each time: all inputs that differ are in `state` and `indices`.
+    fn work(&self, kind: PartKind, state: &Tensor, indices: &Tensor, share: &Tensor) -> Result<()> {
+        let parameters = self.network.parameters();
+        let loss = self.loss(state, indices)?;
+        let cotangent = match (&self.scaler, kind.is_whole()) {
+            (None, true) => None,
+            (None, false) => Some(share.clone()),
+            (Some(scaler), true) => Some(scaler.scale().clone()),
+            (Some(scaler), false) => Some(elementwise::scale(scaler.scale(), share)?),
+        };
+        let gradients = match cotangent {
+            Some(cotangent) => loss.backward_from(&cotangent)?,
+            None => loss.backward()?,
+        };
+        for parameter in parameters {
+            gradients.parameter(&parameter.name)?;
+        }
+        let own = gradients
+            .flat(parameters.flat())
+            .ok_or_else(|| Error::Tape("the loss does not depend on the network's parameters".into()))?;
+        let gradients = match &self.accumulated {
+            Some(sum) if !kind.is_whole() => {
+                match kind.is_first {
+                    true => sum.copy_from(own)?,
+                    false => sum.copy_from(&elementwise::add(sum, own)?)?,
+                }
+                sum
+            }
+            _ => own,
+        };
+        if kind.is_last { self.update(state, gradients) } else { Ok(()) }
+    }
+
+    /// The mean loss of the images at `indices`, whose metrics are recorded.
+    fn loss(&self, state: &Tensor, indices: &Tensor) -> Result<Var> {
+        let &StepSettings { dropout, augmentation, label_smoothing, .. } = &self.settings;
         let changes = (augmentation != Augmentation::NONE).then_some((&augmentation, state));
         let batch = self.images.assemble(indices, self.network.dtype(), changes)?;
         let tape = Tape::recording(dropout.then(|| state.clone()));
@@ -352,17 +349,27 @@ impl<'a> Stepper<'a> {
             .smoothing(label_smoothing)
             .class_weights(self.class_weights.as_ref());
         let correct = criterion.correct().clone();
-        let loss = logits.apply(criterion)?;
+        let mut loss = logits.apply(criterion)?;
+        if let Some(teacher) = &self.teacher {
+            let pixels = |normalization: &Normalization, dtype| {
+                Ok(self.images.assemble_as(normalization, indices, dtype, changes)?.images)
+            };
+            loss = teacher.mixed(&loss, &logits, pixels)?;
+        }
         record_metrics(state, loss.tensor(), &correct, &self.history)?;
-        let gradients = match &self.scaler {
-            Some(scaler) => scaler.backward(&loss, state, self.network.parameters())?,
-            None => loss.backward()?,
-        };
+        Ok(loss)
+    }
+
+    /// Updates the parameters and their average.
+    fn update(&self, state: &Tensor, gradients: &Tensor) -> Result<()> {
         let parameters = self.network.parameters();
-        if let (Some(max_norm), Some(gradients)) = (clip_norm, gradients.flat(parameters.flat())) {
+        if let Some(scaler) = &self.scaler {
+            scaler.unscale(gradients, state)?;
+        }
+        if let Some(max_norm) = self.settings.clip_norm {
             gradient_clipping(max_norm, &sum_of_squares(gradients)?, state)?;
         }
-        self.optimizer.step(state, parameters, &gradients)?;
+        self.optimizer.step_from(state, parameters, gradients)?;
         let Some(average) = &self.average else { return Ok(()) };
         if let (Some(from), Some(to)) = (self.network.statistics(), average.statistics()) {
             weight_average(state, from.flat(), to.flat())?;

@@ -14,7 +14,7 @@ use super::common::{DataChoice, DeviceArguments, ShapeArguments, TtaArguments, a
 use super::terminal::{say, warn};
 use super::tune::PlanArguments;
 pub use recipe::AugmentArguments;
-use recipe::{BeginningArguments, OptimizerArguments, RegularizationArguments, ScheduleArguments};
+use recipe::{BeginningArguments, OptimizerArguments, RegularizationArguments, ScheduleArguments, TeacherArguments};
 
 /// The flags that `--overfit-one-batch` sets by itself.
 pub fn decided_by_overfitting() -> Vec<Id> {
@@ -81,6 +81,8 @@ pub struct Settings {
     schedule: ScheduleArguments,
     #[command(flatten)]
     regularization: RegularizationArguments,
+    #[command(flatten)]
+    teacher: TeacherArguments,
     #[command(flatten)]
     augmentation: AugmentArguments,
     #[command(flatten)]
@@ -268,6 +270,7 @@ impl Settings {
         self.optimizer.apply(config)?;
         self.schedule.apply(config)?;
         self.regularization.apply(config);
+        self.teacher.apply(config)?;
         self.augmentation.apply(&mut config.augmentation);
         self.beginning.apply(config);
         set(&mut config.seed, &self.random.seed);

@@ -1,8 +1,12 @@
 //! The flags of a recipe: optimizer, schedule, regularization, augmentation and initialization.
 
+use std::path::PathBuf;
+
 use cifar_gpu::ops::batch_assembly::{Augmentation, Border, Flip};
 use cifar_gpu::optim::Schedule;
-use cifar_gpu::train::{ClassWeighting, Initializer, Normalize, OptimizerKind, TrainConfig, Whitening};
+use cifar_gpu::train::{
+    ClassWeighting, Initializer, Normalize, OptimizerKind, TeacherSettings, TrainConfig, Whitening,
+};
 use cifar_gpu::{Error, Result};
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -89,6 +93,9 @@ pub struct OptimizerArguments {
     /// Images per step (batch size)
     #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Recipe")]
     batch_size: Option<usize>,
+    /// Compute the gradients of a batch N images at a time, an even number, to limit memory [default: all at once]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Recipe")]
+    micro_batch: Option<usize>,
     /// Optimizer
     #[arg(long, value_enum, help_heading = "Recipe")]
     optimizer: Option<OptimizerName>,
@@ -128,6 +135,7 @@ impl OptimizerArguments {
     /// Applies the flags to a configuration.
     pub fn apply(&self, config: &mut TrainConfig) -> Result<()> {
         set(&mut config.batch_size, &self.batch_size);
+        config.micro_batch = self.micro_batch.or(config.micro_batch);
         set(&mut config.lr, &self.lr);
         set(&mut config.momentum, &self.momentum);
         set(&mut config.nesterov, &self.nesterov);
@@ -267,6 +275,46 @@ impl RegularizationArguments {
             Some(rates) => config.dropout = rates.to_vec(),
             None if self.no_dropout => config.dropout.fill(0.0),
             None => {}
+        }
+    }
+}
+
+/// Distillation.
+#[derive(clap::Args)]
+pub struct TeacherArguments {
+    /// Weights of a network whose predictions are imitated (distillation)
+    #[arg(long, value_name = "WEIGHTS", help_heading = "Recipe")]
+    teacher: Option<PathBuf>,
+    /// Weight of the distillation loss, 0 to 1; the loss of the labels has the rest [default: 0.9]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
+    teacher_weight: Option<f64>,
+    /// Temperature of the predictions that are compared [default: 4]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
+    temperature: Option<f64>,
+}
+
+impl TeacherArguments {
+    /// Applies the flags to a configuration.
+    pub fn apply(&self, config: &mut TrainConfig) -> Result<()> {
+        if let Some(path) = &self.teacher {
+            let mut teacher = config.teacher.take().unwrap_or_else(|| TeacherSettings::new(PathBuf::new()));
+            teacher.weights.clone_from(path);
+            config.teacher = Some(teacher);
+        }
+        match &mut config.teacher {
+            Some(teacher) => {
+                // The settings file may be used from another folder.
+                if let Ok(path) = std::path::absolute(&teacher.weights) {
+                    teacher.weights = path;
+                }
+                set(&mut teacher.weight, &self.teacher_weight);
+                set(&mut teacher.temperature, &self.temperature);
+                Ok(())
+            }
+            None if self.teacher_weight.is_some() || self.temperature.is_some() => Err(Error::Setting(
+                "--teacher-weight and --temperature describe the use of a teacher, and --teacher is not given".into(),
+            )),
+            None => Ok(()),
         }
     }
 }

@@ -202,10 +202,12 @@ impl Augmentation {
         self.shift > 0.0 || self.rotation_degrees > 0.0
     }
 
-    /// The random changes to image number `image` of the data set, number `place` of the batch.
+    /// The random changes to image number `image` of the data set, number `place` of this part of
+    /// the batch.
     pub(super) fn draw(&self, state: &StepState, place: u32, image: u32, [height, width]: [usize; 2]) -> Draw {
         let key = [state.seed[0], state.seed[1].wrapping_add(STREAM)];
-        let draw = |number: u32| threefry(key, [DRAWS.wrapping_mul(place).wrapping_add(number), state.step]);
+        let first = DRAWS.wrapping_mul(state.first_image.wrapping_add(place));
+        let draw = |number: u32| threefry(key, [first.wrapping_add(number), state.step]);
         let below = |bits: u32, bound: u32| ((bits >> 16) * bound) >> 16;
         // From −1 to 1, in steps that a float holds exactly.
         let uniform = |bits: u32| (bits >> 8) as f32 / (1 << 23) as f32 - 1.0;

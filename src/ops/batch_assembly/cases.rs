@@ -85,7 +85,7 @@ fn verify(
     let output = device.allocate(&[indices.len(), height, width, channels], dtype)?;
     let labels_out = device.allocate(&[indices.len()], DType::U32)?;
     let normalization = Normalization::new(&[0.5, 0.1, 0.0][..channels], &[0.5, 0.25, 1.0][..channels]);
-    let state = StepState { epoch: 3, ..StepState::new(0x1234_5678_9abc, 77, 0.0) };
+    let state = StepState { epoch: 3, first_image: 10, ..StepState::new(0x1234_5678_9abc, 77, 0.0) };
     let state_tensor = state.tensor(device)?;
     batch_assembly(
         &normalization,
@@ -120,7 +120,7 @@ fn assembled(
     let signed = |word: u32| f64::from(word / 256) / f64::from(1 << 23) - 1.0;
     let mut output = Vec::new();
     for (place, &index) in (0_u32..).zip(indices) {
-        let draw = |number: u32| threefry(key, [4 * place + number, state.step]);
+        let draw = |number: u32| threefry(key, [4 * (10 + place) + number, state.step]);
         let ([coin, crop], shifts, [angle, cut]) = (draw(0), draw(1), draw(2));
         let flipped = match a.flip {
             Flip::Never => false,

@@ -239,7 +239,7 @@ fn verify(trial: &mut Trial<'_>, dtype: DType, plan: Option<Plan>, operands: &Op
     let b = operands.bias.as_ref().map(|bias| trial.read(bias)).transpose()?;
 
     let direction = Direction::Forward;
-    let mask = DropoutMask { probability: 0.4, stream: 2 };
+    let mask = DropoutMask { probability: 0.4, stream: 2, image_elements: 0 };
     let state = StepState::new(0x1234_5678_9abc, 77, 0.0).tensor(device)?;
     let output = operands.forward(plan(direction), Epilogue::default())?;
     trial.close(exactness(direction, dtype), "conv2d_forward", &output, || forward(g, false, &x, &w, b.as_deref()))?;

@@ -42,12 +42,13 @@ pub enum Activation {
 
 impl Activation {
     /// The epilogue in the context of a tape.
-    pub(super) fn epilogue<'a>(self, context: &Context<'a>) -> Epilogue<'a> {
+    pub(super) fn epilogue<'a>(self, context: &Context<'a>, geometry: &Conv2dGeometry) -> Epilogue<'a> {
         match self {
             Activation::Identity => Epilogue::default(),
             Activation::Relu => Epilogue::RELU,
             Activation::ReluDropout(probability) => {
-                let mask = |state| (DropoutMask { probability, stream: context.next_stream() }, state);
+                let image_elements = geometry.output_shape().iter().skip(1).product::<usize>() as u32;
+                let mask = |state| (DropoutMask { probability, stream: context.next_stream(), image_elements }, state);
                 Epilogue { relu: true, dropout: context.step_state().map(mask) }
             }
         }
@@ -411,7 +412,7 @@ impl Op for Conv2d {
         let (input, weight, bias) = with_optional_bias(self.name(), inputs)?;
         let geometry = Conv2dGeometry::new(input.shape(), weight.shape(), self.stride, self.padding)?;
         let plan = self.plan(input, Direction::Forward, &geometry);
-        let epilogue = self.activation.epilogue(context);
+        let epilogue = self.activation.epilogue(context, &geometry);
         let output = forward_by(plan, &geometry, epilogue, input, weight, bias)?;
         let needs_input = context.wants(1) || context.wants(2) || context.wants(0) && context.input_has_gate();
         let output_gate = match epilogue.gate() {

@@ -16,16 +16,21 @@ pub fn cases() -> Vec<Case> {
         (Purpose::Bench, 64 * 28 * 28 * 32),
         (Purpose::Bench, 64 * 15 * 15 * 96),
     ] {
-        let masks = [(0.25, 0), (0.5, 3)];
+        let masks = [(0.25, 0, 0), (0.5, 3, 6)];
         let both = Case::both_widths(&format!("dropout/{count}"), move |trial, dtype| {
             let (x, input) = trial.random(dtype, &[count], 1)?;
-            let state = StepState::new(0x1234_5678_9abc, 77, 0.0).tensor(trial.device())?;
-            for (probability, stream) in masks.into_iter().take(if purpose == Purpose::Bench { 1 } else { 2 }) {
-                let output = apply(DropoutMask { probability, stream }, &state, &input)?;
+            for (probability, stream, first_image) in
+                masks.into_iter().take(if purpose == Purpose::Bench { 1 } else { 2 })
+            {
+                let state = StepState { first_image, ..StepState::new(0x1234_5678_9abc, 77, 0.0) };
+                let mask = DropoutMask { probability, stream, image_elements: 17 };
+                let output = apply(mask, &state.tensor(trial.device())?, &input)?;
                 trial.close(Exactness::of(dtype), "dropout", &output, || {
-                    let mut expected = exact(x.iter().map(|&x| f64::from(x)));
+                    // As if the images before were there.
+                    let earlier = 17 * first_image as usize;
+                    let mut expected = exact(std::iter::repeat_n(0.0, earlier).chain(x.iter().map(|&x| f64::from(x))));
                     drop_out(f64::from(probability), [0x5678_9abc, 0x1234 + stream], 77, &mut expected);
-                    expected
+                    expected.split_off(earlier)
                 })?;
             }
             Ok(())

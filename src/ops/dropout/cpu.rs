@@ -24,6 +24,8 @@ pub(super) fn dropout(dropout: DropoutMask, state: &StepState, input: &[f32], ou
 /// Applies dropout to `values`, the first of which is element `first` of the tensor.
 pub(in crate::ops) fn drop_out(dropout: DropoutMask, state: &StepState, first: usize, values: &mut [f32]) {
     let (threshold, scale) = (dropout.threshold(), dropout.scale());
+    // The elements of earlier parts of the batch are an even number, as their images are.
+    let first = first + (state.first_image / 2) as usize * 2 * dropout.image_elements as usize;
     let key = [state.seed[0], state.seed[1].wrapping_add(dropout.stream)];
     // Elements share a call of the generator by pairs: the second of one may come first.
     let lone = (first % 2).min(values.len());

@@ -16,8 +16,8 @@ pub(super) fn dropout(
     output: &GpuBuffer,
 ) -> Result<()> {
     const OP: &str = "dropout";
-    let [stream, threshold, scale] = dropout.parameters();
-    let uniform = [as_u32(OP, count)?, stream, threshold, scale];
+    let [stream, threshold, scale, image_elements] = dropout.parameters();
+    let uniform = [as_u32(OP, count)?, stream, threshold, scale, image_elements];
     // One invocation handles two elements, which share a call of the generator.
     let buffers = [state, input, output];
     launch_elementwise(gpu, OP, &[half(dtype)], bytemuck::cast_slice(&uniform), &buffers, count.div_ceil(2))

@@ -18,6 +18,8 @@ pub struct DropoutMask {
     pub probability: f32,
     /// Stream number, which separates this use's random numbers from those of other uses in the step.
     pub stream: u32,
+    /// Elements of an image.
+    pub image_elements: u32,
 }
 
 impl DropoutMask {
@@ -34,9 +36,9 @@ impl DropoutMask {
         (f64::from(self.probability) * 2_f64.powi(32)) as u32
     }
 
-    /// The kernels' parameters: stream, threshold and, as bits, scale.
-    pub(super) fn parameters(&self) -> [u32; 3] {
-        [self.stream, self.threshold(), self.scale().to_bits()]
+    /// The kernels' parameters: stream, threshold, scale as bits, and elements of an image.
+    pub(super) fn parameters(&self) -> [u32; 4] {
+        [self.stream, self.threshold(), self.scale().to_bits(), self.image_elements]
     }
 
     /// Factor of the remaining elements.
@@ -47,7 +49,7 @@ impl DropoutMask {
 
 /// Zeroes elements of `input` at random and scales up the rest; applied to a cotangent it is its own backward.
 ///
-/// The random numbers depend on seed and step in `state`, the stream, and the element's index: nothing is stored.
+/// The random numbers depend on seed and step in `state`, the stream, and the element's index in the batch: nothing is stored.
 pub fn apply(dropout: DropoutMask, state: &Tensor, input: &Tensor) -> Result<Tensor> {
     const OP: &str = "dropout";
     let device = common_device(OP, &[state, input])?;
@@ -85,7 +87,8 @@ impl Op for Dropout {
         let Some(state) = context.step_state() else {
             return Ok(Output::new(input.clone(), None).with_gate(GateEffect::Passes(1.0)));
         };
-        let mask = DropoutMask { probability: self.probability, stream: context.next_stream() };
+        let image_elements = input.shape().iter().skip(1).product::<usize>() as u32;
+        let mask = DropoutMask { probability: self.probability, stream: context.next_stream(), image_elements };
         let output = apply(mask, state, input)?;
         Ok(Output::new(output, Some((mask, state.clone()))).with_gate(GateEffect::Passes(mask.scale())))
     }

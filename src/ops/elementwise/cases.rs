@@ -1,6 +1,6 @@
 //! Cases of filling, adding, scaling and linear combinations.
 
-use super::{Add, add, add_relu, combine, fill, scale};
+use super::{Add, Combine, add, add_relu, combine, fill, scale};
 use crate::error::Result;
 use crate::ops::case::{Case, Conditioned, Exactness, Purpose, Trial};
 use crate::tensor::DType;
@@ -27,6 +27,7 @@ pub fn cases() -> Vec<Case> {
     }));
     let shape: &[usize] = &[2, 6, 6, 4];
     cases.push(Case::gradient("add", &[shape, shape], |_| Ok(Add::default())));
+    cases.push(Case::gradient("combine", &[shape, shape], |_| Ok(Combine { x_factor: -2.5, y_factor: 0.75 })));
     cases.push(Case::gradient("add_relu", &[shape, shape], |_| Ok(Add { relu: true })));
     cases
 }

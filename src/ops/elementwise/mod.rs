@@ -120,3 +120,30 @@ impl Op for Add {
         Ok(vec![Some(cotangent.clone()), Some(cotangent)].into())
     }
 }
+
+/// The operation of a tape: `x_factor · x + y_factor · y`, of one shape.
+#[derive(Debug, Clone, Copy)]
+pub struct Combine {
+    /// Factor of the first input.
+    pub x_factor: f32,
+    /// Factor of the second input.
+    pub y_factor: f32,
+}
+
+impl Op for Combine {
+    type Saved = ();
+
+    fn name(&self) -> &'static str {
+        "combine"
+    }
+
+    fn forward(&self, inputs: &[&Tensor], _context: &Context<'_>) -> Result<Output<()>> {
+        let [x, y] = operands(self.name(), inputs)?;
+        Ok(Output::new(combine(self.x_factor, x, self.y_factor, y)?, ()))
+    }
+
+    fn backward(&self, (): (), upstream: Upstream<'_>) -> Result<Cotangents> {
+        let scaled = |factor: f32| combine(factor, upstream.cotangent, 0.0, upstream.cotangent).map(Some);
+        Ok(vec![scaled(self.x_factor)?, scaled(self.y_factor)?].into())
+    }
+}

@@ -13,8 +13,15 @@ pub fn cases() -> Vec<Case> {
                 let (_, history) = trial.tensor(DType::F32, &[3, 2], vec![-1.0; 6])?;
                 let state = StepState { slot: 1, ..StepState::new(0, 0, 0.0) }.tensor(trial.device())?;
                 let [loss, correct] = [0.5, 7.0].map(|value| trial.tensor(DType::F32, &[1], vec![value]));
-                record_metrics(&state, &loss?.1, &correct?.1, &history)?;
-                trial.equal("history", &history, || vec![-1.0_f32, -1.0, 0.5, 7.0, -1.0, -1.0])
+                let (loss, correct) = (loss?, correct?);
+                record_metrics(&state, &loss.1, &correct.1, &history)?;
+                trial.equal("history", &history, || vec![-1.0_f32, -1.0, 0.5, 7.0, -1.0, -1.0])?;
+                for (first_image, share) in [(0, 0.75), (6, 0.25)] {
+                    let part = StepState { slot: 1, first_image, share, ..StepState::new(0, 0, 0.0) };
+                    let state = part.tensor(trial.device())?;
+                    record_metrics(&state, &loss.1, &correct.1, &history)?;
+                }
+                trial.equal("history of two parts", &history, || vec![-1.0_f32, -1.0, 0.5, 14.0, -1.0, -1.0])
             });
             case.for_purpose(purpose)
         })

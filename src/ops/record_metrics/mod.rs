@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
-/// Puts `loss [1]` and `correct [1]` into the slot of `history [slots, 2]` that `state` names.
+/// Puts `loss [1]` and `correct [1]` into the slot of `history [slots, 2]` that `state` names; the results of the parts of a batch
+/// are added up, losses by their share of the images.
 ///
 /// The slot must be within the history; the caller ensures that.
 pub fn record_metrics(state: &Tensor, loss: &Tensor, correct: &Tensor, history: &Tensor) -> Result<()> {
