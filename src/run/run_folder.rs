@@ -10,15 +10,16 @@ use crate::nn::Network;
 use crate::run::saved_run::SavedRun;
 
 /// Contents of a folder before its run has results.
-const BEGINNING: [&str; 5] = [LOCK, CONFIG, SETTINGS, NETWORK, METRICS];
+const BEGINNING: [&str; 6] = [LOCK, CONFIG, SETTINGS, NETWORK, TEACHER, METRICS];
 const CONFIG: &str = "config.json";
 const SETTINGS: &str = "config.toml";
 const NETWORK: &str = "network.toml";
+const TEACHER: &str = "teacher.safetensors";
 const LOCK: &str = "lock";
 const METRICS: &str = "metrics.jsonl";
 
 /// A run's folder: `config.json`, `config.toml`, `network.toml`, `metrics.jsonl`, `weights.safetensors`, `best.safetensors`,
-/// `checkpoints/`. Only one process at a time writes to it.
+/// `checkpoints/`, and `teacher.safetensors`, a copy of the teacher's weights if there is one. Only one process at a time writes to it.
 ///
 /// A new folder that got no results (metrics, checkpoints or weights) is removed when this is dropped.
 #[derive(Debug)]
@@ -87,10 +88,19 @@ impl RunFolder {
         let claim = Claim::make(path)?;
         let lock = lock(path)?;
         write_settings(path, saved)?;
+        if let Some(teacher) = &saved.config.teacher {
+            fs::copy(&teacher.weights, RunFolder::teacher_path(path))
+                .map_err(Error::io("copying", &teacher.weights))?;
+        }
         let metrics = path.join(METRICS);
         let file =
             OpenOptions::new().write(true).create_new(true).open(&metrics).map_err(Error::io("making", metrics))?;
         Ok(RunFolder { metrics: BufWriter::new(file), _lock: lock, claim })
+    }
+
+    /// The copy of the teacher's weights in a run folder.
+    pub fn teacher_path(path: &Path) -> PathBuf {
+        path.join(TEACHER)
     }
 
     /// Creates the first of the folders `runs/NAME-1`, `runs/NAME-2` … that does not exist.

@@ -153,7 +153,12 @@ pub fn resume(
     let mut saved = SavedRun { ran_on: device.description(), ..saved.clone() };
     let reached = |most: &u64| progress.step >= *most;
     saved.config.max_steps = max_steps.or(saved.config.max_steps.filter(|most| !reached(most)));
-    let config = &saved.config;
+    // The run has its own copy of the teacher.
+    let mut config = saved.config.clone();
+    if let Some(teacher) = &mut config.teacher {
+        teacher.weights = RunFolder::teacher_path(run);
+    }
+    let config = &config;
     let architecture = saved.architecture(&train_set)?;
     check_room(config, device, &architecture, &train_set, &test_set)?;
     let plans = saved

@@ -80,7 +80,7 @@ pub struct TrainConfig {
     /// Muon's settings for the weights that it updates; the other settings are those of SGD for the rest.
     #[serde(default)]
     pub muon: MuonSettings,
-    /// Factor of the learning rate for biases, which does not apply to their weight decay.
+    /// Factor of the learning rate for biases, except those of the last layer; it does not apply to their weight decay.
     #[serde(default = "one")]
     pub bias_lr_factor: f64,
     /// Weight decay.
@@ -462,8 +462,9 @@ impl TrainConfig {
             Whitening::Fixed => network.first_convolution().map(|weight| weight.start),
             Whitening::None | Whitening::Start => None,
         };
+        let last = network.parameters().last().map(|parameter| parameter.start);
         Optimizer::with_rate_factors(self.optimizer_config(), network.device(), network.parameters(), |parameter| {
-            match parameter.name.ends_with(".bias") {
+            match parameter.name.ends_with(".bias") && Some(parameter.start) != last {
                 true => self.bias_lr_factor as f32,
                 false if Some(parameter.start) == fixed => 0.0,
                 false => 1.0,

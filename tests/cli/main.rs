@@ -14,6 +14,7 @@ mod manners;
 mod networks;
 mod own_data;
 mod predict;
+mod recipes;
 mod report;
 mod resume;
 mod runs;

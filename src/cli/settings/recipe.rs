@@ -102,7 +102,7 @@ pub struct OptimizerArguments {
     /// Base learning rate
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
     lr: Option<f64>,
-    /// Factor of the learning rate for biases
+    /// Factor of the learning rate for biases, except those of the last layer
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Recipe")]
     bias_lr_factor: Option<f64>,
     /// Base learning rate of the weights that Muon updates
