@@ -9,7 +9,7 @@ use cifar_gpu::ops::batch_assembly::Normalization;
 use cifar_gpu::run::SavedRun;
 use cifar_gpu::tensor::ImageSize;
 use cifar_gpu::train::{SYNTHETIC, TestTimeAugmentation, TrainConfig};
-use cifar_gpu::weights::WeightsFile;
+use cifar_gpu::weights::{Naming, WeightsFile};
 use cifar_gpu::{Device, DeviceChoice, Error, ImageShape, Result};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
@@ -150,9 +150,16 @@ impl ShapeArguments {
 /// Weights to use, and data that their file may lack.
 #[derive(clap::Args)]
 pub struct WeightsArguments {
-    /// Weights, a safetensors file
+    /// Weights: safetensors, or those of PyTorch (.pth), NumPy (.npz) and Keras (.h5, .keras)
     #[arg(long = "weights", value_name = "FILE")]
     pub path: PathBuf,
+    #[command(flatten)]
+    pub missing: MissingArguments,
+}
+
+/// What a weights file may lack.
+#[derive(clap::Args)]
+pub struct MissingArguments {
     /// Architecture or FILE.toml that describes one, for weights files without this information
     #[arg(long, value_parser = architecture_names())]
     arch: Option<String>,
@@ -165,16 +172,17 @@ pub struct WeightsArguments {
 }
 
 impl WeightsArguments {
-    /// The file, and the network of its weights.
+    /// The file, and the network of its weights. Says so if tensors have other names than the network's parameters.
     pub fn read(&self) -> Result<(WeightsFile, Architecture)> {
+        let MissingArguments { arch, mean, std } = &self.missing;
         let file = WeightsFile::read(&self.path)?;
-        let mut architecture = file.architecture(self.arch.as_deref()).map_err(|error| match error {
-            Error::Weights { path, message, .. } if self.arch.is_none() && file.metadata().is_none() => {
+        let mut architecture = file.architecture(arch.as_deref()).map_err(|error| match error {
+            Error::Weights { path, message, .. } if arch.is_none() && file.metadata().is_none() => {
                 Error::Weights { path, message, hint: "name it with --arch".into() }
             }
             other => other,
         })?;
-        match (file.metadata(), self.mean.zip(self.std)) {
+        match (file.normalization(), mean.zip(*std)) {
             (Some(_), Some(_)) => {
                 return Err(Error::Weights {
                     path: self.path.clone(),
@@ -189,8 +197,26 @@ impl WeightsArguments {
             (None, None) => warn_of_normalization(&self.path, &architecture, "--mean and --std say otherwise"),
             (Some(_), None) => {}
         }
+        if file.metadata().is_none() && arch.is_none() {
+            say(format_args!("{}: {} of {}", self.path.display(), file.format(), architecture.name));
+        }
+        say_naming(&file, &architecture)?;
         Ok((file, architecture))
     }
+}
+
+/// Says how the names of a file became those of a network, if they are others.
+pub fn say_naming(file: &WeightsFile, architecture: &Architecture) -> Result<()> {
+    match file.mapping(architecture)?.naming {
+        Naming::Same => {}
+        Naming::Prefix(prefix) => {
+            say(format_args!("the names of all tensors begin with `{prefix}`, which is taken off"))
+        }
+        Naming::Aliases => say("tensors with the published names of layers: convLayer1, fullyc1"),
+        Naming::Order => say("layers without names of this network are matched in their order"),
+        other => say(format_args!("names of tensors: {other:?}")),
+    }
+    Ok(())
 }
 
 /// Warns that weights do not give the normalization of pixels, and which one is assumed.

@@ -125,7 +125,7 @@ impl Eval {
         network.set_plans(plans);
         network.set_precision(precision)?;
         file.load_into(&network)?;
-        self.check_classes(&network, &dataset, file.metadata().map(|m| m.class_names.as_slice()))?;
+        self.check_classes(&network, &dataset, file.known_class_names())?;
         let start = Instant::now();
         let classifier = Classifier::new(network, dataset.class_names().to_vec())?;
         let evaluate = |tta| classifier.evaluate(&dataset, batch_size, tta, |_| {});

@@ -18,6 +18,7 @@ mod tally;
 mod terminal;
 mod train;
 mod tune;
+mod weights;
 
 use std::process::ExitCode;
 
@@ -63,6 +64,8 @@ enum Command {
     Devices(devices::Devices),
     /// Fold batch normalization into the convolutions before it: a smaller, faster network with the same predictions
     Fold(fold::Fold),
+    /// Convert and inspect weights files of this and other programs
+    Weights(weights::Weights),
     /// Show a network's layers, parameters, arithmetic and memory
     Summary(summary::Summary),
     /// Time the kernels of a network's convolutions on a device and show the results
@@ -91,6 +94,7 @@ pub fn run() -> ExitCode {
         Command::Fold(command) => command.run(),
         Command::Summary(command) => command.run(),
         Command::Tune(command) => command.run(),
+        Command::Weights(command) => command.run(),
         Command::Data(command) => command.run(),
         Command::Completions(command) => command.run(),
     };

@@ -34,7 +34,8 @@ pub const ARCHITECTURES: [&str; BUILT_IN.len()] = {
 };
 
 /// Extensions of files that describe a network: descriptions, and weights, which contain one.
-const ENDINGS: [&str; 2] = ["toml", "safetensors"];
+const ENDINGS: [&str; 8] = [DESCRIPTION_ENDING, "safetensors", "pth", "pt", "npz", "h5", "hdf5", "keras"];
+const DESCRIPTION_ENDING: &str = "toml";
 
 /// A network's description.
 #[derive(Debug, Clone)]
@@ -71,10 +72,15 @@ impl Architecture {
         DescriptionReader::default().read(name, text, classes)
     }
 
-    /// Whether `arch` names a file that describes a network, alone (`.toml`) or with weights (`.safetensors`), and not a built-in
-    /// network.
+    /// Whether `arch` names a file that describes a network, alone (`.toml`) or with weights (`.safetensors` and others), and not a
+    /// built-in network.
     pub fn is_file(arch: &str) -> bool {
         Path::new(arch).extension().is_some_and(|ending| ENDINGS.iter().any(|known| ending == *known))
+    }
+
+    /// Whether it names a file of weights, which may describe their network.
+    pub fn is_weights_file(arch: &str) -> bool {
+        Architecture::is_file(arch) && Path::new(arch).extension().is_some_and(|ending| ending != DESCRIPTION_ENDING)
     }
 
     /// The built-in architecture of this name, or the one described by the `.toml` file `arch`, for `classes` classes; `None` takes
@@ -106,6 +112,11 @@ impl Architecture {
     /// The same, with `source` in error messages.
     pub(super) fn placed_as<'a>(&'a self, source: &'a str) -> Result<Vec<Placed<'a>>> {
         Walk::through(source, &self.nodes, &self.input.axes())
+    }
+
+    /// Its layers and residual blocks, in order.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
     }
 
     /// The number of classes, which is the number of logits per image.

@@ -55,8 +55,8 @@ pub fn train(
     let weights = init.map(WeightsFile::read).transpose()?;
     if let Some(weights) = &weights {
         let theirs = weights.architecture(Some(&config.arch))?.normalization;
-        if weights.metadata().is_some() {
-            weights.check_channels(architecture.input)?;
+        weights.check_channels(architecture.input)?;
+        if weights.normalization().is_some() {
             architecture.normalization = theirs;
         }
     }

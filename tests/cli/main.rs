@@ -20,6 +20,7 @@ mod resume;
 mod runs;
 mod training;
 mod trajectories;
+mod weights;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -234,7 +234,7 @@ impl Settings {
                 config.whitening = Whitening::None;
             }
             let weights = WeightsFile::read(init)?;
-            let says_normalization = weights.metadata().is_some();
+            let says_normalization = weights.normalization().is_some();
             if let Some(metadata) = weights.metadata() {
                 keep_shape(&mut config, metadata.input)?;
             }

@@ -1,0 +1,199 @@
+//! Weights of Keras: `.h5` of Keras 2, `.weights.h5` and `.keras` of Keras 3.
+//!
+//! Keras names layers by their class and number, in the order of the model: `conv2d_1`, `conv2d_2`. Tensors get names as in PyTorch,
+//! `conv2d_1.weight`, and keep Keras's order of elements.
+
+use std::path::Path;
+
+use hdf5_pure::{AttrValue, File, Group};
+
+use super::{Contents, Format, zip_archive};
+use crate::error::Result;
+use crate::weights::tensors::{NamedTensor, Order, error};
+
+/// The file of weights in a `.keras` archive, and that of the model.
+const WEIGHTS_ENTRY: &str = "model.weights.h5";
+const CONFIG_ENTRY: &str = "config.json";
+/// Maximum depth of groups.
+const MOST_DEPTH: usize = 8;
+
+type Text<T> = std::result::Result<T, String>;
+
+pub(super) fn read(path: &Path, bytes: Vec<u8>) -> Result<Contents> {
+    let damaged = |message: String| error(path, message, "it is damaged, or no weights of Keras: save them once more");
+    let (file, config) = match bytes.starts_with(b"PK") {
+        true => {
+            let entry = |name| zip_archive::entry(&bytes, name).map_err(damaged);
+            (entry(WEIGHTS_ENTRY)?, Some(String::from_utf8_lossy(&entry(CONFIG_ENTRY)?).into_owned()))
+        }
+        false => (bytes, None),
+    };
+    let file = File::from_bytes(file).map_err(|e| damaged(e.to_string()))?;
+    let (layers, own_config) = layers(&file.root()).map_err(damaged)?;
+    let mut tensors = Vec::new();
+    for layer in layers {
+        tensors.extend(layer.tensors().map_err(damaged)?);
+    }
+    if tensors.is_empty() {
+        return Err(damaged("it holds no layers with weights".into()));
+    }
+    let ends_in_relu = config.or(own_config).and_then(|config| ends_in_relu(&config));
+    Ok(Contents { format: Format::Keras, tensors, metadata: Default::default(), ends_in_relu })
+}
+
+/// A layer's variables, in the order in which the layer made them.
+struct KerasLayer {
+    name: String,
+    variables: Vec<(Vec<usize>, Vec<f32>)>,
+}
+
+impl KerasLayer {
+    fn tensors(self) -> Text<Vec<NamedTensor>> {
+        let axes: Vec<usize> = self.variables.iter().map(|(shape, _)| shape.len()).collect();
+        let names: &[&str] = match axes[..] {
+            [2 | 4] => &["weight"],
+            [2 | 4, 1] => &["weight", "bias"],
+            [1, 1, 1, 1] => &["weight", "bias", "running_mean", "running_var"],
+            _ => {
+                let shapes: Vec<_> = self.variables.iter().map(|(shape, _)| shape).collect();
+                return Err(format!(
+                    "layer `{}` has variables of shapes {shapes:?}: no such layer is known",
+                    self.name
+                ));
+            }
+        };
+        let named = self.variables.into_iter().zip(names).map(|((shape, values), suffix)| NamedTensor {
+            name: format!("{}.{suffix}", self.name),
+            shape,
+            order: Order::OutputsLast,
+            values,
+        });
+        Ok(named.collect())
+    }
+}
+
+/// The layers with variables, and the model's configuration if the file has it.
+fn layers(root: &Group) -> Text<(Vec<KerasLayer>, Option<String>)> {
+    let text = |e: hdf5_pure::Error| e.to_string();
+    let attributes = root.attrs().map_err(text)?;
+    let config = attributes.get("model_config").and_then(one_text);
+    let groups = root.groups().map_err(text)?;
+    // A whole model of Keras 2 has its weights one level down.
+    let weights = match groups.iter().any(|name| name == "model_weights") {
+        true => root.group("model_weights").map_err(text)?,
+        false => root.group("/").map_err(text)?,
+    };
+    let names = weights.attrs().map_err(text)?.get("layer_names").and_then(texts);
+    let layers = match names {
+        Some(names) => names.iter().map(|name| named_layer(&weights, name)).collect::<Text<Vec<_>>>()?,
+        None => {
+            let mut found = Vec::new();
+            numbered_layers(&weights, "", 0, &mut found)?;
+            found.sort_by_cached_key(|layer| natural(&layer.name));
+            found
+        }
+    };
+    Ok((layers.into_iter().filter(|layer| !layer.variables.is_empty()).collect(), config))
+}
+
+/// A layer in a file of Keras 2: the attribute `weight_names` lists its variables.
+fn named_layer(weights: &Group, name: &str) -> Text<KerasLayer> {
+    let group = weights.group(name).map_err(|e| format!("layer `{name}`: {e}"))?;
+    let attributes = group.attrs().map_err(|e| format!("layer `{name}`: {e}"))?;
+    let names = attributes.get("weight_names").and_then(texts).unwrap_or_default();
+    let variables = names.iter().map(|variable| read_variable(&group, variable)).collect::<Text<_>>()?;
+    Ok(KerasLayer { name: name.to_owned(), variables })
+}
+
+/// All layers below a group in a file of Keras 3: each has a group `vars` of numbered variables.
+fn numbered_layers(group: &Group, name: &str, depth: usize, found: &mut Vec<KerasLayer>) -> Text<()> {
+    if depth > MOST_DEPTH {
+        return Err("its groups are nested too deep".into());
+    }
+    let mut names = group.groups().map_err(|e| e.to_string())?;
+    names.sort();
+    for below in names {
+        let inner = group.group(&below).map_err(|e| format!("{below}: {e}"))?;
+        if below != "vars" {
+            // The state of the optimizer is not the network's.
+            if below != "optimizer" {
+                numbered_layers(&inner, &below, depth + 1, found)?;
+            }
+            continue;
+        }
+        let mut variables = inner.datasets().map_err(|e| e.to_string())?;
+        variables.sort_by_cached_key(|name| natural(name));
+        let variables = variables.iter().map(|variable| read_variable(&inner, variable)).collect::<Text<_>>()?;
+        found.push(KerasLayer { name: name.to_owned(), variables });
+    }
+    Ok(())
+}
+
+fn read_variable(group: &Group, name: &str) -> Text<(Vec<usize>, Vec<f32>)> {
+    let fail = |e: hdf5_pure::Error| format!("variable `{name}`: {e}");
+    let dataset = group.dataset(name).map_err(fail)?;
+    let shape = dataset.shape().map_err(fail)?.into_iter().map(|side| side as usize).collect();
+    // Other widths are converted.
+    Ok((shape, dataset.read_f32().map_err(fail)?))
+}
+
+fn one_text(value: &AttrValue) -> Option<String> {
+    value.as_str().map(str::to_owned).or_else(|| texts(value)?.into_iter().next())
+}
+
+/// The texts of an attribute, whatever their type in the file.
+fn texts(value: &AttrValue) -> Option<Vec<String>> {
+    value.as_strings().map(|texts| texts.iter().map(|text| text.trim_end_matches('\0').to_owned()).collect())
+}
+
+/// A key by which `conv2d_2` comes before `conv2d_10`, and `conv2d` before both.
+fn natural(name: &str) -> (String, u64) {
+    let digits = name.len() - name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    let (start, number) = name.split_at(name.len() - digits);
+    (start.trim_end_matches('_').to_owned(), number.parse().unwrap_or(0))
+}
+
+/// Whether the last activation after the last layer with weights is a ReLU, by a model's configuration.
+fn ends_in_relu(config: &str) -> Option<bool> {
+    let config: serde_json::Value = serde_json::from_str(config).ok()?;
+    let layers = match &config["config"] {
+        serde_json::Value::Array(layers) => layers,
+        other => other["layers"].as_array()?,
+    };
+    let mut is_relu = None;
+    for layer in layers {
+        let kind = layer["class_name"].as_str()?;
+        let activation = layer["config"]["activation"].as_str();
+        match kind {
+            "Conv2D" | "Convolution2D" | "Dense" => is_relu = Some(activation == Some("relu")),
+            "Activation" if activation == Some("relu") => is_relu = Some(true),
+            "ReLU" => is_relu = Some(true),
+            _ => {}
+        }
+    }
+    is_relu
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_sorted_as_numbers() {
+        let mut names = ["conv2d_10", "dense", "conv2d_2", "conv2d", "conv2d_1"];
+        names.sort_by_cached_key(|name| natural(name));
+        assert_eq!(names, ["conv2d", "conv2d_1", "conv2d_2", "conv2d_10", "dense"]);
+    }
+
+    #[test]
+    fn a_configuration_tells_the_last_activation() {
+        let config = |last: &str| format!(r#"{{"class_name": "Sequential", "config": {{"layers": [{last}]}}}}"#);
+        let conv =
+            |activation: &str| format!(r#"{{"class_name": "Conv2D", "config": {{"activation": "{activation}"}}}}"#);
+        assert_eq!(ends_in_relu(&config(&conv("relu"))), Some(true));
+        assert_eq!(ends_in_relu(&config(&conv("linear"))), Some(false));
+        let both = format!(r#"{}, {{"class_name": "Activation", "config": {{"activation": "relu"}}}}"#, conv("linear"));
+        assert_eq!(ends_in_relu(&config(&both)), Some(true));
+        assert_eq!(ends_in_relu("not json"), None);
+    }
+}

@@ -1,0 +1,59 @@
+//! State dictionaries of PyTorch. The pickle in them is read as data: nothing in it is ever called.
+
+use std::path::Path;
+
+use pytorch_reader::{DType, PytorchReader};
+
+use super::torch_pickle::state_dict;
+use super::{Contents, Format, zip_archive};
+use crate::error::Result;
+use crate::weights::metadata;
+use crate::weights::tensors::{FloatType, NamedTensor, Order, error};
+
+pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Contents> {
+    let metadata = zip_archive::comment(bytes).map(|text| metadata::parse_object(&text)).unwrap_or_default();
+    let damaged = "it is damaged, or not saved by torch.save: save the network's state_dict()";
+    let reader = PytorchReader::new(path).map_err(|e| error(path, e.to_string(), damaged))?;
+    let mut tensors = Vec::new();
+    for (name, tensor) in reader.into_tensors() {
+        // Batch normalization counts its steps, which nothing here depends on.
+        if name.ends_with("num_batches_tracked") {
+            continue;
+        }
+        let float = match tensor.dtype() {
+            DType::F16 => FloatType::F16,
+            DType::BF16 => FloatType::BF16,
+            DType::F32 => FloatType::F32,
+            DType::F64 => FloatType::F64,
+            other => {
+                let message = format!("tensor `{name}` has elements of type {other:?}");
+                return Err(error(path, message, "save the weights as floats of 16, 32 or 64 bits"));
+            }
+        };
+        let values = float.decode(&tensor.read().map_err(|e| error(path, format!("tensor `{name}`: {e}"), damaged))?);
+        tensors.push(NamedTensor { name, shape: tensor.shape().to_vec(), order: Order::OutputsFirst, values });
+    }
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    if tensors.is_empty() {
+        return Err(error(path, "it holds no tensors".into(), "save the network's state_dict() with torch.save"));
+    }
+    Ok(Contents { format: Format::Torch, tensors, metadata, ends_in_relu: None })
+}
+
+/// A state dictionary that `torch.load(…, weights_only=True)` loads.
+pub(in crate::weights) fn write(
+    path: &Path,
+    tensors: &[(String, Vec<usize>, Vec<f32>)],
+    metadata: &str,
+) -> Result<Vec<u8>> {
+    let shapes: Vec<_> = tensors.iter().map(|(name, shape, _)| (name.as_str(), shape.as_slice())).collect();
+    let mut entries = vec![
+        ("archive/data.pkl".to_owned(), state_dict(&shapes)),
+        ("archive/byteorder".to_owned(), b"little".to_vec()),
+    ];
+    for (number, (_, _, values)) in tensors.iter().enumerate() {
+        entries.push((format!("archive/data/{number}"), bytemuck::cast_slice(values).to_vec()));
+    }
+    entries.push(("archive/version".to_owned(), b"3\n".to_vec()));
+    zip_archive::write(&entries, metadata).map_err(|e| error(path, e.to_string(), "the file is unchanged"))
+}

@@ -1,0 +1,124 @@
+//! Writing weights.
+
+use std::path::Path;
+
+use byteorder::{ByteOrder, LittleEndian};
+use half::f16;
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+
+use crate::error::Result;
+use crate::nn::Network;
+#[cfg(feature = "formats")]
+use crate::weights::formats::{self, Format};
+use crate::weights::metadata;
+use crate::weights::tensors::{check_finite, error};
+
+/// Width of the floats in a safetensors file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Width {
+    /// 16 bits: half the size, rounded to 11 binary digits.
+    F16,
+    /// 32 bits.
+    #[default]
+    F32,
+}
+
+/// Writes a network's weights atomically as safetensors of 32-bit floats, so that a failure leaves the old file.
+///
+/// # Errors
+/// If a weight is not a finite number, or the file cannot be written.
+pub fn save(path: &Path, network: &Network, class_names: &[String]) -> Result<()> {
+    save_as(path, network, class_names, Width::F32)
+}
+
+/// Like [`save`], with floats of this width.
+///
+/// # Errors
+/// As [`save`], and if a number is too large for 16 bits.
+pub fn save_as(path: &Path, network: &Network, class_names: &[String], width: Width) -> Result<()> {
+    let metadata = metadata::of_network(path, network, class_names)?;
+    let bad = |e: safetensors::SafeTensorError| error(path, e.to_string(), "");
+    let mut data = Vec::new();
+    for (name, shape, values) in state(path, network)? {
+        let (dtype, bytes): (_, Vec<u8>) = match width {
+            Width::F32 => (Dtype::F32, bytemuck::cast_slice(&values).to_vec()),
+            Width::F16 => {
+                let halves: Vec<f16> = values.iter().map(|&value| f16::from_f32(value)).collect();
+                let wide: Vec<f32> = halves.iter().map(|half| half.to_f32()).collect();
+                check_finite(path, &name, &wide, "it is too large for 16 bits: write 32 bits")?;
+                (Dtype::F16, bytemuck::cast_slice(&halves).to_vec())
+            }
+        };
+        data.push((name, dtype, shape, bytes));
+    }
+    let views = data
+        .iter()
+        .map(|(name, dtype, shape, bytes)| {
+            Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes).map_err(bad)?))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let bytes = safetensors::serialize(views, None).map_err(bad)?;
+    crate::files::replace(path, &with_metadata(&bytes, &metadata))
+}
+
+/// Names, shapes and elements in PyTorch's order of parameters and running statistics.
+fn state(path: &Path, network: &Network) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>> {
+    let tensor = |parameter: &crate::tape::Parameter| {
+        let outer = parameter.layout.to_outer(&parameter.tensor.to_vec()?);
+        let hint = "training diverged, and the file is unchanged: lower the learning rate";
+        check_finite(path, &parameter.name, &outer, hint)?;
+        Ok((parameter.name.clone(), parameter.layout.outer_shape(), outer))
+    };
+    network.state().map(tensor).collect()
+}
+
+/// Whether an exported model takes pixels, or normalized images.
+#[cfg(feature = "formats")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnnxInput {
+    /// Bytes from 0 to 255: the model normalizes them.
+    #[default]
+    Pixels,
+    /// Normalized floats.
+    Normalized,
+}
+
+/// Writes a network's weights atomically in a format for other programs; `input` applies to ONNX.
+///
+/// # Errors
+/// If a weight is not a finite number, the file cannot be written, or a layer has no form in ONNX.
+#[cfg(feature = "formats")]
+pub fn export(
+    path: &Path,
+    network: &Network,
+    class_names: &[String],
+    format: Format,
+    width: Width,
+    input: OnnxInput,
+) -> Result<()> {
+    let metadata = || metadata::of_network(path, network, class_names);
+    let bytes = match format {
+        Format::Safetensors => return save_as(path, network, class_names, width),
+        Format::Torch => formats::write_torch(path, &state(path, network)?, &metadata()?)?,
+        Format::Npz => formats::write_npz(path, &state(path, network)?, &metadata()?)?,
+        Format::Onnx => formats::onnx::write(path, network, &state(path, network)?, class_names, input)?,
+        Format::Keras => {
+            return Err(error(path, "weights of Keras are read and not written".into(), "export to ONNX or .npz"));
+        }
+    };
+    crate::files::replace(path, &bytes)
+}
+
+/// A safetensors file with metadata, a JSON object, in its header.
+///
+/// The safetensors crate would write them in a random order; this way, equal networks give equal files.
+fn with_metadata(file: &[u8], metadata: &str) -> Vec<u8> {
+    let (length, rest) = file.split_at(8);
+    let (header, data) = rest.split_at(LittleEndian::read_u64(length) as usize);
+    let mut header = [br#"{"__metadata__":"#, metadata.as_bytes(), b",", &header[1..]].concat();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let mut length = [0; 8];
+    LittleEndian::write_u64(&mut length, header.len() as u64);
+    [&length, header.as_slice(), data].concat()
+}
