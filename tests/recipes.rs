@@ -247,7 +247,7 @@ fn whole_recipe(device: &Device) -> Outcome {
     let indices: Vec<u32> = (0..dataset.len() as u32).collect();
     let expected = FIXTURE.numbers(PART, "losses");
     for step in 0..expected.len() as u64 {
-        stepper.step(&indices, 0, config.rate(step, 100, 1))?;
+        stepper.step(&indices, 0, config.rate(step, 1))?;
     }
     let losses: Vec<f32> = stepper.drain()?.iter().map(|step| step.loss).collect();
     within("losses", relative_maximum(&losses, &expected), 1e-4)?;

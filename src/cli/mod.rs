@@ -13,6 +13,7 @@ mod predict;
 mod progress;
 mod runs;
 mod settings;
+mod signals;
 mod summary;
 mod tally;
 mod terminal;

@@ -1,18 +1,17 @@
 //! `cifar-gpu train`
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use cifar_gpu::report::Reporter;
 use cifar_gpu::run::{Outcome, SavedRun, Sources, resume, train};
+use cifar_gpu::train::TrainConfig;
 use cifar_gpu::{Error, Result};
 
 use super::common::DataChoice;
-use super::live;
 use super::progress::TrainProgress;
 use super::settings::{NewRun, Settings, decided_by_overfitting, settled};
-use super::terminal::{print, print_json, say, warn};
+use super::signals::stop_on_signals;
+use super::terminal::{print, print_json, warn};
 use crate::words::counted;
 
 #[derive(clap::Args)]
@@ -96,7 +95,7 @@ impl Train {
         }
         let splits = data.load(config.image_shape()?)?;
         let device = self.settings.device.open_for(&config)?;
-        let stop = stop_on_interrupt()?;
+        let stop = stop_on_signals()?;
         let sources = Sources { splits: &splits, init: init.as_deref(), out: self.out.as_deref() };
         train(&config, &device, sources, &stop, &mut Reporter::new(&mut TrainProgress::new()))
     }
@@ -104,7 +103,9 @@ impl Train {
     fn resume(&self, run: &Path) -> Result<Outcome> {
         let mut saved = SavedRun::read(run)?;
         saved.config.profile = self.profile;
+        let before = saved.config.clone();
         self.settings.apply_to_resumed(&mut saved.config)?;
+        warn_of_stretched_schedule(&before, &saved);
         let data = DataChoice::new(Some(self.settings.data.as_ref().unwrap_or(&saved.config.data)));
         let splits = data.load(saved.image_shape()?)?;
         if self.settings.data.is_some() {
@@ -114,22 +115,22 @@ impl Train {
         if device.description() != saved.ran_on {
             warn(format_args!("the run used {} before: results may differ in the last digits", saved.ran_on));
         }
-        let stop = stop_on_interrupt()?;
+        let stop = stop_on_signals()?;
         resume(&saved, self.max_steps, &device, &splits, run, &stop, &mut Reporter::new(&mut TrainProgress::new()))
     }
 }
 
-/// A flag that the first interrupt sets; the second ends the program at once.
-fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            live::leave();
-            std::process::exit(130);
-        }
-        say("stopping soon; interrupt again to stop at once, without saving");
-    })
-    .map_err(|e| Error::Setting(format!("cannot catch interrupts: {e}")))?;
-    Ok(stop)
+/// Warns if a run goes on for more epochs, which changes the learning rate from where it has come to.
+fn warn_of_stretched_schedule(before: &TrainConfig, saved: &SavedRun) {
+    let now = &saved.config;
+    let steps_per_epoch = saved.train_images.div_ceil(now.batch_size.max(1)) as u64;
+    let end = steps_per_epoch * u64::from(before.epochs);
+    let (old, new) = (before.rate(end, steps_per_epoch), now.rate(end, steps_per_epoch));
+    if before.epochs != now.epochs && (new - old).abs() > 0.01 * old {
+        warn(format_args!(
+            "the schedule is stretched to {} epochs: after {} epochs the learning rate is {new:.3e} instead of {old:.3e}; \
+             --schedule-epochs {} keeps the old schedule and goes on with its last rate",
+            now.epochs, before.epochs, before.epochs
+        ));
+    }
 }

@@ -18,6 +18,8 @@ const MOST_BYTES: u64 = 4 << 30;
 const FORMAT: u32 = 1;
 /// Key of the progress in the file's metadata.
 const PROGRESS: &str = "progress";
+/// Key of the checksum of progress and tensors; missing in checkpoints of early versions.
+const CHECKSUM: &str = "crc32";
 
 /// Sums over an epoch's steps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -124,7 +126,10 @@ impl CheckpointFolder {
             .collect::<std::result::Result<Vec<_>, _>>()
             .map_err(|e| bad(e.to_string()))?;
         let progress_text = serde_json::to_string(progress).map_err(|e| bad(e.to_string()))?;
-        let metadata = std::collections::HashMap::from([(PROGRESS.to_owned(), progress_text)]);
+        let contents = tensors.iter().map(|(name, _, bytes)| (name.as_str(), bytes.as_slice()));
+        let checksum = checksum(&progress_text, contents).to_string();
+        let metadata =
+            std::collections::HashMap::from([(PROGRESS.to_owned(), progress_text), (CHECKSUM.to_owned(), checksum)]);
         let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| bad(e.to_string()))?;
         replace(&path, &bytes)?;
         log::debug!("checkpoint {} written, {} bytes", path.display(), bytes.len());
@@ -173,6 +178,17 @@ impl CheckpointFolder {
     }
 }
 
+/// CRC-32 of the progress, and of the tensors sorted by name.
+fn checksum<'a>(progress: &str, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(progress.as_bytes());
+    for (name, bytes) in tensors {
+        hasher.update(name.as_bytes());
+        hasher.update(bytes);
+    }
+    hasher.finalize()
+}
+
 /// Reads a checkpoint and validates its contents.
 fn read(path: &Path) -> Result<(Progress, StepperState)> {
     let bad = |message: String| Error::Checkpoint { path: path.to_owned(), message };
@@ -185,6 +201,14 @@ fn read(path: &Path) -> Result<(Progress, StepperState)> {
         return Err(bad(format!("it is of another version (format {}, here {FORMAT})", progress.format)));
     }
     let file = SafeTensors::deserialize(&bytes).map_err(|e| bad(e.to_string()))?;
+    if let Some(expected) = header.metadata().as_ref().and_then(|metadata| metadata.get(CHECKSUM)) {
+        let mut tensors = file.tensors();
+        tensors.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let contents = tensors.iter().map(|(name, view)| (name.as_str(), view.data()));
+        if checksum(text, contents).to_string() != *expected {
+            return Err(bad("it is damaged: its checksum differs".into()));
+        }
+    }
     let mut state = StepperState { step: progress.step, tensors: Default::default() };
     for (name, view) in file.tensors() {
         if view.dtype() != Dtype::F32 {
@@ -235,6 +259,14 @@ mod tests {
         assert_eq!((progress.step, progress.totals), (30, expected.totals));
         let bits = |state: &StepperState| state.tensors["parameters"].iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&restored), bits(&tensors));
+        // A bit that flips anywhere in a checkpoint is noticed.
+        for at in (0..bytes.len()).step_by(37) {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1 << (at % 8);
+            fs::write(folder.file(40), &flipped).unwrap();
+            let (progress, _) = folder.newest(&mut Refusals(Vec::new())).unwrap().unwrap();
+            assert_eq!(progress.step, 30, "byte {at}");
+        }
         // The resumed run keeps its new checkpoints although there is a later one.
         let (progress, state) = state(32);
         folder.save(&progress, &state, 1).unwrap();

@@ -174,7 +174,7 @@ impl Session<'_> {
         self.setup.train_set.len().div_ceil(self.config.batch_size) as u64
     }
 
-    /// Steps of all epochs, the length of the schedule.
+    /// Steps of all epochs.
     fn whole_run(&self) -> u64 {
         self.steps_per_epoch() * u64::from(self.config.epochs)
     }
@@ -202,7 +202,7 @@ impl Session<'_> {
                 break;
             }
             self.advance_profile()?;
-            self.stepper.step(indices, epoch - 1, config.rate(step, self.whole_run(), self.steps_per_epoch()))?;
+            self.stepper.step(indices, epoch - 1, config.rate(step, self.steps_per_epoch()))?;
             self.progress.step = step + 1;
             self.progress.steps_in_epoch += 1;
             if self.stepper.is_full() || last_drain.elapsed() > DRAIN_INTERVAL {
@@ -274,7 +274,7 @@ impl Session<'_> {
         let metrics = EpochMetrics {
             epoch: self.progress.epoch,
             steps: self.progress.step,
-            lr: Some(self.config.rate(self.progress.step - 1, self.whole_run(), self.steps_per_epoch())),
+            lr: Some(self.config.rate(self.progress.step - 1, self.steps_per_epoch())),
             train_loss: totals.loss / totals.images as f64,
             train_accuracy: totals.correct as f64 / totals.images as f64,
             test_loss: test.loss,

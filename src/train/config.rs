@@ -87,6 +87,9 @@ pub struct TrainConfig {
     pub weight_decay: f64,
     /// How the learning rate changes.
     pub schedule: Schedule,
+    /// Length of the schedule in epochs, after which the rate stays as it is; by default that of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule_epochs: Option<u32>,
     /// Seed of initial weights, image order, augmentation and dropout.
     pub seed: u64,
     /// Whether the images are shuffled in each epoch.
@@ -234,6 +237,9 @@ impl TrainConfig {
         if self.batch_size == 0 {
             return must_be_positive("batch_size");
         }
+        if self.schedule_epochs == Some(0) {
+            return must_be_positive("schedule_epochs");
+        }
         if let Some(size) = self.micro_batch.filter(|size| *size == 0 || !size.is_multiple_of(2)) {
             return fail("micro_batch", format!("{size} must be a positive even number"));
         }
@@ -245,6 +251,10 @@ impl TrainConfig {
         }
         if !(0.0..1.0).contains(&self.momentum) {
             return fail("momentum", format!("{} must be at least 0 and below 1", self.momentum));
+        }
+        // TOML has no larger integers.
+        if i64::try_from(self.seed).is_err() {
+            return fail("seed", format!("{} must be at most {}", self.seed, i64::MAX));
         }
         let is_positive = |value: f64| value.is_finite() && value > 0.0;
         if !is_positive(self.muon.lr) {
@@ -400,9 +410,10 @@ impl TrainConfig {
         }
     }
 
-    /// Learning rate of step `step` of `total`, both counted in steps from 0, with `steps_per_epoch` to an epoch.
-    pub fn rate(&self, step: u64, total: u64, steps_per_epoch: u64) -> f64 {
-        let rate = self.schedule.rate(self.lr, step, total);
+    /// Learning rate of step `step`, counted from 0, with `steps_per_epoch` to an epoch.
+    pub fn rate(&self, step: u64, steps_per_epoch: u64) -> f64 {
+        let total = steps_per_epoch * u64::from(self.schedule_epochs.unwrap_or(self.epochs));
+        let rate = self.schedule.rate(self.lr, step.min(total), total);
         let warmup = self.warmup_epochs * steps_per_epoch as f64;
         if (step as f64) < warmup { rate * (step + 1) as f64 / (warmup + 1.0) } else { rate }
     }

@@ -51,6 +51,7 @@ impl TrainConfig {
             bias_lr_factor: 1.0,
             weight_decay: 0.0,
             schedule: Schedule::Constant,
+            schedule_epochs: None,
             seed: 1,
             shuffle: true,
             dropout: network.dropout(),

@@ -47,6 +47,29 @@ fn is_stopped_by(signal: &str) {
     sandbox.ok("eval --weights run/weights.safetensors --data data --device cpu");
 }
 
+/// As GNU timeout sends them, and worse.
+#[test]
+fn no_pattern_of_signals_loses_the_work() {
+    for pattern in [
+        "kill -TERM $0; sleep 0.02; kill -TERM $0",
+        "kill -HUP $0; kill -TERM $0; kill -HUP $0",
+        "kill -INT $0; kill -TERM $0; kill -INT $0; kill -INT $0",
+        "for i in 1 2 3 4 5 6 7 8 9; do kill -TERM $0; done",
+    ] {
+        let sandbox = Sandbox::with_data(2000, 10);
+        let child = start_long_run(&sandbox, &mut Command::new(BINARY));
+        let metrics = sandbox.path("run/metrics.jsonl");
+        wait_until("metrics", || fs::metadata(&metrics).is_ok_and(|file| file.len() > 0));
+        let kill = Command::new("sh").args(["-c", pattern, &child.id().to_string()]).stderr(Stdio::null()).status();
+        kill.unwrap();
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(130), "{pattern}: {stderr}");
+        assert!(fs::read_dir(sandbox.path("run/checkpoints")).unwrap().count() > 0, "{pattern}");
+        sandbox.ok("train --resume run --max-steps 1000000 --epochs 1");
+    }
+}
+
 /// A limit on the size of files stands in for a full disk.
 #[cfg(target_os = "linux")]
 #[test]

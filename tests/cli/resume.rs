@@ -176,6 +176,35 @@ fn a_run_that_failed_in_its_first_epoch_keeps_what_it_has() {
 }
 
 #[test]
+fn a_longer_run_stretches_its_schedule_or_keeps_it() {
+    let sandbox = Sandbox::with_data(64, 20);
+    let recipe = "--arch lenet5 --batch-size 32 --lr 0.01 --schedule cosine --data data --device cpu --log-every 1";
+    for run in ["stretched", "kept"] {
+        sandbox.ok(&format!("train {recipe} --epochs 2 --out {run}"));
+    }
+    let rates =
+        |run: &str| -> Vec<f64> { sandbox.metrics(run).0.iter().map(|line| line["lr"].as_f64().unwrap()).collect() };
+    let said = sandbox.ok("train --resume stretched --epochs 4").stderr;
+    assert!(said.contains("the schedule is stretched to 4 epochs") && said.contains("--schedule-epochs 2"), "{said}");
+    assert!(rates("stretched")[4] > 0.004);
+    let said = sandbox.ok("train --resume kept --epochs 4 --schedule-epochs 2").stderr;
+    assert!(!said.contains("stretched"), "{said}");
+    assert!(rates("kept")[4..].iter().all(|&rate| rate < 1e-9), "{:?}", rates("kept"));
+    sandbox.refuses(&format!("train {recipe} --schedule-epochs 0"), "--schedule-epochs must be at least 1");
+}
+
+/// TOML's integers have a sign.
+#[test]
+fn every_seed_that_is_taken_can_be_read_back() {
+    let sandbox = Sandbox::with_data(64, 20);
+    let train = "train --arch lenet5 --data data --device cpu --max-steps 1";
+    sandbox.refuses(&format!("{train} --seed 9223372036854775808"), "--seed 9223372036854775808 must be at most");
+    sandbox.ok(&format!("{train} --seed 9223372036854775807 --out first"));
+    sandbox.ok("train --config first/config.toml --max-steps 1 --out second");
+    assert!(sandbox.read("first/weights.safetensors") == sandbox.read("second/weights.safetensors"));
+}
+
+#[test]
 fn fewer_epochs_than_are_done_are_refused() {
     let sandbox = Sandbox::with_data(64, 20);
     sandbox.ok(&format!("train {RECIPE} --device cpu --epochs 5 --out run --max-steps 5").replace(" --epochs 3", ""));

@@ -35,6 +35,7 @@ pub fn settled() -> Vec<Id> {
         flags::<ShapeArguments>(),
         flags::<OptimizerArguments>(),
         flags::<BeginningArguments>(),
+        flags::<TeacherArguments>(),
         flags::<RandomArguments>(),
         flags::<PlanArguments>(),
     ];
@@ -75,6 +76,9 @@ pub struct Settings {
     /// Passes over the training images
     #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Recipe")]
     epochs: Option<u32>,
+    /// Length of the schedule in epochs, after which the learning rate stays as it is [default: all epochs]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Recipe")]
+    schedule_epochs: Option<u32>,
     #[command(flatten)]
     optimizer: OptimizerArguments,
     #[command(flatten)]
@@ -256,6 +260,7 @@ impl Settings {
     /// Applies the flags that may change during a run to a configuration.
     pub fn apply_to_resumed(&self, config: &mut TrainConfig) -> Result<()> {
         set(&mut config.epochs, &self.epochs);
+        config.schedule_epochs = self.schedule_epochs.or(config.schedule_epochs);
         set(&mut config.log_every, &self.log_every);
         set(&mut config.checkpoints.every_steps, &self.checkpoint_steps);
         set(&mut config.checkpoints.every_minutes, &self.checkpoint_minutes);
