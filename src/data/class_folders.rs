@@ -8,14 +8,13 @@ use super::collect::{Collector, Content, ImportProgress, Limits, Place};
 use super::picture::{PictureSize, has_image_ending};
 use super::walk::{Found, walk};
 use super::{DataError, MOST_CLASSES, Split, Splits, check_class_names, load_folder};
+use crate::files::read_at_most;
 use crate::tensor::ImageShape;
+use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-
-/// The names of a folder of test images; if there are several, the first is used.
-const TEST_FOLDERS: [&str; 4] = ["test", "val", "valid", "validation"];
 
 /// One image in this many is held out for testing if the set has no test images.
 const HELD_OUT_OF: usize = 10;
@@ -77,9 +76,11 @@ impl fmt::Display for Note {
 
 /// Loads the data set in `folder`, in any layout, as images of this shape.
 ///
-/// That is the binary layout of [`load_folder`]; or a tree of JPEG and PNG files of any size, either `<class>/<file>`, or
-/// `train/<class>/<file>` and `test/<class>/<file>`, where `test` may also be called `val`, `valid` or `validation`. Labels follow
-/// the sorted names of the class folders. Hidden files are ignored, other files are left out with a note.
+/// That is the binary layout of [`load_folder`]; or a tree of pictures of any size, either `<class>/<file>`, or
+/// `train/<class>/<file>` and `test/<class>/<file>`, where the folders may also be called `training`, and `testing`, `val`, `valid`,
+/// `validation` or `eval`, in any case; or `train/<file>` with a table `trainLabels.csv` of names and classes, as in competitions of
+/// Kaggle. Labels follow the sorted names of the classes. Hidden files and the folders of runs are ignored, other files are left out
+/// with a note.
 ///
 /// If there are no test images, a tenth of each class is held out for testing, rounded, but at least one image of a class with two
 /// or more. The choice depends only on the names of class and file, so that the same files give the same split on any computer and
@@ -117,39 +118,44 @@ pub fn load(
 
 /// Whether `folder` is a tree of class folders other than one of `train` and `test` that may lie below a top folder.
 pub(super) fn is_other_tree(folder: &Path) -> Result<bool, DataError> {
-    Ok(match test_folders(folder)? {
-        Some(test) => test.first().is_some_and(|name| name != Split::Test.name()),
-        None => {
-            let below = list(folder)?;
-            below.iter().any(|entry| entry.is_folder)
-                && below.iter().all(|entry| !entry.path.join(Split::Train.name()).is_dir())
-                && !holds_folders(&folder.join(Split::Test.name()))?
-        }
-    })
+    let splits = SplitFolders::of(folder)?;
+    if let Some(train) = &splits.train {
+        let is_plain = |path: &Path, split: Split| path.file_name().is_some_and(|name| name == split.name());
+        let is_usual =
+            is_plain(train, Split::Train) && splits.test.first().is_none_or(|test| is_plain(test, Split::Test));
+        return Ok(splits.table.is_some() || !is_usual);
+    }
+    let below = list(folder)?;
+    Ok(below.iter().any(|entry| entry.is_folder)
+        && below.iter().all(|entry| !entry.path.join(Split::Train.name()).is_dir())
+        && !holds_folders(&folder.join(Split::Test.name()))?)
 }
 
 /// Hands all images of a tree of class folders to `collector`.
 pub(super) fn gather(folder: &Path, collector: &mut Collector<'_>) -> Result<Vec<Note>, DataError> {
     let mut notes = Vec::new();
-    let images = match test_folders(folder)? {
-        Some(test) => {
+    let SplitFolders { train, test, table } = SplitFolders::of(folder)?;
+    let images = match (train, table) {
+        (Some(pictures), Some(table)) => {
+            let mut images = labeled(&pictures, &table, collector)?;
+            notes.push(held_out(folder, &mut images)?);
+            images
+        }
+        (Some(train), None) => {
             let Some((taken, others)) = test.split_first() else {
                 return Err(DataError::NoTestFolder { path: folder.into() });
             };
             if !others.is_empty() {
-                notes.push(Note::TestFolder { taken: taken.clone(), others: others.to_vec() });
+                let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                notes.push(Note::TestFolder { taken: name(taken), others: others.iter().map(name).collect() });
             }
-            let mut images = list_classes(&folder.join(Split::Train.name()), Split::Train, collector)?;
-            images.extend(list_classes(&folder.join(taken), Split::Test, collector)?);
+            let mut images = list_classes(&train, Split::Train, collector)?;
+            images.extend(list_classes(taken, Split::Test, collector)?);
             images
         }
-        None => {
+        (None, _) => {
             let mut images = list_classes(folder, Split::Train, collector)?;
-            let test = hold_out(&mut images);
-            if test == 0 {
-                return Err(DataError::NothingToTest { path: folder.into() });
-            }
-            notes.push(Note::HeldOut { test, of: images.len() });
+            notes.push(held_out(folder, &mut images)?);
             images
         }
     };
@@ -161,15 +167,102 @@ pub(super) fn gather(folder: &Path, collector: &mut Collector<'_>) -> Result<Vec
     Ok(notes)
 }
 
-/// The folders of test images, if `folder` has one of training images.
-///
-/// A class may be called "train", too: its folder holds images, that of the training images holds folders.
-fn test_folders(folder: &Path) -> Result<Option<Vec<String>>, DataError> {
-    let train = folder.join(Split::Train.name());
-    if !holds_folders(&train)? {
-        return Ok(None);
+/// The folders of splits in a folder of a data set.
+struct SplitFolders {
+    /// The folder of training images: of folders of classes, or with a table of labels, of pictures.
+    train: Option<PathBuf>,
+    /// The folders of test images, the preferred one first.
+    test: Vec<PathBuf>,
+    /// The table of the training images' labels.
+    table: Option<PathBuf>,
+}
+
+impl SplitFolders {
+    /// A class may be called "train", too: its folder holds images, that of the training images holds folders.
+    ///
+    /// # Errors
+    /// [`DataError::NoClasses`] if the folders of splits hold pictures of classes that nothing tells.
+    fn of(folder: &Path) -> Result<Self, DataError> {
+        let entries = list(folder)?;
+        let named = |split: Split| {
+            let ranked = entries.iter().filter(|entry| entry.is_folder).filter_map(|entry| {
+                let (own, rank) = Split::of_folder(&entry.name)?;
+                (own == split).then(|| (rank, entry.path.clone()))
+            });
+            let mut ranked: Vec<_> = ranked.collect();
+            ranked.sort();
+            ranked.into_iter().map(|(_, path)| path).collect::<Vec<_>>()
+        };
+        let (train, test) = (named(Split::Train), named(Split::Test));
+        let table = entries
+            .iter()
+            .find(|entry| entry.is_file && LABEL_TABLES.iter().any(|known| entry.name.eq_ignore_ascii_case(known)))
+            .map(|entry| entry.path.clone());
+        for path in &train {
+            if holds_folders(path)? {
+                return Ok(SplitFolders { train: Some(path.clone()), test, table: None });
+            }
+        }
+        let are_splits = || entries.iter().filter(|entry| entry.is_folder).all(|entry| is_split_like(&entry.name));
+        match train.into_iter().next() {
+            Some(pictures) if table.is_some() => Ok(SplitFolders { train: Some(pictures), test: Vec::new(), table }),
+            // Nobody calls all classes so.
+            Some(pictures) if are_splits() => Err(DataError::NoClasses { path: pictures }),
+            _ => Ok(SplitFolders { train: None, test: Vec::new(), table: None }),
+        }
     }
-    Ok(Some(TEST_FOLDERS.map(str::to_owned).into_iter().filter(|name| folder.join(name).is_dir()).collect()))
+}
+
+/// Whether a folder's name is that of a split, perhaps with a number, as in `test1`.
+fn is_split_like(name: &str) -> bool {
+    Split::of_folder(name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_')).is_some()
+}
+
+/// Names of a table of labels beside the training images, as in competitions of Kaggle.
+const LABEL_TABLES: [&str; 3] = ["trainLabels.csv", "train_labels.csv", "labels.csv"];
+/// Largest table that is read, in bytes.
+const MOST_TABLE_BYTES: u64 = 64 << 20;
+
+/// The pictures in a folder, with classes from a table of names (with or without ending) and labels.
+fn labeled(folder: &Path, table: &Path, collector: &mut Collector<'_>) -> Result<Vec<(Place, PathBuf)>, DataError> {
+    let bad = |message: String| DataError::LabelTable { file: table.into(), message };
+    let bytes = read_at_most(table, MOST_TABLE_BYTES).map_err(|e| bad(e.to_string()))?;
+    let bytes = bytes.ok_or_else(|| bad(format!("it has more than {MOST_TABLE_BYTES} bytes")))?;
+    let mut classes = HashMap::new();
+    let mut rows = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes.as_slice());
+    for row in rows.records() {
+        let row = row.map_err(|e| bad(e.to_string()))?;
+        let (Some(id), Some(class)) = (row.get(0), row.get(1)) else {
+            return Err(bad(format!("line {} has no label", row.position().map_or(0, csv::Position::line))));
+        };
+        check_class_names(&[class.to_owned()]).map_err(|message| bad(format!("class {message}")))?;
+        classes.insert(id.to_owned(), class.to_owned());
+    }
+    let mut images = Vec::new();
+    for entry in list(folder)? {
+        let stem = entry.name.rsplit_once('.').map_or(entry.name.as_str(), |(stem, _)| stem);
+        let class = classes.get(stem).or_else(|| classes.get(&entry.name));
+        match class {
+            Some(class) if entry.is_file && has_image_ending(&entry.name) => {
+                let place = Place { split: Split::Train, class: class.clone(), name: entry.name };
+                images.push((place, entry.path));
+            }
+            _ => collector.skip(&entry.path.display().to_string()),
+        }
+    }
+    if images.is_empty() {
+        return Err(bad(format!("none of its names is that of a picture in {}", folder.display())));
+    }
+    images.sort_by(|(a, _), (b, _)| (&a.class, &a.name).cmp(&(&b.class, &b.name)));
+    Ok(images)
+}
+
+/// Holds out test images, and says so.
+fn held_out(folder: &Path, images: &mut [(Place, PathBuf)]) -> Result<Note, DataError> {
+    match hold_out(images) {
+        0 => Err(DataError::NothingToTest { path: folder.into() }),
+        test => Ok(Note::HeldOut { test, of: images.len() }),
+    }
 }
 
 /// Whether this is a folder of folders, as that of a split is, and that of a class is not.
@@ -183,7 +276,8 @@ fn list_classes(
     split: Split,
     collector: &mut Collector<'_>,
 ) -> Result<Vec<(Place, PathBuf)>, DataError> {
-    let (classes, others): (Vec<_>, Vec<_>) = list(folder)?.into_iter().partition(|entry| entry.is_folder);
+    let is_class = |entry: &Found| entry.is_folder && !is_of_runs(&entry.path);
+    let (classes, others): (Vec<_>, Vec<_>) = list(folder)?.into_iter().partition(is_class);
     for other in others {
         collector.skip(&other.path.display().to_string());
     }
@@ -224,6 +318,16 @@ fn list_classes(
         }
     }
     Ok(images)
+}
+
+/// Whether this is the folder of a run of this program, or a folder of such.
+fn is_of_runs(folder: &Path) -> bool {
+    let is_run = |path: &Path| path.join("config.json").is_file() && path.join("metrics.jsonl").is_file();
+    let holds_runs = || {
+        let entries = fs::read_dir(folder);
+        entries.is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(|entry| is_run(&entry.path()))))
+    };
+    is_run(folder) || holds_runs()
 }
 
 /// The contents of `folder` itself, sorted by name.

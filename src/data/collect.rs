@@ -19,6 +19,8 @@ pub(super) use place::Place;
 /// Files decoded together: photographs take longer than images of the target size, and progress is reported after each group.
 const GROUP_FILES: usize = 512;
 const GROUP_PHOTOGRAPHS: usize = 64;
+/// Pictures that cannot be used and are named one by one.
+const MOST_REFUSALS: usize = 10;
 /// Maximum bytes of files from an archive that are held before decoding.
 const GROUP_BYTES: usize = 32 << 20;
 
@@ -115,6 +117,9 @@ pub(super) struct Collector<'a> {
     test: Gathered,
     skipped: u64,
     first_skipped: Option<String>,
+    /// The errors of pictures that cannot be used, the first few of them.
+    refused: Vec<DataError>,
+    refused_count: usize,
 }
 
 impl<'a> Collector<'a> {
@@ -131,6 +136,8 @@ impl<'a> Collector<'a> {
             test: Gathered::default(),
             skipped: 0,
             first_skipped: None,
+            refused: Vec::new(),
+            refused_count: 0,
         }
     }
 
@@ -212,7 +219,18 @@ impl<'a> Collector<'a> {
                     limit: self.limits.images,
                 });
             }
-            into.images.push(pixels?);
+            match pixels {
+                Ok(pixels) => into.images.push(pixels),
+                // The disk's errors end the reading; those of a picture are listed with the others.
+                Err(error @ DataError::Io { .. }) => return Err(error),
+                Err(error) => {
+                    self.refused_count += 1;
+                    if self.refused.len() < MOST_REFUSALS {
+                        self.refused.push(error);
+                    }
+                    continue;
+                }
+            }
             into.places.push((image.place.class, image.place.name, index));
         }
         (self.progress)(ImportProgress {
@@ -226,6 +244,11 @@ impl<'a> Collector<'a> {
     /// The finished set, the number of files skipped, and one of these.
     pub(super) fn finish(mut self) -> Result<(Splits, u64, Option<String>), DataError> {
         self.decode_pending()?;
+        match self.refused_count {
+            0 => {}
+            1 => return Err(self.refused.remove(0)),
+            count => return Err(DataError::BadPictures { count, first: self.refused }),
+        }
         for (split, gathered) in [(Split::Train, &self.train), (Split::Test, &self.test)] {
             if gathered.places.is_empty() {
                 return Err(DataError::NoImages { path: self.source.into(), split });

@@ -273,7 +273,7 @@ pub enum DataError {
     },
 
     /// An image file that does not decode.
-    #[error("{file}: not a readable JPEG or PNG image: {source}")]
+    #[error("{file}: not a readable picture: {source}")]
     Undecodable {
         /// The file, or the entry of the archive.
         file: String,
@@ -309,7 +309,7 @@ pub enum DataError {
     },
 
     /// A class folder holds no image.
-    #[error("class folder {} holds no .jpg, .jpeg or .png file", path.display())]
+    #[error("class folder {} holds no picture", path.display())]
     EmptyClass {
         /// The class folder.
         path: PathBuf,
@@ -338,7 +338,7 @@ pub enum DataError {
     },
 
     /// A folder holds no pictures.
-    #[error("there is no .jpg, .jpeg or .png file in {}", path.display())]
+    #[error("there is no picture in {}", path.display())]
     NoPictures {
         /// The folder.
         path: PathBuf,
@@ -356,6 +356,58 @@ pub enum DataError {
     CutOff {
         /// The file.
         file: String,
+    },
+
+    /// A picture's file has no bytes.
+    #[error("{file}: the file is empty")]
+    EmptyPicture {
+        /// The file.
+        file: String,
+    },
+
+    /// A sequential JPEG with a scan for each component.
+    #[error("{file}: a JPEG with a separate scan for each color component, which is not decoded")]
+    SeparateScans {
+        /// The file.
+        file: String,
+    },
+
+    /// A picture has more pixels than are decoded.
+    #[error("{file}: {width}×{height} pixels are too many for a picture; at most {limit} are decoded")]
+    PictureTooLarge {
+        /// The file.
+        file: String,
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+        /// The limit in pixels.
+        limit: u64,
+    },
+
+    /// Several pictures of a data set cannot be used.
+    #[error("{count} pictures cannot be used: {}", listed(*count, first))]
+    BadPictures {
+        /// The number of them.
+        count: usize,
+        /// The errors of the first of them.
+        first: Vec<DataError>,
+    },
+
+    /// There are pictures in folders of splits, and nothing tells their classes.
+    #[error("{} holds pictures and no folders of classes: nothing tells what is in them", path.display())]
+    NoClasses {
+        /// The folder of the split.
+        path: PathBuf,
+    },
+
+    /// A table of labels cannot be used.
+    #[error("{}: {message}", file.display())]
+    LabelTable {
+        /// The table.
+        file: PathBuf,
+        /// What is wrong with it.
+        message: String,
     },
 
     /// Some pictures of many could not be read.
@@ -390,6 +442,15 @@ impl DataError {
         let path = path.into();
         move |source| Self::Io { action, path, source }
     }
+}
+
+/// The first of several errors, separated by semicolons.
+fn listed(count: usize, first: &[DataError]) -> String {
+    let mut texts: Vec<String> = first.iter().map(ToString::to_string).collect();
+    if count > texts.len() {
+        texts.push(format!("and {} more", count - texts.len()));
+    }
+    texts.join("; ")
 }
 
 fn hex(bytes: &[u8]) -> String {

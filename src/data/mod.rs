@@ -63,6 +63,23 @@ impl Split {
     }
 }
 
+/// The names of a folder of training images, in lower case.
+#[cfg(feature = "pictures")]
+const TRAIN_FOLDERS: [&str; 2] = ["train", "training"];
+/// The names of a folder of test images, in lower case; if there are several, the first is used.
+#[cfg(feature = "pictures")]
+const TEST_FOLDERS: [&str; 6] = ["test", "testing", "val", "valid", "validation", "eval"];
+
+#[cfg(feature = "pictures")]
+impl Split {
+    /// The split that a folder of this name holds, and the rank among such names.
+    fn of_folder(name: &str) -> Option<(Self, usize)> {
+        let name = name.to_lowercase();
+        let rank = |names: &[&str]| names.iter().position(|known| name == *known);
+        rank(&TRAIN_FOLDERS).map(|rank| (Split::Train, rank)).or(rank(&TEST_FOLDERS).map(|rank| (Split::Test, rank)))
+    }
+}
+
 impl fmt::Display for Split {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -21,15 +21,15 @@ pub enum PictureSize {
     Any,
 }
 
-/// Limit on a decoder's memory: enough for a photograph of 60 megapixels.
-const MAX_DECODER_BYTES: u64 = 256 << 20;
+/// Limit on a decoder's memory: enough for a picture of 134 megapixels.
+const MAX_DECODER_BYTES: u64 = 384 << 20;
 /// The same if only pictures of 32×32 pixels are accepted, which need a few KiB.
 const MAX_DECODER_BYTES_EXACT: u64 = 16 << 20;
 
 /// Maximum size of a picture's file in bytes; a decoded larger one would exceed the decoder's limit.
 pub(super) const MAX_FILE_BYTES: u64 = 64 << 20;
 
-/// Reads a JPEG or PNG of any size and resizes it to this shape, as the planes of an image of a [`Dataset`](super::Dataset).
+/// Reads a picture (JPEG, PNG, WebP, BMP, or the first one of a GIF) of any size and resizes it to this shape, as the planes of an image of a [`Dataset`](super::Dataset).
 ///
 /// Height and width are scaled separately, and the picture is rotated according to its EXIF orientation. Gray becomes equal planes
 /// if the shape has color, and color becomes its luma (0.2126 R + 0.7152 G + 0.0722 B) if the shape is gray; 16 bits a channel
@@ -38,7 +38,7 @@ pub(super) const MAX_FILE_BYTES: u64 = 64 << 20;
 /// # Errors
 ///
 /// [`DataError::Io`] for a file that cannot be read, [`DataError::FileTooLarge`] for one of over 64 MiB, [`DataError::Undecodable`]
-/// for one that is not a valid JPEG or PNG.
+/// for one that is not a valid picture.
 pub fn load_picture(path: &Path, shape: ImageShape) -> Result<Vec<u8>, DataError> {
     let file = File::open(path).map_err(DataError::io("open", path))?;
     read_picture(&path.display().to_string(), file, shape)
@@ -93,7 +93,10 @@ pub(super) fn decode_picture(
     if sizes == PictureSize::Exact && (width as usize, height as usize) != before_turning {
         return Err(DataError::WrongSize { file: name.to_owned(), width, height, wanted: shape });
     }
-    limits.reserve(decoder.total_bytes()).map_err(undecodable)?;
+    if limits.reserve(decoder.total_bytes()).is_err() {
+        let limit = limits.max_alloc.unwrap_or_default() / 3;
+        return Err(DataError::PictureTooLarge { file: name.to_owned(), width, height, limit });
+    }
     let picture = DynamicImage::from_decoder(decoder).map_err(undecodable)?;
     // Before the rotation and color conversion, which need the same memory again.
     let mut picture = scaled(picture, before_turning);
@@ -146,38 +149,79 @@ pub(crate) fn to_picture(planes: &[u8], shape: ImageShape) -> DynamicImage {
     }
 }
 
-/// Rejects a truncated JPEG: decoders would fill in the missing part.
+/// Rejects what decoders would not notice: an empty file, and a JPEG that is cut off or that they get wrong.
 fn check_whole(name: &str, bytes: &[u8]) -> Result<(), DataError> {
-    match bytes.starts_with(&[0xff, 0xd8]) && !has_end_of_image(bytes) {
-        true => Err(DataError::CutOff { file: name.to_owned() }),
-        false => Ok(()),
+    let file = || name.to_owned();
+    if bytes.is_empty() {
+        return Err(DataError::EmptyPicture { file: file() });
     }
-}
-
-/// Whether a JPEG has its end-of-image marker, outside of segments, which may hold a thumbnail.
-fn has_end_of_image(bytes: &[u8]) -> bool {
-    let mut at = 2;
-    while let Some(found) = bytes.get(at..).and_then(|rest| rest.windows(2).position(|pair| pair[0] == 0xff)) {
-        at += found + 2;
-        match bytes[at - 1] {
-            0xd9 => return true,
-            // A second of two fill bytes may begin a marker.
-            0xff => at -= 1,
-            // A stuffed byte of the picture, or a marker without a segment.
-            0x00 | 0x01 | 0xd0..=0xd8 => {}
-            _ => match bytes.get(at..at + 2) {
-                Some(length) => at += usize::from(BigEndian::read_u16(length)),
-                None => return false,
-            },
+    if !bytes.starts_with(&[0xff, 0xd8]) {
+        return Ok(());
+    }
+    let markers = JpegMarkers::read(bytes);
+    match () {
+        // Decoders would fill in the missing part.
+        () if !markers.has_end => Err(DataError::CutOff { file: file() }),
+        // zune-jpeg 0.5.15 decodes them to other colors without an error (its issues 419 and 422).
+        () if markers.is_sequential && markers.least_in_scan < markers.components => {
+            Err(DataError::SeparateScans { file: file() })
         }
+        () => Ok(()),
     }
-    false
 }
 
-/// Whether a file's name ends as those of JPEG and PNG files do.
+/// What a JPEG's markers tell.
+#[derive(Debug, Default)]
+struct JpegMarkers {
+    /// Whether it has its end-of-image marker, outside of segments, which may hold a thumbnail.
+    has_end: bool,
+    /// Whether it is not progressive.
+    is_sequential: bool,
+    /// Components of the picture.
+    components: u8,
+    /// Components of the scan with the fewest.
+    least_in_scan: u8,
+}
+
+impl JpegMarkers {
+    fn read(bytes: &[u8]) -> Self {
+        let mut markers = JpegMarkers { least_in_scan: u8::MAX, ..JpegMarkers::default() };
+        let mut at = 2;
+        while let Some(found) = bytes.get(at..).and_then(|rest| rest.windows(2).position(|pair| pair[0] == 0xff)) {
+            at += found + 2;
+            let marker = bytes[at - 1];
+            match marker {
+                0xd9 => {
+                    markers.has_end = true;
+                    break;
+                }
+                // A second of two fill bytes may begin a marker.
+                0xff => at -= 1,
+                // A stuffed byte of the picture, or a marker without a segment.
+                0x00 | 0x01 | 0xd0..=0xd8 => {}
+                _ => {
+                    let Some(length) = bytes.get(at..at + 2) else { break };
+                    match (marker, bytes.get(at + 2), bytes.get(at + 7)) {
+                        (0xc0 | 0xc1, _, Some(&components)) => {
+                            (markers.is_sequential, markers.components) = (true, components);
+                        }
+                        (0xda, Some(&in_scan), _) => markers.least_in_scan = markers.least_in_scan.min(in_scan),
+                        _ => {}
+                    }
+                    at += usize::from(BigEndian::read_u16(length));
+                }
+            }
+        }
+        markers
+    }
+}
+
+/// Endings of pictures; which format a file is of depends on its contents alone.
+const ENDINGS: [&str; 8] = ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp"];
+
+/// Whether a file's name ends as those of pictures do.
 pub(super) fn has_image_ending(name: &str) -> bool {
-    name.rsplit_once('.')
-        .is_some_and(|(_, ending)| ["jpg", "jpeg", "png"].iter().any(|known| ending.eq_ignore_ascii_case(known)))
+    name.rsplit_once('.').is_some_and(|(_, ending)| ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known)))
 }
 
 /// The files of pictures in `folder` and in the folders below, sorted, and the errors of folders that cannot be read; hidden ones
@@ -288,6 +332,53 @@ mod tests {
             let error = decode_picture("cut.jpg", bytes, PictureSize::Any, ImageShape::CIFAR).unwrap_err().to_string();
             assert!(error.contains("cut.jpg") && error.contains("ends before"), "{error}");
         }
+    }
+
+    #[test]
+    fn formats_are_told_by_contents() {
+        let picture = RgbImage::from_fn(5, 4, |x, y| Rgb([50 * x as u8, 60 * y as u8, 7]));
+        let shape = ImageShape::new(4, 5, 3).unwrap();
+        let written = |format| {
+            let mut bytes = Vec::new();
+            picture.write_to(&mut Cursor::new(&mut bytes), format).unwrap();
+            read_picture("misnamed.jpg", &bytes[..], shape).unwrap()
+        };
+        let png = written(image::ImageFormat::Png);
+        assert_eq!(written(image::ImageFormat::Bmp), png);
+        assert_eq!(written(image::ImageFormat::WebP), png);
+        // GIF has a palette, which holds 20 colors exactly.
+        assert_eq!(written(image::ImageFormat::Gif), png);
+    }
+
+    /// The decoder gives wrong colors without an error.
+    #[test]
+    fn a_jpeg_with_a_scan_for_each_component_is_refused() {
+        let frame = [0xff, 0xc0, 0, 17, 8, 0, 8, 0, 8, 3, 1, 0x22, 0, 2, 0x11, 0, 3, 0x11, 0];
+        let scan = |component: u8| [0xff, 0xda, 0, 8, 1, component, 0, 0, 63, 0, 0x55];
+        let bytes = [&[0xff, 0xd8][..], &frame, &scan(1), &scan(2), &scan(3), &[0xff, 0xd9]].concat();
+        let refused = read_picture("scans.jpg", &bytes[..], ImageShape::CIFAR).unwrap_err();
+        assert!(matches!(refused, DataError::SeparateScans { .. }) && refused.hint().is_some(), "{refused}");
+        // Progressive ones have such scans, too, and are decoded well; so are gray ones.
+        let progressive: Vec<u8> = bytes.iter().enumerate().map(|(i, &b)| if i == 3 { 0xc2 } else { b }).collect();
+        let mut gray = bytes[..2 + 19].to_vec();
+        gray[2 + 9] = 1;
+        gray.extend(scan(1).into_iter().chain([0xff, 0xd9]));
+        for other in [progressive, gray] {
+            let refused = read_picture("other.jpg", &other[..], ImageShape::CIFAR).unwrap_err();
+            assert!(matches!(refused, DataError::Undecodable { .. }), "{refused}");
+        }
+    }
+
+    #[test]
+    fn the_limit_of_pixels_is_named() {
+        // A header alone, of 20,000 × 20,000 pixels.
+        let mut bmp = vec![0; 54];
+        bmp[..2].copy_from_slice(b"BM");
+        (bmp[10], bmp[14], bmp[26], bmp[28]) = (54, 40, 1, 24);
+        bmp[18..22].copy_from_slice(&20_000_u32.to_le_bytes());
+        bmp[22..26].copy_from_slice(&20_000_u32.to_le_bytes());
+        let refused = read_picture("large.bmp", &bmp[..], ImageShape::CIFAR).unwrap_err().to_string();
+        assert!(refused.contains("20000×20000 pixels are too many") && refused.contains("134217728"), "{refused}");
     }
 
     #[test]

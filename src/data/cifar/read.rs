@@ -104,7 +104,8 @@ fn read_class_names(folder: &Path) -> Result<Vec<String>, DataError> {
         let offset = error.utf8_error().valid_up_to();
         bad(format!("not UTF-8 text at offset {offset}"))
     })?;
-    // The official file ends in a blank line.
+    // Some editors begin a file with a mark. The official file ends in a blank line.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let names: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_owned()).collect();
     if names.len() > MAX_CLASSES {
         return Err(DataError::TooManyClasses { classes: names.len(), limit: MAX_CLASSES });

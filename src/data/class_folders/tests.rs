@@ -1,4 +1,5 @@
 use super::*;
+use crate::data::TEST_FOLDERS;
 use image::{Rgb, RgbImage};
 use tempfile::{TempDir, tempdir};
 
@@ -128,4 +129,89 @@ fn images_that_do_not_fit_into_memory_are_refused_before_any_is_read() {
     }
     let error = load(classes.path(), shape, &|_| {}).unwrap_err();
     assert!(matches!(error, DataError::Memory { .. }), "{error}");
+}
+
+#[test]
+fn names_of_splits_are_known_in_any_case() {
+    for (train, test) in [("Train", "Test"), ("TRAINING", "Testing"), ("train", "Val"), ("training", "EVAL")] {
+        let files = ["a", "b"].map(|class| [format!("{train}/{class}/1.png"), format!("{test}/{class}/2.png")]);
+        let files: Vec<_> = files.iter().flatten().map(|name| (name.as_str(), 7)).collect();
+        let loaded = load(folder(&files).path(), ImageShape::CIFAR, &|_| {}).unwrap();
+        assert_eq!((loaded.splits.train.len(), loaded.splits.test.len(), loaded.notes.len()), (2, 2, 0), "{train}");
+        assert_eq!(loaded.splits.train.class_names(), ["a", "b"]);
+    }
+}
+
+#[test]
+fn a_table_tells_the_classes_of_training_images() {
+    let files: Vec<_> = (1..=20).map(|number| format!("train/{number}.png")).collect();
+    let mut files: Vec<_> = (1..).zip(&files).map(|(red, name)| (name.as_str(), red)).collect();
+    files.push(("test/1.png", 99));
+    let folder = folder(&files);
+    // Without one, nothing does.
+    let refused = error(&folder);
+    assert!(matches!(refused, DataError::NoClasses { .. }), "{refused}");
+    assert!(refused.hint().unwrap().contains("trainLabels.csv"));
+    let rows: String = (1..=20).map(|number| format!("{number},{}\n", ["cat", "\"big, dog\""][number % 2])).collect();
+    fs::write(folder.path().join("trainLabels.csv"), format!("id,label\n{rows}")).unwrap();
+    let loaded = load(folder.path(), ImageShape::CIFAR, &|_| {}).unwrap();
+    let Splits { train, test, .. } = loaded.splits;
+    assert_eq!(train.class_names(), ["big, dog", "cat"]);
+    assert_eq!((train.len(), test.len()), (18, 2));
+    for set in [&train, &test] {
+        for index in 0..set.len() {
+            assert_eq!(set.labels()[index], u16::from(set.image(index).unwrap()[0] % 2 == 0));
+        }
+    }
+    for (table, message) in [
+        ("id,label\n1\n", "found record with 1 fields"),
+        ("id,label\n77,cat\n", "none of its names is that of a picture"),
+        ("id,label\n1,\n", "is empty"),
+    ] {
+        fs::write(folder.path().join("trainLabels.csv"), table).unwrap();
+        let refused = error(&folder).to_string();
+        assert!(refused.contains("trainLabels.csv") && refused.contains(message), "{refused}");
+    }
+}
+
+#[test]
+fn pictures_whose_names_alone_tell_their_class_are_refused() {
+    let files = ["train/cat.0.png", "train/dog.0.png", "test1/1.png"].map(|name| (name, 1));
+    assert!(matches!(error(&folder(&files)), DataError::NoClasses { .. }));
+    // Classes of these names beside others are classes.
+    let files = ["train/1.png", "train/2.png", "bus/1.png", "bus/2.png"].map(|name| (name, 1));
+    assert_eq!(
+        load(folder(&files).path(), ImageShape::CIFAR, &|_| {}).unwrap().splits.train.class_names(),
+        ["bus", "train"]
+    );
+}
+
+#[test]
+fn folders_of_runs_are_no_classes() {
+    let files = ["cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png"].map(|name| (name, 1));
+    let folder = folder(&files);
+    for run in ["runs/lenet5-1", "own-run"] {
+        let run = folder.path().join(run);
+        fs::create_dir_all(&run).unwrap();
+        fs::write(run.join("config.json"), "{}").unwrap();
+        fs::write(run.join("metrics.jsonl"), "").unwrap();
+        RgbImage::new(4, 4).save(run.join("curves.png")).unwrap();
+    }
+    let loaded = load(folder.path(), ImageShape::CIFAR, &|_| {}).unwrap();
+    assert_eq!(loaded.splits.train.class_names(), ["cat", "dog"]);
+}
+
+#[test]
+fn all_bad_pictures_are_named() {
+    let files = ["cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png"].map(|name| (name, 1));
+    let folder = folder(&files);
+    fs::write(folder.path().join("cat/empty.jpg"), "").unwrap();
+    assert!(matches!(error(&folder), DataError::EmptyPicture { .. }));
+    for number in 0..12 {
+        fs::write(folder.path().join(format!("dog/bad-{number:02}.jpg")), "no picture").unwrap();
+    }
+    let refused = error(&folder).to_string();
+    assert!(refused.starts_with("13 pictures cannot be used: ") && refused.ends_with("; and 3 more"), "{refused}");
+    assert!(refused.contains("empty.jpg: the file is empty") && refused.contains("bad-08.jpg"), "{refused}");
+    assert!(!refused.contains("bad-09.jpg"), "{refused}");
 }

@@ -37,7 +37,7 @@ pub(super) fn sort_out(path: &str) -> Met {
         [top, split, class, name] => (top, split, class, name),
         _ => return Met::Other,
     };
-    let split = [Split::Train, Split::Test].into_iter().find(|s| s.name() == split);
+    let split = Split::of_folder(split).filter(|&(_, rank)| rank == 0).map(|(split, _)| split);
     match split {
         Some(split) if has_image_ending(name) => {
             Met::Image { top: top.to_owned(), place: Place { split, class: class.to_owned(), name: name.to_owned() } }
@@ -65,7 +65,7 @@ mod tests {
         for other in [
             "README.md",
             "train/1.jpg",
-            "train/cat/1.gif",
+            "train/cat/1.tif",
             "train/cat/jpg",
             "valid/cat/1.jpg",
             "a/b/train/cat/1.jpg",

@@ -66,7 +66,7 @@ impl DataError {
             Self::OneClass { .. } => "add a folder for each other class: there must be at least two",
             Self::TooManyClassFolders { .. } => "merge or leave out classes; is it the right folder?",
             Self::EmptyClass { .. } => {
-                "put the class's images into this folder itself, not into folders below it, or remove it"
+                "put the class's images into this folder itself, not into folders below it; if it is no class, move it elsewhere"
             }
             Self::ClassFolderName { .. } => "rename the folder",
             Self::NoTestFolder { path } => {
@@ -77,30 +77,38 @@ impl DataError {
                 ));
             }
             Self::NothingToTest { .. } => "add images: a class with two or more gives one for testing",
-            Self::NoPictures { .. } => "check the path; only JPEG and PNG are read",
-            Self::DestinationTaken { .. } => "name another folder, or remove this one first",
+            Self::NoPictures { .. } => "check the path; JPEG, PNG, WebP, GIF and BMP are read",
+            Self::DestinationTaken { .. } => "name another folder",
             Self::NoImages { .. } => {
                 "images are looked for as train/<class>/<file> and test/<class>/<file>, with \
-                 .jpg, .jpeg or .png, at the top or below one folder; an archive of \
+                 an ending of pictures, at the top or below one folder; an archive of \
                  data_batch_*.bin files is only to be unpacked, not imported"
             }
-            Self::TestOnlyClass { .. } => "give the class training images, or remove its folder",
+            Self::TestOnlyClass { .. } => "give the class training images, or move its folder elsewhere",
             Self::TwoTrees { .. } => "leave one tree with train and test folders",
             Self::UnknownArchive { .. } => "unpack it and import the folder, or repack it with tar",
             Self::Archive { .. } => "download or copy the archive again",
             Self::ArchiveTooLarge { .. } => {
                 "unpack it and import the folder, or repack the train and test folders alone"
             }
-            Self::FileTooLarge { .. } => "scale the picture down, or remove the file",
+            Self::FileTooLarge { .. } => "scale the picture down, or move the file elsewhere",
             Self::WrongSize { .. } => "let the import scale them, or scale the images to 32×32 pixels before",
-            Self::UnreadableFolders { .. } => {
-                "they are named above: name folders that can be read and have JPEG or PNG pictures"
-            }
+            Self::UnreadableFolders { .. } => "they are named above: name folders that can be read and have pictures",
             Self::UnreadablePictures { .. } => {
-                "they are named above: replace or remove them; only JPEG and PNG are read"
+                "they are named above: replace them, or move them elsewhere; JPEG, PNG, WebP, GIF and BMP are read"
             }
-            Self::CutOff { .. } => "copy or download it again, or remove it",
-            Self::Undecodable { .. } => "replace or remove this file; only JPEG and PNG are read",
+            Self::CutOff { .. } | Self::EmptyPicture { .. } => "copy or download it again, or move it out of the data",
+            Self::SeparateScans { .. } => "save it once more as JPEG or PNG with any program for pictures",
+            Self::PictureTooLarge { .. } => "scale the picture down",
+            Self::BadPictures { .. } => "replace them, or move them out of the data",
+            Self::NoClasses { .. } => {
+                "put the pictures into a folder for each class, as in train/cat/1.jpg, or add a table trainLabels.csv with the \
+                 columns id and label"
+            }
+            Self::LabelTable { .. } => "the table has a line `id,label`, and then a line for each picture",
+            Self::Undecodable { .. } => {
+                "replace this file, or move it out of the data; JPEG, PNG, WebP, GIF and BMP are read"
+            }
         };
         Some(hint.to_owned())
     }

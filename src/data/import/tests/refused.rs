@@ -36,9 +36,9 @@ fn bad_images_are_named() {
     let large = RgbImage::new(33, 32);
     for (bytes, wanted) in [
         (encode(large, ImageFormat::Png), "33×32, not 32×32"),
-        (b"no image".to_vec(), "not a readable JPEG or PNG"),
-        (png(0)[..60].to_vec(), "not a readable JPEG or PNG"),
-        (Vec::new(), "not a readable JPEG or PNG"),
+        (b"no image".to_vec(), "not a readable picture"),
+        (png(0)[..60].to_vec(), "not a readable picture"),
+        (Vec::new(), "the file is empty"),
         (vec![0; (4 << 20) + 1], "4194305 bytes is too large"),
     ] {
         let mut files = files("");
