@@ -17,7 +17,13 @@ use super::progress::ImageProgress;
 use super::terminal::{complain, say, warn};
 
 /// The default data folder.
-const DATA_FOLDERS: [&str; 3] = ["data/cifar10", "data/cifar-10-batches-bin", "cifar-10-batches-bin"];
+const DATA_FOLDERS: [&str; 5] = [
+    "data/cifar10",
+    "data/cifar-10-batches-bin",
+    "cifar-10-batches-bin",
+    "data/cifar-10-batches-py",
+    "cifar-10-batches-py",
+];
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum TtaName {

@@ -5,6 +5,10 @@
 //! 1024 bytes, each from the top left row by row. `batches.meta.txt` names the
 //! classes, one a line.
 
+#[cfg(feature = "pictures")]
+mod official;
+#[cfg(feature = "pictures")]
+mod pickle;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -13,6 +17,8 @@ mod write;
 pub use read::load_folder;
 pub use write::write_folder;
 
+#[cfg(feature = "pictures")]
+pub(super) use official::{MOST_FILE_BYTES, OfficialFiles, in_folder, is_complete, is_file_name, single_batch};
 #[cfg(feature = "pictures")]
 pub(super) use read::holds_batches;
 pub(super) use write::MAX_CLASSES;

@@ -3,8 +3,9 @@
 #[cfg(test)]
 mod tests;
 
-use super::cifar::holds_batches;
+use super::cifar::{holds_batches, in_folder, single_batch};
 use super::collect::{Collector, Content, ImportProgress, Limits, Place};
+use super::import::archive;
 use super::picture::{PictureSize, has_image_ending};
 use super::walk::{Found, walk};
 use super::{DataError, MOST_CLASSES, Split, Splits, check_class_names, load_folder};
@@ -38,6 +39,13 @@ pub enum Note {
         /// Number of all images.
         of: usize,
     },
+    /// The last images were kept for testing.
+    LastHeldOut {
+        /// Number of them.
+        test: usize,
+        /// Number of all images.
+        of: usize,
+    },
     /// One of several folders of test images was used.
     TestFolder {
         /// The folder used.
@@ -61,6 +69,7 @@ impl fmt::Display for Note {
                 f,
                 "split:  {test} of {of} images are kept for testing, about a tenth of each class, chosen by their names"
             ),
+            Note::LastHeldOut { test, of } => write!(f, "split:  the last {test} of {of} images are kept for testing"),
             Note::TestFolder { taken, others } => {
                 write!(f, "split:  {taken} is tested on; {} is not used", others.join(", "))
             }
@@ -76,7 +85,9 @@ impl fmt::Display for Note {
 
 /// Loads the data set in `folder`, in any layout, as images of this shape.
 ///
-/// That is the binary layout of [`load_folder`]; or a tree of pictures of any size, either `<class>/<file>`, or
+/// That is an official version of CIFAR-10 or CIFAR-100 (with its fine labels), binary or for Python; the layout of
+/// [`load_folder`]; a file of one batch of it, of which the last tenth is kept for testing; an archive (tar, tar.gz, tar.xz, zip) of an
+/// official version or of `train/<class>/<file>` and `test/<class>/<file>`; or a tree of pictures of any size, either `<class>/<file>`, or
 /// `train/<class>/<file>` and `test/<class>/<file>`, where the folders may also be called `training`, and `testing`, `val`, `valid`,
 /// `validation` or `eval`, in any case; or `train/<file>` with a table `trainLabels.csv` of names and classes, as in competitions of
 /// Kaggle. Labels follow the sorted names of the classes. Hidden files and the folders of runs are ignored, other files are left out
@@ -97,22 +108,54 @@ pub fn load(
     progress: &dyn Fn(ImportProgress),
 ) -> Result<Loaded, DataError> {
     let folder = folder.as_ref();
+    let limits = Limits { classes: MOST_CLASSES, ..Limits::of(PictureSize::Any, shape) };
     match fs::metadata(folder) {
         Ok(found) if found.is_dir() => {}
-        Ok(_) => return Err(DataError::NotAFolder { path: folder.into() }),
+        Ok(_) => return load_file(folder, &limits, progress),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return Err(DataError::FolderAbsent { path: folder.into() });
         }
         Err(error) => return Err(DataError::io("read", folder)(error)),
     }
-    if holds_batches(folder)? {
-        return Ok(Loaded { splits: load_folder(folder)?.fitted(shape)?, notes: Vec::new() });
+    if let Some(splits) = official_folder(folder)? {
+        return Ok(Loaded { splits: splits.fitted(shape)?, notes: Vec::new() });
     }
-    let limits = Limits { classes: MOST_CLASSES, ..Limits::of(PictureSize::Any, shape) };
     let mut collector = Collector::new(folder, &limits, progress);
     let mut notes = gather(folder, &mut collector)?;
     let (splits, files, example) = collector.finish()?;
     notes.extend(example.map(|example| Note::LeftOut { files, example }));
+    Ok(Loaded { splits, notes })
+}
+
+/// The official version of CIFAR in a folder; `None` if it holds something else.
+pub(super) fn official_folder(folder: &Path) -> Result<Option<Splits>, DataError> {
+    let binary = match holds_batches(folder)? {
+        true => match load_folder(folder) {
+            Err(DataError::NoTrainBatches { folder }) => Err(DataError::NoTrainBatches { folder }),
+            other => return other.map(Some),
+        },
+        false => Ok(()),
+    };
+    match in_folder(folder)? {
+        Some(files) => files.load().map(Some),
+        None => binary.map(|()| None),
+    }
+}
+
+/// Loads a data set in a file: an archive, or a batch of CIFAR-10's binary version.
+fn load_file(path: &Path, limits: &Limits, progress: &dyn Fn(ImportProgress)) -> Result<Loaded, DataError> {
+    if path.extension().is_some_and(|ending| ending == "bin") {
+        let splits = single_batch(path)?;
+        let note = Note::LastHeldOut { test: splits.test.len(), of: splits.train.len() + splits.test.len() };
+        return Ok(Loaded { splits: splits.fitted(limits.shape)?, notes: vec![note] });
+    }
+    if let Some(splits) = archive::official(path, limits)? {
+        return Ok(Loaded { splits: splits.fitted(limits.shape)?, notes: Vec::new() });
+    }
+    let mut collector = Collector::new(path, limits, progress);
+    archive::read(path, limits, &mut collector)?;
+    let (splits, files, example) = collector.finish()?;
+    let notes = example.map(|example| Note::LeftOut { files, example }).into_iter().collect();
     Ok(Loaded { splits, notes })
 }
 

@@ -231,7 +231,7 @@ pub enum DataError {
 
     /// A file to import is no tar archive in a compression that is known.
     #[error(
-        "{} is neither a folder nor a tar, tar.gz or tar.xz archive (it begins with {})",
+        "{} is neither a folder nor a tar, tar.gz, tar.xz or zip archive (it begins with {})",
         path.display(), hex(start)
     )]
     UnknownArchive {
@@ -399,6 +399,15 @@ pub enum DataError {
     NoClasses {
         /// The folder of the split.
         path: PathBuf,
+    },
+
+    /// A file of an official version of CIFAR cannot be used.
+    #[error("{}: {message}", file.display())]
+    OfficialFile {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        message: String,
     },
 
     /// A table of labels cannot be used.

@@ -1,12 +1,12 @@
 //! Converts image files, in a folder or in an archive, to the binary layout.
 
-mod archive;
+pub(super) mod archive;
 #[cfg(test)]
 mod tests;
 mod tree;
 
 use super::cifar::{SHAPE, check_destination};
-use super::class_folders::{Note, gather, is_other_tree};
+use super::class_folders::{Note, gather, is_other_tree, official_folder};
 use super::collect::{Collector, ImportPhase, ImportProgress, Limits};
 use super::{DataError, PictureSize, Splits, write_folder};
 use serde::Serialize;
@@ -33,9 +33,9 @@ pub struct ImportSummary {
 
 /// Imports the images of `src` into the new folder `dst`, as images of 32×32 pixels in color, which the layout holds.
 ///
-/// `src` is a folder, or a tar archive as it is or compressed with gzip or xz, detected from its contents, not its name. It holds
-/// `train/<class>/<file>` and `test/<class>/<file>`, possibly below one top folder; a folder may also be laid out otherwise, as
-/// [`load`](super::load) takes it. Files that end in `.jpg`, `.jpeg` or `.png` are decoded; `sizes` says which are taken. Hidden
+/// `src` is a folder, or an archive (tar as it is or compressed with gzip or xz, or zip), detected from its contents, not its name. It
+/// holds an official version of CIFAR, or `train/<class>/<file>` and `test/<class>/<file>`, possibly below one top folder; a folder may also be laid out otherwise, as
+/// [`load`](super::load) takes it. Files with the ending of a picture are decoded; `sizes` says which are taken. Hidden
 /// files are ignored, other files are counted as skipped.
 ///
 /// Labels follow the sorted class names, which for the names of CIFAR-10 is
@@ -70,6 +70,13 @@ fn import_within(
     let mut collector = Collector::new(src, limits, progress);
     let found = fs::metadata(src).map_err(DataError::io("read", src))?;
     let mut notes = Vec::new();
+    let official = match found.is_dir() {
+        true => official_folder(src)?,
+        false => archive::official(src, limits)?,
+    };
+    if let Some(splits) = official {
+        return write(dst, splits, (0, None), &notes, progress);
+    }
     if found.is_dir() && is_other_tree(src)? {
         notes = gather(src, &mut collector)?;
     } else if found.is_dir() {
@@ -78,6 +85,17 @@ fn import_within(
         archive::read(src, limits, &mut collector)?;
     }
     let (splits, skipped, first_skipped) = collector.finish()?;
+    write(dst, splits, (skipped, first_skipped), &notes, progress)
+}
+
+/// Writes the layout.
+fn write(
+    dst: &Path,
+    splits: Splits,
+    (skipped, first_skipped): (u64, Option<String>),
+    notes: &[Note],
+    progress: &dyn Fn(ImportProgress),
+) -> Result<ImportSummary, DataError> {
     let total = (splits.train.len() + splits.test.len()) as u64;
     let report = |done| {
         progress(ImportProgress { phase: ImportPhase::Write, done, total: Some(total) });

@@ -3,6 +3,8 @@
 //! An image is a plane of bytes for each channel, gray or red, green and blue in this order, each row by row from the top
 //! left: [`ImageShape::bytes`] bytes in all.
 
+#[cfg(feature = "pictures")]
+mod archive;
 mod cifar;
 #[cfg(feature = "pictures")]
 mod class_folders;

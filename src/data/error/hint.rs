@@ -105,6 +105,9 @@ impl DataError {
                 "put the pictures into a folder for each class, as in train/cat/1.jpg, or add a table trainLabels.csv with the \
                  columns id and label"
             }
+            Self::OfficialFile { .. } => {
+                "download the set again; CIFAR-10 and CIFAR-100 are read, binary and for Python"
+            }
             Self::LabelTable { .. } => "the table has a line `id,label`, and then a line for each picture",
             Self::Undecodable { .. } => {
                 "replace this file, or move it out of the data; JPEG, PNG, WebP, GIF and BMP are read"

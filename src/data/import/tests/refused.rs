@@ -120,8 +120,8 @@ fn a_name_record_cannot_eat_the_memory() {
 #[test]
 fn unknown_files_are_told_by_their_first_bytes() {
     let place = Place::new();
-    let error = place.import(&place.file(b"PK\x03\x04rest")).unwrap_err();
-    assert!(message(&error).contains("begins with 50 4b 03 04"));
+    let error = place.import(&place.file(b"Rar!rest")).unwrap_err();
+    assert!(message(&error).contains("begins with 52 61 72 21"));
     let error = place.import(&place.file(b"")).unwrap_err();
     assert!(message(&error).contains("begins with nothing"));
     let error = place.import(&place.dst().join("absent")).unwrap_err();

@@ -1,0 +1,233 @@
+//! The official versions of CIFAR-10 and CIFAR-100, binary and for Python, as files in memory.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::pickle::Value;
+use super::{IMAGE_BYTES, SHAPE};
+use crate::data::{CIFAR10_CLASSES, DataError, Dataset, Splits, check_class_names};
+
+/// The folders that the official archives unpack to.
+const FOLDERS: [&str; 4] = ["cifar-10-batches-bin", "cifar-10-batches-py", "cifar-100-binary", "cifar-100-python"];
+
+/// The files of one version that hold images or names of classes.
+struct Version {
+    train: &'static [&'static str],
+    test: &'static str,
+    names: &'static str,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    /// Records of label bytes, of which the last one counts, and an image; the names are lines of a text.
+    Binary { labels: usize },
+    /// Pickled dictionaries with these keys for labels and names.
+    Python { labels: &'static str, names: &'static str },
+}
+
+const BATCHES: [&str; 5] = ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"];
+const BINARY_BATCHES: [&str; 5] =
+    ["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"];
+
+const VERSIONS: [Version; 4] = [
+    Version {
+        train: &BINARY_BATCHES,
+        test: "test_batch.bin",
+        names: "batches.meta.txt",
+        kind: Kind::Binary { labels: 1 },
+    },
+    Version {
+        train: &BATCHES,
+        test: "test_batch",
+        names: "batches.meta",
+        kind: Kind::Python { labels: "labels", names: "label_names" },
+    },
+    Version {
+        train: &["train.bin"],
+        test: "test.bin",
+        names: "fine_label_names.txt",
+        kind: Kind::Binary { labels: 2 },
+    },
+    Version {
+        train: &["train"],
+        test: "test",
+        names: "meta",
+        kind: Kind::Python { labels: "fine_labels", names: "fine_label_names" },
+    },
+];
+
+/// Whether a file of this name may be one of an official version.
+pub(in crate::data) fn is_file_name(name: &str) -> bool {
+    VERSIONS.iter().any(|version| version.train.contains(&name) || version.test == name || version.names == name)
+}
+
+/// The version of which these names are a training and a test file.
+fn version(names: &dyn Fn(&str) -> bool) -> Option<&'static Version> {
+    VERSIONS.iter().find(|version| version.train.iter().any(|name| names(name)) && names(version.test))
+}
+
+/// Whether these names are a training and a test file of one version.
+pub(in crate::data) fn is_complete(names: &dyn Fn(&str) -> bool) -> bool {
+    version(names).is_some()
+}
+
+/// The files of an official version by their names, found in `source`.
+pub(in crate::data) struct OfficialFiles {
+    pub(in crate::data) source: PathBuf,
+    pub(in crate::data) files: BTreeMap<String, Vec<u8>>,
+}
+
+impl OfficialFiles {
+    /// The images, with fine labels where there are two.
+    ///
+    /// # Errors
+    /// A [`DataError`] that names the file.
+    pub(in crate::data) fn load(self) -> Result<Splits, DataError> {
+        let version = version(&|name| self.files.contains_key(name))
+            .ok_or_else(|| DataError::NoTrainBatches { folder: self.source.clone() })?;
+        let names = self.class_names(version)?;
+        let read = |files: &[&str]| {
+            let (mut images, mut labels) = (Vec::new(), Vec::new());
+            for name in files {
+                if let Some(bytes) = self.files.get(*name) {
+                    self.read_file(name, bytes, version.kind, names.len(), &mut images, &mut labels)?;
+                }
+            }
+            Dataset::new(SHAPE, images, labels, names.clone())
+        };
+        let (train, test) = (read(version.train)?, read(&[version.test])?);
+        Ok(Splits { train, test, source: self.source.display().to_string() })
+    }
+
+    fn bad(&self, name: &str, message: String) -> DataError {
+        DataError::OfficialFile { file: self.source.join(name), message }
+    }
+
+    fn class_names(&self, version: &Version) -> Result<Vec<String>, DataError> {
+        let bad = |message: String| self.bad(version.names, message);
+        let names: Vec<String> = match (self.files.get(version.names), version.kind) {
+            (None, Kind::Binary { labels: 1 } | Kind::Python { labels: "labels", .. }) => {
+                CIFAR10_CLASSES.map(str::to_owned).to_vec()
+            }
+            (None, _) => (0..100).map(|class| format!("class {class}")).collect(),
+            (Some(text), Kind::Binary { .. }) => {
+                let text = std::str::from_utf8(text).map_err(|e| bad(e.to_string()))?;
+                let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+                text.trim_end().lines().map(|line| line.trim().to_owned()).collect()
+            }
+            (Some(pickle), Kind::Python { names, .. }) => {
+                let value = Value::parse(pickle).map_err(bad)?;
+                let Some(Value::List(values)) = value.get(names) else {
+                    return Err(bad(format!("it has no list {names}")));
+                };
+                let text = |value: &Value| match value {
+                    Value::Bytes(bytes) => Ok(String::from_utf8_lossy(bytes).into_owned()),
+                    _ => Err(bad(format!("{names} holds something else than texts"))),
+                };
+                values.iter().map(text).collect::<Result<_, _>>()?
+            }
+        };
+        check_class_names(&names).map_err(bad)?;
+        Ok(names)
+    }
+
+    fn read_file(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        kind: Kind,
+        classes: usize,
+        images: &mut Vec<u8>,
+        labels: &mut Vec<u16>,
+    ) -> Result<(), DataError> {
+        let bad = |message: String| self.bad(name, message);
+        let before = labels.len();
+        match kind {
+            Kind::Binary { labels: count } => {
+                let record = count + IMAGE_BYTES;
+                if bytes.is_empty() || bytes.len() % record != 0 {
+                    return Err(bad(format!("{} bytes are no whole number of records of {record}", bytes.len())));
+                }
+                for record in bytes.chunks_exact(record) {
+                    labels.push(record[count - 1].into());
+                    images.extend_from_slice(&record[count..]);
+                }
+            }
+            Kind::Python { labels: key, .. } => {
+                let value = Value::parse(bytes).map_err(bad)?;
+                let (Some(Value::Array { shape, bytes }), Some(Value::List(own))) = (value.get("data"), value.get(key))
+                else {
+                    return Err(bad(format!("it has no array `data` of bytes with a list `{key}`")));
+                };
+                if shape[..] != [own.len(), IMAGE_BYTES] {
+                    return Err(bad(format!("`data` has shape {shape:?} and `{key}` {} numbers", own.len())));
+                }
+                let label = |value: &Value| match value {
+                    Value::Integer(label) => u16::try_from(*label).map_err(|e| bad(format!("a label: {e}"))),
+                    _ => Err(bad(format!("`{key}` holds something else than numbers"))),
+                };
+                labels.extend(own.iter().map(label).collect::<Result<Vec<_>, _>>()?);
+                images.extend_from_slice(bytes);
+            }
+        }
+        match labels[before..].iter().position(|&label| usize::from(label) >= classes) {
+            Some(at) => {
+                let label = labels[before + at];
+                Err(bad(format!("image {at} has label {label}, but labels go from 0 to {}", classes - 1)))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// The images of one batch of CIFAR-10's binary version, of which the last tenth is kept for testing.
+///
+/// # Errors
+/// A [`DataError`] that names the file.
+pub(in crate::data) fn single_batch(path: &Path) -> Result<Splits, DataError> {
+    let fail = |message: String| DataError::OfficialFile { file: path.into(), message };
+    let bytes = crate::files::read_at_most(path, MOST_FILE_BYTES).map_err(|e| fail(e.to_string()))?;
+    let bytes = bytes.ok_or_else(|| fail("it is too large".into()))?;
+    let files = OfficialFiles { source: path.parent().unwrap_or(path).into(), files: BTreeMap::new() };
+    let names = CIFAR10_CLASSES.map(str::to_owned).to_vec();
+    let (mut images, mut labels) = (Vec::new(), Vec::new());
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    files.read_file(&name, &bytes, Kind::Binary { labels: 1 }, names.len(), &mut images, &mut labels)?;
+    if labels.len() < 2 {
+        return Err(fail("it holds one image, so none can be kept for testing".into()));
+    }
+    let mut train = Dataset::new(SHAPE, images, labels, names)?;
+    let test = train.split_off((train.len() / 10).max(1));
+    Ok(Splits { train, test, source: path.display().to_string() })
+}
+
+/// The files of an official version in a folder of this name or in one of the official folders in it; `None` if there are none.
+///
+/// # Errors
+/// If a file cannot be read.
+pub(in crate::data) fn in_folder(folder: &Path) -> Result<Option<OfficialFiles>, DataError> {
+    let below = FOLDERS.iter().map(|name| folder.join(name));
+    for place in std::iter::once(folder.to_path_buf()).chain(below) {
+        if !is_complete(&|name| place.join(name).is_file()) {
+            continue;
+        }
+        let names = VERSIONS.iter().flat_map(|v| v.train.iter().chain([&v.test, &v.names]));
+        let mut files = BTreeMap::new();
+        for name in names.filter(|name| place.join(name).is_file()) {
+            let path = place.join(name);
+            let bytes = crate::files::read_at_most(&path, MOST_FILE_BYTES)
+                .map_err(|e| DataError::OfficialFile { file: path.clone(), message: e.to_string() })?;
+            let too_large = || DataError::OfficialFile { file: path.clone(), message: "it is too large".into() };
+            files.insert((*name).to_owned(), bytes.ok_or_else(too_large)?);
+        }
+        return Ok(Some(OfficialFiles { source: place, files }));
+    }
+    Ok(None)
+}
+
+/// Largest file of such a set that is read.
+pub(in crate::data) const MOST_FILE_BYTES: u64 = 1 << 30;
