@@ -143,7 +143,7 @@ fn dirac(device: &Device) -> Outcome {
                 return Err(format!("filter {out} of {} does not pass its channel on", parameter.name).into());
             }
         }
-        if out_c > in_c && weight[in_c * in_c * 9..].iter().any(|&w| w == 0.0) {
+        if out_c > in_c && weight[in_c * in_c * 9..].contains(&0.0) {
             return Err(format!("the further filters of {} are not random", parameter.name).into());
         }
         seen += 1;
@@ -255,7 +255,8 @@ fn teacher_sees_the_same_pixels(device: &Device) -> Outcome {
 /// Parts of batches give the weights and metrics that whole batches give, with dropout, augmentation and a part that is smaller.
 fn accumulation(device: &Device, precision: Precision) -> Outcome {
     let images = noise()?;
-    let trained = |micro_batch| -> Result<(Vec<f32>, Vec<(f32, usize)>), libtest_mimic::Failed> {
+    type Trained = (Vec<f32>, Vec<(f32, usize)>);
+    let trained = |micro_batch| -> Result<Trained, libtest_mimic::Failed> {
         let mut architecture = Architecture::by_name("lenet5", 10)?;
         architecture.set_dropout(&[0.3, 0.5])?;
         let mut network = Network::new(architecture, device, 3)?;

@@ -6,13 +6,15 @@ use std::time::Instant;
 use cifar_gpu::data::Dataset;
 use cifar_gpu::nn::Network;
 use cifar_gpu::ops::conv2d::DeviceKind;
-use cifar_gpu::report::{ClassScore, class_scores, top_5_accuracy, write_confusion_csv, write_confusion_png};
+use cifar_gpu::report::{
+    ClassScore, class_scores, missing_characters, top_5_accuracy, write_confusion_csv, write_confusion_png,
+};
 use cifar_gpu::train::{TestTimeAugmentation, check_memory, evaluation_bytes, usual_evaluation_batch};
 use cifar_gpu::{Classifier, Error, Result};
 use clap::ValueEnum;
 
 use super::common::{DataChoice, DeviceArguments, TtaArguments, WeightsArguments};
-use super::terminal::{print, print_json};
+use super::terminal::{columns_of, padded, print, print_json, warn};
 use super::tune::PlanArguments;
 
 /// Classes whose confusion matrix is printed: more do not fit onto a line.
@@ -161,6 +163,13 @@ impl Eval {
         }
         // Written last, so that a full disk does not hide the results.
         if let Some(file) = &self.confusion_png {
+            let missing = missing_characters(dataset.class_names())?;
+            if !missing.is_empty() {
+                let missing: String = missing.into_iter().collect();
+                warn(format_args!(
+                    "the font of pictures lacks characters of the classes' names and draws boxes: {missing}"
+                ));
+            }
             write_confusion_png(file, &report.confusion, dataset.class_names())?;
         }
         if let Some(file) = &self.confusion_csv {
@@ -213,7 +222,7 @@ impl Report {
             );
         }
         text.push('\n');
-        let width = self.per_class.iter().map(|c| c.class.chars().count()).max().unwrap_or(0).max(5);
+        let width = self.per_class.iter().map(|c| columns_of(&c.class)).max().unwrap_or(0).max(5);
         let has_counts = self.per_class.len() <= MOST_COUNTED;
         text += &format!("{:width$}  accuracy  precision   recall", "class");
         text += if has_counts { "  predicted\n" } else { "\n" };
@@ -221,8 +230,8 @@ impl Report {
         for (class, row) in self.per_class.iter().zip(&self.confusion) {
             let [accuracy, precision, recall] = [class.accuracy, class.precision, class.recall].map(percent);
             let counts: Vec<_> = row.iter().filter(|_| has_counts).map(|n| format!("{n:>5}")).collect();
-            let name = &class.class;
-            let line = format!("{name:width$}  {accuracy:>8}  {precision:>9} {recall:>8} {}", counts.concat());
+            let name = padded(&class.class, width);
+            let line = format!("{name}  {accuracy:>8}  {precision:>9} {recall:>8} {}", counts.concat());
             text += line.trim_end();
             text.push('\n');
         }

@@ -9,7 +9,7 @@ use cifar_gpu::{Classifier, Error, ImageShape, Result};
 use rayon::prelude::*;
 
 use super::common::{DeviceArguments, WeightsArguments, lossy};
-use super::terminal::{for_terminal, print, print_json, warn};
+use super::terminal::{columns_of, for_terminal, padded, print, print_json, warn};
 
 /// Length in characters of the bar for a probability of 1.
 const BAR: usize = 12;
@@ -153,10 +153,10 @@ impl Predict {
 impl Prediction {
     /// The most probable classes as text, with bars proportional to their probabilities.
     fn bars(&self) -> String {
-        let width = self.top.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        let width = self.top.iter().map(|(name, _)| columns_of(name)).max().unwrap_or(0);
         let lines = self.top.iter().map(|(name, probability)| {
             let percent = 100.0 * probability;
-            format!("\n  {name:width$}  {:BAR$}  {percent:5.1} %", bar(*probability))
+            format!("\n  {}  {:BAR$}  {percent:5.1} %", padded(name, width), bar(*probability))
         });
         format!("{}{}", for_terminal(&self.image.display().to_string()), lines.collect::<String>())
     }

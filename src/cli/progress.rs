@@ -151,11 +151,12 @@ impl Observer for TrainProgress {
         self.tally.tell();
         let config = start.config;
         self.line(&format!(
-            "data:   {}: {} training and {} test images{}",
+            "data:   {}: {} training and {} test images{} of {}",
             start.source,
             start.train_images,
             start.test_images,
-            other_shape(start.image_shape)
+            other_shape(start.image_shape),
+            named_classes(start.class_names)
         ));
         self.line(&format!(
             "train:  {} ({} parameters), {} of {} with {}, {} at {} ({}), seed {}",
@@ -239,5 +240,17 @@ impl Drop for TrainProgress {
         if let View::Bar(bar) = &self.view {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// Classes that are named one by one.
+const MOST_NAMED: usize = 12;
+
+/// The number of classes, and their names if they are few.
+fn named_classes(names: &[String]) -> String {
+    let count = counted(names.len() as u64, "class");
+    match names.len() <= MOST_NAMED {
+        true => format!("{count}: {}", names.join(", ")),
+        false => format!("{count}: {}, …", names[..MOST_NAMED].join(", ")),
     }
 }

@@ -48,16 +48,26 @@ pub fn for_terminal(text: &str) -> String {
     })
 }
 
+/// Columns of a terminal that a text takes: characters of Chinese or Japanese take two.
+pub fn columns_of(text: &str) -> usize {
+    unicode_width::UnicodeWidthStr::width(text)
+}
+
+/// A text with blanks behind it, so that it takes this many columns.
+pub fn padded(text: &str, columns: usize) -> String {
+    format!("{text}{}", " ".repeat(columns.saturating_sub(columns_of(text))))
+}
+
 /// Lines of fields, each column as wide as its widest field; columns from `numbers_from` on are aligned to the right.
 pub fn aligned<T: AsRef<[String]>>(lines: &[T], numbers_from: usize) -> String {
     let columns = lines.first().map_or(0, |line| line.as_ref().len());
-    let width = |column: usize| lines.iter().map(|line| line.as_ref()[column].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| lines.iter().map(|line| columns_of(&line.as_ref()[column])).max().unwrap_or(0);
     let widths: Vec<_> = (0..columns).map(width).collect();
     let line = |fields: &T| {
         let fields = fields.as_ref().iter().zip(&widths).enumerate();
         let fields = fields.map(|(column, (field, &width))| match column < numbers_from {
-            true => format!("{field:width$}"),
-            false => format!("{field:>width$}"),
+            true => padded(field, width),
+            false => format!("{}{field}", " ".repeat(width.saturating_sub(columns_of(field)))),
         });
         fields.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };

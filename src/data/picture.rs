@@ -372,7 +372,7 @@ mod tests {
     #[test]
     fn the_limit_of_pixels_is_named() {
         // A header alone, of 20,000 × 20,000 pixels.
-        let mut bmp = vec![0; 54];
+        let mut bmp = [0; 54];
         bmp[..2].copy_from_slice(b"BM");
         (bmp[10], bmp[14], bmp[26], bmp[28]) = (54, 40, 1, 24);
         bmp[18..22].copy_from_slice(&20_000_u32.to_le_bytes());

@@ -148,7 +148,7 @@ impl Optimizer {
 /// The groups of parameters, in order, without those whose rate factor is 0.
 fn groups(parameters: &Parameters, rate_factor: impl Fn(&Parameter) -> f32, has_muon: bool) -> Vec<Group> {
     let is_weight = |parameter: &Parameter| !matches!(parameter.layout, Layout::Bias(_));
-    let last_weight = parameters.iter().filter(|p| is_weight(p)).last().map(|p| p.start);
+    let last_weight = parameters.iter().rfind(|p| is_weight(p)).map(|p| p.start);
     let mut groups: Vec<Group> = Vec::new();
     for parameter in parameters {
         let Parameter { start, tensor, .. } = parameter;

@@ -1,5 +1,7 @@
 //! The embedded font, so that none must be installed, and the widths of texts in it.
 
+use std::collections::BTreeSet;
+
 use ttf_parser::{Face, GlyphId};
 
 use crate::error::{Error, Result};
@@ -46,6 +48,16 @@ impl Fonts {
         }
         String::new()
     }
+}
+
+/// Characters of texts that pictures cannot show: the font has none of them.
+///
+/// # Errors
+/// If the font cannot be read.
+pub fn missing_characters(texts: &[String]) -> Result<BTreeSet<char>> {
+    let fonts = Fonts::embedded()?;
+    let is_missing = |c: &char| fonts.regular.glyph_index(*c).is_none();
+    Ok(texts.iter().flat_map(|text| text.chars()).filter(is_missing).collect())
 }
 
 /// The glyph of a character; the first one, a box, if the font has none.

@@ -24,6 +24,7 @@ use crate::run::{EpochMetrics, Finish, Metrics, Observer, PeakMemory, SavedRun, 
 use crate::train::{StepMetrics, Tuning};
 
 pub use confusion::{write_confusion_csv, write_confusion_png};
+pub use fonts::missing_characters;
 pub use preview::write_preview;
 pub use scores::{ClassScore, class_scores, top_5_accuracy};
 

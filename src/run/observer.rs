@@ -27,6 +27,8 @@ pub struct Start<'a> {
     pub test_images: usize,
     /// The shape of all images.
     pub image_shape: ImageShape,
+    /// The names of the classes.
+    pub class_names: &'a [String],
     /// Number of parameters.
     pub parameters: usize,
     /// Steps of the whole run.

@@ -162,6 +162,7 @@ impl Session<'_> {
             train_images: self.setup.train_set.len(),
             test_images: self.setup.test_set.len(),
             image_shape: self.setup.train_set.shape(),
+            class_names: self.setup.train_set.class_names(),
             parameters: self.setup.network.parameters().iter().map(|p| p.tensor.len()).sum(),
             total_steps: self.total_steps(),
             steps_per_epoch: self.steps_per_epoch(),

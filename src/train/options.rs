@@ -36,9 +36,9 @@ pub enum Initializer {
     /// As the architecture was published.
     #[default]
     Published,
-    /// For rectifiers; see [`Architecture::set_he_init`].
+    /// For rectifiers; see [`Architecture::set_he_init`](crate::nn::Architecture::set_he_init).
     He,
-    /// Convolutions pass their input on; see [`Architecture::set_dirac_init`].
+    /// Convolutions pass their input on; see [`Architecture::set_dirac_init`](crate::nn::Architecture::set_dirac_init).
     Dirac,
 }
 

@@ -12,7 +12,7 @@ use crate::nn::Network;
 #[cfg(feature = "formats")]
 use crate::weights::formats::{self, Format};
 use crate::weights::metadata;
-use crate::weights::tensors::{check_finite, error};
+use crate::weights::tensors::{NamedTensor, Order, check_finite, error};
 
 /// Width of the floats in a safetensors file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub fn save_as(path: &Path, network: &Network, class_names: &[String], width: Wi
     let metadata = metadata::of_network(path, network, class_names)?;
     let bad = |e: safetensors::SafeTensorError| error(path, e.to_string(), "");
     let mut data = Vec::new();
-    for (name, shape, values) in state(path, network)? {
+    for NamedTensor { name, shape, values, .. } in state(path, network)? {
         let (dtype, bytes): (_, Vec<u8>) = match width {
             Width::F32 => (Dtype::F32, bytemuck::cast_slice(&values).to_vec()),
             Width::F16 => {
@@ -62,13 +62,14 @@ pub fn save_as(path: &Path, network: &Network, class_names: &[String], width: Wi
     crate::files::replace(path, &with_metadata(&bytes, &metadata))
 }
 
-/// Names, shapes and elements in PyTorch's order of parameters and running statistics.
-fn state(path: &Path, network: &Network) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>> {
+/// Parameters and running statistics, in PyTorch's order of elements.
+fn state(path: &Path, network: &Network) -> Result<Vec<NamedTensor>> {
     let tensor = |parameter: &crate::tape::Parameter| {
-        let outer = parameter.layout.to_outer(&parameter.tensor.to_vec()?);
+        let values = parameter.layout.to_outer(&parameter.tensor.to_vec()?);
         let hint = "training diverged, and the file is unchanged: lower the learning rate";
-        check_finite(path, &parameter.name, &outer, hint)?;
-        Ok((parameter.name.clone(), parameter.layout.outer_shape(), outer))
+        check_finite(path, &parameter.name, &values, hint)?;
+        let shape = parameter.layout.outer_shape();
+        Ok(NamedTensor { name: parameter.name.clone(), shape, order: Order::OutputsFirst, values })
     };
     network.state().map(tensor).collect()
 }

@@ -128,7 +128,7 @@ fn what_is_no_data_set() {
 
     let sandbox = with_classes(2, 3);
     sandbox.write("photos/kind 001/7.jpg", b"no picture");
-    sandbox.refuses(&train, "photos/kind 001/7.jpg: not a readable JPEG or PNG");
+    sandbox.refuses(&train, "photos/kind 001/7.jpg: not a readable picture");
     // As large as nothing that is read, without taking room on most disks.
     let file = std::fs::File::create(sandbox.path("photos/kind 001/7.jpg")).unwrap();
     file.set_len((64 << 20) + 1).unwrap();
@@ -179,4 +179,20 @@ fn images_of_one_class_are_not_trained_on() {
     }
     sandbox.write("one/batches.meta.txt", b"only\n");
     sandbox.refuses(&format!("train {FEW} --data one"), "the images have 1 classes");
+}
+
+#[test]
+fn names_in_other_scripts_are_aligned_and_missing_characters_told() {
+    let sandbox = Sandbox::new();
+    for class in ["日本語", "猫", "dog"] {
+        for number in 0..4 {
+            sandbox.write(&format!("photos/{class}/{number}.png"), &picture(class.len(), number));
+        }
+    }
+    let said = sandbox.ok(&format!("train {FEW} --data photos --out run")).stderr;
+    assert!(said.contains("test images of 3 classes: dog, 日本語, 猫\n"), "{said}");
+    let eval = "eval --weights run/weights.safetensors --data photos --device cpu --confusion-png matrix.png";
+    let printed = sandbox.ok(eval);
+    assert!(printed.stdout.contains("\n日本語  ") && printed.stdout.contains("\n猫      "), "{}", printed.stdout);
+    assert!(printed.stderr.contains("lacks characters") && printed.stderr.contains('猫'), "{}", printed.stderr);
 }

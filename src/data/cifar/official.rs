@@ -149,7 +149,7 @@ impl OfficialFiles {
         match kind {
             Kind::Binary { labels: count } => {
                 let record = count + IMAGE_BYTES;
-                if bytes.is_empty() || bytes.len() % record != 0 {
+                if bytes.is_empty() || !bytes.len().is_multiple_of(record) {
                     return Err(bad(format!("{} bytes are no whole number of records of {record}", bytes.len())));
                 }
                 for record in bytes.chunks_exact(record) {

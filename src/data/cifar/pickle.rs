@@ -326,7 +326,7 @@ fn check_depth<'a>(mut values: impl Iterator<Item = &'a Value>) -> Result<(), St
 }
 
 fn pairs(values: Vec<Value>) -> Result<Vec<(Value, Value)>, String> {
-    if values.len() % 2 != 0 {
+    if !values.len().is_multiple_of(2) {
         return Err("a key without a value".into());
     }
     let mut values = values.into_iter();

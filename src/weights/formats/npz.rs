@@ -44,12 +44,8 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Contents> {
 }
 
 /// An archive of these arrays.
-pub(in crate::weights) fn write(
-    path: &Path,
-    tensors: &[(String, Vec<usize>, Vec<f32>)],
-    metadata: &str,
-) -> Result<Vec<u8>> {
-    let entry = |(name, shape, values): &(String, Vec<usize>, Vec<f32>)| {
+pub(in crate::weights) fn write(path: &Path, tensors: &[NamedTensor], metadata: &str) -> Result<Vec<u8>> {
+    let entry = |NamedTensor { name, shape, values, .. }: &NamedTensor| {
         let mut array = header(shape);
         array.extend_from_slice(bytemuck::cast_slice(values));
         (format!("{name}{ENDING}"), array)

@@ -13,7 +13,7 @@ use crate::nn::{Layer, Network, Node};
 use crate::ops::Padding;
 use crate::ops::conv2d::Conv2dGeometry;
 use crate::weights::save::OnnxInput;
-use crate::weights::tensors::error;
+use crate::weights::tensors::{NamedTensor, error};
 use schema::{Attribute, Graph, Model, NodeProto, OperatorSet, Property, Tensor, ValueInfo};
 
 /// The operator set that the models need; runtimes of 2021 and later know it.
@@ -30,13 +30,13 @@ const BATCH: &str = "batch";
 pub(in crate::weights) fn write(
     path: &Path,
     network: &Network,
-    weights: &[(String, Vec<usize>, Vec<f32>)],
+    weights: &[NamedTensor],
     class_names: &[String],
     input: OnnxInput,
 ) -> Result<Vec<u8>> {
     let architecture = network.architecture();
     let mut writer = Writer { graph: Graph { name: architecture.name.clone(), ..Graph::default() }, values: 0 };
-    for (name, shape, values) in weights {
+    for NamedTensor { name, shape, values, .. } in weights {
         writer.graph.initializer.push(Tensor::floats(name, shape, values));
     }
     let [height, width, channels] = architecture.input.axes();

@@ -41,18 +41,14 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Contents> {
 }
 
 /// A state dictionary that `torch.load(…, weights_only=True)` loads.
-pub(in crate::weights) fn write(
-    path: &Path,
-    tensors: &[(String, Vec<usize>, Vec<f32>)],
-    metadata: &str,
-) -> Result<Vec<u8>> {
-    let shapes: Vec<_> = tensors.iter().map(|(name, shape, _)| (name.as_str(), shape.as_slice())).collect();
+pub(in crate::weights) fn write(path: &Path, tensors: &[NamedTensor], metadata: &str) -> Result<Vec<u8>> {
+    let shapes: Vec<_> = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice())).collect();
     let mut entries = vec![
         ("archive/data.pkl".to_owned(), state_dict(&shapes)),
         ("archive/byteorder".to_owned(), b"little".to_vec()),
     ];
-    for (number, (_, _, values)) in tensors.iter().enumerate() {
-        entries.push((format!("archive/data/{number}"), bytemuck::cast_slice(values).to_vec()));
+    for (number, tensor) in tensors.iter().enumerate() {
+        entries.push((format!("archive/data/{number}"), bytemuck::cast_slice(&tensor.values).to_vec()));
     }
     entries.push(("archive/version".to_owned(), b"3\n".to_vec()));
     zip_archive::write(&entries, metadata).map_err(|e| error(path, e.to_string(), "the file is unchanged"))
