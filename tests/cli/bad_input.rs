@@ -36,7 +36,9 @@ fn data_that_are_missing_or_damaged() {
 fn data_commands() {
     let sandbox = Sandbox::with_data(10, 10);
     sandbox.refuses("data synthesize data", "already exists");
-    sandbox.refuses("data import data imported", "no train images");
+    // What has the layout already is copied.
+    sandbox.ok("data import data copied");
+    assert!(sandbox.read("copied/test_batch.bin") == sandbox.read("data/test_batch.bin"));
     sandbox.refuses("data import absent imported", "absent");
     sandbox.write("tree/train/cat/a.png", b"no picture");
     sandbox.refuses("data import tree imported", "a.png");
@@ -55,7 +57,9 @@ fn weights_of_another_architecture() {
     sandbox.copy_fixture("lenet5_init.safetensors");
     let init = "--data data --device cpu --init lenet5_init.safetensors --out new";
     sandbox.refuses(&format!("train --arch ygnet {init}"), "tensor `");
-    sandbox.refuses("eval --data data --weights lenet5_init.safetensors", "does not say which architecture");
+    sandbox.ok("eval --data data --device cpu --weights lenet5_init.safetensors");
+    sandbox.copy_fixture("ygnet_init.safetensors");
+    sandbox.refuses("eval --data data --weights ygnet_init.safetensors", "they fit ygnet, ygnet-final-relu");
     sandbox.refuses("eval --data data --weights lenet5_init.safetensors --arch all-cnn-c", "tensor `");
 }
 

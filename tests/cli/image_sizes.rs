@@ -126,7 +126,7 @@ fn images_of_32_by_32_pixels_are_the_usual_ones() {
     let sandbox = with_photos();
     for (out, flags) in [("usual", ""), ("said", "--image-size 32 --gray=false")] {
         let stderr = sandbox.ok(&format!("{RECIPE} {flags} --device cpu --max-steps 1 --out {out}")).stderr;
-        assert!(stderr.contains("3 test images\n"), "{stderr}");
+        assert!(stderr.contains("3 test images of 3 classes"), "{stderr}");
     }
     assert!(sandbox.read("usual/weights.safetensors") == sandbox.read("said/weights.safetensors"));
     let config = config(&sandbox, "usual");

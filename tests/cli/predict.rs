@@ -31,7 +31,7 @@ fn folders_are_taken_with_all_pictures_below() {
     let single = sandbox.json(&format!("{PREDICT} --json pictures/b.png"));
     assert_eq!(predictions[1]["class"], single[0]["class"]);
     std::fs::create_dir(sandbox.path("empty")).unwrap();
-    sandbox.refuses(&format!("{PREDICT} empty"), "there is no .jpg, .jpeg or .png file in empty");
+    sandbox.refuses(&format!("{PREDICT} empty"), "there is no picture in empty");
     // Beside something to look at it stops nothing.
     let output = sandbox.command(&format!("{PREDICT} --json empty pictures/b.png")).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -53,7 +53,7 @@ fn standard_input_holds_one_picture() {
     assert_eq!(images(&predictions), ["-"]);
     let file = sandbox.json(&format!("{PREDICT} --json pictures/a.png"));
     assert_eq!(predictions[0]["logits"], file[0]["logits"]);
-    sandbox.refuses(&format!("{PREDICT} -"), "standard input: not a readable JPEG or PNG");
+    sandbox.refuses(&format!("{PREDICT} -"), "standard input: the file is empty");
     sandbox.refuses(&format!("{PREDICT} - -"), "standard input holds one picture");
 }
 
