@@ -27,7 +27,7 @@ pub struct Data {
 enum Command {
     /// Convert images to the binary layout that `train` reads
     #[command(after_help = "\
-SRC is a folder of class folders as `train --data` takes it, or an archive (tar, tar.gz, tar.xz) of train/CLASS/IMAGE and test/CLASS/IMAGE: JPEG or PNG of 32×32 pixels, or with --resize of any size. The layout holds up to 256 classes.
+SRC is a data set in any form that `train --data` takes: an official version of CIFAR-10 or CIFAR-100, a folder of class folders, or an archive (tar, tar.gz, tar.xz, zip). Pictures have 32×32 pixels, or with --resize any size. The layout holds up to 256 classes.
 
 Examples:
   cifar-gpu data import cifar10.tar.gz data/cifar10

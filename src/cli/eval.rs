@@ -46,8 +46,7 @@ Example:
 pub struct Eval {
     #[command(flatten)]
     weights: WeightsArguments,
-    /// Folder of images or in CIFAR-10's binary layout, as `train` takes them, or `synthetic`; images are scaled to the network's
-    /// input size
+    /// Data set, in any form that `train` takes, or `synthetic`; images are scaled to the network's input size
     #[arg(long, value_name = "PATH")]
     data: Option<String>,
     /// The split to use; for class folders without test images, a tenth is held out for testing

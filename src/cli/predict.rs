@@ -35,7 +35,7 @@ pub struct Predict {
     /// Print a JSON array with one object per picture
     #[arg(long)]
     json: bool,
-    /// JPEG or PNG pictures of any size; folders, for all pictures in them and below; or - for one picture on standard input
+    /// Pictures of any size; folders, for all pictures in them and below; or - for one picture on standard input
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
 }

@@ -17,10 +17,12 @@ use crate::nn::{Architecture, DescriptionReader};
 
 pub use file::WeightsFile;
 pub use formats::Format;
+#[cfg(feature = "formats")]
+pub use formats::OnnxInput;
 pub use mapping::{Mapping, Naming, Target};
 pub use metadata::Metadata;
 #[cfg(feature = "formats")]
-pub use save::{OnnxInput, export};
+pub use save::export;
 pub use save::{Width, save, save_as};
 pub use tensors::{NamedTensor, Order};
 

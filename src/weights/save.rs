@@ -10,7 +10,7 @@ use safetensors::tensor::TensorView;
 use crate::error::Result;
 use crate::nn::Network;
 #[cfg(feature = "formats")]
-use crate::weights::formats::{self, Format};
+use crate::weights::formats::{self, Format, OnnxInput};
 use crate::weights::metadata;
 use crate::weights::tensors::{NamedTensor, Order, check_finite, error};
 
@@ -72,17 +72,6 @@ fn state(path: &Path, network: &Network) -> Result<Vec<NamedTensor>> {
         Ok(NamedTensor { name: parameter.name.clone(), shape, order: Order::OutputsFirst, values })
     };
     network.state().map(tensor).collect()
-}
-
-/// Whether an exported model takes pixels, or normalized images.
-#[cfg(feature = "formats")]
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum OnnxInput {
-    /// Bytes from 0 to 255: the model normalizes them.
-    #[default]
-    Pixels,
-    /// Normalized floats.
-    Normalized,
 }
 
 /// Writes a network's weights atomically in a format for other programs; `input` applies to ONNX.

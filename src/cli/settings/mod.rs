@@ -67,8 +67,8 @@ enum RecipeName {
 pub struct Settings {
     #[command(flatten)]
     source: SourceArguments,
-    /// Folder of CLASS/IMAGE, of train/CLASS/IMAGE and test/CLASS/IMAGE, or in CIFAR-10's binary layout; or `synthetic`, the
-    /// default if no data folder is found
+    /// CIFAR-10 or CIFAR-100, binary or for Python; a folder of CLASS/IMAGE, or of train/CLASS/IMAGE and test/CLASS/IMAGE; an archive
+    /// of one of these; or `synthetic`, the default if no data folder is found
     #[arg(long, value_name = "PATH")]
     pub data: Option<String>,
     #[command(flatten)]

@@ -17,6 +17,8 @@ mod zip_archive;
 #[cfg(feature = "formats")]
 pub(super) use npz::write as write_npz;
 #[cfg(feature = "formats")]
+pub use onnx::OnnxInput;
+#[cfg(feature = "formats")]
 pub(super) use torch::write as write_torch;
 
 use std::collections::HashMap;

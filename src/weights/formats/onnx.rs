@@ -12,7 +12,6 @@ use crate::nn::layers::{AvgPool2d, BatchNorm, Conv2d, Linear, MaxPool2d, PadChan
 use crate::nn::{Layer, Network, Node};
 use crate::ops::Padding;
 use crate::ops::conv2d::Conv2dGeometry;
-use crate::weights::save::OnnxInput;
 use crate::weights::tensors::{NamedTensor, error};
 use schema::{Attribute, Graph, Model, NodeProto, OperatorSet, Property, Tensor, ValueInfo};
 
@@ -25,6 +24,16 @@ const INPUT: &str = "images";
 const OUTPUT: &str = "logits";
 /// Name of the axis of images, of any length.
 const BATCH: &str = "batch";
+
+/// Whether an exported model takes pixels, or normalized images.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnnxInput {
+    /// Bytes from 0 to 255: the model normalizes them.
+    #[default]
+    Pixels,
+    /// Normalized floats.
+    Normalized,
+}
 
 /// A model of a network with these weights.
 pub(in crate::weights) fn write(
