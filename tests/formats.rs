@@ -75,7 +75,11 @@ fn files_of_other_programs_give_their_logits() {
         ("nested.pth", Format::Torch, Naming::Prefix("state_dict.module.".into()), "pytorch"),
         ("legacy.pt", Format::Torch, Naming::Same, "pytorch"),
         ("arrays.npz", Format::Npz, Naming::Same, "pytorch"),
+        ("float16.pth", Format::Torch, Naming::Prefix("model.".into()), "pytorch"),
+        ("bfloat16.pth", Format::Torch, Naming::Prefix("model.".into()), "pytorch"),
+        ("float64.pth", Format::Torch, Naming::Prefix("model.".into()), "pytorch"),
         ("compressed.npz", Format::Npz, Naming::Same, "pytorch"),
+        ("float16.npz", Format::Npz, Naming::Same, "pytorch"),
         ("float16.safetensors", Format::Safetensors, Naming::Prefix("model.".into()), "pytorch"),
         ("bfloat16.safetensors", Format::Safetensors, Naming::Prefix("model.".into()), "pytorch"),
         ("float64.safetensors", Format::Safetensors, Naming::Prefix("model.".into()), "pytorch"),
@@ -89,6 +93,7 @@ fn files_of_other_programs_give_their_logits() {
         let mapping = file.mapping(network.architecture()).unwrap();
         assert_eq!((file.format(), &mapping.naming), (format, &naming), "{name}");
         assert!(mapping.unused.is_empty() && file.metadata().is_none(), "{name}");
+        assert!(!file.tells_other_layers(network.architecture()), "{name}");
         file.load_into(&network).unwrap();
         let ours = logits(network);
         let expected = expected();
@@ -169,6 +174,14 @@ fn damaged_files_are_refused() {
             assert!(error.hint().is_some() && error.to_string().contains(name), "{name}: {error}");
         }
     }
+}
+
+#[test]
+fn arrays_in_fortran_order_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = WeightsFile::read(&copied(folder.path(), "fortran.npz")).unwrap_err();
+    assert!(error.to_string().contains("`conv1.weight` is in Fortran order"), "{error}");
+    assert!(error.hint().unwrap().contains("ascontiguousarray"));
 }
 
 /// A pickle that would run a command if it were executed, as Python does.

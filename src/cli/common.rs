@@ -211,16 +211,25 @@ impl WeightsArguments {
     }
 }
 
-/// Says how the names of a file became those of a network, if they are others.
+/// Says how the names of a file become those of a network, if they are others, and warns of other layers.
+///
+/// # Errors
+/// As [`WeightsFile::mapping`].
 pub fn say_naming(file: &WeightsFile, architecture: &Architecture) -> Result<()> {
     match file.mapping(architecture)?.naming {
         Naming::Same => {}
         Naming::Prefix(prefix) => {
             say(format_args!("the names of all tensors begin with `{prefix}`, which is taken off"))
         }
-        Naming::Aliases => say("tensors with the published names of layers: convLayer1, fullyc1"),
-        Naming::Order => say("layers without names of this network are matched in their order"),
+        Naming::Aliases => say("the tensors have the published names of layers, such as convLayer1 and fullyc1"),
+        Naming::Order => say("the layers have no names of this network: they are matched in their order"),
         other => say(format_args!("names of tensors: {other:?}")),
+    }
+    if file.tells_other_layers(architecture) {
+        warn(format_args!(
+            "the model in the file has other convolutions, poolings or ReLUs than {}",
+            architecture.name
+        ));
     }
     Ok(())
 }

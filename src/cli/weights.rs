@@ -7,7 +7,7 @@ use cifar_gpu::weights::{self, Format, Mapping, OnnxInput, WeightsFile, Width};
 use cifar_gpu::{Device, Error, Result};
 use clap::{Subcommand, ValueEnum};
 
-use super::common::{WeightsArguments, lossy};
+use super::common::{MissingArguments, WeightsArguments, lossy};
 use super::terminal::{aligned, print, print_json};
 use crate::words::grouped;
 
@@ -152,7 +152,7 @@ struct SourceArguments {
     #[arg(value_name = "SRC")]
     from: PathBuf,
     #[command(flatten)]
-    missing: super::common::MissingArguments,
+    missing: MissingArguments,
 }
 
 impl SourceArguments {

@@ -58,10 +58,10 @@ impl From<DataError> for Stop {
 /// All bytes of an entry.
 ///
 /// # Errors
-/// If there are fewer than the archive says.
+/// If there are fewer or more than the archive says: the size of a compressed entry is only a claim.
 pub(super) fn contents(size: u64, entry: &mut dyn Read) -> Result<Vec<u8>, Stop> {
     let mut bytes = Vec::new();
-    entry.read_to_end(&mut bytes)?;
+    entry.take(size.saturating_add(1)).read_to_end(&mut bytes)?;
     match bytes.len() as u64 == size {
         true => Ok(bytes),
         false => Err(io::Error::from(ErrorKind::UnexpectedEof).into()),
@@ -249,5 +249,18 @@ impl<R: Read> Read for Metered<'_, R> {
             return Err(ErrorKind::FileTooLarge.into());
         }
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_has_the_size_that_it_claims() {
+        assert!(contents(4, &mut &b"four"[..]).is_ok_and(|bytes| bytes == b"four"));
+        for claimed in [3, 5, u64::MAX] {
+            assert!(matches!(contents(claimed, &mut &b"four"[..]), Err(Stop::Damaged(_))), "{claimed}");
+        }
     }
 }

@@ -1,6 +1,6 @@
-//! The official CIFAR-10 binary layout.
+//! CIFAR-10's binary layout, which is also written, and the other official versions of CIFAR (`official`).
 //!
-//! A folder holds `data_batch_*.bin` and `test_batch.bin`, each a sequence of
+//! In that layout a folder holds `data_batch_*.bin` and `test_batch.bin`, each a sequence of
 //! 3073-byte records: a label byte, then the planes red, green and blue of
 //! 1024 bytes, each from the top left row by row. `batches.meta.txt` names the
 //! classes, one a line.
@@ -43,3 +43,10 @@ const OFFICIAL_FOLDER: &str = "cifar-10-batches-bin";
 
 /// Images of a split at most: 3 GiB, so that a wrong file cannot eat the memory.
 pub(super) const MAX_IMAGES: u64 = 1 << 20;
+
+/// The names in a text with one a line.
+fn lines_of_names(text: &str) -> Vec<String> {
+    // Some editors begin a file with a byte-order mark. The official file ends in a blank line.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    text.trim_end().lines().map(|line| line.trim().to_owned()).collect()
+}

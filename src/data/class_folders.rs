@@ -86,9 +86,9 @@ impl fmt::Display for Note {
 /// Loads the data set in `folder`, in any layout, as images of this shape.
 ///
 /// That is an official version of CIFAR-10 or CIFAR-100 (with its fine labels), binary or for Python; the layout of
-/// [`load_folder`]; a file of one batch of it, of which the last tenth is kept for testing; an archive (tar, tar.gz, tar.xz, zip) of an
-/// official version or of `train/<class>/<file>` and `test/<class>/<file>`; or a tree of pictures of any size, either `<class>/<file>`, or
-/// `train/<class>/<file>` and `test/<class>/<file>`, where the folders may also be called `training`, and `testing`, `val`, `valid`,
+/// [`load_folder`]; a file of one batch of it, of which the last tenth is kept for testing; an archive (tar, tar.gz, tar.xz, zip) of
+/// an official version or of `train/<class>/<file>` and `test/<class>/<file>`; or a tree of pictures of any size, either
+/// `<class>/<file>`, or `train/<class>/<file>` and `test/<class>/<file>`, where the folders may also be called `training`, and `testing`, `val`, `valid`,
 /// `validation` or `eval`, in any case; or `train/<file>` with a table `trainLabels.csv` of names and classes, as in competitions of
 /// Kaggle. Labels follow the sorted names of the classes. Hidden files and the folders of runs are ignored, other files are left out
 /// with a note.
@@ -319,8 +319,8 @@ fn list_classes(
     split: Split,
     collector: &mut Collector<'_>,
 ) -> Result<Vec<(Place, PathBuf)>, DataError> {
-    let is_class = |entry: &Found| entry.is_folder && !is_of_runs(&entry.path);
-    let (classes, others): (Vec<_>, Vec<_>) = list(folder)?.into_iter().partition(is_class);
+    let entries = list(folder)?.into_iter().filter(|entry| !(entry.is_folder && is_of_runs(&entry.path)));
+    let (classes, others): (Vec<_>, Vec<_>) = entries.partition(|entry| entry.is_folder);
     for other in others {
         collector.skip(&other.path.display().to_string());
     }
@@ -367,8 +367,10 @@ fn list_classes(
 fn is_of_runs(folder: &Path) -> bool {
     let is_run = |path: &Path| path.join("config.json").is_file() && path.join("metrics.jsonl").is_file();
     let holds_runs = || {
-        let entries = fs::read_dir(folder);
-        entries.is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(|entry| is_run(&entry.path()))))
+        // Its files, perhaps thousands of pictures, need no look at the disk.
+        let is_run_below =
+            |entry: fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir()) && is_run(&entry.path());
+        fs::read_dir(folder).is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(is_run_below)))
     };
     is_run(folder) || holds_runs()
 }

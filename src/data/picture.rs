@@ -29,7 +29,8 @@ const MAX_DECODER_BYTES_EXACT: u64 = 16 << 20;
 /// Maximum size of a picture's file in bytes; a decoded larger one would exceed the decoder's limit.
 pub(super) const MAX_FILE_BYTES: u64 = 64 << 20;
 
-/// Reads a picture (JPEG, PNG, WebP, BMP, or the first one of a GIF) of any size and resizes it to this shape, as the planes of an image of a [`Dataset`](super::Dataset).
+/// Reads a picture (JPEG, PNG, WebP, BMP, or the first one of a GIF) of any size and resizes it to this shape, as the planes of an
+/// image of a [`Dataset`](super::Dataset).
 ///
 /// Height and width are scaled separately, and the picture is rotated according to its EXIF orientation. Gray becomes equal planes
 /// if the shape has color, and color becomes its luma (0.2126 R + 0.7152 G + 0.0722 B) if the shape is gray; 16 bits a channel
@@ -159,15 +160,15 @@ fn check_whole(name: &str, bytes: &[u8]) -> Result<(), DataError> {
         return Ok(());
     }
     let markers = JpegMarkers::read(bytes);
-    match () {
-        // Decoders would fill in the missing part.
-        () if !markers.has_end => Err(DataError::CutOff { file: file() }),
-        // zune-jpeg 0.5.15 decodes them to other colors without an error (its issues 419 and 422).
-        () if markers.is_sequential && markers.least_in_scan < markers.components => {
-            Err(DataError::SeparateScans { file: file() })
-        }
-        () => Ok(()),
+    // Decoders would fill in the missing part.
+    if !markers.has_end {
+        return Err(DataError::CutOff { file: file() });
     }
+    // zune-jpeg 0.5.15 decodes them to other colors without an error (its issues 419 and 422).
+    if markers.is_sequential && markers.least_in_scan < markers.components {
+        return Err(DataError::SeparateScans { file: file() });
+    }
+    Ok(())
 }
 
 /// What a JPEG's markers tell.
@@ -328,6 +329,10 @@ mod tests {
         let thumbnail = [0xff, 0xe1, 0, 8, 0xff, 0xd8, 1, 2, 0xff, 0xd9];
         let with_thumbnail = [&jpeg[..2], &thumbnail, &jpeg[2..]].concat();
         decode_picture("whole.jpg", &with_thumbnail, PictureSize::Any, ImageShape::CIFAR).unwrap();
+        // Fill bytes may stand before a marker.
+        let end = jpeg.len() - 2;
+        let filled = [&jpeg[..end], &[0xff], &jpeg[end..]].concat();
+        decode_picture("whole.jpg", &filled, PictureSize::Any, ImageShape::CIFAR).unwrap();
         for bytes in [&jpeg[..jpeg.len() - 2], &jpeg[..jpeg.len() / 3], &with_thumbnail[..with_thumbnail.len() / 2]] {
             let error = decode_picture("cut.jpg", bytes, PictureSize::Any, ImageShape::CIFAR).unwrap_err().to_string();
             assert!(error.contains("cut.jpg") && error.contains("ends before"), "{error}");

@@ -1,6 +1,6 @@
 //! Optimizers: their state per parameter, and the update.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ops::StepState;
 use crate::ops::adam::{Adam, adam_step};
 use crate::ops::muon::{Muon, muon_update};
@@ -102,16 +102,9 @@ impl Optimizer {
     /// same settings are updated by one kernel call.
     ///
     /// # Errors
-    /// [`Error::MissingGradient`] if a parameter took no part in the loss, and [`Error::Tape`] if the parameters were not put on
-    /// the tape by [`Parameters::on`].
+    /// As for [`Gradients::of_all`], and if the device fails.
     pub fn step(&self, state: &Tensor, parameters: &Parameters, gradients: &Gradients) -> Result<()> {
-        for parameter in parameters {
-            gradients.parameter(&parameter.name)?;
-        }
-        let gradients = gradients
-            .flat(parameters.flat())
-            .ok_or_else(|| Error::Tape("the gradients are not those of the optimizer's parameters".into()))?;
-        self.step_from(state, parameters, gradients)
+        self.step_from(state, parameters, gradients.of_all(parameters)?)
     }
 
     /// The same from a tensor of all gradients, at the places of their parameters: [`Gradients::flat`], or a sum of several.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Node, Place, Tape, Var};
+use super::{Node, Parameters, Place, Tape, Var};
 use crate::error::{Error, Result};
 use crate::ops::{Upstream, Wanted, elementwise};
 use crate::tensor::{DType, Tensor};
@@ -143,6 +143,19 @@ impl Gradients {
     /// zeros between them and for unused parameters.
     pub fn flat(&self, parameters: &Tensor) -> Option<&Tensor> {
         self.flats.iter().find(|(flat, _)| flat.shares_memory(parameters)).map(|(_, gradients)| gradients)
+    }
+
+    /// The gradients of all these parameters, in one tensor as in [`Gradients::flat`].
+    ///
+    /// # Errors
+    /// [`Error::MissingGradient`] if a parameter took no part in the result, and [`Error::Tape`] if the parameters were not put on the
+    /// tape by [`Parameters::on`].
+    pub fn of_all(&self, parameters: &Parameters) -> Result<&Tensor> {
+        for parameter in parameters {
+            self.parameter(&parameter.name)?;
+        }
+        let foreign = || Error::Tape("the gradients are not those of these parameters".into());
+        self.flat(parameters.flat()).ok_or_else(foreign)
     }
 
     /// The gradient of the parameter of this name.

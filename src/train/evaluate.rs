@@ -49,7 +49,7 @@ impl TestTimeAugmentation {
     }
 }
 
-/// A description, such as "6 views".
+/// A description, such as "mirror images".
 impl std::fmt::Display for TestTimeAugmentation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

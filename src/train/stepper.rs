@@ -319,12 +319,7 @@ impl<'a> Stepper<'a> {
             Some(cotangent) => loss.backward_from(&cotangent)?,
             None => loss.backward()?,
         };
-        for parameter in parameters {
-            gradients.parameter(&parameter.name)?;
-        }
-        let own = gradients
-            .flat(parameters.flat())
-            .ok_or_else(|| Error::Tape("the loss does not depend on the network's parameters".into()))?;
+        let own = gradients.of_all(parameters)?;
         let gradients = match &self.accumulated {
             Some(sum) if !kind.is_whole() => {
                 match kind.is_first {

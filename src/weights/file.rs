@@ -8,13 +8,10 @@ use crate::nn::{ARCHITECTURES, Architecture, DescriptionReader, Network};
 use crate::ops::batch_assembly::Normalization;
 use crate::tensor::ImageShape;
 use crate::weights::architecture;
-use crate::weights::formats::{Contents, Format};
+use crate::weights::formats::{Contents, Format, TOLD_KINDS};
 use crate::weights::mapping::{Mapping, Target};
 use crate::weights::metadata::Metadata;
 use crate::weights::tensors::{NamedTensor, Order, error};
-
-/// The end of the names of networks that end in a ReLU, beside one of the same shapes that does not.
-const FINAL_RELU: &str = "-final-relu";
 
 /// Weights as read from a file, not yet in a network.
 #[derive(Debug)]
@@ -23,7 +20,7 @@ pub struct WeightsFile {
     format: Format,
     metadata: Option<Metadata>,
     tensors: Vec<NamedTensor>,
-    ends_in_relu: Option<bool>,
+    layers: Option<Vec<&'static str>>,
 }
 
 impl WeightsFile {
@@ -32,9 +29,9 @@ impl WeightsFile {
     /// # Errors
     /// If it cannot be read, is cut short, is no weights file, or holds numbers that are not finite.
     pub fn read(path: &Path) -> Result<Self> {
-        let Contents { format, tensors, metadata, ends_in_relu } = Contents::read(path)?;
+        let Contents { format, tensors, metadata, layers } = Contents::read(path)?;
         let metadata = Metadata::parse(path, &metadata)?;
-        Ok(WeightsFile { path: path.to_owned(), format, metadata, tensors, ends_in_relu })
+        Ok(WeightsFile { path: path.to_owned(), format, metadata, tensors, layers })
     }
 
     /// Its format.
@@ -120,15 +117,9 @@ impl WeightsFile {
     /// The one built-in architecture that the tensors fit.
     fn guessed_architecture(&self) -> Result<Architecture> {
         let fits = |name: &&str| {
-            let ends_in_relu = name.ends_with(FINAL_RELU);
-            let has_sibling = ARCHITECTURES.iter().any(|other| *other == format!("{name}{FINAL_RELU}"));
-            // The file may tell which of two such networks it is of.
-            if (ends_in_relu || has_sibling) && self.ends_in_relu.is_some_and(|told| told != ends_in_relu) {
-                return None;
-            }
             let usual = Architecture::by_name(name, CIFAR10_CLASSES.len()).ok()?;
             let architecture = Architecture::by_name(name, self.counted_classes(&usual).ok()?).ok()?;
-            self.mapping(&architecture).ok().map(|_| architecture)
+            (!self.tells_other_layers(&architecture) && self.mapping(&architecture).is_ok()).then_some(architecture)
         };
         let mut fitting: Vec<Architecture> = ARCHITECTURES.iter().filter_map(fits).collect();
         let message = "the file does not say which architecture its weights are of";
@@ -207,6 +198,12 @@ impl WeightsFile {
         })
     }
 
+    /// Whether the file tells that its network has other layers, though the tensors may be of the same shapes: a model of Keras
+    /// with its configuration does.
+    pub fn tells_other_layers(&self, architecture: &Architecture) -> bool {
+        self.layers.as_ref().is_some_and(|layers| Some(layers) != told_layers(architecture).as_ref())
+    }
+
     /// Loads the weights into a network.
     ///
     /// # Errors
@@ -226,6 +223,13 @@ impl WeightsFile {
         }
         inner.into_iter().try_for_each(|(parameter, values)| parameter.tensor.write(&values))
     }
+}
+
+/// The kinds of its layers that a file may tell of; `None` if its layers are not in a sequence.
+fn told_layers(architecture: &Architecture) -> Option<Vec<&'static str>> {
+    let kinds = architecture.nodes().iter().map(|node| node.layer().map(|layer| layer.kind()));
+    let kinds: Option<Vec<_>> = kinds.collect();
+    kinds.map(|kinds| kinds.into_iter().filter(|kind| TOLD_KINDS.contains(kind)).collect())
 }
 
 /// What a file of weights of an architecture must have.

@@ -54,6 +54,7 @@ fn no_pattern_of_signals_loses_the_work() {
         "kill -TERM $0; sleep 0.02; kill -TERM $0",
         "kill -HUP $0; kill -TERM $0; kill -HUP $0",
         "kill -INT $0; kill -TERM $0; kill -INT $0; kill -INT $0",
+        "kill -INT $0; sleep 0.002; kill -INT $0",
         "for i in 1 2 3 4 5 6 7 8 9; do kill -TERM $0; done",
     ] {
         let sandbox = Sandbox::with_data(2000, 10);

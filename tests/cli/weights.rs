@@ -43,7 +43,8 @@ fn prefixes_and_published_names_are_understood_by_every_command() {
             assert_eq!(sandbox.json(&command)["loss"], own["loss"]);
         }
         let train = format!("train {SMALL} --data data --device cpu --max-steps 1 --out from-{name}");
-        sandbox.ok(&format!("{train} --init {name}.safetensors --normalize published"));
+        let printed = sandbox.ok(&format!("{train} --init {name}.safetensors --normalize published"));
+        assert!(printed.stderr.contains(said), "{}", printed.stderr);
     }
     let table =
         sandbox.ok("weights import published.safetensors back.safetensors --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5");

@@ -10,7 +10,7 @@ use cifar_gpu::weights::{WeightsFile, architecture};
 use cifar_gpu::{Error, ImageShape, Result};
 use clap::{Id, ValueEnum};
 
-use super::common::{DataChoice, DeviceArguments, ShapeArguments, TtaArguments, architecture_names};
+use super::common::{DataChoice, DeviceArguments, ShapeArguments, TtaArguments, architecture_names, say_naming};
 use super::terminal::{say, warn};
 use super::tune::PlanArguments;
 pub use recipe::AugmentArguments;
@@ -238,6 +238,9 @@ impl Settings {
                 config.whitening = Whitening::None;
             }
             let weights = WeightsFile::read(init)?;
+            // With other images or classes the run itself says what does not fit.
+            let architecture = weights.architecture(Some(&config.arch));
+            let _ = architecture.and_then(|architecture| say_naming(&weights, &architecture));
             let says_normalization = weights.normalization().is_some();
             if let Some(metadata) = weights.metadata() {
                 keep_shape(&mut config, metadata.input)?;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::pickle::Value;
-use super::{IMAGE_BYTES, SHAPE};
+use super::{IMAGE_BYTES, SHAPE, lines_of_names};
 use crate::data::{CIFAR10_CLASSES, DataError, Dataset, Splits, check_class_names};
 
 /// The folders that the official archives unpack to.
@@ -116,8 +116,7 @@ impl OfficialFiles {
             (None, _) => (0..100).map(|class| format!("class {class}")).collect(),
             (Some(text), Kind::Binary { .. }) => {
                 let text = std::str::from_utf8(text).map_err(|e| bad(e.to_string()))?;
-                let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-                text.trim_end().lines().map(|line| line.trim().to_owned()).collect()
+                lines_of_names(text)
             }
             (Some(pickle), Kind::Python { names, .. }) => {
                 let value = Value::parse(pickle).map_err(bad)?;

@@ -2,7 +2,7 @@
 
 use super::{
     CLASS_FILE, IMAGE_BYTES, MAX_CLASSES, MAX_IMAGES, OFFICIAL_FOLDER, RECORD_BYTES, SHAPE, TEST_FILE, TRAIN_PREFIX,
-    TRAIN_SUFFIX,
+    TRAIN_SUFFIX, lines_of_names,
 };
 use crate::data::{CIFAR10_CLASSES, DataError, Dataset, Split, Splits, check_class_names};
 use std::fs::{self, File};
@@ -104,9 +104,7 @@ fn read_class_names(folder: &Path) -> Result<Vec<String>, DataError> {
         let offset = error.utf8_error().valid_up_to();
         bad(format!("not UTF-8 text at offset {offset}"))
     })?;
-    // Some editors begin a file with a mark. The official file ends in a blank line.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let names: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_owned()).collect();
+    let names = lines_of_names(&text);
     if names.len() > MAX_CLASSES {
         return Err(DataError::TooManyClasses { classes: names.len(), limit: MAX_CLASSES });
     }

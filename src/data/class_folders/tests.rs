@@ -163,6 +163,11 @@ fn a_table_tells_the_classes_of_training_images() {
             assert_eq!(set.labels()[index], u16::from(set.image(index).unwrap()[0] % 2 == 0));
         }
     }
+    // Names may have their ending.
+    let rows = rows.replace(",", ".png,").replace("big.png,", "big,");
+    fs::write(folder.path().join("trainLabels.csv"), format!("id,label\n{rows}")).unwrap();
+    let again = load(folder.path(), ImageShape::CIFAR, &|_| {}).unwrap().splits;
+    assert!(again.train == train && again.test == test);
     for (table, message) in [
         ("id,label\n1\n", "found record with 1 fields"),
         ("id,label\n77,cat\n", "none of its names is that of a picture"),
@@ -199,6 +204,7 @@ fn folders_of_runs_are_no_classes() {
     }
     let loaded = load(folder.path(), ImageShape::CIFAR, &|_| {}).unwrap();
     assert_eq!(loaded.splits.train.class_names(), ["cat", "dog"]);
+    assert_eq!(loaded.notes, [Note::HeldOut { test: 2, of: 4 }]);
 }
 
 #[test]

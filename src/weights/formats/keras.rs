@@ -37,8 +37,8 @@ pub(super) fn read(path: &Path, bytes: Vec<u8>) -> Result<Contents> {
     if tensors.is_empty() {
         return Err(damaged("it holds no layers with weights".into()));
     }
-    let ends_in_relu = config.or(own_config).and_then(|config| ends_in_relu(&config));
-    Ok(Contents { format: Format::Keras, tensors, metadata: Default::default(), ends_in_relu })
+    let layers = config.or(own_config).and_then(|config| layer_kinds(&config));
+    Ok(Contents { format: Format::Keras, tensors, metadata: Default::default(), layers })
 }
 
 /// A layer's variables, in the order in which the layer made them.
@@ -153,30 +153,111 @@ fn natural(name: &str) -> (String, u64) {
     (start.trim_end_matches('_').to_owned(), number.parse().unwrap_or(0))
 }
 
-/// Whether the last activation after the last layer with weights is a ReLU, by a model's configuration.
-fn ends_in_relu(config: &str) -> Option<bool> {
+/// The kinds of a model's layers among [`TOLD_KINDS`](super::TOLD_KINDS), by its configuration; `None` if its layers are not in a
+/// sequence.
+fn layer_kinds(config: &str) -> Option<Vec<&'static str>> {
     let config: serde_json::Value = serde_json::from_str(config).ok()?;
     let layers = match &config["config"] {
         serde_json::Value::Array(layers) => layers,
         other => other["layers"].as_array()?,
     };
-    let mut is_relu = None;
+    let mut kinds = Vec::new();
     for layer in layers {
-        let kind = layer["class_name"].as_str()?;
-        let activation = layer["config"]["activation"].as_str();
-        match kind {
-            "Conv2D" | "Convolution2D" | "Dense" => is_relu = Some(activation == Some("relu")),
-            "Activation" if activation == Some("relu") => is_relu = Some(true),
-            "ReLU" => is_relu = Some(true),
+        let is_relu = layer["config"]["activation"] == "relu";
+        match layer["class_name"].as_str()? {
+            "Conv2D" | "Convolution2D" => kinds.push("conv2d"),
+            "Dense" => kinds.push("linear"),
+            "MaxPooling2D" => kinds.push("max_pool2d"),
+            "ReLU" => kinds.push("relu"),
+            "Add" | "Concatenate" => return None,
             _ => {}
         }
+        if is_relu {
+            kinds.push("relu");
+        }
     }
-    is_relu
+    Some(kinds)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::Architecture;
+    use crate::weights::WeightsFile;
+    use hdf5_pure::FileBuilder;
+
+    fn config(layers: &str) -> String {
+        format!(r#"{{"class_name": "Sequential", "config": {{"layers": [{layers}]}}}}"#)
+    }
+
+    fn convolution(activation: &str) -> String {
+        format!(r#"{{"class_name": "Conv2D", "config": {{"activation": "{activation}"}}}}"#)
+    }
+
+    /// A file of layers with variables of these shapes, and a model's configuration.
+    fn file(layers: &[(String, Vec<Vec<usize>>)], config: &str) -> Vec<u8> {
+        let mut file = FileBuilder::new();
+        let mut group = file.create_group("layers");
+        for (name, shapes) in layers {
+            let mut layer = group.create_group(name);
+            let mut variables = layer.create_group("vars");
+            for (number, shape) in shapes.iter().enumerate() {
+                let sides: Vec<u64> = shape.iter().map(|&side| side as u64).collect();
+                let values = vec![0.5; shape.iter().product()];
+                variables.create_dataset(&number.to_string()).with_f32_data(&values).with_shape(&sides);
+            }
+            layer.add_group(variables.finish());
+            group.add_group(layer.finish());
+        }
+        file.add_group(group.finish());
+        file.set_attr("model_config", AttrValue::AsciiString(config.into()));
+        file.finish().unwrap()
+    }
+
+    #[test]
+    fn layers_come_in_the_order_of_their_numbers() {
+        let names = ["conv2d", "conv2d_1", "conv2d_2", "conv2d_10", "conv2d_11"];
+        let layers = names.map(|name| (name.to_owned(), vec![vec![1, 2, 1, 3]]));
+        let contents = read(Path::new("w.h5"), file(&layers, "")).unwrap();
+        let read: Vec<_> = contents.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+        assert_eq!(read, names.map(|name| format!("{name}.weight")));
+    }
+
+    /// Three networks have the same tensors: the published YGNet, which ends in a ReLU, ours, and All-CNN-C without pooling.
+    #[test]
+    fn a_built_in_network_is_told_by_its_layers() {
+        let folder = tempfile::tempdir().unwrap();
+        let parameters = Architecture::by_name("ygnet", 10).unwrap().parameters().unwrap();
+        let layers: Vec<_> = (0..)
+            .zip(parameters.chunks(2))
+            .map(|(number, parts)| {
+                (format!("conv2d_{number}"), parts.iter().map(|(_, spec)| spec.layout.inner_shape()).collect())
+            })
+            .collect();
+        let (relu, pool) = (convolution("relu"), r#"{"class_name": "MaxPooling2D", "config": {}}"#.to_owned());
+        let body = |pools: &[usize]| {
+            let mut parts = vec![relu.clone(); 8];
+            pools.iter().rev().for_each(|&after| parts.insert(after, pool.clone()));
+            parts
+        };
+        let told = |mut parts: Vec<String>, last: &str| {
+            let path = folder.path().join("w.h5");
+            parts.push(convolution(last));
+            std::fs::write(&path, file(&layers, &config(&parts.join(", ")))).unwrap();
+            let read = WeightsFile::read(&path).unwrap();
+            // A name that is given counts, with a warning if the layers are others.
+            let ygnet = read.architecture(Some("ygnet")).unwrap();
+            let found = read.architecture(None).map(|architecture| architecture.name);
+            let is_ygnet = found.as_ref().is_ok_and(|name| name == "ygnet");
+            assert_eq!(read.tells_other_layers(&ygnet), !is_ygnet);
+            found
+        };
+        assert_eq!(told(body(&[3, 6]), "relu").unwrap(), "ygnet-final-relu");
+        assert_eq!(told(body(&[3, 6]), "linear").unwrap(), "ygnet");
+        assert_eq!(told(body(&[]), "relu").unwrap(), "all-cnn-c");
+        let refused = told(body(&[]), "linear").unwrap_err().to_string();
+        assert!(refused.contains("they fit no built-in one"), "{refused}");
+    }
 
     #[test]
     fn numbers_are_sorted_as_numbers() {
@@ -186,14 +267,13 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_tells_the_last_activation() {
-        let config = |last: &str| format!(r#"{{"class_name": "Sequential", "config": {{"layers": [{last}]}}}}"#);
-        let conv =
-            |activation: &str| format!(r#"{{"class_name": "Conv2D", "config": {{"activation": "{activation}"}}}}"#);
-        assert_eq!(ends_in_relu(&config(&conv("relu"))), Some(true));
-        assert_eq!(ends_in_relu(&config(&conv("linear"))), Some(false));
-        let both = format!(r#"{}, {{"class_name": "Activation", "config": {{"activation": "relu"}}}}"#, conv("linear"));
-        assert_eq!(ends_in_relu(&config(&both)), Some(true));
-        assert_eq!(ends_in_relu("not json"), None);
+    fn a_configuration_tells_the_layers() {
+        assert_eq!(layer_kinds(&config(&convolution("relu"))), Some(vec!["conv2d", "relu"]));
+        assert_eq!(layer_kinds(&config(&convolution("linear"))), Some(vec!["conv2d"]));
+        let activation = r#"{"class_name": "Activation", "config": {"activation": "relu"}}"#;
+        let both = format!("{}, {activation}", convolution("linear"));
+        assert_eq!(layer_kinds(&config(&both)), Some(vec!["conv2d", "relu"]));
+        let sum = format!(r#"{both}, {{"class_name": "Add", "config": {{}}}}"#);
+        assert_eq!((layer_kinds(&config(&sum)), layer_kinds("not json")), (None, None));
     }
 }

@@ -60,6 +60,10 @@ impl fmt::Display for Format {
     }
 }
 
+/// The kinds of layers that a file may tell of: those that a model's configuration names as layers or activations, and that
+/// tell apart networks with the same tensors.
+pub(super) const TOLD_KINDS: [&str; 4] = ["conv2d", "linear", "max_pool2d", "relu"];
+
 /// The contents of a weights file of any format.
 #[derive(Debug)]
 pub(super) struct Contents {
@@ -68,8 +72,8 @@ pub(super) struct Contents {
     pub(super) tensors: Vec<NamedTensor>,
     /// Texts by name.
     pub(super) metadata: HashMap<String, String>,
-    /// Whether the network ends in a ReLU, if the file says so.
-    pub(super) ends_in_relu: Option<bool>,
+    /// The kinds of the network's layers among [`TOLD_KINDS`], in order, if the file tells them.
+    pub(super) layers: Option<Vec<&'static str>>,
 }
 
 impl Contents {

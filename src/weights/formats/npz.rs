@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Contents, Format, zip_archive};
+use super::{Contents, Format, MOST_BYTES, zip_archive};
 use crate::error::Result;
 use crate::weights::metadata;
 use crate::weights::tensors::{FloatType, NamedTensor, Order, error};
@@ -15,12 +15,17 @@ const ALIGNMENT: usize = 64;
 pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Contents> {
     let damaged = |message: String| error(path, message, "it is damaged: use another copy of it");
     let mut tensors = Vec::new();
+    let mut unpacked = 0;
     for entry in zip_archive::names(bytes).map_err(damaged)? {
         let Some(name) = entry.strip_suffix(ENDING) else { continue };
         if name.ends_with("num_batches_tracked") {
             continue;
         }
         let array = zip_archive::entry(bytes, &entry).map_err(damaged)?;
+        unpacked += array.len() as u64;
+        if unpacked > MOST_BYTES {
+            return Err(damaged(format!("it unpacks to more than {MOST_BYTES} bytes")));
+        }
         let header = Header::parse(&array).map_err(|message| damaged(format!("array `{name}`: {message}")))?;
         let float = match header.descr.as_str() {
             "<f2" => FloatType::F16,
@@ -40,7 +45,7 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Contents> {
     }
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     let metadata = zip_archive::comment(bytes).map(|text| metadata::parse_object(&text)).unwrap_or_default();
-    Ok(Contents { format: Format::Npz, tensors, metadata, ends_in_relu: None })
+    Ok(Contents { format: Format::Npz, tensors, metadata, layers: None })
 }
 
 /// An archive of these arrays.

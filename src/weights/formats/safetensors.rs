@@ -33,5 +33,5 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Contents> {
     }
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     let metadata = header.metadata().clone().unwrap_or_default();
-    Ok(Contents { format: Format::Safetensors, tensors, metadata, ends_in_relu: None })
+    Ok(Contents { format: Format::Safetensors, tensors, metadata, layers: None })
 }

@@ -37,7 +37,7 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Contents> {
     if tensors.is_empty() {
         return Err(error(path, "it holds no tensors".into(), "save the network's state_dict() with torch.save"));
     }
-    Ok(Contents { format: Format::Torch, tensors, metadata, ends_in_relu: None })
+    Ok(Contents { format: Format::Torch, tensors, metadata, layers: None })
 }
 
 /// A state dictionary that `torch.load(…, weights_only=True)` loads.
