@@ -1,29 +1,18 @@
-//! Options shared by several commands: device, images, weights and data.
+//! Options shared by several commands: device, shape of images, weights.
 
 use std::path::{Path, PathBuf};
 
-use cifar_gpu::data::{self, Splits, synthetic};
 use cifar_gpu::gpu::Backend;
 use cifar_gpu::nn::{ARCHITECTURES, Architecture};
 use cifar_gpu::ops::batch_assembly::Normalization;
 use cifar_gpu::run::SavedRun;
 use cifar_gpu::tensor::ImageSize;
-use cifar_gpu::train::{SYNTHETIC, TestTimeAugmentation, TrainConfig};
+use cifar_gpu::train::{TestTimeAugmentation, TrainConfig};
 use cifar_gpu::weights::{Naming, WeightsFile};
 use cifar_gpu::{Device, DeviceChoice, Error, ImageShape, Result};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
-use super::progress::ImageProgress;
-use super::terminal::{complain, say, warn};
-
-/// The default data folder.
-const DATA_FOLDERS: [&str; 5] = [
-    "data/cifar10",
-    "data/cifar-10-batches-bin",
-    "cifar-10-batches-bin",
-    "data/cifar-10-batches-py",
-    "cifar-10-batches-py",
-];
+use super::terminal::{say, warn};
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum TtaName {
@@ -120,6 +109,12 @@ fn open(choice: DeviceChoice, backend: Backend) -> Result<Device> {
         warn("this is a debug build, many times slower: build with `cargo build --release`");
     }
     Ok(device)
+}
+
+/// The shape of images in words: "32×32 pixels in color".
+pub fn pixels(shape: ImageShape) -> String {
+    let color = if shape.is_gray() { "gray" } else { "color" };
+    format!("{}×{} pixels in {color}", shape.height(), shape.width())
 }
 
 /// The shape of images.
@@ -282,62 +277,6 @@ fn colors(text: &str) -> std::result::Result<[f64; 3], String> {
     colors
         .filter(|colors| colors.iter().all(|c| c.is_finite()))
         .ok_or_else(|| "expected three numbers separated by commas".to_owned())
-}
-
-/// Source of the data.
-pub enum DataChoice {
-    /// The built-in synthetic set.
-    Synthetic,
-    /// A folder of images, or in the binary layout.
-    Folder(PathBuf),
-}
-
-impl DataChoice {
-    /// The source in `--data`; by default the default folder, or else the synthetic set, with a notice.
-    pub fn new(data: Option<&str>) -> Self {
-        match data {
-            Some(SYNTHETIC) => DataChoice::Synthetic,
-            Some(folder) => DataChoice::Folder(folder.into()),
-            None => match DATA_FOLDERS.map(PathBuf::from).into_iter().find(|folder| folder.is_dir()) {
-                Some(folder) => DataChoice::Folder(folder),
-                None => {
-                    complain(format_args!(
-                        "NO DATA FOUND in {}: using the built-in SYNTHETIC shapes.",
-                        DATA_FOLDERS.join(", ")
-                    ));
-                    say(
-                        "For real images: --data FOLDER, with a folder of images for each class or CIFAR-10's binary version",
-                    );
-                    DataChoice::Synthetic
-                }
-            },
-        }
-    }
-
-    /// The source as stored in a run's settings.
-    pub fn name(&self) -> String {
-        match self {
-            DataChoice::Synthetic => SYNTHETIC.to_owned(),
-            DataChoice::Folder(folder) => {
-                std::path::absolute(folder).unwrap_or_else(|_| folder.clone()).display().to_string()
-            }
-        }
-    }
-
-    /// Loads or generates the data, as images of this shape; prints remarks on the folder.
-    pub fn load(&self, shape: ImageShape) -> Result<Splits> {
-        Ok(match self {
-            DataChoice::Synthetic => synthetic::generate(shape, synthetic::TRAIN, synthetic::TEST, synthetic::SEED)?,
-            DataChoice::Folder(folder) => {
-                let progress = ImageProgress::new();
-                let loaded = data::load(folder, shape, &|done| progress.show(done));
-                drop(progress);
-                let loaded = loaded?;
-                loaded.notes.iter().for_each(say);
-                loaded.splits
-            }
-        })
-    }
 }
 
 /// A path for JSON, which must be UTF-8.

@@ -1,14 +1,18 @@
 //! `cifar-gpu data`
 
+mod download;
+mod look;
+
 use std::path::PathBuf;
 
-use cifar_gpu::data::{Note, PictureSize, import, synthetic, write_folder};
+use cifar_gpu::data::{LabelSet, Note, PictureSize, import, synthetic, write_folder};
 use cifar_gpu::ops::batch_assembly::Augmentation;
 use cifar_gpu::report::write_preview;
 use cifar_gpu::{ImageShape, Result};
 use clap::Subcommand;
 
-use super::common::{DataChoice, ShapeArguments};
+use super::common::ShapeArguments;
+use super::dataset::{DataChoice, LabelArguments};
 use super::progress::ImageProgress;
 use super::settings::AugmentArguments;
 use super::terminal::{print, print_json, say};
@@ -16,7 +20,8 @@ use crate::words::counted;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Example:
+Examples:
+  cifar-gpu data download
   cifar-gpu data synthesize data/shapes --train 5000 --test 1000")]
 pub struct Data {
     #[command(subcommand)]
@@ -25,6 +30,12 @@ pub struct Data {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Download CIFAR-10 or CIFAR-100
+    Download(download::Download),
+    /// Count images and copies of images, and show the statistics of pixels
+    Info(look::Info),
+    /// Read every image, and compare files with the published ones
+    Verify(look::Verify),
     /// Convert images to the binary layout that `train` reads
     #[command(after_help = "\
 SRC is a data set in any form that `train --data` takes: an official version of CIFAR-10 or CIFAR-100, a folder of class folders, or an archive (tar, tar.gz, tar.xz, zip). Pictures have 32×32 pixels, or with --resize any size. The layout holds up to 256 classes.
@@ -40,6 +51,8 @@ Examples:
         /// Accept images of any size and scale them to the layout's 32×32 pixels
         #[arg(long)]
         resize: bool,
+        #[command(flatten)]
+        labels: LabelArguments,
         /// Print the result as JSON
         #[arg(long)]
         json: bool,
@@ -90,10 +103,14 @@ Example:
 impl Data {
     pub fn run(self) -> Result<()> {
         match self.command {
-            Command::Import { src, dst, resize, json } => {
+            Command::Download(command) => command.run(),
+            Command::Info(command) => command.run(),
+            Command::Verify(command) => command.run(),
+            Command::Import { src, dst, resize, labels, json } => {
                 let sizes = if resize { PictureSize::Any } else { PictureSize::Exact };
                 let progress = ImageProgress::new();
-                let summary = import(&src, &dst, sizes, &|done| progress.show(done));
+                let summary =
+                    import(&src, &dst, sizes, labels.choice().unwrap_or_default(), &|done| progress.show(done));
                 drop(progress);
                 let summary = summary?;
                 if json {
@@ -113,7 +130,7 @@ impl Data {
                 ))
             }
             Command::Preview { out, data, shape, augmentation, seed } => {
-                let splits = DataChoice::new(data.as_deref()).load(shape.of(ImageShape::CIFAR)?)?;
+                let splits = DataChoice::new(data.as_deref()).load(shape.of(ImageShape::CIFAR)?, LabelSet::Fine)?;
                 let mut changes = Augmentation::NONE;
                 augmentation.apply(&mut changes);
                 write_preview(&splits.train, &changes, seed, &out)?;

@@ -13,7 +13,8 @@ use cifar_gpu::train::{TestTimeAugmentation, check_memory, evaluation_bytes, usu
 use cifar_gpu::{Classifier, Error, Result};
 use clap::ValueEnum;
 
-use super::common::{DataChoice, DeviceArguments, TtaArguments, WeightsArguments};
+use super::common::{DeviceArguments, TtaArguments, WeightsArguments};
+use super::dataset::{DataChoice, LabelArguments};
 use super::terminal::{columns_of, padded, print, print_json, warn};
 use super::tune::PlanArguments;
 
@@ -49,6 +50,8 @@ pub struct Eval {
     /// Data set, in any form that `train` takes, or `synthetic`; images are scaled to the network's input size
     #[arg(long, value_name = "PATH")]
     data: Option<String>,
+    #[command(flatten)]
+    labels: LabelArguments,
     /// The split to use; for class folders without test images, a tenth is held out for testing
     #[arg(long, value_enum, default_value = "test")]
     split: SplitName,
@@ -108,7 +111,8 @@ impl Eval {
             return Err(Error::field("batch_size", "must be at least 1"));
         }
         let (file, architecture) = self.weights.read()?;
-        let splits = DataChoice::new(self.data.as_deref()).load(architecture.input)?;
+        let splits =
+            DataChoice::new(self.data.as_deref()).load(architecture.input, self.labels.choice().unwrap_or_default())?;
         let dataset = match self.split {
             SplitName::Test => splits.test,
             SplitName::Train => splits.train,

@@ -4,6 +4,7 @@ mod bench;
 mod common;
 mod completions;
 mod data;
+mod dataset;
 mod devices;
 mod errors;
 mod eval;
@@ -71,7 +72,7 @@ enum Command {
     Summary(summary::Summary),
     /// Time the kernels of a network's convolutions on a device and show the results
     Tune(tune::Tune),
-    /// Create data sets
+    /// Download, create and inspect data sets
     Data(data::Data),
     /// Print a script that completes commands and options in a shell
     Completions(completions::Completions),

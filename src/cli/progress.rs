@@ -11,6 +11,7 @@ use cifar_gpu::train::{StepMetrics, Tuning};
 use cifar_gpu::{ImageShape, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::common::pixels;
 use super::live::LiveView;
 use super::tally::Tally;
 use super::terminal::{is_quiet, say, warn};
@@ -57,8 +58,7 @@ fn other_shape(shape: ImageShape) -> String {
     if shape == ImageShape::CIFAR {
         return String::new();
     }
-    let color = if shape.is_gray() { "gray" } else { "color" };
-    format!(" of {}×{} pixels in {color}", shape.height(), shape.width())
+    format!(" of {}", pixels(shape))
 }
 
 /// Shows a training run on standard error.

@@ -7,7 +7,7 @@ use cifar_gpu::run::{Outcome, SavedRun, Sources, resume, train};
 use cifar_gpu::train::TrainConfig;
 use cifar_gpu::{Error, Result};
 
-use super::common::DataChoice;
+use super::dataset::DataChoice;
 use super::progress::TrainProgress;
 use super::settings::{NewRun, Settings, decided_by_overfitting, settled};
 use super::signals::stop_on_signals;
@@ -93,7 +93,7 @@ impl Train {
         if let Some(taken) = self.out.as_ref().filter(|out| out.exists()) {
             return Err(Error::RunFolderExists(taken.clone()));
         }
-        let splits = data.load(config.image_shape()?)?;
+        let splits = data.load(config.image_shape()?, config.labels)?;
         let device = self.settings.device.open_for(&config)?;
         let stop = stop_on_signals()?;
         let sources = Sources { splits: &splits, init: init.as_deref(), out: self.out.as_deref() };
@@ -107,7 +107,7 @@ impl Train {
         self.settings.apply_to_resumed(&mut saved.config)?;
         warn_of_stretched_schedule(&before, &saved);
         let data = DataChoice::new(Some(self.settings.data.as_ref().unwrap_or(&saved.config.data)));
-        let splits = data.load(saved.image_shape()?)?;
+        let splits = data.load(saved.image_shape()?, saved.config.labels)?;
         if self.settings.data.is_some() {
             (saved.config.data, saved.source) = (data.name(), splits.source.clone());
         }

@@ -17,6 +17,8 @@ mod write;
 pub use read::load_folder;
 pub use write::write_folder;
 
+#[cfg(feature = "download")]
+pub(super) use official::official_place;
 #[cfg(feature = "pictures")]
 pub(super) use official::{MOST_FILE_BYTES, OfficialFiles, in_folder, is_complete, is_file_name, single_batch};
 #[cfg(feature = "pictures")]
@@ -24,6 +26,8 @@ pub(super) use read::holds_batches;
 pub(super) use write::MAX_CLASSES;
 #[cfg(feature = "pictures")]
 pub(super) use write::check_destination;
+#[cfg(feature = "download")]
+pub(super) use write::{PartialFolder, write_file};
 
 use crate::tensor::ImageShape;
 

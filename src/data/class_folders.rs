@@ -8,7 +8,7 @@ use super::collect::{Collector, Content, ImportProgress, Limits, Place};
 use super::import::archive;
 use super::picture::{PictureSize, has_image_ending};
 use super::walk::{Found, walk};
-use super::{DataError, MOST_CLASSES, Split, Splits, check_class_names, load_folder};
+use super::{DataError, LabelSet, MOST_CLASSES, Split, Splits, check_class_names, load_folder};
 use crate::files::read_at_most;
 use crate::tensor::ImageShape;
 use std::collections::HashMap;
@@ -85,7 +85,7 @@ impl fmt::Display for Note {
 
 /// Loads the data set in `folder`, in any layout, as images of this shape.
 ///
-/// That is an official version of CIFAR-10 or CIFAR-100 (with its fine labels), binary or for Python; the layout of
+/// That is an official version of CIFAR-10 or CIFAR-100, binary or for Python; the layout of
 /// [`load_folder`]; a file of one batch of it, of which the last tenth is kept for testing; an archive (tar, tar.gz, tar.xz, zip) of
 /// an official version or of `train/<class>/<file>` and `test/<class>/<file>`; or a tree of pictures of any size, either
 /// `<class>/<file>`, or `train/<class>/<file>` and `test/<class>/<file>`, where the folders may also be called `training`, and `testing`, `val`, `valid`,
@@ -105,21 +105,23 @@ impl fmt::Display for Note {
 pub fn load(
     folder: impl AsRef<Path>,
     shape: ImageShape,
+    labels: LabelSet,
     progress: &dyn Fn(ImportProgress),
 ) -> Result<Loaded, DataError> {
     let folder = folder.as_ref();
     let limits = Limits { classes: MOST_CLASSES, ..Limits::of(PictureSize::Any, shape) };
     match fs::metadata(folder) {
         Ok(found) if found.is_dir() => {}
-        Ok(_) => return load_file(folder, &limits, progress),
+        Ok(_) => return load_file(folder, &limits, labels, progress),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return Err(DataError::FolderAbsent { path: folder.into() });
         }
         Err(error) => return Err(DataError::io("read", folder)(error)),
     }
-    if let Some(splits) = official_folder(folder)? {
+    if let Some(splits) = official_folder(folder, labels)? {
         return Ok(Loaded { splits: splits.fitted(shape)?, notes: Vec::new() });
     }
+    only_fine(folder, labels)?;
     let mut collector = Collector::new(folder, &limits, progress);
     let mut notes = gather(folder, &mut collector)?;
     let (splits, files, example) = collector.finish()?;
@@ -127,31 +129,49 @@ pub fn load(
     Ok(Loaded { splits, notes })
 }
 
+/// Fails if coarse labels are requested of a set that has none.
+pub(super) fn only_fine(path: &Path, labels: LabelSet) -> Result<(), DataError> {
+    match labels {
+        LabelSet::Fine => Ok(()),
+        LabelSet::Coarse => Err(DataError::NoCoarseLabels { path: path.into() }),
+    }
+}
+
 /// The official version of CIFAR in a folder; `None` if it holds something else.
-pub(super) fn official_folder(folder: &Path) -> Result<Option<Splits>, DataError> {
+pub(super) fn official_folder(folder: &Path, labels: LabelSet) -> Result<Option<Splits>, DataError> {
     let binary = match holds_batches(folder)? {
         true => match load_folder(folder) {
             Err(DataError::NoTrainBatches { folder }) => Err(DataError::NoTrainBatches { folder }),
-            other => return other.map(Some),
+            other => {
+                only_fine(folder, labels)?;
+                return other.map(Some);
+            }
         },
         false => Ok(()),
     };
     match in_folder(folder)? {
-        Some(files) => files.load().map(Some),
+        Some(files) => files.load(labels).map(Some),
         None => binary.map(|()| None),
     }
 }
 
 /// Loads a data set in a file: an archive, or a batch of CIFAR-10's binary version.
-fn load_file(path: &Path, limits: &Limits, progress: &dyn Fn(ImportProgress)) -> Result<Loaded, DataError> {
+fn load_file(
+    path: &Path,
+    limits: &Limits,
+    labels: LabelSet,
+    progress: &dyn Fn(ImportProgress),
+) -> Result<Loaded, DataError> {
     if path.extension().is_some_and(|ending| ending == "bin") {
+        only_fine(path, labels)?;
         let splits = single_batch(path)?;
         let note = Note::LastHeldOut { test: splits.test.len(), of: splits.train.len() + splits.test.len() };
         return Ok(Loaded { splits: splits.fitted(limits.shape)?, notes: vec![note] });
     }
-    if let Some(splits) = archive::official(path, limits)? {
+    if let Some(splits) = archive::official(path, limits, labels)? {
         return Ok(Loaded { splits: splits.fitted(limits.shape)?, notes: Vec::new() });
     }
+    only_fine(path, labels)?;
     let mut collector = Collector::new(path, limits, progress);
     archive::read(path, limits, &mut collector)?;
     let (splits, files, example) = collector.finish()?;

@@ -52,6 +52,13 @@ pub enum DataError {
         folder: PathBuf,
     },
 
+    /// Coarse labels are requested of a set with one label for each image.
+    #[error("{} has no coarse labels", path.display())]
+    NoCoarseLabels {
+        /// The folder or file.
+        path: PathBuf,
+    },
+
     /// A batch file has no bytes.
     #[error("{} is empty (0 records)", file.display())]
     EmptyFile {

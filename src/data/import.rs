@@ -6,9 +6,9 @@ mod tests;
 mod tree;
 
 use super::cifar::{SHAPE, check_destination};
-use super::class_folders::{Note, gather, is_other_tree, official_folder};
+use super::class_folders::{Note, gather, is_other_tree, official_folder, only_fine};
 use super::collect::{Collector, ImportPhase, ImportProgress, Limits};
-use super::{DataError, PictureSize, Splits, write_folder};
+use super::{DataError, LabelSet, PictureSize, Splits, write_folder};
 use serde::Serialize;
 use std::fs;
 use std::path::Path;
@@ -35,7 +35,8 @@ pub struct ImportSummary {
 ///
 /// `src` is a folder, or an archive (tar as it is or compressed with gzip or xz, or zip), detected from its contents, not its name. It
 /// holds an official version of CIFAR, or `train/<class>/<file>` and `test/<class>/<file>`, possibly below one top folder; a folder
-/// may also be laid out otherwise, as [`load`](super::load) takes it. Files with the ending of a picture are decoded; `sizes` says which are taken. Hidden
+/// may also be laid out otherwise, as [`load`](super::load) takes it. Files with the ending of a picture are decoded; `sizes` says which are taken, and `labels`
+/// which labels of CIFAR-100. Hidden
 /// files are ignored, other files are counted as skipped.
 ///
 /// Labels follow the sorted class names, which for the names of CIFAR-10 is
@@ -54,15 +55,17 @@ pub fn import(
     src: impl AsRef<Path>,
     dst: impl AsRef<Path>,
     sizes: PictureSize,
+    labels: LabelSet,
     progress: &dyn Fn(ImportProgress),
 ) -> Result<ImportSummary, DataError> {
-    import_within(&Limits::of(sizes, SHAPE), src.as_ref(), dst.as_ref(), progress)
+    import_within(&Limits::of(sizes, SHAPE), src.as_ref(), dst.as_ref(), labels, progress)
 }
 
 fn import_within(
     limits: &Limits,
     src: &Path,
     dst: &Path,
+    labels: LabelSet,
     progress: &dyn Fn(ImportProgress),
 ) -> Result<ImportSummary, DataError> {
     // Fail now and not after decoding everything.
@@ -71,12 +74,13 @@ fn import_within(
     let found = fs::metadata(src).map_err(DataError::io("read", src))?;
     let mut notes = Vec::new();
     let official = match found.is_dir() {
-        true => official_folder(src)?,
-        false => archive::official(src, limits)?,
+        true => official_folder(src, labels)?,
+        false => archive::official(src, limits, labels)?,
     };
     if let Some(splits) = official {
         return write(dst, splits, (0, None), &notes, progress);
     }
+    only_fine(src, labels)?;
     if found.is_dir() && is_other_tree(src)? {
         notes = gather(src, &mut collector)?;
     } else if found.is_dir() {

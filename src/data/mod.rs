@@ -10,12 +10,17 @@ mod cifar;
 mod class_folders;
 #[cfg(feature = "pictures")]
 mod collect;
+#[cfg(feature = "download")]
+mod download;
 mod error;
 #[cfg(feature = "pictures")]
 mod import;
+mod info;
 #[cfg(feature = "pictures")]
 mod picture;
 mod planes;
+#[cfg(feature = "download")]
+mod published;
 pub mod synthetic;
 #[cfg(feature = "pictures")]
 mod walk;
@@ -25,13 +30,20 @@ pub use cifar::{load_folder, write_folder};
 pub use class_folders::{Loaded, Note, load};
 #[cfg(feature = "pictures")]
 pub use collect::{ImportPhase, ImportProgress};
+#[cfg(feature = "download")]
+pub use download::{
+    DownloadError, DownloadEvent, DownloadSummary, OfficialSet, Patience, Source as DownloadSource, download,
+};
 pub use error::DataError;
 #[cfg(feature = "pictures")]
 pub use import::{ImportSummary, import};
+pub use info::{ClassCount, DataInfo, Duplicates};
 #[cfg(feature = "report")]
 pub(crate) use picture::to_picture;
 #[cfg(feature = "pictures")]
 pub use picture::{PictureSize, load_picture, pictures_below, read_picture};
+#[cfg(feature = "download")]
+pub use published::{FileSum, file_sums};
 
 use crate::tensor::ImageShape;
 use crate::tensor::cpu::available_memory_bytes;
@@ -80,6 +92,17 @@ impl Split {
         let rank = |names: &[&str]| names.iter().position(|known| name == *known);
         rank(&TRAIN_FOLDERS).map(|rank| (Split::Train, rank)).or(rank(&TEST_FOLDERS).map(|rank| (Split::Test, rank)))
     }
+}
+
+/// Which labels of a set with two for each image are used, as in CIFAR-100.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LabelSet {
+    /// Those of the classes; the only ones of most sets.
+    #[default]
+    Fine,
+    /// Those of the superclasses.
+    Coarse,
 }
 
 impl fmt::Display for Split {

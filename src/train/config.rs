@@ -1,6 +1,6 @@
 //! Settings of a training run.
 
-use crate::data::{Dataset, MOST_CLASSES};
+use crate::data::{Dataset, LabelSet, MOST_CLASSES};
 use crate::error::{Error, Result};
 use crate::gpu::Backend;
 use crate::nn::{Architecture, Network};
@@ -48,6 +48,9 @@ pub struct TrainConfig {
     pub arch: String,
     /// Folder of the images, or `synthetic`: for the record, and for resuming.
     pub data: String,
+    /// Which labels of the images count.
+    #[serde(default)]
+    pub labels: LabelSet,
     /// Height and width that images are scaled to; by default those of the architecture's description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_size: Option<ImageSize>,

@@ -1,5 +1,6 @@
 //! Recipes: settings that go together, for each network.
 
+use crate::data::LabelSet;
 use crate::error::Result;
 use crate::gpu::Backend;
 use crate::nn::Architecture;
@@ -36,6 +37,7 @@ impl TrainConfig {
         let common = TrainConfig {
             arch: arch.to_owned(),
             data: SYNTHETIC.to_owned(),
+            labels: LabelSet::Fine,
             image_size: None,
             gray: None,
             device: None,

@@ -10,7 +10,8 @@ use cifar_gpu::weights::{WeightsFile, architecture};
 use cifar_gpu::{Error, ImageShape, Result};
 use clap::{Id, ValueEnum};
 
-use super::common::{DataChoice, DeviceArguments, ShapeArguments, TtaArguments, architecture_names, say_naming};
+use super::common::{DeviceArguments, ShapeArguments, TtaArguments, architecture_names, say_naming};
+use super::dataset::{DataChoice, LabelArguments};
 use super::terminal::{say, warn};
 use super::tune::PlanArguments;
 pub use recipe::AugmentArguments;
@@ -71,6 +72,8 @@ pub struct Settings {
     /// of one of these; or `synthetic`, the default if no data folder is found
     #[arg(long, value_name = "PATH")]
     pub data: Option<String>,
+    #[command(flatten)]
+    labels: LabelArguments,
     #[command(flatten)]
     shape: ShapeArguments,
     /// Passes over the training images
@@ -274,6 +277,7 @@ impl Settings {
     /// Applies the flags to a configuration.
     fn apply(&self, config: &mut TrainConfig) -> Result<()> {
         self.apply_to_resumed(config)?;
+        set(&mut config.labels, &self.labels.choice());
         self.shape.apply(config);
         self.optimizer.apply(config)?;
         self.schedule.apply(config)?;

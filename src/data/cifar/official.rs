@@ -3,12 +3,12 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::pickle::Value;
 use super::{IMAGE_BYTES, SHAPE, lines_of_names};
-use crate::data::{CIFAR10_CLASSES, DataError, Dataset, Splits, check_class_names};
+use crate::data::{CIFAR10_CLASSES, DataError, Dataset, LabelSet, Splits, check_class_names};
 
 /// The folders that the official archives unpack to.
 const FOLDERS: [&str; 4] = ["cifar-10-batches-bin", "cifar-10-batches-py", "cifar-100-binary", "cifar-100-python"];
@@ -17,14 +17,24 @@ const FOLDERS: [&str; 4] = ["cifar-10-batches-bin", "cifar-10-batches-py", "cifa
 struct Version {
     train: &'static [&'static str],
     test: &'static str,
+    fine: Labels,
+    coarse: Option<Labels>,
+}
+
+/// Where a version has its labels and their names.
+#[derive(Clone, Copy)]
+struct Labels {
+    /// The file of names.
     names: &'static str,
+    /// Number of classes.
+    classes: usize,
     kind: Kind,
 }
 
 #[derive(Clone, Copy)]
 enum Kind {
-    /// Records of label bytes, of which the last one counts, and an image; the names are lines of a text.
-    Binary { labels: usize },
+    /// Records of as many label bytes, of which one counts, and an image; the names are lines of a text.
+    Binary { label: usize, of: usize },
     /// Pickled dictionaries with these keys for labels and names.
     Python { labels: &'static str, names: &'static str },
 }
@@ -37,32 +47,59 @@ const VERSIONS: [Version; 4] = [
     Version {
         train: &BINARY_BATCHES,
         test: "test_batch.bin",
-        names: "batches.meta.txt",
-        kind: Kind::Binary { labels: 1 },
+        fine: Labels { names: "batches.meta.txt", classes: 10, kind: Kind::Binary { label: 0, of: 1 } },
+        coarse: None,
     },
     Version {
         train: &BATCHES,
         test: "test_batch",
-        names: "batches.meta",
-        kind: Kind::Python { labels: "labels", names: "label_names" },
+        fine: Labels {
+            names: "batches.meta",
+            classes: 10,
+            kind: Kind::Python { labels: "labels", names: "label_names" },
+        },
+        coarse: None,
     },
     Version {
         train: &["train.bin"],
         test: "test.bin",
-        names: "fine_label_names.txt",
-        kind: Kind::Binary { labels: 2 },
+        fine: Labels { names: "fine_label_names.txt", classes: 100, kind: Kind::Binary { label: 1, of: 2 } },
+        coarse: Some(Labels { names: "coarse_label_names.txt", classes: 20, kind: Kind::Binary { label: 0, of: 2 } }),
     },
     Version {
         train: &["train"],
         test: "test",
-        names: "meta",
-        kind: Kind::Python { labels: "fine_labels", names: "fine_label_names" },
+        fine: Labels {
+            names: "meta",
+            classes: 100,
+            kind: Kind::Python { labels: "fine_labels", names: "fine_label_names" },
+        },
+        coarse: Some(Labels {
+            names: "meta",
+            classes: 20,
+            kind: Kind::Python { labels: "coarse_labels", names: "coarse_label_names" },
+        }),
     },
 ];
 
+impl Version {
+    /// The names of its files.
+    fn files(&self) -> impl Iterator<Item = &'static str> {
+        let names = [Some(self.fine), self.coarse].into_iter().flatten().map(|labels| labels.names);
+        self.train.iter().copied().chain([self.test]).chain(names)
+    }
+
+    fn labels(&self, labels: LabelSet) -> Option<Labels> {
+        match labels {
+            LabelSet::Fine => Some(self.fine),
+            LabelSet::Coarse => self.coarse,
+        }
+    }
+}
+
 /// Whether a file of this name may be one of an official version.
 pub(in crate::data) fn is_file_name(name: &str) -> bool {
-    VERSIONS.iter().any(|version| version.train.contains(&name) || version.test == name || version.names == name)
+    VERSIONS.iter().flat_map(Version::files).any(|file| file == name)
 }
 
 /// The version of which these names are a training and a test file.
@@ -82,19 +119,20 @@ pub(in crate::data) struct OfficialFiles {
 }
 
 impl OfficialFiles {
-    /// The images, with fine labels where there are two.
+    /// The images with their labels of this kind.
     ///
     /// # Errors
     /// A [`DataError`] that names the file.
-    pub(in crate::data) fn load(self) -> Result<Splits, DataError> {
+    pub(in crate::data) fn load(self, labels: LabelSet) -> Result<Splits, DataError> {
         let version = version(&|name| self.files.contains_key(name))
             .ok_or_else(|| DataError::NoTrainBatches { folder: self.source.clone() })?;
-        let names = self.class_names(version)?;
+        let labels = version.labels(labels).ok_or_else(|| DataError::NoCoarseLabels { path: self.source.clone() })?;
+        let (names, kind) = (self.class_names(labels)?, labels.kind);
         let read = |files: &[&str]| {
             let (mut images, mut labels) = (Vec::new(), Vec::new());
             for name in files {
                 if let Some(bytes) = self.files.get(*name) {
-                    self.read_file(name, bytes, version.kind, names.len(), &mut images, &mut labels)?;
+                    self.read_file(name, bytes, kind, names.len(), &mut images, &mut labels)?;
                 }
             }
             Dataset::new(SHAPE, images, labels, names.clone())
@@ -107,13 +145,11 @@ impl OfficialFiles {
         DataError::OfficialFile { file: self.source.join(name), message }
     }
 
-    fn class_names(&self, version: &Version) -> Result<Vec<String>, DataError> {
-        let bad = |message: String| self.bad(version.names, message);
-        let names: Vec<String> = match (self.files.get(version.names), version.kind) {
-            (None, Kind::Binary { labels: 1 } | Kind::Python { labels: "labels", .. }) => {
-                CIFAR10_CLASSES.map(str::to_owned).to_vec()
-            }
-            (None, _) => (0..100).map(|class| format!("class {class}")).collect(),
+    fn class_names(&self, Labels { names: file, classes, kind }: Labels) -> Result<Vec<String>, DataError> {
+        let bad = |message: String| self.bad(file, message);
+        let names: Vec<String> = match (self.files.get(file), kind) {
+            (None, _) if classes == CIFAR10_CLASSES.len() => CIFAR10_CLASSES.map(str::to_owned).to_vec(),
+            (None, _) => (0..classes).map(|class| format!("class {class}")).collect(),
             (Some(text), Kind::Binary { .. }) => {
                 let text = std::str::from_utf8(text).map_err(|e| bad(e.to_string()))?;
                 lines_of_names(text)
@@ -146,14 +182,14 @@ impl OfficialFiles {
         let bad = |message: String| self.bad(name, message);
         let before = labels.len();
         match kind {
-            Kind::Binary { labels: count } => {
-                let record = count + IMAGE_BYTES;
+            Kind::Binary { label, of } => {
+                let record = of + IMAGE_BYTES;
                 if bytes.is_empty() || !bytes.len().is_multiple_of(record) {
                     return Err(bad(format!("{} bytes are no whole number of records of {record}", bytes.len())));
                 }
                 for record in bytes.chunks_exact(record) {
-                    labels.push(record[count - 1].into());
-                    images.extend_from_slice(&record[count..]);
+                    labels.push(record[label].into());
+                    images.extend_from_slice(&record[of..]);
                 }
             }
             Kind::Python { labels: key, .. } => {
@@ -195,7 +231,7 @@ pub(in crate::data) fn single_batch(path: &Path) -> Result<Splits, DataError> {
     let names = CIFAR10_CLASSES.map(str::to_owned).to_vec();
     let (mut images, mut labels) = (Vec::new(), Vec::new());
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    files.read_file(&name, &bytes, Kind::Binary { labels: 1 }, names.len(), &mut images, &mut labels)?;
+    files.read_file(&name, &bytes, VERSIONS[0].fine.kind, names.len(), &mut images, &mut labels)?;
     if labels.len() < 2 {
         return Err(fail("it holds one image, so none can be kept for testing".into()));
     }
@@ -209,23 +245,24 @@ pub(in crate::data) fn single_batch(path: &Path) -> Result<Splits, DataError> {
 /// # Errors
 /// If a file cannot be read.
 pub(in crate::data) fn in_folder(folder: &Path) -> Result<Option<OfficialFiles>, DataError> {
-    let below = FOLDERS.iter().map(|name| folder.join(name));
-    for place in std::iter::once(folder.to_path_buf()).chain(below) {
-        if !is_complete(&|name| place.join(name).is_file()) {
-            continue;
-        }
-        let names = VERSIONS.iter().flat_map(|v| v.train.iter().chain([&v.test, &v.names]));
-        let mut files = BTreeMap::new();
-        for name in names.filter(|name| place.join(name).is_file()) {
-            let path = place.join(name);
-            let bytes = crate::files::read_at_most(&path, MOST_FILE_BYTES)
-                .map_err(|e| DataError::OfficialFile { file: path.clone(), message: e.to_string() })?;
-            let too_large = || DataError::OfficialFile { file: path.clone(), message: "it is too large".into() };
-            files.insert((*name).to_owned(), bytes.ok_or_else(too_large)?);
-        }
-        return Ok(Some(OfficialFiles { source: place, files }));
+    let Some(place) = official_place(folder) else { return Ok(None) };
+    let names: BTreeSet<_> = VERSIONS.iter().flat_map(Version::files).collect();
+    let mut files = BTreeMap::new();
+    for name in names.into_iter().filter(|name| place.join(name).is_file()) {
+        let path = place.join(name);
+        let bytes = crate::files::read_at_most(&path, MOST_FILE_BYTES)
+            .map_err(|e| DataError::OfficialFile { file: path.clone(), message: e.to_string() })?;
+        let too_large = || DataError::OfficialFile { file: path.clone(), message: "it is too large".into() };
+        files.insert(name.to_owned(), bytes.ok_or_else(too_large)?);
     }
-    Ok(None)
+    Ok(Some(OfficialFiles { source: place, files }))
+}
+
+/// The folder of an official version: the one of this name, or one of the official folders in it.
+pub(in crate::data) fn official_place(folder: &Path) -> Option<PathBuf> {
+    let below = FOLDERS.iter().map(|name| folder.join(name));
+    let mut places = std::iter::once(folder.to_path_buf()).chain(below);
+    places.find(|place| is_complete(&|name| place.join(name).is_file()))
 }
 
 /// Largest file of such a set that is read.

@@ -248,7 +248,7 @@ fn a_refused_set_leaves_nothing_behind() {
 fn a_failure_half_way_leaves_nothing_behind() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("set");
-    let partial = write::PartialFolder::beside(&path).unwrap();
+    let partial = PartialFolder::beside(&path).unwrap();
     fs::write(partial.path.join("data_batch_1.bin"), "half").unwrap();
     drop(partial);
     assert!(listing(folder.path()).is_empty());

@@ -102,7 +102,10 @@ fn write_batch(path: &Path, set: &Dataset, first: usize, count: usize) -> Result
 }
 
 /// Creates a file and syncs it to the disk, so that after a crash the later rename never exists without the contents.
-fn write_file(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>) -> Result<(), DataError> {
+pub(in crate::data) fn write_file(
+    path: &Path,
+    fill: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>,
+) -> Result<(), DataError> {
     let write = || {
         let mut file = BufWriter::with_capacity(1 << 20, File::create_new(path)?);
         fill(&mut file)?;
@@ -112,14 +115,14 @@ fn write_file(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> std::io::R
 }
 
 /// A folder under a temporary name, removed again unless it is finished.
-pub(super) struct PartialFolder {
-    pub(super) path: PathBuf,
+pub(in crate::data) struct PartialFolder {
+    pub(in crate::data) path: PathBuf,
     target: PathBuf,
 }
 
 impl PartialFolder {
     /// Creates it in the parent of `target`, so that a rename stays on one disk.
-    pub(super) fn beside(target: &Path) -> Result<Self, DataError> {
+    pub(in crate::data) fn beside(target: &Path) -> Result<Self, DataError> {
         // Gives an existing folder such as `.` a name of its own.
         let target = fs::canonicalize(target).unwrap_or_else(|_| target.to_path_buf());
         if let Some(parent) = target.parent() {
@@ -143,7 +146,8 @@ impl PartialFolder {
         }
     }
 
-    fn finish(self) -> Result<(), DataError> {
+    /// Gives it its name.
+    pub(in crate::data) fn finish(self) -> Result<(), DataError> {
         // Not every system renames onto an empty folder. This removes nothing
         // else, and its failure shows in the rename.
         let _ = fs::remove_dir(&self.target);

@@ -21,7 +21,7 @@ fn reds(set: &crate::data::Dataset) -> Vec<u8> {
 }
 
 fn error(folder: &TempDir) -> DataError {
-    let error = load(folder.path(), ImageShape::CIFAR, &|_| {}).unwrap_err();
+    let error = load(folder.path(), ImageShape::CIFAR, LabelSet::Fine, &|_| {}).unwrap_err();
     assert!(error.hint().is_some(), "{error}");
     error
 }
@@ -32,9 +32,9 @@ fn the_split_follows_from_the_names() {
         (0..45).map(|number| (format!("{}/{number}.png", ["cat", "dog"][number % 2]), number)).collect();
     let mut files: Vec<_> = names.iter().map(|(name, number)| (name.as_str(), *number as u8)).collect();
     files.push(("elk/0.png", 200));
-    let one = load(folder(&files).path(), ImageShape::CIFAR, &|_| {}).unwrap();
+    let one = load(folder(&files).path(), ImageShape::CIFAR, LabelSet::Fine, &|_| {}).unwrap();
     files.reverse();
-    let other = load(folder(&files).path(), ImageShape::CIFAR, &|_| {}).unwrap();
+    let other = load(folder(&files).path(), ImageShape::CIFAR, LabelSet::Fine, &|_| {}).unwrap();
     assert_eq!((&one.splits.train, &one.splits.test), (&other.splits.train, &other.splits.test));
     // Of 23 and 22 images two each, and none of the only elk.
     assert_eq!(one.notes, [Note::HeldOut { test: 4, of: 46 }]);
@@ -50,7 +50,7 @@ const PINNED: [u8; 4] = [10, 37, 40, 41];
 #[test]
 fn small_classes_give_one_image_each() {
     let folder = folder(&[("a/1.png", 1), ("a/2.png", 2), ("b/3.png", 3), ("b/4.png", 4)]);
-    let splits = load(folder.path(), ImageShape::CIFAR, &|_| {}).unwrap().splits;
+    let splits = load(folder.path(), ImageShape::CIFAR, LabelSet::Fine, &|_| {}).unwrap().splits;
     let mut labels = splits.test.labels().to_vec();
     labels.sort_unstable();
     assert_eq!((labels, splits.train.len()), (vec![0, 1], 2));
@@ -63,13 +63,13 @@ fn train_and_test_folders_are_taken_as_they_are() {
         let folder = folder(&[("train/a/1.png", 1), ("train/b/2.png", 2), (&name, 9)]);
         fs::write(folder.path().join("train/a/notes.txt"), "no image").unwrap();
         fs::write(folder.path().join("train/a/.hidden.png"), "no image").unwrap();
-        let Loaded { splits, notes } = load(folder.path(), ImageShape::CIFAR, &|_| {}).unwrap();
+        let Loaded { splits, notes } = load(folder.path(), ImageShape::CIFAR, LabelSet::Fine, &|_| {}).unwrap();
         assert_eq!((reds(&splits.train), reds(&splits.test)), (vec![1, 2], vec![9]));
         assert_eq!(splits.test.labels(), [1]);
         assert!(matches!(&notes[..], [Note::LeftOut { files: 1, example }] if example.ends_with("notes.txt")));
     }
     let folder = folder(&[("train/a/1.png", 1), ("train/b/2.png", 2), ("val/b/8.png", 8), ("test/b/9.png", 9)]);
-    let Loaded { splits, notes } = load(folder.path(), ImageShape::CIFAR, &|_| {}).unwrap();
+    let Loaded { splits, notes } = load(folder.path(), ImageShape::CIFAR, LabelSet::Fine, &|_| {}).unwrap();
     assert_eq!(reds(&splits.test), [9]);
     assert_eq!(notes, [Note::TestFolder { taken: "test".into(), others: vec!["val".into()] }]);
 }
@@ -77,7 +77,10 @@ fn train_and_test_folders_are_taken_as_they_are() {
 #[test]
 fn a_class_may_be_called_train() {
     let folder = folder(&[("bus/1.png", 1), ("bus/2.png", 2), ("train/3.png", 3), ("train/4.png", 4)]);
-    assert_eq!(load(folder.path(), ImageShape::CIFAR, &|_| {}).unwrap().splits.train.class_names(), ["bus", "train"]);
+    assert_eq!(
+        load(folder.path(), ImageShape::CIFAR, LabelSet::Fine, &|_| {}).unwrap().splits.train.class_names(),
+        ["bus", "train"]
+    );
 }
 
 #[test]
@@ -102,11 +105,12 @@ fn images_of_either_layout_come_in_the_shape_asked_for() {
     let files = folder(&[("a/1.png", 30), ("a/2.png", 200), ("b/3.png", 30), ("b/4.png", 200)]);
     let binary = tempdir().unwrap();
     let binary = binary.path().join("set");
-    crate::data::write_folder(&binary, &load(files.path(), ImageShape::CIFAR, &|_| {}).unwrap().splits).unwrap();
+    crate::data::write_folder(&binary, &load(files.path(), ImageShape::CIFAR, LabelSet::Fine, &|_| {}).unwrap().splits)
+        .unwrap();
     for (height, width, channels) in [(20, 40, 3), (48, 40, 1), (1, 1, 1)] {
         let shape = ImageShape::new(height, width, channels).unwrap();
         let [from_files, from_binary] =
-            [files.path(), &binary].map(|folder| load(folder, shape, &|_| {}).unwrap().splits);
+            [files.path(), &binary].map(|folder| load(folder, shape, LabelSet::Fine, &|_| {}).unwrap().splits);
         assert_eq!(from_files.train.shape(), shape);
         // A tone is that tone at any size.
         let tone = |red: u8| if channels == 1 { (2126 * u32::from(red) / 10_000) as u8 } else { red };
@@ -127,7 +131,7 @@ fn images_that_do_not_fit_into_memory_are_refused_before_any_is_read() {
         // Empty, so that reading one would be another error.
         (0..=most).for_each(|number| fs::write(classes.path().join(class).join(format!("{number}.png")), "").unwrap());
     }
-    let error = load(classes.path(), shape, &|_| {}).unwrap_err();
+    let error = load(classes.path(), shape, LabelSet::Fine, &|_| {}).unwrap_err();
     assert!(matches!(error, DataError::Memory { .. }), "{error}");
 }
 
@@ -136,7 +140,7 @@ fn names_of_splits_are_known_in_any_case() {
     for (train, test) in [("Train", "Test"), ("TRAINING", "Testing"), ("train", "Val"), ("training", "EVAL")] {
         let files = ["a", "b"].map(|class| [format!("{train}/{class}/1.png"), format!("{test}/{class}/2.png")]);
         let files: Vec<_> = files.iter().flatten().map(|name| (name.as_str(), 7)).collect();
-        let loaded = load(folder(&files).path(), ImageShape::CIFAR, &|_| {}).unwrap();
+        let loaded = load(folder(&files).path(), ImageShape::CIFAR, LabelSet::Fine, &|_| {}).unwrap();
         assert_eq!((loaded.splits.train.len(), loaded.splits.test.len(), loaded.notes.len()), (2, 2, 0), "{train}");
         assert_eq!(loaded.splits.train.class_names(), ["a", "b"]);
     }
@@ -154,7 +158,7 @@ fn a_table_tells_the_classes_of_training_images() {
     assert!(refused.hint().unwrap().contains("trainLabels.csv"));
     let rows: String = (1..=20).map(|number| format!("{number},{}\n", ["cat", "\"big, dog\""][number % 2])).collect();
     fs::write(folder.path().join("trainLabels.csv"), format!("id,label\n{rows}")).unwrap();
-    let loaded = load(folder.path(), ImageShape::CIFAR, &|_| {}).unwrap();
+    let loaded = load(folder.path(), ImageShape::CIFAR, LabelSet::Fine, &|_| {}).unwrap();
     let Splits { train, test, .. } = loaded.splits;
     assert_eq!(train.class_names(), ["big, dog", "cat"]);
     assert_eq!((train.len(), test.len()), (18, 2));
@@ -166,7 +170,7 @@ fn a_table_tells_the_classes_of_training_images() {
     // Names may have their ending.
     let rows = rows.replace(",", ".png,").replace("big.png,", "big,");
     fs::write(folder.path().join("trainLabels.csv"), format!("id,label\n{rows}")).unwrap();
-    let again = load(folder.path(), ImageShape::CIFAR, &|_| {}).unwrap().splits;
+    let again = load(folder.path(), ImageShape::CIFAR, LabelSet::Fine, &|_| {}).unwrap().splits;
     assert!(again.train == train && again.test == test);
     for (table, message) in [
         ("id,label\n1\n", "found record with 1 fields"),
@@ -186,7 +190,7 @@ fn pictures_whose_names_alone_tell_their_class_are_refused() {
     // Classes of these names beside others are classes.
     let files = ["train/1.png", "train/2.png", "bus/1.png", "bus/2.png"].map(|name| (name, 1));
     assert_eq!(
-        load(folder(&files).path(), ImageShape::CIFAR, &|_| {}).unwrap().splits.train.class_names(),
+        load(folder(&files).path(), ImageShape::CIFAR, LabelSet::Fine, &|_| {}).unwrap().splits.train.class_names(),
         ["bus", "train"]
     );
 }
@@ -202,7 +206,7 @@ fn folders_of_runs_are_no_classes() {
         fs::write(run.join("metrics.jsonl"), "").unwrap();
         RgbImage::new(4, 4).save(run.join("curves.png")).unwrap();
     }
-    let loaded = load(folder.path(), ImageShape::CIFAR, &|_| {}).unwrap();
+    let loaded = load(folder.path(), ImageShape::CIFAR, LabelSet::Fine, &|_| {}).unwrap();
     assert_eq!(loaded.splits.train.class_names(), ["cat", "dog"]);
     assert_eq!(loaded.notes, [Note::HeldOut { test: 2, of: 4 }]);
 }

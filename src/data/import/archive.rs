@@ -9,17 +9,17 @@ use crate::data::cifar::{MOST_FILE_BYTES, OfficialFiles, is_complete, is_file_na
 use crate::data::collect::{Collector, Content, Limits};
 use crate::data::picture::has_image_ending;
 use crate::data::walk::is_hidden;
-use crate::data::{DataError, Splits};
+use crate::data::{DataError, LabelSet, Splits};
 
 /// The official version of CIFAR in the archive at `path`; `None` if it holds something else.
-pub(in crate::data) fn official(path: &Path, limits: &Limits) -> Result<Option<Splits>, DataError> {
+pub(in crate::data) fn official(path: &Path, limits: &Limits, labels: LabelSet) -> Result<Option<Splits>, DataError> {
     let mut found = Official { files: BTreeMap::new() };
     visit(path, limits.archive_bytes, &mut found)?;
     let files = found.files;
     if !is_complete(&|name| files.contains_key(name)) {
         return Ok(None);
     }
-    OfficialFiles { source: path.into(), files }.load().map(Some)
+    OfficialFiles { source: path.into(), files }.load(labels).map(Some)
 }
 
 /// Takes the files of an official version, and gives up at the first picture.

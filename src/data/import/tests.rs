@@ -72,7 +72,7 @@ impl Place {
     }
 
     fn import(&self, src: &Path) -> Result<ImportSummary, DataError> {
-        import(src, self.dst(), PictureSize::Exact, &|_| {})
+        import(src, self.dst(), PictureSize::Exact, LabelSet::Fine, &|_| {})
     }
 }
 
@@ -266,7 +266,7 @@ fn other_files_are_counted_and_hidden_ones_ignored() {
 fn progress_ends_with_everything_done() {
     let place = Place::new();
     let seen = RefCell::new(Vec::new());
-    import(place.tree(&files("")), place.dst(), PictureSize::Exact, &|p| {
+    import(place.tree(&files("")), place.dst(), PictureSize::Exact, LabelSet::Fine, &|p| {
         seen.borrow_mut().push((p.phase, p.done, p.total));
     })
     .unwrap();

@@ -46,12 +46,13 @@ fn binary_10() -> Files {
 }
 
 fn binary_100() -> Files {
-    let names: String = (0..100).map(|class| format!("fine {class}\n")).collect();
+    let names = |kind: &str, count: u8| (0..count).map(|class| format!("{kind} {class}\n")).collect::<String>();
+    let (fine, coarse) = (names("fine", 100), names("coarse", 20));
     vec![
         ("train.bin", records(&[(&[1, 1], 1), (&[10, 50], 50), (&[17, 77], 77)])),
         ("test.bin", records(&[(&[12, 12], 12), (&[0, 20], 20)])),
-        ("fine_label_names.txt", names.into_bytes()),
-        ("coarse_label_names.txt", b"coarse\n".to_vec()),
+        ("fine_label_names.txt", fine.into_bytes()),
+        ("coarse_label_names.txt", coarse.into_bytes()),
     ]
 }
 
@@ -120,7 +121,7 @@ fn written(files: &Files) -> TempDir {
 }
 
 fn loaded(path: &Path) -> Splits {
-    let Loaded { splits, notes } = load(path, SHAPE, &|_| {}).unwrap();
+    let Loaded { splits, notes } = load(path, SHAPE, LabelSet::Fine, &|_| {}).unwrap();
     assert!(notes.is_empty(), "{notes:?}");
     splits
 }
@@ -157,9 +158,31 @@ fn all_versions_are_read_where_they_stand() {
             let path = place.path().join("set");
             fs::write(&path, archive).unwrap();
             check(loaded(&path));
-            let summary = import(&path, place.path().join("dst"), PictureSize::Exact, &|_| {}).unwrap();
+            let summary = import(&path, place.path().join("dst"), PictureSize::Exact, LabelSet::Fine, &|_| {}).unwrap();
             assert_eq!((summary.train, summary.test), (train.len(), test.len()), "{name}, form {form}");
             check(load_folder(place.path().join("dst")).unwrap());
+        }
+    }
+}
+
+#[test]
+fn coarse_labels_are_those_of_the_superclasses() {
+    for (name, files) in versions() {
+        let folder = written(&files);
+        let archive = folder.path().join("set.tar");
+        fs::write(&archive, tar(name, &files)).unwrap();
+        for path in [folder.path(), &archive] {
+            let coarse = load(path, SHAPE, LabelSet::Coarse, &|_| {});
+            if name.contains("100") {
+                let Splits { train, test, .. } = coarse.unwrap().splits;
+                // Label i mod 20, as `cifar.py` says.
+                assert_eq!((train.labels(), test.labels()), (&[1, 10, 17][..], &[12, 0][..]), "{name}");
+                assert_eq!((train.num_classes(), train.class_names()[19].as_str()), (20, "coarse 19"));
+                assert_eq!(train.images(), loaded(path).train.images());
+            } else {
+                let refused = coarse.unwrap_err();
+                assert!(refused.to_string().contains("has no coarse labels") && refused.hint().is_some(), "{refused}");
+            }
         }
     }
 }
@@ -171,11 +194,11 @@ fn a_single_batch_keeps_its_last_images_for_testing() {
     let labels: Vec<[u8; 1]> = (0..20).map(|i| [i % 10]).collect();
     let images: Vec<_> = labels.iter().zip(0..).map(|(label, i)| (&label[..], i)).collect();
     fs::write(&path, records(&images)).unwrap();
-    let Loaded { splits, notes } = load(&path, SHAPE, &|_| {}).unwrap();
+    let Loaded { splits, notes } = load(&path, SHAPE, LabelSet::Fine, &|_| {}).unwrap();
     assert_eq!((splits.train.len(), splits.test.labels()), (18, &[8, 9][..]));
     assert_eq!(notes, [Note::LastHeldOut { test: 2, of: 20 }]);
     fs::write(&path, [1; 3074]).unwrap();
-    let refused = load(&path, SHAPE, &|_| {}).unwrap_err();
+    let refused = load(&path, SHAPE, LabelSet::Fine, &|_| {}).unwrap_err();
     assert!(refused.to_string().contains("data_batch_1.bin: 3074 bytes") && refused.hint().is_some(), "{refused}");
 }
 
@@ -184,7 +207,7 @@ fn damaged_files_are_named() {
     let broken = |change: fn(&mut Files), message: &str| {
         let mut files = python_10();
         change(&mut files);
-        let refused = load(written(&files).path(), SHAPE, &|_| {}).unwrap_err();
+        let refused = load(written(&files).path(), SHAPE, LabelSet::Fine, &|_| {}).unwrap_err();
         assert!(refused.to_string().contains(message) && refused.hint().is_some(), "{refused}");
     };
     broken(|files| files[0].1.truncate(5000), "data_batch_1: it is cut off");

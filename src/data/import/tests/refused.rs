@@ -93,7 +93,7 @@ fn damaged_archives_are_told() {
 fn limits_hold() {
     let place = Place::new();
     let archive = place.file(&gzip(&tar(&files(""))));
-    let with = |limits: Limits| import_within(&limits, &archive, &place.dst(), &|_| {});
+    let with = |limits: Limits| import_within(&limits, &archive, &place.dst(), LabelSet::Fine, &|_| {});
     let error = with(Limits { archive_bytes: 2000, ..Limits::of(PictureSize::Exact, SHAPE) });
     assert!(matches!(error, Err(DataError::ArchiveTooLarge { limit: 2000, .. })));
     let error = with(Limits { images: 5, ..Limits::of(PictureSize::Exact, SHAPE) });
@@ -170,7 +170,8 @@ fn a_class_whose_name_cannot_be_kept_is_told_by_its_folder() {
     let folder = tempdir().unwrap();
     fs::write(folder.path().join("odd.tar"), tar(&odd)).unwrap();
     let error =
-        import(folder.path().join("odd.tar"), folder.path().join("out"), PictureSize::Exact, &|_| {}).unwrap_err();
+        import(folder.path().join("odd.tar"), folder.path().join("out"), PictureSize::Exact, LabelSet::Fine, &|_| {})
+            .unwrap_err();
     assert!(matches!(&error, DataError::ClassFolderName { path } if path.ends_with("train/cat ")), "{error}");
 }
 
@@ -192,6 +193,7 @@ fn a_taken_destination_is_told_before_the_work() {
     fs::create_dir(place.dst()).unwrap();
     fs::write(place.dst().join("kept"), "kept").unwrap();
     let src = place.tree(&files(""));
-    let error = import(&src, place.dst(), PictureSize::Exact, &|_| panic!("no work was to be done")).unwrap_err();
+    let error = import(&src, place.dst(), PictureSize::Exact, LabelSet::Fine, &|_| panic!("no work was to be done"))
+        .unwrap_err();
     assert!(matches!(error, DataError::DestinationTaken { .. }));
 }
