@@ -109,13 +109,13 @@ mod tests {
     #[test]
     fn copies_are_counted_within_and_between_the_splits() {
         let train = set(&[(1, 0), (2, 0), (1, 1), (3, 1), (1, 0)]);
-        let test = set(&[(1, 1), (4, 0), (4, 1), (3, 1)]);
+        let test = set(&[(1, 1), (4, 0), (4, 1), (3, 1), (2, 1)]);
         let info = DataInfo::of(&Splits { train, test, source: "here".into() });
         let expected =
-            Duplicates { within_train: 2, within_test: 1, test_in_train: 2, test_in_train_of_other_class: 1 };
+            Duplicates { within_train: 2, within_test: 1, test_in_train: 3, test_in_train_of_other_class: 2 };
         assert_eq!(info.duplicates, expected);
         let counted: Vec<_> = info.classes.iter().map(|class| (class.name.as_str(), class.train, class.test)).collect();
-        assert_eq!(counted, [("a", 3, 1), ("b", 2, 3)]);
+        assert_eq!(counted, [("a", 3, 1), ("b", 2, 4)]);
         assert_eq!((info.mean.len(), info.standard_deviation.len()), (1, 1));
     }
 }

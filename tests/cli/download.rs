@@ -143,8 +143,12 @@ fn archive(sandbox: &Sandbox) -> Vec<u8> {
 
 /// A command that downloads an archive with this content.
 fn download(sandbox: &Sandbox, archive: &[u8], url: &str, more: &str) -> Command {
+    download_set("cifar-10", sandbox, archive, url, more)
+}
+
+fn download_set(set: &str, sandbox: &Sandbox, archive: &[u8], url: &str, more: &str) -> Command {
     let md5 = md5::compute(archive);
-    let mut command = sandbox.command(&format!("data download cifar-10 got --url {url} --md5 {md5:x} {more}"));
+    let mut command = sandbox.command(&format!("data download {set} got --url {url} --md5 {md5:x} {more}"));
     for name in ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"] {
         command.env_remove(name);
     }
@@ -274,6 +278,10 @@ fn archives_of_something_else_are_refused() {
     let server = Server::start(other.clone(), &[Answer::Ranges]);
     let said = printed(download(&sandbox, &other, &server.url(), ""), false);
     assert!(said.contains("does not hold CIFAR-10") && !sandbox.path("got").exists(), "{said}");
+    let ten = archive(&sandbox);
+    let server = Server::start(ten.clone(), &[Answer::Ranges]);
+    let said = printed(download_set("cifar-100", &sandbox, &ten, &server.url(), ""), false);
+    assert!(said.contains("does not hold CIFAR-100") && !sandbox.path("got").exists(), "{said}");
     sandbox.write("got/mine.txt", b"mine");
     sandbox.refuses_command(download(&sandbox, &other, &server.url(), ""), "got");
 }
