@@ -93,7 +93,7 @@ fn files_of_other_programs_give_their_logits() {
         let mapping = file.mapping(network.architecture()).unwrap();
         assert_eq!((file.format(), &mapping.naming), (format, &naming), "{name}");
         assert!(mapping.unused.is_empty() && file.metadata().is_none(), "{name}");
-        assert!(!file.tells_other_layers(network.architecture()), "{name}");
+        assert!(!file.layers_differ(network.architecture()), "{name}");
         file.load_into(&network).unwrap();
         let ours = logits(network);
         let expected = expected();
@@ -182,6 +182,13 @@ fn arrays_in_fortran_order_are_refused() {
     let error = WeightsFile::read(&copied(folder.path(), "fortran.npz")).unwrap_err();
     assert!(error.to_string().contains("`conv1.weight` is in Fortran order"), "{error}");
     assert!(error.hint().unwrap().contains("ascontiguousarray"));
+}
+
+#[test]
+fn shapes_beyond_any_network_are_refused_before_memory_is_allocated() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = WeightsFile::read(&copied(folder.path(), "large.weights.h5")).unwrap_err();
+    assert!(error.to_string().contains("variable `0`: shape [32768, 32768] makes it larger than"), "{error}");
 }
 
 /// A pickle that would run a command if it were executed, as Python does.

@@ -220,7 +220,7 @@ pub fn say_naming(file: &WeightsFile, architecture: &Architecture) -> Result<()>
         Naming::Order => say("the layers have no names of this network: they are matched in their order"),
         other => say(format_args!("names of tensors: {other:?}")),
     }
-    if file.tells_other_layers(architecture) {
+    if file.layers_differ(architecture) {
         warn(format_args!(
             "the model in the file has other convolutions, poolings or ReLUs than {}",
             architecture.name

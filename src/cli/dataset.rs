@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use cifar_gpu::data::{self, LabelSet, Splits, synthetic};
+use cifar_gpu::data::{self, DataError, LabelSet, Splits, synthetic};
 use cifar_gpu::train::SYNTHETIC;
-use cifar_gpu::{Error, ImageShape, Result};
+use cifar_gpu::{ImageShape, Result};
 use clap::ValueEnum;
 
 use super::progress::ImageProgress;
@@ -89,7 +89,7 @@ impl DataChoice {
     pub fn load(&self, shape: ImageShape, labels: LabelSet) -> Result<Splits> {
         Ok(match self {
             DataChoice::Synthetic if labels == LabelSet::Coarse => {
-                return Err(Error::Setting("the synthetic set has no coarse labels: omit --labels coarse".into()));
+                return Err(DataError::NoCoarseLabels { path: SYNTHETIC.into() }.into());
             }
             DataChoice::Synthetic => synthetic::generate(shape, synthetic::TRAIN, synthetic::TEST, synthetic::SEED)?,
             DataChoice::Folder(folder) => {

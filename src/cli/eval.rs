@@ -195,7 +195,11 @@ impl Eval {
             ),
             _ => return Ok(()),
         };
-        let hint = "use --data with the set they were trained on".to_owned();
+        let hint = match (logits, dataset.num_classes()) {
+            (20, 100) => "for weights of CIFAR-100's superclasses add --labels coarse",
+            _ => "use --data with the set they were trained on",
+        };
+        let hint = hint.to_owned();
         Err(Error::Weights { path: self.weights.path.clone(), message, hint })
     }
 }

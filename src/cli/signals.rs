@@ -11,8 +11,8 @@ use super::terminal::{complain, say};
 /// The exit code of a run that was ended before it could save.
 const NOT_SAVED: i32 = 1;
 
-/// A flag that the first signal sets. Further signals change nothing, whatever their pattern, except a second interrupt (Ctrl-C) where
-/// somebody sits at a terminal: it ends the program at once.
+/// A flag that the first signal sets. Further signals change nothing, whatever their pattern, except a second interrupt (Ctrl-C)
+/// where somebody sits at a terminal: it ends the program at once.
 pub fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();

@@ -18,7 +18,7 @@ pub use read::load_folder;
 pub use write::write_folder;
 
 #[cfg(feature = "download")]
-pub(super) use official::official_place;
+pub(super) use official::{ExpectedFile, expected_files};
 #[cfg(feature = "pictures")]
 pub(super) use official::{MOST_FILE_BYTES, OfficialFiles, in_folder, is_complete, is_file_name, single_batch};
 #[cfg(feature = "pictures")]

@@ -85,13 +85,13 @@ impl fmt::Display for Note {
 
 /// Loads the data set in `folder`, in any layout, as images of this shape.
 ///
-/// That is an official version of CIFAR-10 or CIFAR-100, binary or for Python; the layout of
-/// [`load_folder`]; a file of one batch of it, of which the last tenth is kept for testing; an archive (tar, tar.gz, tar.xz, zip) of
-/// an official version or of `train/<class>/<file>` and `test/<class>/<file>`; or a tree of pictures of any size, either
-/// `<class>/<file>`, or `train/<class>/<file>` and `test/<class>/<file>`, where the folders may also be called `training`, and `testing`, `val`, `valid`,
-/// `validation` or `eval`, in any case; or `train/<file>` with a table `trainLabels.csv` of names and classes, as in competitions of
-/// Kaggle. Labels follow the sorted names of the classes. Hidden files and the folders of runs are ignored, other files are left out
-/// with a note.
+/// That is an official version of CIFAR-10 or CIFAR-100, binary or for Python; the layout of [`load_folder`]; a file of one batch
+/// of it, of which the last tenth is kept for testing; an archive (tar, tar.gz, tar.xz, zip) of an official version or of
+/// `train/<class>/<file>` and `test/<class>/<file>`; or a tree of pictures of any size, either `<class>/<file>`, or
+/// `train/<class>/<file>` and `test/<class>/<file>`, where the folders may also be called `training`, and `testing`, `val`,
+/// `valid`, `validation` or `eval`, in any case; or `train/<file>` with a table `trainLabels.csv` of names and classes, as in
+/// competitions of Kaggle. Labels follow the sorted names of the classes. Hidden files and the folders of runs are ignored, other
+/// files are left out with a note.
 ///
 /// If there are no test images, a tenth of each class is held out for testing, rounded, but at least one image of a class with two
 /// or more. The choice depends only on the names of class and file, so that the same files give the same split on any computer and

@@ -1,5 +1,5 @@
-//! Downloads an official archive of CIFAR. A download that broke off goes on where it ended, what arrives is checked, and the folder
-//! gets its name last.
+//! Downloads an official archive of CIFAR. An interrupted download is resumed, what arrives is checked, and the folder gets its name
+//! last.
 
 mod error;
 mod fetch;
@@ -9,7 +9,7 @@ pub use error::DownloadError;
 use super::archive::{Stop, Visitor, visit};
 use super::cifar::{PartialFolder, check_destination, in_folder, is_file_name, write_file};
 use super::published::md5_of;
-use super::{DataError, LabelSet, Splits};
+use super::{CIFAR10_CLASSES, DataError, LabelSet, Splits};
 use serde::Serialize;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read};
@@ -47,10 +47,11 @@ impl OfficialSet {
         }
     }
 
-    fn classes(self) -> usize {
+    /// Whether these can be the names of its classes.
+    fn has_classes(self, names: &[String]) -> bool {
         match self {
-            OfficialSet::Cifar10 => 10,
-            OfficialSet::Cifar100 => 100,
+            OfficialSet::Cifar10 => names == CIFAR10_CLASSES,
+            OfficialSet::Cifar100 => names.len() == 100,
         }
     }
 }
@@ -68,12 +69,12 @@ pub struct Source {
     pub md5: String,
 }
 
-/// How long a server is waited for.
+/// How long a server is waited for, and how often it is tried again.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct RetryPolicy {
     /// Longest time without an answer or without a byte.
     pub timeout: Duration,
-    /// Attempts after a failed one; those after new data are not counted.
+    /// Failed attempts after the first; the count begins again when a mebibyte of new data has arrived.
     pub retries: u32,
     /// Time before the first retry, which doubles with each further one.
     pub pause: Duration,
@@ -83,6 +84,8 @@ pub struct Patience {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum DownloadEvent<'a> {
+    /// The set is not there yet, and its download begins.
+    Started,
     /// Bytes have arrived.
     Received {
         /// Bytes of the archive so far.
@@ -90,9 +93,9 @@ pub enum DownloadEvent<'a> {
         /// All its bytes, if known.
         total: Option<u64>,
     },
-    /// The download goes on after an earlier one, of so many bytes.
+    /// The download is resumed at this byte.
     Resumed(u64),
-    /// The bytes of an earlier download are dropped: the server does not go on after them, or they are of something else.
+    /// The download starts over: the server does not resume it, or what had arrived is of something else.
     Restarted,
     /// An attempt failed, and another follows.
     Retry {
@@ -115,13 +118,13 @@ pub struct DownloadSummary {
     /// Number of classes.
     pub classes: usize,
     /// Whether the folder held the set before, so that nothing was downloaded.
-    pub was_there: bool,
+    pub already_present: bool,
 }
 
 /// Downloads an official set to the new folder `dst`.
 ///
-/// Until it is complete, the archive is `dst` with the ending `.download`. If that exists from an earlier call, the download goes on
-/// after its bytes. Proxies are those of the environment: `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`.
+/// Until it is complete, the archive is `dst` with the ending `.download`, which a later call resumes. Proxies are those of the
+/// environment: `HTTPS_PROXY` or `HTTP_PROXY` by the scheme of the address, else `ALL_PROXY`, except for the hosts of `NO_PROXY`.
 ///
 /// # Errors
 ///
@@ -130,7 +133,7 @@ pub struct DownloadSummary {
 pub fn download(
     source: &Source,
     dst: impl AsRef<Path>,
-    patience: &Patience,
+    policy: &RetryPolicy,
     on_event: &mut dyn FnMut(DownloadEvent<'_>),
 ) -> Result<DownloadSummary, DownloadError> {
     let dst = dst.as_ref();
@@ -141,78 +144,104 @@ pub fn download(
         };
     }
     let mut partial = PartialArchive::beside(dst)?;
-    let earlier = partial.file.metadata().map_err(DataError::io("read", &partial.path))?.len();
-    fetch::fetch(source, &mut partial, patience, on_event)?;
-    on_event(DownloadEvent::Unpacking);
-    let mut found = md5_of(&partial.path)?;
-    if found != source.md5 && earlier > 0 {
+    on_event(DownloadEvent::Started);
+    let is_resumed = partial.len()? > 0;
+    let mut found = arrived(source, &mut partial, policy, on_event)?;
+    if found != source.md5 && is_resumed {
         on_event(DownloadEvent::Restarted);
         partial.clear()?;
-        fetch::fetch(source, &mut partial, patience, on_event)?;
-        on_event(DownloadEvent::Unpacking);
-        found = md5_of(&partial.path)?;
+        found = arrived(source, &mut partial, policy, on_event)?;
     }
     if found != source.md5 {
-        partial.remove()?;
+        partial.clear()?;
         let (url, expected) = (source.url.clone(), source.md5.clone());
         return Err(DownloadError::WrongSum { url, expected, found });
     }
-    let splits = unpack(source, &partial.path, dst)?;
-    partial.remove()?;
-    Ok(summary(&splits, false))
+    let unpacked = unpack(source, &partial.path, dst);
+    // Only a fault of the system, such as a full disk, leaves the archive of use.
+    if !matches!(unpacked, Err(DownloadError::Data(DataError::Io { .. }))) {
+        partial.clear()?;
+    }
+    unpacked.map(|splits| summary(&splits, false))
 }
 
-fn summary(Splits { train, test, .. }: &Splits, was_there: bool) -> DownloadSummary {
-    DownloadSummary { train: train.len(), test: test.len(), classes: train.num_classes(), was_there }
+/// Fetches the rest of the archive; its MD5 sum.
+fn arrived(
+    source: &Source,
+    partial: &mut PartialArchive,
+    policy: &RetryPolicy,
+    on_event: &mut dyn FnMut(DownloadEvent<'_>),
+) -> Result<String, DownloadError> {
+    fetch::fetch(source, partial, policy, on_event)?;
+    on_event(DownloadEvent::Unpacking);
+    Ok(md5_of(&partial.path)?)
 }
 
-/// The set, if the folder holds it.
+fn summary(Splits { train, test, .. }: &Splits, already_present: bool) -> DownloadSummary {
+    DownloadSummary { train: train.len(), test: test.len(), classes: train.num_classes(), already_present }
+}
+
+/// The set, if the folder holds all of it.
 fn present(set: OfficialSet, folder: &Path) -> Option<Splits> {
     let splits = in_folder(folder).ok()??.load(LabelSet::Fine).ok()?;
-    (splits.train.num_classes() == set.classes()).then_some(splits)
+    let is_complete = (splits.train.len(), splits.test.len()) == (50_000, 10_000);
+    (is_complete && set.has_classes(splits.train.class_names())).then_some(splits)
 }
 
 /// The archive while it arrives, which no other process writes to.
 struct PartialArchive {
     path: PathBuf,
     file: File,
+    /// Open while the lock beside the archive is held. Of the archive itself, Windows would lock out readers, too.
+    _lock: File,
+    lock_path: PathBuf,
 }
 
 impl PartialArchive {
     /// Opens or creates it.
     fn beside(dst: &Path) -> Result<Self, DownloadError> {
         // Gives `.` a name of its own.
-        let mut path = fs::canonicalize(dst).unwrap_or_else(|_| dst.to_path_buf());
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".download");
-        path.set_file_name(name);
-        if let Some(parent) = path.parent() {
+        let dst = fs::canonicalize(dst).unwrap_or_else(|_| dst.to_path_buf());
+        let Some(name) = dst.file_name() else { return Err(DataError::DestinationTaken { path: dst }.into()) };
+        if let Some(parent) = dst.parent() {
             fs::create_dir_all(parent).map_err(DataError::io("create", parent))?;
         }
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = open.map_err(DataError::io("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(PartialArchive { path, file }),
-            Err(TryLockError::WouldBlock) => Err(DownloadError::Busy { path }),
-            Err(TryLockError::Error(error)) => Err(DataError::io("lock", &path)(error).into()),
+        let named = |ending: &str| {
+            let mut name = name.to_owned();
+            name.push(ending);
+            dst.with_file_name(name)
+        };
+        let open = |path: &Path| {
+            let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+            opened.map_err(DataError::io("open", path))
+        };
+        let (path, lock_path) = (named(".download"), named(".download.lock"));
+        let lock = open(&lock_path)?;
+        // Some file systems have no locks.
+        if let Err(TryLockError::WouldBlock) = lock.try_lock() {
+            return Err(DownloadError::Busy { path });
         }
+        Ok(PartialArchive { file: open(&path)?, path, _lock: lock, lock_path })
+    }
+
+    /// Bytes that have arrived.
+    fn len(&self) -> Result<u64, DownloadError> {
+        let metadata = self.file.metadata().map_err(DataError::io("read", &self.path))?;
+        Ok(metadata.len())
     }
 
     fn clear(&mut self) -> Result<(), DownloadError> {
         self.file.set_len(0).map_err(|error| DataError::io("write", &self.path)(error).into())
     }
-
-    fn remove(&self) -> Result<(), DownloadError> {
-        fs::remove_file(&self.path).map_err(|error| DataError::io("remove", &self.path)(error).into())
-    }
 }
 
 impl Drop for PartialArchive {
     fn drop(&mut self) {
-        if self.file.metadata().is_ok_and(|found| found.len() == 0) {
-            // Nothing is lost with it. A failure must not hide the error that is on its way to the caller.
+        // A failure must not hide the error that is on its way to the caller.
+        if self.len().is_ok_and(|bytes| bytes == 0) {
             let _ = fs::remove_file(&self.path);
         }
+        let _ = fs::remove_file(&self.lock_path);
     }
 }
 
@@ -222,7 +251,7 @@ fn unpack(source: &Source, archive: &Path, dst: &Path) -> Result<Splits, Downloa
     visit(archive, MOST_BYTES, &mut Unpacker { folder: &folder.path })?;
     let files = in_folder(&folder.path)?;
     let splits = files.map(|files| files.load(LabelSet::Fine)).transpose()?;
-    match splits.filter(|splits| splits.train.num_classes() == source.set.classes()) {
+    match splits.filter(|splits| source.set.has_classes(splits.train.class_names())) {
         Some(splits) => {
             folder.finish()?;
             Ok(splits)

@@ -52,6 +52,15 @@ pub enum DataError {
         folder: PathBuf,
     },
 
+    /// A set is not the published CIFAR-10 or CIFAR-100.
+    #[error("{} is not an official set: {reason}", path.display())]
+    NotOfficial {
+        /// The folder or file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+
     /// Coarse labels are requested of a set with one label for each image.
     #[error("{} has no coarse labels", path.display())]
     NoCoarseLabels {

@@ -33,11 +33,11 @@ pub struct ImportSummary {
 
 /// Imports the images of `src` into the new folder `dst`, as images of 32×32 pixels in color, which the layout holds.
 ///
-/// `src` is a folder, or an archive (tar as it is or compressed with gzip or xz, or zip), detected from its contents, not its name. It
-/// holds an official version of CIFAR, or `train/<class>/<file>` and `test/<class>/<file>`, possibly below one top folder; a folder
-/// may also be laid out otherwise, as [`load`](super::load) takes it. Files with the ending of a picture are decoded; `sizes` says which are taken, and `labels`
-/// which labels of CIFAR-100. Hidden
-/// files are ignored, other files are counted as skipped.
+/// `src` is a folder, or an archive (tar as it is or compressed with gzip or xz, or zip), detected from its contents, not its
+/// name. It holds an official version of CIFAR, or `train/<class>/<file>` and `test/<class>/<file>`, possibly below one top
+/// folder; a folder may also be laid out otherwise, as [`load`](super::load) takes it. Files with the ending of a picture are
+/// decoded; `sizes` says which are taken, and `labels` which labels of CIFAR-100. Hidden files are ignored, other files are
+/// counted as skipped.
 ///
 /// Labels follow the sorted class names, which for the names of CIFAR-10 is
 /// the official order. Each split is sorted by class and file name and then

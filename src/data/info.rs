@@ -51,7 +51,7 @@ impl DataInfo {
     pub fn of(splits: &Splits) -> Self {
         let Splits { train, test, source } = splits;
         let (mean, standard_deviation) = train.color_statistics();
-        let (in_train, in_test) = (counts(train), counts(test));
+        let (in_train, in_test) = (train.class_counts(), test.class_counts());
         let classes = train.class_names().iter().zip(in_train.into_iter().zip(in_test));
         let classes = classes.map(|(name, (train, test))| ClassCount { name: name.clone(), train, test });
         DataInfo {
@@ -87,13 +87,6 @@ fn first_labels(set: &Dataset) -> HashMap<&[u8], u16> {
         first.entry(image).or_insert(label);
     }
     first
-}
-
-/// The number of images of each class.
-fn counts(set: &Dataset) -> Vec<usize> {
-    let mut counts = vec![0; set.num_classes()];
-    set.labels().iter().for_each(|&label| counts[usize::from(label)] += 1);
-    counts
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub use class_folders::{Loaded, Note, load};
 pub use collect::{ImportPhase, ImportProgress};
 #[cfg(feature = "download")]
 pub use download::{
-    DownloadError, DownloadEvent, DownloadSummary, OfficialSet, Patience, Source as DownloadSource, download,
+    DownloadError, DownloadEvent, DownloadSummary, OfficialSet, RetryPolicy, Source as DownloadSource, download,
 };
 pub use error::DataError;
 #[cfg(feature = "pictures")]
@@ -43,7 +43,7 @@ pub(crate) use picture::to_picture;
 #[cfg(feature = "pictures")]
 pub use picture::{PictureSize, load_picture, pictures_below, read_picture};
 #[cfg(feature = "download")]
-pub use published::{FileSum, file_sums};
+pub use published::{FileState, FileSum, file_sums};
 
 use crate::tensor::ImageShape;
 use crate::tensor::cpu::available_memory_bytes;
@@ -94,6 +94,12 @@ impl Split {
     }
 }
 
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// Which labels of a set with two for each image are used, as in CIFAR-100.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -103,12 +109,6 @@ pub enum LabelSet {
     Fine,
     /// Those of the superclasses.
     Coarse,
-}
-
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
 }
 
 /// Labeled images, all of one shape.
@@ -194,6 +194,13 @@ impl Dataset {
     /// The number of classes, with or without images.
     pub fn num_classes(&self) -> usize {
         self.class_names.len()
+    }
+
+    /// The number of images of each class.
+    pub fn class_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.num_classes()];
+        self.labels.iter().for_each(|&label| counts[usize::from(label)] += 1);
+        counts
     }
 
     /// Moves the last `count` images to a new data set, or all but one if there are fewer.

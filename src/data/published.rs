@@ -1,14 +1,15 @@
 //! The MD5 sums that are published of the files of CIFAR.
 
 use super::DataError;
-use super::cifar::official_place;
+use super::cifar::{ExpectedFile, expected_files};
+use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-/// Files and their sums: those of the versions for Python as torchvision checks them, those of the binary version of CIFAR-10 as several
-/// public build scripts do, and those of the archives as on <https://www.cs.toronto.edu/~kriz/cifar.html>.
-const SUMS: [(&str, &str); 19] = [
+/// Files and their sums: those of the versions for Python as torchvision checks them, those of the binary versions as public build
+/// scripts do, and those of the archives as on <https://www.cs.toronto.edu/~kriz/cifar.html>.
+const SUMS: [(&str, &str); 22] = [
     ("data_batch_1.bin", "5dd7e06a14cb22eb9f671a540d1b7c25"),
     ("data_batch_2.bin", "5ea93a67294ea407fff1d09f752e9692"),
     ("data_batch_3.bin", "942cd6a4bcdd0dd3c604fbe906cb4421"),
@@ -23,6 +24,9 @@ const SUMS: [(&str, &str); 19] = [
     ("test_batch", "40351d587109b95175f43aff81a1287e"),
     ("train", "16019d7e3df5f24257cddd939b257f8d"),
     ("test", "f0ef6b0ae62326f3e7ffdfab6717acfc"),
+    ("meta", "7973b15100ade9c7d40fb424638fde48"),
+    ("train.bin", "6172c7755cfe09b2fe270c85cebc1b15"),
+    ("test.bin", "4499cfba6c016c1be1438163640a0898"),
     ("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),
     ("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"),
     ("cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8"),
@@ -30,45 +34,80 @@ const SUMS: [(&str, &str); 19] = [
     ("batches.meta", "5ff9c542aee3614f3951f8cda6e48888"),
 ];
 
-/// The MD5 sum of a file, beside that which is published of the file of this name.
+/// How a file compares with the published one of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileState {
+    /// It is the published file.
+    Published,
+    /// It is another one.
+    Different,
+    /// No sum is known of it.
+    NoSumKnown,
+    /// It is missing.
+    Missing,
+    /// The published set has no such file.
+    Additional,
+}
+
+impl fmt::Display for FileState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FileState::Published => "as published",
+            FileState::Different => "not the published file",
+            FileState::NoSumKnown => "no published sum is known",
+            FileState::Missing => "missing",
+            FileState::Additional => "no file of the published set",
+        })
+    }
+}
+
+/// A file of an official version of CIFAR.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct FileSum {
     /// The file's name.
     pub file: String,
-    /// Its sum, in lower-case hexadecimal digits.
-    pub md5: String,
-    /// The published sum, if one is known.
-    pub published: Option<&'static str>,
+    /// Its MD5 sum in lower-case hexadecimal digits, unless it is missing.
+    pub md5: Option<String>,
+    /// How it compares with the published file.
+    pub state: FileState,
 }
 
-impl FileSum {
-    /// Whether it is the published file; `None` if no sum is known.
-    pub fn is_published(&self) -> Option<bool> {
-        self.published.map(|sum| sum == self.md5)
-    }
-}
-
-/// The sums of the files of an official version of CIFAR in a folder, or of an archive; none for other data.
+/// The files of an official version of CIFAR in a folder, or an archive, compared with the published ones by their MD5 sums; none
+/// for other data.
 ///
 /// # Errors
 ///
 /// If a file cannot be read.
 pub fn file_sums(path: impl AsRef<Path>) -> Result<Vec<FileSum>, DataError> {
     let path = path.as_ref();
-    let sum = |path: &Path| {
-        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let md5 = md5_of(path)?;
-        let same_name = SUMS.iter().find(|(name, _)| *name == file);
-        // An archive may have been renamed.
-        let known = SUMS.iter().find(|(_, sum)| *sum == md5).or(same_name);
-        Ok(FileSum { file, published: known.map(|(_, sum)| *sum), md5 })
-    };
     if path.is_file() {
-        return Ok(vec![sum(path)?]);
+        let md5 = md5_of(path)?;
+        // It may have been renamed.
+        let is_known = SUMS.iter().any(|(name, sum)| name.ends_with(".tar.gz") && *sum == md5);
+        let state = if is_known { FileState::Published } else { FileState::NoSumKnown };
+        return Ok(vec![FileSum { file: name_of(path), md5: Some(md5), state }]);
     }
-    let Some(folder) = official_place(path) else { return Ok(Vec::new()) };
-    let files = SUMS.iter().map(|(name, _)| folder.join(name)).filter(|file| file.is_file());
-    files.map(|file| sum(&file)).collect()
+    let sums = expected_files(path)?.into_iter().map(|ExpectedFile { path, belongs }| {
+        let file = name_of(&path);
+        if !path.is_file() {
+            return Ok(FileSum { file, md5: None, state: FileState::Missing });
+        }
+        let md5 = md5_of(&path)?;
+        let published = SUMS.iter().find(|(name, _)| *name == file);
+        let state = match published {
+            _ if !belongs => FileState::Additional,
+            Some((_, sum)) if *sum == md5 => FileState::Published,
+            Some(_) => FileState::Different,
+            None => FileState::NoSumKnown,
+        };
+        Ok(FileSum { file, md5: Some(md5), state })
+    });
+    sums.collect()
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// The MD5 sum of a file.
@@ -95,20 +134,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sums_are_those_of_rfc_1321() {
+    fn files_are_compared_under_their_names() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("data_batch_1.bin");
-        std::fs::write(&path, "abc").unwrap();
-        let sum = file_sums(&path).unwrap().remove(0);
-        assert_eq!((sum.md5.as_str(), sum.is_published()), ("900150983cd24fb0d6963f7d28e17f72", Some(false)));
+        let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
         // A folder that holds no official version.
         assert!(file_sums(folder.path()).unwrap().is_empty());
-        std::fs::write(folder.path().join("test_batch.bin"), "").unwrap();
+        write("data_batch_1.bin", b"abc");
+        write("test_batch.bin", b"");
+        write("data_batch_6.bin", b"");
+        write("batches.meta.txt", b"airplane");
         let sums = file_sums(folder.path()).unwrap();
+        let states: Vec<_> = sums.iter().map(|sum| (sum.file.as_str(), sum.state)).collect();
+        use FileState::*;
         assert_eq!(
-            sums.iter().map(|sum| sum.file.as_str()).collect::<Vec<_>>(),
-            ["data_batch_1.bin", "test_batch.bin"]
+            states,
+            [
+                ("data_batch_1.bin", Different),
+                ("data_batch_2.bin", Missing),
+                ("data_batch_3.bin", Missing),
+                ("data_batch_4.bin", Missing),
+                ("data_batch_5.bin", Missing),
+                ("test_batch.bin", Different),
+                ("batches.meta.txt", NoSumKnown),
+                ("data_batch_6.bin", Additional)
+            ]
         );
+        // As RFC 1321 says.
+        assert_eq!(sums[0].md5.as_deref(), Some("900150983cd24fb0d6963f7d28e17f72"));
+        let archive = file_sums(folder.path().join("data_batch_1.bin")).unwrap().remove(0);
+        assert_eq!(archive.state, NoSumKnown);
     }
 
     #[test]

@@ -106,10 +106,7 @@ impl ClassWeighting {
         match self {
             ClassWeighting::None => None,
             ClassWeighting::Balanced => {
-                let mut counts = vec![0_usize; train_set.num_classes()];
-                for &label in train_set.labels() {
-                    counts[usize::from(label)] += 1;
-                }
+                let counts = train_set.class_counts();
                 let share = train_set.len() as f64 / counts.len() as f64;
                 let weight = |&count: &usize| if count > 0 { (share / count as f64) as f32 } else { 0.0 };
                 Some(counts.iter().map(weight).collect())

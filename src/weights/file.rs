@@ -8,7 +8,7 @@ use crate::nn::{ARCHITECTURES, Architecture, DescriptionReader, Network};
 use crate::ops::batch_assembly::Normalization;
 use crate::tensor::ImageShape;
 use crate::weights::architecture;
-use crate::weights::formats::{Contents, Format, TOLD_KINDS};
+use crate::weights::formats::{COMPARED_KINDS, Contents, Format};
 use crate::weights::mapping::{Mapping, Target};
 use crate::weights::metadata::Metadata;
 use crate::weights::tensors::{NamedTensor, Order, error};
@@ -119,7 +119,7 @@ impl WeightsFile {
         let fits = |name: &&str| {
             let usual = Architecture::by_name(name, CIFAR10_CLASSES.len()).ok()?;
             let architecture = Architecture::by_name(name, self.counted_classes(&usual).ok()?).ok()?;
-            (!self.tells_other_layers(&architecture) && self.mapping(&architecture).is_ok()).then_some(architecture)
+            (!self.layers_differ(&architecture) && self.mapping(&architecture).is_ok()).then_some(architecture)
         };
         let mut fitting: Vec<Architecture> = ARCHITECTURES.iter().filter_map(fits).collect();
         let message = "the file does not say which architecture its weights are of";
@@ -200,8 +200,8 @@ impl WeightsFile {
 
     /// Whether the file tells that its network has other layers, though the tensors may be of the same shapes: a model of Keras
     /// with its configuration does.
-    pub fn tells_other_layers(&self, architecture: &Architecture) -> bool {
-        self.layers.as_ref().is_some_and(|layers| Some(layers) != told_layers(architecture).as_ref())
+    pub fn layers_differ(&self, architecture: &Architecture) -> bool {
+        self.layers.as_ref().is_some_and(|layers| Some(layers) != compared_layers(architecture).as_ref())
     }
 
     /// Loads the weights into a network.
@@ -226,10 +226,10 @@ impl WeightsFile {
 }
 
 /// The kinds of its layers that a file may tell of; `None` if its layers are not in a sequence.
-fn told_layers(architecture: &Architecture) -> Option<Vec<&'static str>> {
+fn compared_layers(architecture: &Architecture) -> Option<Vec<&'static str>> {
     let kinds = architecture.nodes().iter().map(|node| node.layer().map(|layer| layer.kind()));
     let kinds: Option<Vec<_>> = kinds.collect();
-    kinds.map(|kinds| kinds.into_iter().filter(|kind| TOLD_KINDS.contains(kind)).collect())
+    kinds.map(|kinds| kinds.into_iter().filter(|kind| COMPARED_KINDS.contains(kind)).collect())
 }
 
 /// What a file of weights of an architecture must have.

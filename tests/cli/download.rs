@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::*;
+use cifar_gpu::data::CIFAR10_CLASSES;
 
 /// What the server does with a request.
 #[derive(Clone, Copy)]
@@ -25,12 +26,18 @@ enum Answer {
     Corrupt,
     /// Sends a range other than the requested one.
     OtherRange,
+    /// Sends at most so many bytes of a requested range.
+    Short(usize),
+    /// Sends a page in place of a requested range.
+    PageForRange,
     /// Sends to another path.
     Redirect,
     /// Answers with this status.
     Status(&'static str),
     /// Sends a page.
     Page,
+    /// Connects nobody without a password.
+    Password,
 }
 
 /// A server that answers each connection's request in turn, the last answer again and again.
@@ -58,7 +65,7 @@ impl Server {
         format!("http://{}/set.tar.gz", self.address)
     }
 
-    /// The range of each request, or a dash; after its path if that is another one.
+    /// The range of each request, or a dash.
     fn requested(&self) -> Vec<String> {
         let requests = self.requests.lock().unwrap();
         let header = |request: &str, name: &str| {
@@ -85,6 +92,10 @@ fn serve(mut stream: TcpStream, file: &[u8], answer: Answer, requests: &Mutex<Ve
         }
     }
     // A proxy is asked for a connection first.
+    if request.starts_with("CONNECT ") && matches!(answer, Answer::Password) {
+        let _ = stream.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n");
+        return;
+    }
     if request.starts_with("CONNECT ") {
         let _ = stream.write_all(b"HTTP/1.1 200 Connected\r\n\r\n");
         return serve(stream, file, answer, requests);
@@ -102,10 +113,18 @@ fn serve(mut stream: TcpStream, file: &[u8], answer: Answer, requests: &Mutex<Ve
             (status("302 Found", "Location: /moved.tar.gz\r\nContent-Length: 0\r\n"), &[][..], None)
         }
         (Answer::Status(code), _) => (status(code, "Content-Length: 0\r\n"), &[][..], None),
-        (Answer::Page, _) => (status("200 OK", "Content-Length: 6\r\n"), &b"<html>"[..], None),
+        (Answer::Page, _) | (Answer::PageForRange, Some(_)) => {
+            (status("200 OK", "Content-Type: text/html; charset=utf-8\r\nContent-Length: 6\r\n"), &b"<html>"[..], None)
+        }
+        (Answer::Short(most), Some(start)) => {
+            let end = (start + most).min(file.len());
+            let range = format!("Content-Range: bytes {start}-{}/{}\r\n", end - 1, file.len());
+            (status("206 Partial Content", &(length(&file[start..end]) + &range)), &file[start..end], None)
+        }
         (Answer::Corrupt, _) => (status("200 OK", &length(file)), &corrupt[..], None),
         (Answer::Ranges | Answer::Chunked | Answer::OtherRange, Some(start)) if start >= file.len() => {
-            (status("416 Range Not Satisfiable", "Content-Length: 0\r\n"), &[][..], None)
+            let total = format!("Content-Range: bytes */{}\r\nContent-Length: 0\r\n", file.len());
+            (status("416 Range Not Satisfiable", &total), &[][..], None)
         }
         (Answer::Ranges | Answer::OtherRange | Answer::Redirect, Some(start)) => {
             let first = start - usize::from(matches!(answer, Answer::OtherRange));
@@ -134,8 +153,9 @@ fn serve(mut stream: TcpStream, file: &[u8], answer: Answer, requests: &Mutex<Ve
     let _ = stream.shutdown(Shutdown::Both);
 }
 
-/// The folder `data` as a compressed archive, which has no address but that of a server.
+/// The folder `data`, said to be CIFAR-10, as a compressed archive.
 fn archive(sandbox: &Sandbox) -> Vec<u8> {
+    sandbox.write("data/batches.meta.txt", (CIFAR10_CLASSES.join("\n") + "\n\n").as_bytes());
     let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
     builder.append_dir_all("cifar-10-batches-bin", sandbox.path("data")).unwrap();
     builder.into_inner().unwrap().finish().unwrap()
@@ -180,10 +200,11 @@ fn a_set_arrives_whatever_the_server_does() {
         (&[Answer::Ranges][..], &["-"][..], "100 training and 20 test images of 10 classes"),
         (&[Answer::Chunked], &["-"], ""),
         (&[Answer::Redirect], &["-", "-"], ""),
-        (&[Answer::Cut(5000), Answer::Ranges], &["-", "bytes=5000-"], "going on after 5,000 bytes"),
+        (&[Answer::Cut(5000), Answer::Ranges], &["-", "bytes=5000-"], "resuming at byte 5,000"),
         (&[Answer::Cut(5000), Answer::Redirect], &["-", "bytes=5000-", "bytes=5000-"], ""),
-        (&[Answer::Cut(5000), Answer::Whole], &["-", "bytes=5000-"], "beginning again"),
-        (&[Answer::Cut(5000), Answer::OtherRange, Answer::Ranges], &["-", "bytes=5000-", "-"], "does not continue"),
+        (&[Answer::Cut(5000), Answer::Whole], &["-", "bytes=5000-"], "starting over"),
+        (&[Answer::Cut(5000), Answer::OtherRange, Answer::Ranges], &["-", "bytes=5000-", "-"], "does not resume"),
+        (&[Answer::Cut(5000), Answer::Short(1 << 18)], &["-", "bytes=5000-", "bytes=267144-"], ""),
         (&[Answer::Stall(7000), Answer::Ranges], &["-", "bytes=7000-"], "no data for 1 s"),
         (&[Answer::Status("503 Busy"), Answer::Ranges], &["-", "-"], "status 503; trying again in 1 s"),
     ] {
@@ -193,11 +214,24 @@ fn a_set_arrives_whatever_the_server_does() {
         let said = printed(download(&sandbox, &archive, &server.url(), "--timeout 1"), true);
         assert_eq!(server.requested(), requests, "{said}");
         assert!(said.contains(says) && is_complete(&sandbox), "{said}");
-        // A second call finds the set.
-        let again = printed(download(&sandbox, &archive, &server.url(), ""), true);
-        assert!(again.contains("got: already there: 100 training and 20 test images"), "{again}");
-        assert_eq!(server.requested().len(), requests.len());
     }
+}
+
+#[test]
+fn a_set_that_is_there_is_not_downloaded_again() {
+    let sandbox = Sandbox::new();
+    for name in (1..=5).map(|number| format!("data_batch_{number}.bin")).chain(["test_batch.bin".to_owned()]) {
+        sandbox.write_black(&format!("got/{name}"), 10_000);
+    }
+    let said = printed(sandbox.command("data download cifar-10 got"), true);
+    assert_eq!(said, "got: already there: 50000 training and 10000 test images of 10 classes\n");
+    // Of other classes, or incomplete: it is something else.
+    sandbox.refuses("data download cifar-100 got", "got");
+    sandbox.write("got/batches.meta.txt", b"a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n");
+    sandbox.refuses("data download cifar-10 got", "got");
+    fs::remove_file(sandbox.path("got/batches.meta.txt")).unwrap();
+    fs::remove_file(sandbox.path("got/data_batch_5.bin")).unwrap();
+    sandbox.refuses("data download cifar-10 got", "got");
 }
 
 #[test]
@@ -214,6 +248,30 @@ fn what_has_arrived_is_kept_for_the_next_call() {
 }
 
 #[test]
+fn a_page_in_place_of_the_archive_drops_nothing() {
+    let sandbox = Sandbox::with_data(100, 20);
+    let archive = archive(&sandbox);
+    sandbox.write("got.download", &archive[..9000]);
+    let server = Server::start(archive.clone(), &[Answer::PageForRange]);
+    sandbox.refuses_command(download(&sandbox, &archive, &server.url(), ""), "is a web page");
+    let mut official = sandbox.command(&format!("data download cifar-10 got --url {}", server.url()));
+    official.env("NO_PROXY", "127.0.0.1");
+    sandbox.refuses_command(official, "has 6 bytes, expected 170052171");
+    assert_eq!(sandbox.read("got.download").len(), 9000);
+}
+
+#[test]
+fn an_archive_that_was_complete_is_not_downloaded_again() {
+    let sandbox = Sandbox::with_data(100, 20);
+    let archive = archive(&sandbox);
+    sandbox.write("got.download", &archive);
+    let server = Server::start(archive.clone(), &[Answer::Ranges]);
+    printed(download(&sandbox, &archive, &server.url(), ""), true);
+    assert_eq!(server.requested(), [format!("bytes={}-", archive.len())]);
+    assert!(is_complete(&sandbox));
+}
+
+#[test]
 fn the_start_of_something_else_is_dropped() {
     for start in [vec![7; 3000], vec![7; 1 << 20]] {
         let sandbox = Sandbox::with_data(100, 20);
@@ -222,7 +280,7 @@ fn the_start_of_something_else_is_dropped() {
         let server = Server::start(archive.clone(), &[Answer::Ranges]);
         let said = printed(download(&sandbox, &archive, &server.url(), ""), true);
         assert_eq!(server.requested(), [format!("bytes={}-", start.len()).as_str(), "-"]);
-        assert!(said.contains("beginning again") && is_complete(&sandbox), "{said}");
+        assert!(said.contains("starting over") && is_complete(&sandbox), "{said}");
     }
 }
 
@@ -235,9 +293,9 @@ fn wrong_files_are_refused_and_leave_nothing() {
         sandbox.refuses_command(download(&sandbox, &archive, &server.url(), "--retries 1"), message);
         server.requested().len()
     };
-    let sum = format!("and the archive {:x}", md5::compute(&archive));
+    let sum = format!("expected {:x}", md5::compute(&archive));
     assert_eq!(refused(Answer::Corrupt, &sum), 1);
-    assert_eq!(refused(Answer::Page, &sum), 1);
+    assert_eq!(refused(Answer::Page, "is a web page"), 1);
 }
 
 #[test]
@@ -268,7 +326,7 @@ fn errors_name_the_address_and_the_reason() {
     let mut official = sandbox.command(&format!("data download cifar-10 got --url {}", page.url()));
     official.env("NO_PROXY", "127.0.0.1");
     let said = printed(official, false);
-    assert!(said.contains("has 6 bytes, and the archive 170052171"), "{said}");
+    assert!(said.contains("has 6 bytes, expected 170052171"), "{said}");
 }
 
 #[test]
@@ -282,6 +340,7 @@ fn archives_of_something_else_are_refused() {
     let server = Server::start(ten.clone(), &[Answer::Ranges]);
     let said = printed(download_set("cifar-100", &sandbox, &ten, &server.url(), ""), false);
     assert!(said.contains("does not hold CIFAR-100") && !sandbox.path("got").exists(), "{said}");
+    assert!(!sandbox.path("got.download").exists());
     sandbox.write("got/mine.txt", b"mine");
     sandbox.refuses_command(download(&sandbox, &other, &server.url(), ""), "got");
 }
@@ -290,10 +349,10 @@ fn archives_of_something_else_are_refused() {
 fn two_downloads_to_one_place_do_not_mix() {
     let sandbox = Sandbox::with_data(100, 20);
     let archive = archive(&sandbox);
-    let file = File::create(sandbox.path("got.download")).unwrap();
+    let file = File::create(sandbox.path("got.download.lock")).unwrap();
     file.lock().unwrap();
     let server = Server::start(archive.clone(), &[Answer::Ranges]);
-    sandbox.refuses_command(download(&sandbox, &archive, &server.url(), ""), "another download writes to");
+    sandbox.refuses_command(download(&sandbox, &archive, &server.url(), ""), "another download is writing to");
 }
 
 #[test]
@@ -305,6 +364,30 @@ fn a_proxy_of_the_environment_is_used() {
     command.env("HTTP_PROXY", format!("http://{}", proxy.address));
     printed(command, true);
     assert!(proxy.requests.lock().unwrap()[0].contains("far.invalid") && is_complete(&sandbox));
+    fs::remove_dir_all(sandbox.path("got")).unwrap();
+    // The one of the address's scheme counts, and hosts may be left out.
+    let mut command = download(&sandbox, &archive, &proxy.url(), "");
+    command
+        .env("HTTPS_PROXY", "http://127.0.0.1:1")
+        .env("HTTP_PROXY", "http://127.0.0.1:1")
+        .env("NO_PROXY", "127.0.0.1");
+    printed(command, true);
+    fs::remove_dir_all(sandbox.path("got")).unwrap();
+    let mut command = download(&sandbox, &archive, "http://far.invalid/set.tar.gz", "");
+    command.env("ALL_PROXY", "http://a b");
+    sandbox.refuses_command(command, "ALL_PROXY=http://a b: ");
+}
+
+#[test]
+fn a_proxy_that_wants_a_password_is_not_tried_again() {
+    let sandbox = Sandbox::with_data(100, 20);
+    let archive = archive(&sandbox);
+    let proxy = Server::start(archive.clone(), &[Answer::Password]);
+    let mut command = download(&sandbox, &archive, "http://far.invalid/set.tar.gz", "");
+    command.env("HTTP_PROXY", format!("http://{}", proxy.address));
+    let said = printed(command, false);
+    assert!(said.contains("407") && said.contains("hint: the proxy may want a name and password"), "{said}");
+    assert!(!said.contains("trying again"), "{said}");
 }
 
 #[test]
@@ -335,7 +418,8 @@ fn a_set_is_described_and_verified() {
     assert_eq!(gray["mean"].as_array().unwrap().len(), 1);
     let text = sandbox.ok("data verify data").stdout;
     assert!(text.contains("data: 100 training and 22 test images of 10 classes, all readable"), "{text}");
-    assert!(text.lines().filter(|line| line.ends_with("not the published file")).count() == 6, "{text}");
+    assert_eq!(text.lines().filter(|line| line.ends_with("not the published file")).count(), 6, "{text}");
+    assert!(text.contains("batches.meta.txt") && text.contains("no published sum is known"), "{text}");
     let official = sandbox.command("data verify data --official").output().unwrap();
     let stderr = String::from_utf8_lossy(&official.stderr);
     assert!(

@@ -1,8 +1,10 @@
 //! Folders of images, one a class, as data sets.
 
 use image::{Rgb, RgbImage};
+use predicates::str::contains;
 use serde_json::json;
 
+use super::fixtures::fixture;
 use super::{Sandbox, png};
 
 /// Steps on a few images, which is enough to see that everything fits together.
@@ -77,6 +79,25 @@ fn a_run_goes_on_with_the_same_split() {
     sandbox.ok(&format!("{recipe} --out part --max-steps 3"));
     sandbox.ok("train --resume part --device cpu");
     assert!(sandbox.read("whole/weights.safetensors") == sandbox.read("part/weights.safetensors"));
+}
+
+#[test]
+fn a_run_on_superclasses_keeps_to_them() {
+    let sandbox = Sandbox::new();
+    for name in ["train", "test", "meta"] {
+        sandbox.write(&format!("hundred/{name}"), &fixture(&format!("cifar/{name}")));
+    }
+    let run = sandbox.ok(&format!("train {FEW} --data hundred --labels coarse --out run"));
+    assert!(run.stderr.contains("3 training and 2 test images of 20 classes"), "{}", run.stderr);
+    let settings = "train --resume run --labels fine --epochs 2";
+    sandbox.command(settings).assert().code(2).stderr(contains("cannot be used with"));
+    let resumed = sandbox.ok("train --resume run --epochs 2 --max-steps 4");
+    assert!(resumed.stderr.contains("20 classes"), "{}", resumed.stderr);
+    let weights = "--weights run/weights.safetensors --data hundred --device cpu";
+    let superclasses = sandbox.json(&format!("eval {weights} --labels coarse --json"));
+    assert_eq!(superclasses["images"], 2);
+    sandbox.refuses(&format!("eval {weights}"), "the network has 20 classes, the data have 100");
+    sandbox.refuses("train --arch lenet5 --labels coarse --data synthetic", "synthetic has no coarse labels");
 }
 
 #[test]

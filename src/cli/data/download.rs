@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use cifar_gpu::Result;
-use cifar_gpu::data::{DownloadEvent, DownloadSource, DownloadSummary, OfficialSet, Patience, download};
+use cifar_gpu::data::{DownloadEvent, DownloadSource, DownloadSummary, OfficialSet, RetryPolicy, download};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -24,7 +24,7 @@ enum SetName {
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-The archive is that of the binary version from www.cs.toronto.edu, 170 MB, checked by its size and MD5 sum. A download that broke off goes on where it ended when the command runs again. Proxies: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY.
+The archive is that of the binary version from www.cs.toronto.edu, 170 MB, checked by its size and MD5 sum. Run the command again to resume an interrupted download. Proxies: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY.
 
 Examples:
   cifar-gpu data download
@@ -42,11 +42,11 @@ pub struct Download {
     /// MD5 sum of the archive at --url, if it is another one of the same set
     #[arg(long, value_name = "HEX", requires = "url", value_parser = md5_sum)]
     md5: Option<String>,
-    /// Attempts after a failed one, in a row without new data
+    /// Consecutive failed attempts without new data, after the first, before giving up
     #[arg(long, value_name = "N", default_value_t = 5)]
     retries: u32,
     /// Seconds without any data after which an attempt has failed
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
     /// Print the result as JSON
     #[arg(long)]
@@ -70,21 +70,23 @@ impl Download {
         }
         source.url = self.url.unwrap_or(source.url);
         let dir = self.dir.unwrap_or_else(|| usual.into());
-        say(format_args!("downloading {} to {}", source.url, dir.display()));
-        let patience = Patience {
+        let policy = RetryPolicy {
             timeout: Duration::from_secs(self.timeout),
             retries: self.retries,
             pause: Duration::from_secs(1),
         };
         let mut progress = ByteProgress::new();
-        let summary = download(&source, &dir, &patience, &mut |event| progress.show(&event));
+        let summary = download(&source, &dir, &policy, &mut |event| match event {
+            DownloadEvent::Started => say(format_args!("downloading {} to {}", source.url, dir.display())),
+            event => progress.show(&event),
+        });
         drop(progress);
         let summary = summary?;
         if self.json {
             return print_json(&summary);
         }
-        let DownloadSummary { train, test, classes, was_there } = summary;
-        let there = if was_there { "already there: " } else { "" };
+        let DownloadSummary { train, test, classes, already_present } = summary;
+        let there = if already_present { "already there: " } else { "" };
         print(format_args!("{}: {there}{train} training and {test} test images of {classes} classes", dir.display()))
     }
 }
@@ -106,10 +108,14 @@ impl ByteProgress {
         match event {
             DownloadEvent::Received { bytes, total } => self.received(*bytes, *total),
             DownloadEvent::Resumed(bytes) => {
+                self.bar.set_position(*bytes);
                 self.bar.reset_eta();
-                self.line(format_args!("going on after {} bytes of an earlier attempt", grouped(*bytes)));
+                self.line(format_args!("resuming at byte {}", grouped(*bytes)));
             }
-            DownloadEvent::Restarted => self.line("beginning again: what arrived before cannot be continued"),
+            DownloadEvent::Restarted => {
+                self.bar.reset();
+                self.line("starting over: what arrived before cannot be resumed");
+            }
             DownloadEvent::Retry { error, pause } => {
                 self.bar.suspend(|| warn(format_args!("{error}; trying again in {} s", pause.as_secs_f64())));
             }

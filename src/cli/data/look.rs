@@ -1,6 +1,6 @@
 //! `cifar-gpu data info` and `cifar-gpu data verify`
 
-use cifar_gpu::data::{ClassCount, DataInfo, FileSum, file_sums};
+use cifar_gpu::data::{CIFAR10_CLASSES, ClassCount, DataError, DataInfo, FileState, FileSum, file_sums};
 use cifar_gpu::{Error, ImageShape, Result};
 
 use crate::cli::common::{ShapeArguments, pixels};
@@ -70,7 +70,7 @@ fn grouped_size(count: usize) -> String {
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Every image is read, and all files that cannot be are named. The MD5 sums of CIFAR's files are compared with the published ones, as far as these are known.
+Every image is read; of folders of pictures, all files that cannot be read are named. The MD5 sums of CIFAR's files are compared with the published ones, as far as these are known.
 
 Examples:
   cifar-gpu data verify data/cifar10 --official
@@ -95,6 +95,8 @@ struct Verified {
     train: usize,
     test: usize,
     classes: usize,
+    /// Whether there are ten classes of other names than CIFAR-10's: no sum is known of its binary file of names.
+    has_other_names: bool,
     files: Vec<FileSum>,
 }
 
@@ -110,6 +112,7 @@ impl Verify {
             train: splits.train.len(),
             test: splits.test.len(),
             classes: splits.train.num_classes(),
+            has_other_names: splits.train.num_classes() == 10 && splits.train.class_names() != CIFAR10_CLASSES,
             source: splits.source,
             files,
         };
@@ -118,35 +121,34 @@ impl Verify {
         } else {
             print(verified.text())?
         }
-        let other: Vec<_> = verified.files.iter().filter(|file| file.is_published() != Some(true)).collect();
-        match (self.official, verified.files.is_empty(), &other[..]) {
-            (false, ..) | (true, false, []) => Ok(()),
-            (true, true, _) => Err(Error::Setting(format!("{} holds no official version of CIFAR", self.path))),
-            (true, false, other) => {
-                let names: Vec<_> = other.iter().map(|file| file.file.as_str()).collect();
-                Err(Error::Setting(format!("{}: not the published files: {}", self.path, names.join(", "))))
-            }
+        if !self.official {
+            return Ok(());
         }
+        let is_other = |file: &&FileSum| !matches!(file.state, FileState::Published | FileState::NoSumKnown);
+        let others: Vec<_> = verified.files.iter().filter(is_other).map(|file| file.file.as_str()).collect();
+        let reason = match others[..] {
+            [] if verified.files.iter().any(|file| file.state == FileState::Published) && !verified.has_other_names => {
+                return Ok(());
+            }
+            [] if verified.has_other_names => "its classes have other names".to_owned(),
+            [] => "no published sums are known of it".to_owned(),
+            _ => format!("not the published files: {}", others.join(", ")),
+        };
+        Err(Error::Part(Box::new(DataError::NotOfficial { path: self.path.into(), reason })))
     }
 }
 
 impl Verified {
     fn text(&self) -> String {
-        let Verified { source, train, test, classes, files } = self;
+        let Verified { source, train, test, classes, files, .. } = self;
         let mut text = format!(
             "{source}: {} training and {} test images of {}, all readable",
             grouped_size(*train),
             grouped_size(*test),
             counted(*classes as u64, "class")
         );
-        let rows = files.iter().map(|file| {
-            let result = match file.is_published() {
-                Some(true) => "as published",
-                Some(false) => "not the published file",
-                None => "no published sum is known",
-            };
-            [file.file.clone(), file.md5.clone(), result.to_owned()]
-        });
+        let rows =
+            files.iter().map(|file| [file.file.clone(), file.md5.clone().unwrap_or_default(), file.state.to_string()]);
         let rows: Vec<_> = rows.collect();
         if !rows.is_empty() {
             text += &format!("\n{}", aligned(&rows, usize::MAX));

@@ -33,6 +33,7 @@ pub fn decided_by_overfitting() -> Vec<Id> {
 pub fn settled() -> Vec<Id> {
     let besides = [
         flags::<SourceArguments>(),
+        flags::<LabelArguments>(),
         flags::<ShapeArguments>(),
         flags::<OptimizerArguments>(),
         flags::<BeginningArguments>(),

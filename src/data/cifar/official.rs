@@ -4,6 +4,8 @@
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+#[cfg(feature = "download")]
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::pickle::Value;
@@ -259,10 +261,43 @@ pub(in crate::data) fn in_folder(folder: &Path) -> Result<Option<OfficialFiles>,
 }
 
 /// The folder of an official version: the one of this name, or one of the official folders in it.
-pub(in crate::data) fn official_place(folder: &Path) -> Option<PathBuf> {
+fn official_place(folder: &Path) -> Option<PathBuf> {
     let below = FOLDERS.iter().map(|name| folder.join(name));
     let mut places = std::iter::once(folder.to_path_buf()).chain(below);
     places.find(|place| is_complete(&|name| place.join(name).is_file()))
+}
+
+/// A file of an official version, or beside its files.
+#[cfg(feature = "download")]
+pub(in crate::data) struct ExpectedFile {
+    /// Where it is, or should be.
+    pub(in crate::data) path: PathBuf,
+    /// Whether the version has such a file.
+    pub(in crate::data) belongs: bool,
+}
+
+/// The files of an official version, whether they are there or not, and other batches beside them; none if there is no version.
+///
+/// # Errors
+/// If the folder cannot be listed.
+#[cfg(feature = "download")]
+pub(in crate::data) fn expected_files(folder: &Path) -> Result<Vec<ExpectedFile>, DataError> {
+    let Some(place) = official_place(folder) else { return Ok(Vec::new()) };
+    let Some(version) = version(&|name| place.join(name).is_file()) else { return Ok(Vec::new()) };
+    let mut files: Vec<_> =
+        version.files().map(|name| ExpectedFile { path: place.join(name), belongs: true }).collect();
+    files.dedup_by(|a, b| a.path == b.path);
+    let mut others = Vec::new();
+    for entry in fs::read_dir(&place).map_err(DataError::io("list", &place))? {
+        let entry = entry.map_err(DataError::io("list", &place))?;
+        let is_batch = entry.file_name().to_string_lossy().starts_with(BATCHES[0].trim_end_matches('1'));
+        if is_batch && files.iter().all(|file| file.path != entry.path()) {
+            others.push(entry.path());
+        }
+    }
+    others.sort();
+    files.extend(others.into_iter().map(|path| ExpectedFile { path, belongs: false }));
+    Ok(files)
 }
 
 /// Largest file of such a set that is read.

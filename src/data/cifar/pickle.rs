@@ -1,7 +1,7 @@
 //! The part of Python's pickles that the Python version of CIFAR uses: dictionaries of lists, numbers, texts and arrays of bytes.
 //!
-//! A pickle is a program for a small machine that may call any function of Python. This reader calls nothing: it knows the few names
-//! that NumPy's arrays are made of, and refuses every other. The opcodes are listed in CPython's `pickletools.py`.
+//! A pickle is a program for a small machine that may call any function of Python. This reader calls nothing: it knows the few
+//! names that NumPy's arrays are made of, and refuses every other. The opcodes are listed in CPython's `pickletools.py`.
 
 use std::collections::HashMap;
 

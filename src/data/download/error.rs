@@ -34,6 +34,31 @@ pub enum DownloadError {
         message: String,
     },
 
+    /// The proxy does not connect to the server.
+    #[error("{url}: {message}")]
+    Proxy {
+        /// The address.
+        url: String,
+        /// The reason.
+        message: String,
+    },
+
+    /// The server sends from one address to the next.
+    #[error("{url}: {message}")]
+    Redirects {
+        /// The address.
+        url: String,
+        /// The reason.
+        message: String,
+    },
+
+    /// A page is sent in place of the archive.
+    #[error("{url} is a web page, not an archive")]
+    WebPage {
+        /// The address.
+        url: String,
+    },
+
     /// No answer, or no more data, for too long.
     #[error("{url}: no data for {seconds} s")]
     Stalled {
@@ -62,7 +87,7 @@ pub enum DownloadError {
     },
 
     /// The file has another size than the archive.
-    #[error("{url} has {found} bytes, and the archive {expected}")]
+    #[error("{url} has {found} bytes, expected {expected}")]
     WrongSize {
         /// The address.
         url: String,
@@ -82,7 +107,7 @@ pub enum DownloadError {
     },
 
     /// The file has another MD5 sum than the archive.
-    #[error("{url} has MD5 sum {found}, and the archive {expected}")]
+    #[error("{url} has MD5 sum {found}, expected {expected}")]
     WrongSum {
         /// The address.
         url: String,
@@ -102,7 +127,7 @@ pub enum DownloadError {
     },
 
     /// Another process downloads to the same place.
-    #[error("another download writes to {}", path.display())]
+    #[error("another download is writing to {}", path.display())]
     Busy {
         /// The file.
         path: PathBuf,
@@ -116,8 +141,8 @@ pub enum DownloadError {
 impl Cause for DownloadError {
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Status { status: 407, .. } => {
-                "the proxy asks for a name and password: HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT"
+            Self::Status { status: 407, .. } | Self::Proxy { .. } => {
+                "the proxy may want a name and password: HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT"
             }
             Self::Status { status: 408 | 429 | 500.., .. } => "try again later: what has arrived is kept",
             Self::Status { .. } => "check the address",
@@ -127,12 +152,13 @@ impl Cause for DownloadError {
                  in the file that SSL_CERT_FILE names"
             }
             Self::Stalled { .. } | Self::Connection { .. } => {
-                "run the same command again: it goes on with what has arrived; HTTPS_PROXY names a proxy"
+                "run the same command again to resume; HTTPS_PROXY names a proxy"
             }
             Self::Address { .. } => {
                 "an address begins with https:// or http://; HTTPS_PROXY and ALL_PROXY name proxies"
             }
-            Self::WrongSize { .. } | Self::WrongSum { .. } => {
+            Self::Redirects { .. } => "the server may want a login: check the address in a browser",
+            Self::WebPage { .. } | Self::WrongSize { .. } | Self::WrongSum { .. } => {
                 "it is another file, perhaps the page of a login: check the address, or give the MD5 sum of another archive of the set"
             }
             Self::TooLarge { .. } | Self::OtherContent { .. } => "check the address",

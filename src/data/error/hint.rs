@@ -30,6 +30,7 @@ impl DataError {
             }
             Self::NotAFolder { .. } => "unpack the archive with `tar xf` and name its folder, or import it",
             Self::NoTrainBatches { folder } => return Some(no_batches_hint(folder)),
+            Self::NotOfficial { .. } => "download the set again to have its published files",
             Self::NoCoarseLabels { .. } => "CIFAR-100 has them, in its official versions: elsewhere use fine labels",
             Self::NoTestBatch { .. } | Self::EmptyFile { .. } => {
                 "the folder is incomplete; unpack or import the set again"

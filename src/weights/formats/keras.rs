@@ -7,7 +7,7 @@ use std::path::Path;
 
 use hdf5_pure::{AttrValue, File, Group};
 
-use super::{Contents, Format, zip_archive};
+use super::{Contents, Format, MOST_BYTES, zip_archive};
 use crate::error::Result;
 use crate::weights::tensors::{NamedTensor, Order, error};
 
@@ -84,11 +84,12 @@ fn layers(root: &Group) -> Text<(Vec<KerasLayer>, Option<String>)> {
         false => root.group("/").map_err(text)?,
     };
     let names = weights.attrs().map_err(text)?.get("layer_names").and_then(texts);
+    let mut left = MOST_BYTES;
     let layers = match names {
-        Some(names) => names.iter().map(|name| named_layer(&weights, name)).collect::<Text<Vec<_>>>()?,
+        Some(names) => names.iter().map(|name| named_layer(&weights, name, &mut left)).collect::<Text<Vec<_>>>()?,
         None => {
             let mut found = Vec::new();
-            numbered_layers(&weights, "", 0, &mut found)?;
+            numbered_layers(&weights, "", 0, &mut left, &mut found)?;
             found.sort_by_cached_key(|layer| natural(&layer.name));
             found
         }
@@ -97,16 +98,16 @@ fn layers(root: &Group) -> Text<(Vec<KerasLayer>, Option<String>)> {
 }
 
 /// A layer in a file of Keras 2: the attribute `weight_names` lists its variables.
-fn named_layer(weights: &Group, name: &str) -> Text<KerasLayer> {
+fn named_layer(weights: &Group, name: &str, left: &mut u64) -> Text<KerasLayer> {
     let group = weights.group(name).map_err(|e| format!("layer `{name}`: {e}"))?;
     let attributes = group.attrs().map_err(|e| format!("layer `{name}`: {e}"))?;
     let names = attributes.get("weight_names").and_then(texts).unwrap_or_default();
-    let variables = names.iter().map(|variable| read_variable(&group, variable)).collect::<Text<_>>()?;
+    let variables = names.iter().map(|variable| read_variable(&group, variable, left)).collect::<Text<_>>()?;
     Ok(KerasLayer { name: name.to_owned(), variables })
 }
 
 /// All layers below a group in a file of Keras 3: each has a group `vars` of numbered variables.
-fn numbered_layers(group: &Group, name: &str, depth: usize, found: &mut Vec<KerasLayer>) -> Text<()> {
+fn numbered_layers(group: &Group, name: &str, depth: usize, left: &mut u64, found: &mut Vec<KerasLayer>) -> Text<()> {
     if depth > MOST_DEPTH {
         return Err("its groups are nested too deep".into());
     }
@@ -117,22 +118,30 @@ fn numbered_layers(group: &Group, name: &str, depth: usize, found: &mut Vec<Kera
         if below != "vars" {
             // The state of the optimizer is not the network's.
             if below != "optimizer" {
-                numbered_layers(&inner, &below, depth + 1, found)?;
+                numbered_layers(&inner, &below, depth + 1, left, found)?;
             }
             continue;
         }
         let mut variables = inner.datasets().map_err(|e| e.to_string())?;
         variables.sort_by_cached_key(|name| natural(name));
-        let variables = variables.iter().map(|variable| read_variable(&inner, variable)).collect::<Text<_>>()?;
+        let variables = variables.iter().map(|variable| read_variable(&inner, variable, left)).collect::<Text<_>>()?;
         found.push(KerasLayer { name: name.to_owned(), variables });
     }
     Ok(())
 }
 
-fn read_variable(group: &Group, name: &str) -> Text<(Vec<usize>, Vec<f32>)> {
+/// A variable of at most `left` bytes as 32-bit floats, which are counted.
+fn read_variable(group: &Group, name: &str, left: &mut u64) -> Text<(Vec<usize>, Vec<f32>)> {
     let fail = |e: hdf5_pure::Error| format!("variable `{name}`: {e}");
     let dataset = group.dataset(name).map_err(fail)?;
-    let shape = dataset.shape().map_err(fail)?.into_iter().map(|side| side as usize).collect();
+    let sides = dataset.shape().map_err(fail)?;
+    // A few bytes may claim any shape.
+    let bytes = sides.iter().try_fold(4_u64, |bytes, &side| bytes.checked_mul(side));
+    if bytes.is_none_or(|bytes| bytes > *left) {
+        return Err(format!("variable `{name}`: shape {sides:?} makes it larger than {MOST_BYTES} bytes in all"));
+    }
+    *left -= bytes.unwrap_or_default();
+    let shape = sides.into_iter().map(|side| side as usize).collect();
     // Other widths are converted.
     Ok((shape, dataset.read_f32().map_err(fail)?))
 }
@@ -153,30 +162,63 @@ fn natural(name: &str) -> (String, u64) {
     (start.trim_end_matches('_').to_owned(), number.parse().unwrap_or(0))
 }
 
-/// The kinds of a model's layers among [`TOLD_KINDS`](super::TOLD_KINDS), by its configuration; `None` if its layers are not in a
-/// sequence.
+/// Layers that compute nothing in inference, or nothing by which networks with the same tensors are told apart here.
+const OTHER_LAYERS: [&str; 8] = [
+    "InputLayer",
+    "Activation",
+    "Dropout",
+    "Flatten",
+    "BatchNormalization",
+    "ZeroPadding2D",
+    "AveragePooling2D",
+    "GlobalAveragePooling2D",
+];
+
+/// The kinds of a model's layers among [`COMPARED_KINDS`](super::COMPARED_KINDS), by its configuration; `None` if it has layers whose work is
+/// not known here, such as those that merge several.
 fn layer_kinds(config: &str) -> Option<Vec<&'static str>> {
-    let config: serde_json::Value = serde_json::from_str(config).ok()?;
-    let layers = match &config["config"] {
+    let mut kinds = Vec::new();
+    add_kinds(&serde_json::from_str(config).ok()?, 0, &mut kinds)?;
+    Some(kinds)
+}
+
+fn add_kinds(model: &serde_json::Value, depth: usize, kinds: &mut Vec<&'static str>) -> Option<()> {
+    let layers = match &model["config"] {
         serde_json::Value::Array(layers) => layers,
         other => other["layers"].as_array()?,
     };
-    let mut kinds = Vec::new();
     for layer in layers {
-        let is_relu = layer["config"]["activation"] == "relu";
+        let config = &layer["config"];
         match layer["class_name"].as_str()? {
+            "Sequential" | "Functional" | "Model" if depth < MOST_DEPTH => {
+                add_kinds(layer, depth + 1, kinds)?;
+                continue;
+            }
             "Conv2D" | "Convolution2D" => kinds.push("conv2d"),
             "Dense" => kinds.push("linear"),
             "MaxPooling2D" => kinds.push("max_pool2d"),
-            "ReLU" => kinds.push("relu"),
-            "Add" | "Concatenate" => return None,
-            _ => {}
+            "ReLU" if is_plain_relu(config) => kinds.push("relu"),
+            other if OTHER_LAYERS.contains(&other) => {}
+            _ => return None,
         }
-        if is_relu {
-            kinds.push("relu");
+        // A name, or a layer of its own.
+        match &config["activation"] {
+            serde_json::Value::Null => {}
+            serde_json::Value::String(name) if name == "linear" || name == "softmax" => {}
+            serde_json::Value::String(name) if name == "relu" => kinds.push("relu"),
+            activation if activation["class_name"] == "ReLU" && is_plain_relu(&activation["config"]) => {
+                kinds.push("relu")
+            }
+            _ => return None,
         }
     }
-    Some(kinds)
+    Some(())
+}
+
+/// Whether the configuration of a ReLU is that of max(·, 0).
+fn is_plain_relu(config: &serde_json::Value) -> bool {
+    let is_zero = |key: &str| config[key].is_null() || config[key] == 0.0 || config[key] == 0;
+    config["max_value"].is_null() && is_zero("negative_slope") && is_zero("threshold")
 }
 
 #[cfg(test)]
@@ -249,7 +291,7 @@ mod tests {
             let ygnet = read.architecture(Some("ygnet")).unwrap();
             let found = read.architecture(None).map(|architecture| architecture.name);
             let is_ygnet = found.as_ref().is_ok_and(|name| name == "ygnet");
-            assert_eq!(read.tells_other_layers(&ygnet), !is_ygnet);
+            assert_eq!(read.layers_differ(&ygnet), !is_ygnet);
             found
         };
         assert_eq!(told(body(&[3, 6]), "relu").unwrap(), "ygnet-final-relu");
@@ -273,7 +315,18 @@ mod tests {
         let activation = r#"{"class_name": "Activation", "config": {"activation": "relu"}}"#;
         let both = format!("{}, {activation}", convolution("linear"));
         assert_eq!(layer_kinds(&config(&both)), Some(vec!["conv2d", "relu"]));
-        let sum = format!(r#"{both}, {{"class_name": "Add", "config": {{}}}}"#);
-        assert_eq!((layer_kinds(&config(&sum)), layer_kinds("not json")), (None, None));
+        let nested = config(&format!("{}, {}", convolution("relu"), config(&both)));
+        assert_eq!(layer_kinds(&nested), Some(vec!["conv2d", "relu", "conv2d", "relu"]));
+        let relu = |config: &str| format!(r#"{{"class_name": "ReLU", "config": {{{config}}}}}"#);
+        let plain = r#""max_value": null, "negative_slope": 0.0, "threshold": 0.0"#;
+        assert_eq!(layer_kinds(&config(&relu(plain))), Some(vec!["relu"]));
+        let object = format!(r#"{{"class_name": "Dense", "config": {{"activation": {}}}}}"#, relu(plain));
+        assert_eq!(layer_kinds(&config(&object)), Some(vec!["linear", "relu"]));
+        for unknown in
+            [&relu(r#""max_value": 6.0"#), &convolution("gelu"), r#"{"class_name": "Multiply", "config": {}}"#]
+        {
+            assert_eq!(layer_kinds(&config(&format!("{both}, {unknown}"))), None, "{unknown}");
+        }
+        assert_eq!(layer_kinds("not json"), None);
     }
 }

@@ -62,7 +62,7 @@ impl fmt::Display for Format {
 
 /// The kinds of layers that a file may tell of: those that a model's configuration names as layers or activations, and that
 /// tell apart networks with the same tensors.
-pub(super) const TOLD_KINDS: [&str; 4] = ["conv2d", "linear", "max_pool2d", "relu"];
+pub(super) const COMPARED_KINDS: [&str; 4] = ["conv2d", "linear", "max_pool2d", "relu"];
 
 /// The contents of a weights file of any format.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ pub(super) struct Contents {
     pub(super) tensors: Vec<NamedTensor>,
     /// Texts by name.
     pub(super) metadata: HashMap<String, String>,
-    /// The kinds of the network's layers among [`TOLD_KINDS`], in order, if the file tells them.
+    /// The kinds of the network's layers among [`COMPARED_KINDS`], in order, if the file tells them.
     pub(super) layers: Option<Vec<&'static str>>,
 }
 
