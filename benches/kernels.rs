@@ -111,7 +111,12 @@ fn kernels(case: &Case, device: &Device) -> Result<Run> {
         Device::Cpu(_) => run(case, device),
         Device::Gpu(gpu) => {
             let (subgroup, cooperative) = (gpu.subgroup(), gpu.cooperative_matrix());
-            let adapter = RehearsedAdapter { software: gpu.is_software(), subgroup, cooperative };
+            let adapter = RehearsedAdapter {
+                software: gpu.is_software(),
+                subgroup,
+                cooperative,
+                registers: Some(gpu.registers()),
+            };
             run(case, &Device::Gpu(GpuDevice::rehearsal_of(adapter)?))
         }
     }

@@ -52,7 +52,8 @@ fn origin(row: u32) -> Origin {
 fn tap_start(o: Origin, ky: i32, kx: i32) -> i32 {
     let y = o.y + ky;
     let x = o.x + kx;
-    let inside = y >= 0 && y < {{ IN_H }} && x >= 0 && x < {{ IN_W }};
+    // Negative numbers are large ones without a sign; `&` takes no branch.
+    let inside = (u32(y) < {{ IN_H }}u) & (u32(x) < {{ IN_W }}u);
     return select(-1, (o.image + y * {{ IN_W }} + x) * {{ CHANNELS }}, inside);
 }
 

@@ -1,9 +1,11 @@
 // Tile: a workgroup of {{ LANES }} invocations owns {{ TILE_ROWS }} rows × {{ TILE_COLUMNS }} columns. Slabs of 16 pixels of
 // both operands go through workgroup memory, the next one on its way while one is multiplied; an invocation keeps
-// 8 rows × 8 columns of sums in registers.
+// {{ LANE_ROWS }} rows × {{ LANE_COLUMNS }} columns of sums in registers.
 // Dispatch: splits · MATRICES · ⌈(K + 1) / {{ TILE_ROWS }}⌉ · ⌈OUT_C / {{ TILE_COLUMNS }}⌉ workgroups, column tiles innermost.
-{% set lane_columns = TILE_COLUMNS // 8 %}
-{% set lane_rows = TILE_ROWS // 8 %}
+{% set lane_columns = TILE_COLUMNS // LANE_COLUMNS %}
+{% set lane_rows = TILE_ROWS // LANE_ROWS %}
+{% set row_parts = LANE_ROWS // 4 %}
+{% set column_parts = LANE_COLUMNS // 4 %}
 {% set row_quads = TILE_ROWS // 4 %}
 {% set column_quads = TILE_COLUMNS // 4 %}
 {% set input_slots = 16 * row_quads %}
@@ -40,15 +42,21 @@ fn main(
     let input_row_{{ i }} = first_row + (lane + {{ i * LANES }}u) % {{ row_quads }}u * 4u;
     let input_k_{{ i }} = (lane + {{ i * LANES }}u) / {{ row_quads }}u;
     var input_{{ i }} = vec4<f32>();
+{% if wide_rows %}
+    // Whether it is of use, which is asked where it has come: a selection before would wait for it.
+    var input_here_{{ i }} = false;
+{% endif %}
 {% endfor %}
 {% for i in range(cotangent_loads) %}
     let cotangent_column_{{ i }} = first_column + (lane + {{ i * LANES }}u) % {{ column_quads }}u * 4u;
     let cotangent_k_{{ i }} = (lane + {{ i * LANES }}u) / {{ column_quads }}u;
     var cotangent_{{ i }} = vec4<f32>();
+    var cotangent_here_{{ i }} = false;
 {% endfor %}
-{% for r in range(8) %}
-    var sum_{{ r }}_0 = vec4<f32>();
-    var sum_{{ r }}_1 = vec4<f32>();
+{% for r in range(LANE_ROWS) %}
+{% for q in range(column_parts) %}
+    var sum_{{ r }}_{{ q }} = vec4<f32>();
+{% endfor %}
 {% endfor %}
     var loaded = first_line * {{ OUT_W }}u;
     for (var multiplied = loaded; multiplied < end + 16u; multiplied += 16u) {
@@ -57,45 +65,53 @@ fn main(
             // The slab before has been multiplied; this one's loads have come.
             workgroupBarrier();
 {% for i in range(input_loads) %}
-            {% if (i + 1) * LANES > input_slots %}if lane < {{ input_slots - i * LANES }}u {% endif %}{ input_slab[lane + {{ i * LANES }}u] = input_{{ i }}; }
+            {% if (i + 1) * LANES > input_slots %}if lane < {{ input_slots - i * LANES }}u {% endif %}{ input_slab[lane + {{ i * LANES }}u] = {% if wide_rows %}select(blank(input_row_{{ i }}), input_{{ i }}, input_here_{{ i }}){% else %}input_{{ i }}{% endif %}; }
 {% endfor %}
 {% for i in range(cotangent_loads) %}
-            {% if (i + 1) * LANES > cotangent_slots %}if lane < {{ cotangent_slots - i * LANES }}u {% endif %}{ cotangent_slab[lane + {{ i * LANES }}u] = cotangent_{{ i }}; }
+            {% if (i + 1) * LANES > cotangent_slots %}if lane < {{ cotangent_slots - i * LANES }}u {% endif %}{ cotangent_slab[lane + {{ i * LANES }}u] = select(vec4<f32>(), cotangent_{{ i }}, cotangent_here_{{ i }}); }
 {% endfor %}
             workgroupBarrier();
         }
         if loaded < end {
             // Pixels past the split's end have no effect, for any input.
 {% for i in range(input_loads) %}
+{% if wide_rows %}
+            let input_start_{{ i }} = element_start(tap_of(input_row_{{ i }}), min(loaded + input_k_{{ i }}, end - 1u));
+            input_{{ i }} = load_any_element(input_start_{{ i }});
+            input_here_{{ i }} = input_start_{{ i }} >= 0;
+{% else %}
             input_{{ i }} = load_rows(input_row_{{ i }}, min(loaded + input_k_{{ i }}, end - 1u));
+{% endif %}
 {% endfor %}
 {% for i in range(cotangent_loads) %}
             let pixel_{{ i }} = loaded + cotangent_k_{{ i }};
-            cotangent_{{ i }} = select(
-                vec4<f32>(),
-                load_cotangent(min(pixel_{{ i }}, end - 1u), cotangent_column_{{ i }}),
-                pixel_{{ i }} < end,
-            );
+            cotangent_{{ i }} = load_cotangent(min(pixel_{{ i }}, end - 1u), cotangent_column_{{ i }});
+            cotangent_here_{{ i }} = pixel_{{ i }} < end;
 {% endfor %}
             loaded += 16u;
         }
         if ready {
             for (var k = 0u; k < 16u; k += 4u) {
 {% for i in range(4) %}
-                let a_{{ i }}_0 = input_slab[(k + {{ i }}u) * {{ row_quads }}u + lane_row];
-                let a_{{ i }}_1 = input_slab[(k + {{ i }}u) * {{ row_quads }}u + lane_row + {{ lane_rows }}u];
-                let b_{{ i }}_0 = cotangent_slab[(k + {{ i }}u) * {{ column_quads }}u + lane_column];
-                let b_{{ i }}_1 = cotangent_slab[(k + {{ i }}u) * {{ column_quads }}u + lane_column + {{ lane_columns }}u];
-{% for r in range(8) %}
-                sum_{{ r }}_0 += a_{{ i }}_{{ r // 4 }}[{{ r % 4 }}] * b_{{ i }}_0;
-                sum_{{ r }}_1 += a_{{ i }}_{{ r // 4 }}[{{ r % 4 }}] * b_{{ i }}_1;
+{% for p in range(row_parts) %}
+                let a_{{ i }}_{{ p }} = input_slab[(k + {{ i }}u) * {{ row_quads }}u + lane_row + {{ p * lane_rows }}u];
+{% endfor %}
+{% for q in range(column_parts) %}
+                let b_{{ i }}_{{ q }} = cotangent_slab[(k + {{ i }}u) * {{ column_quads }}u + lane_column + {{ q * lane_columns }}u];
+{% endfor %}
+{% for r in range(LANE_ROWS) %}
+{% for q in range(column_parts) %}
+                sum_{{ r }}_{{ q }} += a_{{ i }}_{{ r // 4 }}[{{ r % 4 }}] * b_{{ i }}_{{ q }};
+{% endfor %}
 {% endfor %}
 {% endfor %}
             }
         }
     }
-{% for r in range(8) %}
-    store_partial(share, first_row + {{ r // 4 * TILE_ROWS // 2 + r % 4 }}u + 4u * lane_row, first_column + 4u * lane_column, sum_{{ r }}_0);
-    store_partial(share, first_row + {{ r // 4 * TILE_ROWS // 2 + r % 4 }}u + 4u * lane_row, first_column + 4u * lane_column + {{ TILE_COLUMNS // 2 }}u, sum_{{ r }}_1);
+{% for r in range(LANE_ROWS) %}
+    let row_{{ r }} = first_row + {{ r // 4 * TILE_ROWS // row_parts + r % 4 }}u + 4u * lane_row;
+{% for q in range(column_parts) %}
+    store_partial(share, row_{{ r }}, first_column + 4u * lane_column + {{ q * TILE_COLUMNS // column_parts }}u, sum_{{ r }}_{{ q }});
+{% endfor %}
 {% endfor %}
 }

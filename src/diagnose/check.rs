@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn every_kernel_is_checked_on_every_kind_of_adapter() {
         for software in [false, true] {
-            let adapter = RehearsedAdapter { software, subgroup: software.then_some(8), cooperative: None };
+            let adapter = RehearsedAdapter { software, subgroup: software.then_some(8), ..Default::default() };
             let gpu = GpuDevice::rehearsal_of(adapter).unwrap();
             let device = Device::Gpu(gpu.clone());
             ops::cases().iter().filter(|case| case.is_check_of(&device)).for_each(|case| case.run(&device).unwrap());

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::registers::registers_of_vendor;
 use super::{GpuError, wait};
 
 /// The graphics API to use.
@@ -177,6 +178,8 @@ pub(super) struct Abilities {
     pub(super) cooperative: Option<CooperativeMatrix>,
     /// Invocations of a subgroup, where kernels may rely on it.
     pub(super) subgroup: Option<u32>,
+    /// Registers of an invocation, as far as they are known.
+    pub(super) registers: u32,
 }
 
 impl Abilities {
@@ -203,7 +206,7 @@ impl Abilities {
         let used = if cooperative.is_some() { NEEDED } else { wgpu::Features::SHADER_F16 };
         // Timestamps are for profiles.
         let used = used | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
-        Abilities { features: available & used, cooperative, subgroup }
+        Abilities { features: available & used, cooperative, subgroup, registers: registers_of_vendor(info.vendor) }
     }
 }
 

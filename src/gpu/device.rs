@@ -63,6 +63,8 @@ pub struct RehearsedAdapter {
     pub subgroup: Option<u32>,
     /// Its cooperative matrices.
     pub cooperative: Option<CooperativeMatrix>,
+    /// Registers of 32 bits of an invocation, if they are known.
+    pub registers: Option<u32>,
 }
 
 /// An open GPU. Clones share it.
@@ -131,8 +133,10 @@ impl GpuDevice {
     /// As for [`GpuDevice::rehearsal`].
     pub fn rehearsal_of(rehearsed: RehearsedAdapter) -> Result<Self, GpuError> {
         let adapter = adapter::noop()?;
-        let RehearsedAdapter { software, subgroup, cooperative } = rehearsed;
-        let abilities = Abilities { subgroup, cooperative, ..Abilities::of(&adapter) };
+        let RehearsedAdapter { software, subgroup, cooperative, registers } = rehearsed;
+        let usual = Abilities::of(&adapter);
+        let registers = registers.unwrap_or(usual.registers);
+        let abilities = Abilities { subgroup, cooperative, registers, ..usual };
         GpuDevice::open_adapter(&adapter, abilities, "a rehearsal".into(), None, PoolKind::Rehearsal, software)
     }
 
@@ -240,6 +244,11 @@ impl GpuDevice {
     /// Invocations of a subgroup, if subgroups can exchange values and always have this many.
     pub fn subgroup(&self) -> Option<u32> {
         self.shared.abilities.subgroup
+    }
+
+    /// Registers of 32 bits that an invocation may use without spilling, as far as they are known.
+    pub fn registers(&self) -> u32 {
+        self.shared.abilities.registers
     }
 
     /// The adapter's limits.

@@ -1,96 +1,330 @@
-//! What AMD assembly tells: the innermost loop's share of multiply-adds, and how wide loads are.
+//! What the assembly of a kernel tells: how much of its busiest loop is multiply-adds, and how wide loads are.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
+use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
+use super::gpus::Vendor;
+
+/// One instruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Instruction<'a> {
+    name: &'a str,
+    operands: &'a str,
+    /// Cycles until the next one may be issued, as the compiler schedules it; 1 where it does not tell.
+    cycles: u64,
+    /// How many times it is executed in a row.
+    times: u64,
+}
+
+/// A part of a kernel: its multiply-adds, and all its instructions and the cycles in which they are issued.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Multiply-adds.
+    pub multiply_adds: u64,
+    /// All instructions.
+    pub instructions: u64,
+    /// Cycles in which they are issued.
+    pub cycles: u64,
+}
+
+impl Part {
+    fn of(vendor: Vendor, instructions: &[Instruction<'_>]) -> Self {
+        Part {
+            multiply_adds: instructions.iter().filter(|i| is_multiply_add(vendor, i.name)).map(|i| i.times).sum(),
+            instructions: instructions.len() as u64,
+            cycles: instructions.iter().map(|i| i.cycles * i.times).sum(),
+        }
+    }
+
+    /// Two parts together.
+    fn and(self, other: Self) -> Self {
+        Part {
+            multiply_adds: self.multiply_adds + other.multiply_adds,
+            instructions: self.instructions + other.instructions,
+            cycles: self.cycles + other.cycles,
+        }
+    }
+
+    /// The share of multiply-adds in the cycles.
+    pub fn share(self) -> f64 {
+        self.multiply_adds as f64 / self.cycles.max(1) as f64
+    }
+}
 
 /// What the assembly of a kernel shows.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Assembly {
-    /// Of the innermost loop with the most multiply-adds: how many, and of how many instructions; `None` without loops.
-    pub multiply_adds: Option<(usize, usize)>,
-    /// Loads from buffers a lane: bits wide, how many in the whole shader.
-    pub global_loads: BTreeMap<u32, usize>,
-    /// Loads from buffers that all lanes share: bits wide, how many.
-    pub scalar_loads: BTreeMap<u32, usize>,
+    /// The part without branches that has the most multiply-adds, in the loop below; `None` without loops.
+    pub block: Option<Part>,
+    /// The innermost loop with the most multiply-adds.
+    pub inner_loop: Option<Part>,
     /// Loads from workgroup memory: bits wide, how many.
     pub workgroup_loads: BTreeMap<u32, usize>,
 }
 
 impl Assembly {
-    /// Reads the driver's text, one instruction or label a line.
-    pub fn parse(text: &str) -> Self {
-        let mut parsed = Assembly::default();
-        // Instructions so far, where labels stand among them, and for each loop's start its end.
-        let mut instructions: Vec<&str> = Vec::new();
-        let mut labels = HashMap::new();
-        let mut loops: BTreeMap<usize, usize> = BTreeMap::new();
-        for line in text.lines() {
-            let line = line.split(';').next().unwrap_or_default().trim();
-            if let Some(label) = line.strip_suffix(':') {
-                labels.insert(label, instructions.len());
-                continue;
+    /// Reads the text of a vendor's compiler.
+    pub fn parse(vendor: Vendor, text: &str) -> Self {
+        let code = match vendor {
+            Vendor::Amd => amd(text),
+            Vendor::Nvidia => nvidia(text),
+            Vendor::Apple => apple(text),
+            Vendor::Qualcomm => qualcomm(text),
+        };
+        let mut workgroup_loads = BTreeMap::new();
+        code.instructions.iter().filter_map(|i| workgroup_load(vendor, i)).for_each(|bits| {
+            *workgroup_loads.entry(bits).or_default() += 1;
+        });
+        let part = |block: &Range<usize>| Part::of(vendor, &code.instructions[block.clone()]);
+        let blocks = code.blocks();
+        let whole =
+            |body: &BTreeSet<usize>| body.iter().map(|&block| part(&blocks[block])).fold(Part::default(), Part::and);
+        let loops = code.loops();
+        let is_innermost =
+            |body: &&BTreeSet<usize>| !loops.iter().any(|other| other.len() < body.len() && other.is_subset(body));
+        let busiest = loops.iter().filter(is_innermost).max_by_key(|body| whole(body).multiply_adds);
+        let block = busiest
+            .and_then(|body| body.iter().map(|&block| part(&blocks[block])).max_by_key(|block| block.multiply_adds));
+        Assembly { block, inner_loop: busiest.map(whole), workgroup_loads }
+    }
+}
+
+/// Instructions in order, where blocks (parts without branches) start, and where control may go after each.
+#[derive(Default)]
+struct Code<'a> {
+    instructions: Vec<Instruction<'a>>,
+    /// The first instructions of blocks.
+    starts: BTreeSet<usize>,
+    /// From the instruction after a branch to its target.
+    branches: Vec<(usize, usize)>,
+    /// Branches that are always taken, by the instruction after them.
+    always: BTreeSet<usize>,
+}
+
+impl<'a> Code<'a> {
+    /// Takes an instruction of a name and operands, if there is one.
+    fn push(&mut self, text: &'a str, cycles: u64) -> &'a str {
+        let (name, operands) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        if !name.is_empty() {
+            self.instructions.push(Instruction { name, operands, cycles, times: 1 });
+        }
+        name
+    }
+
+    /// Notes that a block ends here.
+    fn split(&mut self) {
+        self.starts.insert(self.instructions.len());
+    }
+
+    /// Notes a branch, or the end, after what was pushed; `is_always` says that control never goes on to the next instruction.
+    fn branch(&mut self, is_always: bool) {
+        self.split();
+        if is_always {
+            self.always.insert(self.instructions.len());
+        }
+    }
+
+    /// Finds the targets of branches, which are given by the instruction after them.
+    fn resolve<T: Eq + Hash>(&mut self, jumps: Vec<(usize, T)>, places: &HashMap<T, usize>) {
+        for (from, target) in jumps {
+            if let Some(&to) = places.get(&target) {
+                self.starts.insert(to);
+                self.branches.push((from, to));
             }
-            // Two operations in one instruction are written with a double colon between them.
-            for operation in line.split(" :: ") {
-                let Some(name) = operation.split_whitespace().next() else { continue };
-                instructions.push(name);
-                parsed.count_load(name);
-                if name.starts_with("s_branch") || name.starts_with("s_cbranch") {
-                    let target = operation.split_whitespace().last().and_then(|target| labels.get(target));
-                    if let Some(&start) = target {
-                        loops.insert(start, instructions.len());
-                    }
+        }
+    }
+
+    /// The blocks, in order.
+    fn blocks(&self) -> Vec<Range<usize>> {
+        let end = self.instructions.len();
+        let mut starts: Vec<_> = self.starts.iter().copied().chain([0]).filter(|&start| start < end).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        let ends = starts.iter().skip(1).copied().chain([end]);
+        starts.iter().copied().zip(ends).map(|(start, end)| start..end).collect()
+    }
+
+    /// The natural loops: of each branch to an earlier block, the blocks from which control gets to it without passing that one.
+    fn loops(&self) -> Vec<BTreeSet<usize>> {
+        let blocks = self.blocks();
+        let block_at = |at: usize| blocks.iter().position(|block| block.contains(&at));
+        let mut before = vec![Vec::new(); blocks.len()];
+        let mut back = Vec::new();
+        for (number, block) in blocks.iter().enumerate() {
+            let after = self.branches.iter().filter(|(from, _)| *from == block.end).filter_map(|&(_, to)| block_at(to));
+            let next = (number + 1 < blocks.len() && !self.always.contains(&block.end)).then_some(number + 1);
+            for to in after.chain(next) {
+                before[to].push(number);
+                if to <= number {
+                    back.push((number, to));
                 }
             }
         }
-        parsed.multiply_adds = loops
-            .iter()
-            .filter(|&(&start, &end)| !loops.range(start + 1..end).any(|(_, &inner_end)| inner_end <= end))
-            .map(|(&start, &end)| {
-                let body = &instructions[start..end];
-                (body.iter().filter(|name| is_multiply_add(name)).count(), body.len())
-            })
-            .max();
-        parsed
-    }
-
-    fn count_load(&mut self, name: &str) {
-        let loads = if name.starts_with("s_buffer_load_") {
-            &mut self.scalar_loads
-        } else if name.starts_with("buffer_load_") || name.starts_with("global_load_") {
-            &mut self.global_loads
-        } else if name.starts_with("ds_load_") || name.starts_with("ds_read") {
-            &mut self.workgroup_loads
-        } else {
-            return;
+        let body = |(tail, head): (usize, usize)| {
+            let mut body = BTreeSet::from([head, tail]);
+            let mut open = vec![tail];
+            while let Some(block) = open.pop().filter(|_| tail != head) {
+                for &earlier in &before[block] {
+                    if body.insert(earlier) {
+                        open.push(earlier);
+                    }
+                }
+            }
+            body
         };
-        *loads.entry(bits(name)).or_default() += 1;
+        // Several branches back to one block are one loop.
+        let mut loops: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+        back.into_iter().for_each(|(tail, head)| loops.entry(head).or_default().extend(body((tail, head))));
+        loops.into_values().collect()
     }
 }
 
-fn is_multiply_add(name: &str) -> bool {
-    ["v_fma", "v_pk_fma", "v_dual_fma", "v_mac_f", "v_mad_f", "v_mad_mix", "v_dot", "v_wmma"]
-        .iter()
-        .any(|start| name.starts_with(start))
+/// Labels stand on lines of their own; dual instructions are written with a double colon between them.
+fn amd(text: &str) -> Code<'_> {
+    let (mut code, mut labels, mut jumps) = (Code::default(), HashMap::new(), Vec::new());
+    for line in text.lines() {
+        let line = line.split(';').next().unwrap_or_default().trim();
+        if let Some(label) = line.strip_suffix(':') {
+            labels.insert(label, code.instructions.len());
+            code.split();
+            continue;
+        }
+        // The second of two operations is issued with the first.
+        for (at, operation) in line.split(" :: ").enumerate() {
+            let name = code.push(operation.trim(), u64::from(at == 0));
+            if name.starts_with("s_branch") || name.starts_with("s_cbranch") {
+                code.branch(name.starts_with("s_branch"));
+                jumps.extend(operation.split_whitespace().last().map(|target| (code.instructions.len(), target)));
+            } else if name == "s_endpgm" {
+                code.branch(true);
+            }
+        }
+    }
+    code.resolve(jumps, &labels);
+    code
 }
 
-/// Width of a load from its name: `buffer_load_dwordx4`, `global_load_b128`, `ds_read2_b32`, `ds_load_2addr_b64`.
-fn bits(name: &str) -> u32 {
-    let last = name.trim_end_matches("_e32").trim_end_matches("_e64").rsplit('_').next().unwrap_or_default();
-    // Two addresses, one instruction.
-    let times = if name.contains("read2") || name.contains("2addr") { 2 } else { 1 };
-    let number = |text: &str| text.parse::<u32>().ok();
-    let width = match last {
-        "dword" => Some(32),
-        "ubyte" | "sbyte" => Some(8),
-        "ushort" | "sshort" | "short" | "hi" => Some(16),
-        _ => match last.strip_prefix("dwordx") {
-            Some(words) => number(words).map(|words| 32 * words),
-            None => number(last.trim_start_matches(|c: char| c.is_ascii_alphabetic())),
-        },
+/// `block N L3 [before] -> {`, then `r1 = ffma.ftz r2 r3 r4 // delay=1 …`, then `} -> [after]`.
+fn nvidia(text: &str) -> Code<'_> {
+    let (mut code, mut blocks, mut jumps) = (Code::default(), HashMap::new(), Vec::new());
+    for line in text.lines() {
+        let (operation, comment) = line.split_once("//").unwrap_or((line, ""));
+        let operation = operation.trim();
+        if let Some(block) = operation.strip_suffix("-> {").filter(|_| operation.starts_with("block")) {
+            code.split();
+            blocks.extend(block.split_whitespace().nth(1).map(|number| (number, code.instructions.len())));
+        } else if let Some(after) = operation.strip_prefix("} -> [") {
+            code.branch(true);
+            let after = after.trim_end_matches(']').split(", ");
+            jumps.extend(after.map(|number| (code.instructions.len(), number)));
+        } else {
+            let operation = operation.split_once(" = ").map_or(operation, |(_, right)| right);
+            // A condition comes first.
+            let condition =
+                operation.split_whitespace().next().filter(|word| word.starts_with('@')).unwrap_or_default();
+            if let Some(cycles) = comment.split_whitespace().find_map(|word| word.strip_prefix("delay=")?.parse().ok())
+            {
+                code.push(operation[condition.len()..].trim(), cycles);
+            }
+        }
+    }
+    code.resolve(jumps, &blocks);
+    code
+}
+
+/// Lines of the disassembler: `7dae: 00c0b089ffff  jmp_any  -30288`. What runs once for all comes after the kernel, from address 0.
+fn apple(text: &str) -> Code<'_> {
+    let (mut code, mut addresses, mut jumps) = (Code::default(), HashMap::new(), Vec::new());
+    for line in text.lines() {
+        let Some((address, rest)) = line.split_once(':') else { continue };
+        let (binary, operation) = rest.trim().split_once(' ').unwrap_or_default();
+        let is_code = !binary.is_empty() && binary.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let Ok(address) = i64::from_str_radix(address.trim(), 16) else { continue };
+        if !is_code {
+            continue;
+        }
+        if address == 0 && !code.instructions.is_empty() {
+            break;
+        }
+        addresses.insert(address, code.instructions.len());
+        let name = code.push(operation.trim(), 1);
+        if name.starts_with("jmp_") {
+            code.branch(false);
+            let offset = operation.split_whitespace().last().and_then(|word| word.parse::<i64>().ok());
+            jumps.extend(offset.map(|offset| (code.instructions.len(), address + offset)));
+        }
+    }
+    code.resolve(jumps, &addresses);
+    code
+}
+
+/// Labels as `l760:`, branches as `br p0.z, #l760` and `jump #l760`; marks stand before a name in parentheses.
+fn qualcomm(text: &str) -> Code<'_> {
+    let (mut code, mut labels, mut jumps) = (Code::default(), HashMap::new(), Vec::new());
+    for line in text.lines() {
+        let line = line.split(';').next().unwrap_or_default().trim();
+        if let Some(label) = line.strip_suffix(':').filter(|label| label.starts_with('l')) {
+            labels.insert(label, code.instructions.len());
+            code.split();
+            continue;
+        }
+        if line.starts_with('@') {
+            continue;
+        }
+        let (marks, operation) = marks_before(line);
+        let name = code.push(operation, 1);
+        let repeated = marks.split_once("(rpt").and_then(|(_, rest)| rest.split_once(')')?.0.parse::<u64>().ok());
+        if let (Some(more), Some(last)) = (repeated, code.instructions.last_mut()) {
+            last.times += more;
+        }
+        if let Some((_, label)) = line.rsplit_once('#').filter(|(_, label)| label.starts_with('l')) {
+            code.branch(name == "jump");
+            jumps.push((code.instructions.len(), label));
+        }
+    }
+    code.resolve(jumps, &labels);
+    code
+}
+
+/// The marks before an instruction, and the instruction: `(sy)(ss)(rpt2)mad.f32 …`.
+fn marks_before(line: &str) -> (&str, &str) {
+    let mut rest = line;
+    while let Some((_, after)) = rest.strip_prefix('(').and_then(|inside| inside.split_once(')')) {
+        rest = after;
+    }
+    (&line[..line.len() - rest.len()], rest)
+}
+
+fn is_multiply_add(vendor: Vendor, name: &str) -> bool {
+    let starts: &[&str] = match vendor {
+        Vendor::Amd => &["v_fma", "v_pk_fma", "v_dual_fma", "v_mac_f", "v_mad_f", "v_mad_mix", "v_dot", "v_wmma"],
+        Vendor::Nvidia => &["ffma", "hfma", "hmma"],
+        Vendor::Apple => &["ffma", "hfma"],
+        Vendor::Qualcomm => &["mad.f"],
     };
-    times * width.unwrap_or(0)
+    starts.iter().any(|start| name.starts_with(start))
+}
+
+/// Width in bits of a load from workgroup memory; `None` for all else.
+fn workgroup_load(vendor: Vendor, Instruction { name, operands, .. }: &Instruction<'_>) -> Option<u32> {
+    let number = |text: &str| text.trim_start_matches(|c: char| c.is_ascii_alphabetic()).parse().ok();
+    match vendor {
+        Vendor::Amd => {
+            let width = number(name.strip_prefix("ds_load_").or(name.strip_prefix("ds_read"))?.rsplit('_').next()?)?;
+            // Two addresses, one instruction.
+            Some(if name.contains("read2") || name.contains("2addr") { 2 * width } else { width })
+        }
+        Vendor::Nvidia => number(name.strip_prefix("ld.shared.")?.rsplit('.').next()?),
+        // `lload r0_r1, r2, 0, i32, xy`
+        Vendor::Apple if *name == "lload" => {
+            let mut last = operands.rsplit(", ");
+            let components = last.next()?.len() as u32;
+            Some(components * number(last.next()?)?)
+        }
+        Vendor::Apple => None,
+        Vendor::Qualcomm => number(name.strip_prefix("ldl.")?.rsplit('.').next()?),
+    }
 }
 
 /// Widths for the table: `12 of 128, 1 of 32`.

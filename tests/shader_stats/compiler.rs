@@ -9,10 +9,13 @@ use cifar_gpu::gpu::shaders::BindingKind;
 /// An error in words.
 pub type Result<T> = std::result::Result<T, String>;
 
+/// A driver's statistics of a shader by their names.
+pub type Statistics = BTreeMap<String, u64>;
+
 /// What the driver reports about a compiled shader.
 pub struct Report {
-    /// Its statistics by their names.
-    pub statistics: BTreeMap<String, u64>,
+    /// Its statistics.
+    pub statistics: Statistics,
     /// The code that the GPU would run, as text.
     pub assembly: String,
 }
@@ -21,6 +24,7 @@ pub struct Report {
 pub struct Compiler {
     device: ash::Device,
     properties: khr::pipeline_executable_properties::Device,
+    keeps_code: bool,
     /// Whether the GPU has them, of 16 × 16 elements.
     pub has_cooperative_matrices: bool,
     /// The GPU and the driver.
@@ -64,9 +68,51 @@ fn text(chars: &[c_char]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// The features that are asked for.
+#[derive(Default)]
+struct Features {
+    v11: vk::PhysicalDeviceVulkan11Features<'static>,
+    v12: vk::PhysicalDeviceVulkan12Features<'static>,
+    v13: vk::PhysicalDeviceVulkan13Features<'static>,
+    executable: vk::PhysicalDevicePipelineExecutablePropertiesFeaturesKHR<'static>,
+    robustness: vk::PhysicalDeviceRobustness2FeaturesEXT<'static>,
+    matrices: vk::PhysicalDeviceCooperativeMatrixFeaturesKHR<'static>,
+}
+
+impl Features {
+    /// All of them in one chain; those of extensions if the device has them.
+    fn chain(&mut self, robustness2: bool, matrix: bool) -> vk::PhysicalDeviceFeatures2<'_> {
+        let Features { v11, v12, v13, executable, robustness, matrices } = self;
+        let mut features =
+            vk::PhysicalDeviceFeatures2::default().push_next(v11).push_next(v12).push_next(v13).push_next(executable);
+        if robustness2 {
+            features = features.push_next(robustness);
+        }
+        if matrix {
+            features = features.push_next(matrices);
+        }
+        features
+    }
+
+    /// The device's answers, out of their chain.
+    fn answered(&self) -> Self {
+        let none = std::ptr::null_mut();
+        let Features { v11, v12, v13, executable, robustness, matrices } = self;
+        Features {
+            v11: vk::PhysicalDeviceVulkan11Features { p_next: none, ..*v11 },
+            v12: vk::PhysicalDeviceVulkan12Features { p_next: none, ..*v12 },
+            v13: vk::PhysicalDeviceVulkan13Features { p_next: none, ..*v13 },
+            executable: vk::PhysicalDevicePipelineExecutablePropertiesFeaturesKHR { p_next: none, ..*executable },
+            robustness: vk::PhysicalDeviceRobustness2FeaturesEXT { p_next: none, ..*robustness },
+            matrices: vk::PhysicalDeviceCooperativeMatrixFeaturesKHR { p_next: none, ..*matrices },
+        }
+    }
+}
+
 impl Compiler {
-    /// Opens the first device; `None` if the driver offers none.
-    pub fn open() -> Result<Option<Self>> {
+    /// Opens the first device; `None` if the driver offers none. `keeps_code` says whether its code is to be kept as text, and
+    /// `is_robust` whether accesses outside buffers are to have no effect, as they have through wgpu on Vulkan but not on Metal.
+    pub fn open(keeps_code: bool, is_robust: bool) -> Result<Option<Self>> {
         let failed = |what: &'static str| move |e: vk::Result| format!("{what}: {e}");
         // SAFETY: the library is a Vulkan loader, whose handles are used only while `_entry` and `_instance` live; all
         // structures are made by ash's builders and outlive the calls they are given to.
@@ -99,26 +145,23 @@ impl Compiler {
             }
             let mut extensions = vec![executable_properties.as_ptr()];
             // wgpu switches on all that it knows and the device has: robust access changes the code.
-            let mut v11 = vk::PhysicalDeviceVulkan11Features::default();
-            let mut v12 = vk::PhysicalDeviceVulkan12Features::default();
-            let mut v13 = vk::PhysicalDeviceVulkan13Features::default();
-            let mut executable = vk::PhysicalDevicePipelineExecutablePropertiesFeaturesKHR::default();
-            let mut robustness = vk::PhysicalDeviceRobustness2FeaturesEXT::default();
-            let mut matrices = vk::PhysicalDeviceCooperativeMatrixFeaturesKHR::default();
-            let mut features = vk::PhysicalDeviceFeatures2::default()
-                .push_next(&mut v11)
-                .push_next(&mut v12)
-                .push_next(&mut v13)
-                .push_next(&mut executable);
-            if has(ash::ext::robustness2::NAME) {
-                extensions.push(ash::ext::robustness2::NAME.as_ptr());
-                features = features.push_next(&mut robustness);
+            let (robustness2, matrix) = (has(ash::ext::robustness2::NAME), has(khr::cooperative_matrix::NAME));
+            extensions.extend(robustness2.then_some(ash::ext::robustness2::NAME.as_ptr()));
+            extensions.extend(matrix.then_some(khr::cooperative_matrix::NAME.as_ptr()));
+            let mut asked = Features::default();
+            let core = {
+                let mut features = asked.chain(robustness2, matrix);
+                instance.get_physical_device_features2(gpu, &mut features);
+                features.features
+            };
+            let mut wanted = asked.answered();
+            if !is_robust {
+                wanted.robustness.robust_buffer_access2 = vk::FALSE;
             }
-            if has(khr::cooperative_matrix::NAME) {
-                extensions.push(khr::cooperative_matrix::NAME.as_ptr());
-                features = features.push_next(&mut matrices);
-            }
-            instance.get_physical_device_features2(gpu, &mut features);
+            let robust = core.robust_buffer_access;
+            let core =
+                vk::PhysicalDeviceFeatures { robust_buffer_access: if is_robust { robust } else { vk::FALSE }, ..core };
+            let mut features = wanted.chain(robustness2, matrix).features(core);
             let queues = [vk::DeviceQueueCreateInfo::default().queue_priorities(&[1.0])];
             let create = vk::DeviceCreateInfo::default()
                 .queue_create_infos(&queues)
@@ -126,10 +169,11 @@ impl Compiler {
                 .push_next(&mut features);
             let device = instance.create_device(gpu, &create, None).map_err(failed("vkCreateDevice"))?;
             let properties = khr::pipeline_executable_properties::Device::new(&instance, &device);
-            let has_cooperative_matrices = has(khr::cooperative_matrix::NAME);
+            let has_cooperative_matrices = matrix;
             Ok(Some(Compiler {
                 device,
                 properties,
+                keeps_code,
                 has_cooperative_matrices,
                 name,
                 _instance: instance,
@@ -169,13 +213,11 @@ impl Compiler {
                 .stage(vk::ShaderStageFlags::COMPUTE)
                 .module(module)
                 .name(&entry_point);
-            let create = vk::ComputePipelineCreateInfo::default()
-                .flags(
-                    vk::PipelineCreateFlags::CAPTURE_STATISTICS_KHR
-                        | vk::PipelineCreateFlags::CAPTURE_INTERNAL_REPRESENTATIONS_KHR,
-                )
-                .stage(stage)
-                .layout(layout);
+            let mut flags = vk::PipelineCreateFlags::CAPTURE_STATISTICS_KHR;
+            if self.keeps_code {
+                flags |= vk::PipelineCreateFlags::CAPTURE_INTERNAL_REPRESENTATIONS_KHR;
+            }
+            let create = vk::ComputePipelineCreateInfo::default().flags(flags).stage(stage).layout(layout);
             let pipelines = self
                 .device
                 .create_compute_pipelines(vk::PipelineCache::null(), &[create], None)
@@ -189,7 +231,8 @@ impl Compiler {
                 .filter(|s| s.format == vk::PipelineExecutableStatisticFormatKHR::UINT64)
                 .map(|s| (text(&s.name), s.value.u64))
                 .collect();
-            Ok(Report { statistics, assembly: self.assembly(&executable)? })
+            let assembly = if self.keeps_code { self.assembly(&executable)? } else { String::new() };
+            Ok(Report { statistics, assembly })
         }
     }
 
@@ -210,12 +253,12 @@ impl Compiler {
                 text.p_data = content.as_mut_ptr().cast();
             }
             get(handle, executable, &mut count, texts.as_mut_ptr()).result().map_err(failed)?;
-            texts
+            Ok(texts
                 .iter()
                 .zip(&contents)
-                .find(|(t, _)| text(&t.name).contains("Assembly"))
+                .max_by_key(|(t, _)| text(&t.name).contains("Assembly"))
                 .map(|(_, content)| String::from_utf8_lossy(content).trim_end_matches('\0').to_owned())
-                .ok_or_else(|| "the driver keeps no assembly".into())
+                .unwrap_or_default())
         }
     }
 }

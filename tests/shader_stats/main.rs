@@ -1,40 +1,43 @@
-//! Every kernel through the compiler of a real GPU's driver, on machines that have no such GPU.
+//! Every kernel through the compilers of real GPUs' drivers, on machines that have no such GPUs.
 //!
-//! Mesa's driver for AMD compiles for any of its GPUs without one when `RADV_FORCE_FAMILY` names it. A kernel that spills
-//! registers or puts arrays into scratch memory there is slow on every GPU: its test fails. A test's name is
-//! `family/kernel`. To see the figures of every variant, or one kernel's assembly:
+//! Mesa's drivers compile for GPUs that are not there. A kernel that spills registers or puts arrays into scratch memory there is slow:
+//! its test fails. AMD's driver is always asked; those of NVIDIA, Apple and Qualcomm wherever `scripts/gpu-compilers` has set them up.
+//! A test's name is `gpu/kernel`. To see the figures of every variant on a GPU, or of one kernel's, or its assembly:
 //!
 //! ```sh
-//! cargo test --release --test shader_stats -- --table
+//! cargo test --release --test shader_stats -- --table ampere
+//! cargo test --release --test shader_stats -- --table ampere conv2d_forward
 //! cargo test --release --test shader_stats -- --assembly navi31 conv2d_forward
 //! ```
 //!
-//! `CIFAR_GPU_RADV` names the driver's manifest (`radeon_icd…json`) where it is not in a usual place. Variants are those that the
-//! operations' cases and the networks launch (`tests/common/variants.rs`).
+//! Constants after the kernel, such as `HALF=0 TILE_ROWS=128`, choose among its variants.
+//!
+//! `CIFAR_GPU_COMPILERS` names the folder of drivers if it is not `target/gpu-compilers`; `CIFAR_GPU_RADV` names the system's driver for
+//! AMD by its manifest (`radeon_icd…json`) if it is not in a usual place. Variants are those that the operations' cases and the
+//! networks launch (`tests/common/variants.rs`).
 
 mod assembly;
 mod compiler;
+mod figures;
+mod gpus;
+mod reader_tests;
 #[path = "../common/variants.rs"]
 mod variants;
 
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 
 use cifar_gpu::gpu::ShaderVariant;
 use cifar_gpu::gpu::shaders::{self, BindingKind};
+use cifar_gpu::ops::conv2d::{Sums, Tiling};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde::{Deserialize, Serialize};
 
-use assembly::{Assembly, widths};
-use compiler::{Compiler, Report, Result};
+use assembly::{Assembly, Part, widths};
+use compiler::{Compiler, Result, Statistics};
+use figures::Figures;
+use gpus::{Drivers, GPUS, Gpu, Vendor};
 
-/// GPUs that kernels are compiled for: the driver's name and ours.
-const FAMILIES: [(&str, &str); 2] = [("navi21", "RDNA2"), ("navi31", "RDNA3")];
-const MANIFEST_VARIABLE: &str = "CIFAR_GPU_RADV";
-const MANIFEST_FOLDERS: [&str; 3] = ["/usr/share/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/etc/vulkan/icd.d"];
-const INSTALL: &str = "install it (Debian and its kin: apt install mesa-vulkan-drivers; scripts/check does), or name its \
-                       manifest radeon_icd…json in CIFAR_GPU_RADV";
 /// The first argument of the processes that compile.
 const COMPILE: &str = "--compile";
 /// A shader that cannot do without scratch memory: an array that is indexed by data.
@@ -48,59 +51,29 @@ const SCRATCH: (&str, &str) = (
     }",
 );
 
+/// What is asked of a compiler.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Statistics,
+    /// And the code as text, which takes longer.
+    Assembly,
+}
+
 /// What a process that compiles answers for one variant.
 #[derive(Serialize, Deserialize)]
 struct Compiled {
     /// Constants of the variant: `KERNEL_H=3 …`.
     constants: String,
-    vgprs: u64,
-    sgprs: u64,
-    spilled_vgprs: u64,
-    spilled_sgprs: u64,
-    scratch_bytes: u64,
-    workgroup_bytes: u64,
-    subgroups_per_simd: u64,
-    assembly: Assembly,
-    /// The driver's text.
-    text: String,
-}
-
-impl Compiled {
-    fn new(constants: String, report: Report) -> Result<Self> {
-        let get = |name: &str| {
-            let known = || format!("the driver tells no `{name}`, only {:?}", report.statistics.keys());
-            report.statistics.get(name).copied().ok_or_else(known)
-        };
-        Ok(Compiled {
-            constants,
-            vgprs: get("VGPRs")?,
-            sgprs: get("SGPRs")?,
-            spilled_vgprs: get("Spilled VGPRs")?,
-            spilled_sgprs: get("Spilled SGPRs")?,
-            scratch_bytes: get("Scratch size")?,
-            workgroup_bytes: get("LDS size")?,
-            subgroups_per_simd: get("Subgroups per SIMD")?,
-            assembly: Assembly::parse(&report.assembly),
-            text: report.assembly,
-        })
-    }
-
-    /// What no kernel may need, if it does.
-    fn fault(&self) -> Option<String> {
-        (self.spilled_vgprs + self.spilled_sgprs + self.scratch_bytes > 0).then(|| {
-            format!(
-                "{}: {} vector and {} scalar registers spilled, {} bytes of scratch memory",
-                self.constants, self.spilled_vgprs, self.spilled_sgprs, self.scratch_bytes
-            )
-        })
-    }
+    statistics: Statistics,
+    /// The driver's text, if it was wanted.
+    assembly: String,
 }
 
 /// What a process that compiles answers.
 #[derive(Serialize, Deserialize)]
 enum Answer {
-    /// The driver does not know this family.
-    UnknownFamily,
+    /// The driver does not know this GPU.
+    UnknownGpu,
     /// GPU and driver, and the kernel's variants.
     Known(String, Vec<Compiled>),
 }
@@ -109,12 +82,16 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
-        [COMPILE, kernel] => compile(kernel).and_then(|answer| {
-            let answer = serde_json::to_string(&answer).map_err(|e| e.to_string())?;
-            writeln!(std::io::stdout(), "{answer}").map_err(|e| e.to_string())
-        }),
-        ["--table"] => table(),
-        ["--assembly", family, kernel] => print_assembly(family, kernel),
+        [COMPILE, kernel, wanted, access] => {
+            let wanted = if wanted == "assembly" { Wanted::Assembly } else { Wanted::Statistics };
+            compile(kernel, wanted, access == "robust").and_then(|answer| {
+                let answer = serde_json::to_string(&answer).map_err(|e| e.to_string())?;
+                writeln!(std::io::stdout(), "\n{ANSWER}{answer}").map_err(|e| e.to_string())
+            })
+        }
+        ["--table", gpu] => shaders::kernel_names().into_iter().try_for_each(|kernel| print_rows(gpu, kernel, &[])),
+        ["--table", gpu, kernel, ref with @ ..] => print_rows(gpu, kernel, with),
+        ["--assembly", gpu, kernel, ref with @ ..] => print_assembly(gpu, kernel, with),
         _ => return libtest_mimic::run(&Arguments::from_args(), trials()).exit_code(),
     };
     match done {
@@ -126,56 +103,65 @@ fn main() -> ExitCode {
     }
 }
 
-/// The manifest of Mesa's driver for AMD.
-fn manifest() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os(MANIFEST_VARIABLE).map(PathBuf::from) {
-        let missing = || format!("{MANIFEST_VARIABLE} names {}, which is no file", path.display());
-        return path.is_file().then_some(path.clone()).ok_or_else(missing);
-    }
-    let is_manifest = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.starts_with("radeon_icd") && name.ends_with(".json")
-    };
-    let mut found: Vec<_> = MANIFEST_FOLDERS
-        .iter()
-        .filter_map(|folder| Path::new(folder).read_dir().ok())
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(is_manifest)
-        .collect();
-    found.sort();
-    found.into_iter().next().ok_or_else(|| format!("Mesa's driver for AMD is not installed: {INSTALL}"))
-}
+/// What stands before the answer on standard output, where some drivers print, too.
+const ANSWER: &str = "answer: ";
 
 /// A variant's constants as processes tell one another of them.
 type Constants = Vec<(String, u32)>;
 
-/// The variants of a kernel: those for all GPUs, and those for tensor cores.
-fn constants(kernel: &str) -> Result<[Vec<Constants>; 2]> {
+/// The variants of a kernel with these constants: those for all GPUs, and those for tensor cores.
+fn constants(kernel: &str, with: &[&str]) -> Result<[Vec<Constants>; 2]> {
     let Some(name) = shaders::kernel_names().into_iter().find(|name| *name == kernel) else {
         return Ok(Default::default());
     };
     let variants = variants::variants(name)?;
     let of = |variants: &[ShaderVariant]| {
         let constants = variants.iter().map(|v| v.constants.iter().map(|&(name, value)| (name.to_owned(), value)));
-        constants.map(Iterator::collect).collect()
+        let is_wanted = |constants: &Constants| {
+            let has = |wanted: &&str| constants.iter().any(|(name, value)| *wanted == format!("{name}={value}"));
+            with.iter().all(has)
+        };
+        constants.map(Iterator::collect).filter(is_wanted).collect()
     };
     Ok([of(&variants.gpu), of(&variants.cooperative)])
 }
 
-/// Compiles a kernel's variants for a family, in a process of its own: drivers read the family when they are loaded.
-fn ask(family: &str, kernel: &str) -> Result<Answer> {
-    let manifest = manifest()?;
+/// Compiles a kernel's variants with these constants for a GPU.
+fn ask(drivers: &Drivers, gpu: Gpu, kernel: &str, with: &[&str], wanted: Wanted) -> Result<Answer> {
+    let variants = constants(kernel, with)?;
+    // Apple's driver prints its code, which tells of one variant only if there is one.
+    if gpu.vendor != Vendor::Apple || wanted == Wanted::Statistics {
+        return ask_for(drivers, gpu, kernel, &variants, wanted).map(|(answer, _)| answer);
+    }
+    let mut all = Vec::new();
+    let mut gpu_name = String::new();
+    for variant in &variants[0] {
+        let (answer, printed) = ask_for(drivers, gpu, kernel, &[vec![variant.clone()], Vec::new()], wanted)?;
+        let Answer::Known(name, compiled) = answer else { return Ok(Answer::UnknownGpu) };
+        gpu_name = name;
+        all.extend(compiled.into_iter().map(|compiled| Compiled { assembly: printed.clone(), ..compiled }));
+    }
+    Ok(Answer::Known(gpu_name, all))
+}
+
+/// Compiles variants in a process of its own, since drivers read for which GPU when they are loaded; what it printed beside the answer.
+fn ask_for(
+    drivers: &Drivers,
+    gpu: Gpu,
+    kernel: &str,
+    variants: &[Vec<Constants>; 2],
+    wanted: Wanted,
+) -> Result<(Answer, String)> {
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
-    let told = serde_json::to_vec(&constants(kernel)?).map_err(|e| e.to_string())?;
-    let mut process = Command::new(program)
-        .args([COMPILE, kernel])
-        .env("RADV_FORCE_FAMILY", family)
-        .env("VK_DRIVER_FILES", &manifest)
-        // Older loaders know this name.
-        .env("VK_ICD_FILENAMES", &manifest)
-        // Codes from the driver's cache would come without statistics.
-        .env("MESA_SHADER_CACHE_DISABLE", "true")
+    let told = serde_json::to_vec(variants).map_err(|e| e.to_string())?;
+    let mut command = drivers.command(gpu, &program)?;
+    if wanted == Wanted::Assembly {
+        command.env("AGX_MESA_DEBUG", "shaders");
+    }
+    let mut process = command
+        .args([COMPILE, kernel, if wanted == Wanted::Assembly { "assembly" } else { "statistics" }])
+        // On Apple's GPUs wgpu usually goes through Metal.
+        .arg(if gpu.vendor == Vendor::Apple { "plain" } else { "robust" })
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -187,22 +173,26 @@ fn ask(family: &str, kernel: &str) -> Result<Answer> {
     let stderr = String::from_utf8_lossy(&output.stderr);
     // Some versions end the process.
     if stderr.contains("Unknown family") {
-        return Ok(Answer::UnknownFamily);
+        return Ok((Answer::UnknownGpu, String::new()));
     }
+    let failed = |reason: String| format!("compiling {kernel} for {}: {reason}: {}", gpu.name, stderr.trim());
     if !output.status.success() {
-        return Err(format!("compiling {kernel} for {family}: {}: {}", output.status, stderr.trim()));
+        return Err(failed(output.status.to_string()));
     }
-    serde_json::from_slice(&output.stdout)
-        .map_err(|e| format!("compiling {kernel} for {family}: {e}: {}", stderr.trim()))
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let answer =
+        printed.lines().find_map(|line| line.strip_prefix(ANSWER)).ok_or_else(|| failed("no answer".into()))?;
+    let answer = serde_json::from_str(answer).map_err(|e| failed(e.to_string()))?;
+    Ok((answer, printed))
 }
 
 /// What the process that compiles does.
-fn compile(kernel: &str) -> Result<Answer> {
-    let Some(compiler) = Compiler::open()? else { return Ok(Answer::UnknownFamily) };
+fn compile(kernel: &str, wanted: Wanted, is_robust: bool) -> Result<Answer> {
+    let Some(compiler) = Compiler::open(wanted == Wanted::Assembly, is_robust)? else { return Ok(Answer::UnknownGpu) };
     let mut compiled = Vec::new();
     if kernel == SCRATCH.0 {
         let report = compiler.compile(SCRATCH.1, &[BindingKind::ReadWrite])?;
-        compiled.push(Compiled::new(String::new(), report)?);
+        compiled.push(Compiled { constants: String::new(), statistics: report.statistics, assembly: report.assembly });
     } else if let Some(name) = shaders::kernel_names().into_iter().find(|name| *name == kernel) {
         let mut told = String::new();
         std::io::stdin().read_to_string(&mut told).map_err(|e| e.to_string())?;
@@ -215,7 +205,7 @@ fn compile(kernel: &str) -> Result<Answer> {
             let variant: Vec<_> = variant.into_iter().map(|(name, value)| (&*name.leak(), value)).collect();
             let shader = shaders::build(&ShaderVariant::new(name, &variant)).map_err(|e| e.to_string())?;
             let report = compiler.compile(&shader.source, &shader.bindings).map_err(|e| format!("{constants}: {e}"))?;
-            compiled.push(Compiled::new(constants, report)?);
+            compiled.push(Compiled { constants, statistics: report.statistics, assembly: report.assembly });
         }
     } else if !kernel.is_empty() {
         return Err(format!("there is no kernel `{kernel}`"));
@@ -223,143 +213,122 @@ fn compile(kernel: &str) -> Result<Answer> {
     Ok(Answer::Known(compiler.name, compiled))
 }
 
-/// The families that the driver knows, with its names for them; says which it does not. None is an error.
-fn known_families() -> Result<Vec<(&'static str, String)>> {
+/// The GPUs whose drivers are there and know them; says which do not. None is an error.
+fn known_gpus() -> Result<(Drivers, Vec<Gpu>)> {
+    let drivers = Drivers::find()?;
     let mut known = Vec::new();
-    for (family, generation) in FAMILIES {
-        match ask(family, "")? {
-            Answer::Known(name, _) => known.push((family, name)),
-            Answer::UnknownFamily => eprintln!("this driver does not know {family} ({generation}): left out"),
+    for gpu in GPUS.into_iter().filter(|&gpu| drivers.has(gpu)) {
+        match ask(&drivers, gpu, "", &[], Wanted::Statistics)? {
+            Answer::Known(name, _) => {
+                eprintln!("compiling for {}: {name}", gpu.generation);
+                known.push(gpu);
+            }
+            Answer::UnknownGpu => eprintln!("this driver does not know {} ({}): left out", gpu.name, gpu.generation),
         }
     }
     if known.is_empty() {
-        let names: Vec<_> = FAMILIES.iter().map(|(family, _)| *family).collect();
-        return Err(format!("Mesa's driver for AMD knows none of {}: {INSTALL}", names.join(", ")));
+        return Err(format!("Mesa's driver for AMD knows none of the GPUs: {}", gpus::INSTALL));
     }
-    eprintln!("compiling for {}", known.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>().join("; "));
-    Ok(known)
+    Ok((drivers, known))
 }
 
 fn trials() -> Vec<Trial> {
-    let (families, fault) = match known_families() {
-        Ok(known) => (known.into_iter().map(|(family, _)| family).collect(), None),
-        // Nothing is left out for want of the driver: every test fails.
-        Err(message) => (FAMILIES.map(|(family, _)| family).to_vec(), Some(message)),
-    };
-    let mut trials = vec![
-        Trial::test("reader/a loop's instructions and the widths of loads", reads_assembly),
-        Trial::test("reader/the innermost loop with the most multiply-adds counts", finds_the_innermost_loop),
-    ];
-    for family in families {
-        let trial = |name: &str, run: Box<dyn FnOnce() -> std::result::Result<(), Failed> + Send>| {
-            let fault = fault.clone();
-            Trial::test(format!("{family}/{name}"), move || fault.map_or_else(run, |message| Err(message.into())))
-        };
-        trials.push(trial("scratch memory is found", Box::new(move || finds_scratch_memory(family))));
-        for kernel in shaders::kernel_names() {
-            trials.push(trial(kernel, Box::new(move || check(family, kernel))));
+    let mut trials = reader_tests::trials();
+    let (drivers, known) = match known_gpus() {
+        Ok(known) => known,
+        // Nothing is left out for want of the driver.
+        Err(message) => {
+            trials.push(Trial::test("drivers", move || Err(message.into())));
+            return trials;
         }
+    };
+    for gpu in known {
+        let test = |name: &str, run: fn(&Drivers, Gpu, &str) -> std::result::Result<(), Failed>| {
+            let (drivers, kernel) = (drivers.clone(), name.to_owned());
+            Trial::test(format!("{}/{name}", gpu.name), move || run(&drivers, gpu, &kernel))
+        };
+        trials.push(test("scratch memory is found", |drivers, gpu, _| finds_scratch_memory(drivers, gpu)));
+        trials.extend(shaders::kernel_names().into_iter().map(|kernel| test(kernel, check)));
     }
     trials
 }
 
-fn check(family: &str, kernel: &str) -> std::result::Result<(), Failed> {
-    let Answer::Known(_, compiled) = ask(family, kernel)? else { return Err("the driver forgot the family".into()) };
-    let faults: Vec<_> = compiled.iter().filter_map(Compiled::fault).collect();
-    if faults.is_empty() { Ok(()) } else { Err(format!("{kernel} on {family}:\n{}", faults.join("\n")).into()) }
+/// Whether a variant may be chosen on a GPU, by the default or by the tuner: tiles that need more registers than it has are not.
+fn is_chosen(gpu: Gpu, constants: &str) -> bool {
+    let value = |name: &str| {
+        let values = constants.split(' ').filter_map(|constant| constant.split_once('='));
+        values.into_iter().find(|(known, _)| *known == name).and_then(|(_, value)| value.parse::<usize>().ok())
+    };
+    let (Some(rows), Some(columns), Some(lane_rows), Some(lane_columns)) =
+        (value("TILE_ROWS"), value("TILE_COLUMNS"), value("LANE_ROWS"), value("LANE_COLUMNS"))
+    else {
+        return true;
+    };
+    let sums = Sums::ALL.into_iter().find(|sums| (sums.rows(), sums.columns()) == (lane_rows, lane_columns));
+    sums.is_none_or(|sums| Tiling::Staged { rows, columns, sums }.registers() <= gpu.registers())
 }
 
-fn finds_scratch_memory(family: &str) -> std::result::Result<(), Failed> {
-    match check(family, SCRATCH.0) {
-        Err(failed) if failed.message().is_some_and(|message| message.contains("bytes of scratch")) => Ok(()),
+fn check(drivers: &Drivers, gpu: Gpu, kernel: &str) -> std::result::Result<(), Failed> {
+    let Answer::Known(_, compiled) = ask(drivers, gpu, kernel, &[], Wanted::Statistics)? else {
+        return Err("the driver forgot the GPU".into());
+    };
+    let mut faults = Vec::new();
+    for Compiled { constants, statistics, .. } in compiled.iter().filter(|compiled| is_chosen(gpu, &compiled.constants))
+    {
+        faults.extend(Figures::of(gpu.vendor, statistics)?.fault().map(|fault| format!("{constants}: {fault}")));
+    }
+    if faults.is_empty() { Ok(()) } else { Err(format!("{kernel} on {}:\n{}", gpu.name, faults.join("\n")).into()) }
+}
+
+fn finds_scratch_memory(drivers: &Drivers, gpu: Gpu) -> std::result::Result<(), Failed> {
+    match check(drivers, gpu, SCRATCH.0) {
+        Err(failed) if failed.message().is_some_and(|message| message.contains("of scratch memory")) => Ok(()),
         Err(failed) => Err(failed),
         Ok(()) => Err("a shader that needs scratch memory passed".into()),
     }
 }
 
-fn reads_assembly() -> std::result::Result<(), Failed> {
-    let text = "
-BB0:
-\ts_load_dwordx4 s[0:3], s[2:3], null   ; F40A0001
-\tbuffer_load_dwordx4 v[0:3], v0, s[0:3], 0 offen ; E0381000
-\tbuffer_load_b32 v4, v0, s[0:3], 0 offen
-\ts_buffer_load_b256 s[0:7], s[0:3], null
-BB1:
-\tds_load_2addr_b64 v[0:3], v5 offset1:1
-\tds_read_b128 v[0:3], v5
-\tv_dual_fmac_f32 v1, v2, v3 :: v_dual_mul_f32 v4, v5, v6
-\tv_fma_f32 v0, v1, v2, v3
-\ts_cbranch_scc1 BB1
-\ts_endpgm";
-    let parsed = Assembly::parse(text);
-    let expected = Assembly {
-        multiply_adds: Some((2, 6)),
-        global_loads: [(128, 1), (32, 1)].into(),
-        scalar_loads: [(256, 1)].into(),
-        workgroup_loads: [(128, 2)].into(),
+fn print_assembly(gpu: &str, kernel: &str, with: &[&str]) -> Result<()> {
+    let Answer::Known(_, compiled) = ask(&Drivers::find()?, Gpu::named(gpu)?, kernel, with, Wanted::Assembly)? else {
+        return Err(format!("the driver does not know {gpu}"));
     };
-    if parsed == expected { Ok(()) } else { Err(format!("{parsed:?}").into()) }
+    let mut out = std::io::stdout().lock();
+    compiled.iter().try_for_each(|Compiled { constants, statistics, assembly }| {
+        let statistics: Vec<_> = statistics.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        writeln!(out, "{kernel} {constants}\n{}\n{assembly}\n", statistics.join(", ")).map_err(|e| e.to_string())
+    })
 }
 
-fn finds_the_innermost_loop() -> std::result::Result<(), Failed> {
-    let text = "
-BB1:
-\tv_fma_f32 a
-BB2:
-\tv_fma_f32 a
-\tv_fma_f32 a
-\ts_cbranch_vccz BB4
-\ts_cbranch_scc0 BB2
-BB3:
-\ts_add_i32 a
-\ts_branch BB3
-BB4:
-\ts_branch BB1";
-    match Assembly::parse(text).multiply_adds {
-        Some((2, 4)) => Ok(()),
-        other => Err(format!("{other:?}").into()),
-    }
-}
-
-fn print_assembly(family: &str, kernel: &str) -> Result<()> {
-    let Answer::Known(_, compiled) = ask(family, kernel)? else { return Err(format!("no family {family}")) };
-    let texts = compiled.iter().map(|c| format!("{kernel} {}\n{}\n", c.constants, c.text));
-    writeln!(std::io::stdout(), "{}", texts.collect::<String>()).map_err(|e| e.to_string())
-}
-
-/// Prints a Markdown table a family, a row a variant. Constants in which a kernel's variants agree are left out.
-fn table() -> Result<()> {
-    for (family, name) in known_families()? {
-        println!("\n{name}\n");
+/// Prints a Markdown table of a kernel's variants on a GPU. Constants in which they agree are left out.
+fn print_rows(gpu: &str, kernel: &str, with: &[&str]) -> Result<()> {
+    let gpu = Gpu::named(gpu)?;
+    let Answer::Known(name, compiled) = ask(&Drivers::find()?, gpu, kernel, with, Wanted::Assembly)? else {
+        return Err(format!("the driver does not know {}", gpu.name));
+    };
+    println!("\n`{kernel}`, {} ({name})\n", gpu.generation);
+    println!(
+        "| variant | registers | spilled | scratch, bytes | {} | multiply-adds of cycles, busiest block | busiest loop | \
+         workgroup-memory loads, bits |",
+        figures::occupancy_unit(gpu.vendor)
+    );
+    println!("|---|---:|---:|---:|---:|---:|---:|---|");
+    for variant in &compiled {
+        let differs = |constant: &&str| compiled.iter().any(|c| !c.constants.split(' ').any(|k| k == *constant));
+        let own: Vec<_> = variant.constants.split(' ').filter(differs).collect();
+        let Figures { registers, spilled, scratch_bytes, occupancy } = Figures::of(gpu.vendor, &variant.statistics)?;
+        let assembly = Assembly::parse(gpu.vendor, &variant.assembly);
+        let share = |part: Option<Part>| {
+            let text =
+                |part: Part| format!("{} of {} ({:.0} %)", part.multiply_adds, part.cycles, 100.0 * part.share());
+            part.map_or_else(|| "–".to_owned(), text)
+        };
+        let own = own.join(" ") + if is_chosen(gpu, &variant.constants) { "" } else { " (not chosen here)" };
         println!(
-            "| kernel | VGPRs | SGPRs | spilled | scratch, bytes | workgroup memory, bytes | subgroups a SIMD | \
-             multiply-adds in the innermost loop | loads a lane | loads shared by lanes | workgroup-memory loads |"
+            "| {own} | {registers} | {spilled} | {scratch_bytes} | {occupancy} | {} | {} | {} |",
+            share(assembly.block),
+            share(assembly.inner_loop),
+            widths(&assembly.workgroup_loads),
         );
-        println!("|---|---:|---:|---:|---:|---:|---:|---:|---|---|---|");
-        for kernel in shaders::kernel_names() {
-            let Answer::Known(_, compiled) = ask(family, kernel)? else { continue };
-            for variant in &compiled {
-                let differs =
-                    |constant: &&str| compiled.iter().any(|c| !c.constants.split(' ').any(|k| k == *constant));
-                let own: Vec<_> = variant.constants.split(' ').filter(differs).collect();
-                let share = variant.assembly.multiply_adds.map_or("–".into(), |(part, all)| {
-                    format!("{part} of {all} ({:.0} %)", 100.0 * part as f64 / all as f64)
-                });
-                println!(
-                    "| `{kernel}` {} | {} | {} | {} | {} | {} | {} | {share} | {} | {} | {} |",
-                    own.join(" "),
-                    variant.vgprs,
-                    variant.sgprs,
-                    variant.spilled_vgprs + variant.spilled_sgprs,
-                    variant.scratch_bytes,
-                    variant.workgroup_bytes,
-                    variant.subgroups_per_simd,
-                    widths(&variant.assembly.global_loads),
-                    widths(&variant.assembly.scalar_loads),
-                    widths(&variant.assembly.workgroup_loads),
-                );
-            }
-        }
     }
     Ok(())
 }

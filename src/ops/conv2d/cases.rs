@@ -14,8 +14,17 @@ const WINOGRAD_4_TOLERANCE: f64 = 1.6e-5;
 /// The same for cooperative matrices, whose sums GPUs may truncate instead of rounding.
 const COOPERATIVE_TOLERANCE: f64 = 2e-5;
 /// Plans that a GPU takes without having tried them.
-const UNTRIED: [&str; 6] =
-    ["staged-128x96", "staged-128x64", "staged-128x32", "staged-128x16", "staged-32x64", "staged-32x32"];
+const UNTRIED: [&str; 9] = [
+    "staged-128x96",
+    "staged-64x96-4x8",
+    "staged-128x64",
+    "staged-64x64-4x8",
+    "staged-128x32-8x4",
+    "staged-64x32-4x8",
+    "staged-128x16-4x4",
+    "staged-32x64-4x4",
+    "staged-32x32-4x4",
+];
 
 /// Shapes of a convolution: input, side lengths of the window, output channels, stride and padding.
 type Shapes = ([usize; 4], [usize; 2], usize, usize, Padding);
@@ -367,11 +376,13 @@ mod tests {
     /// Training took tiles of which the check knew nothing.
     #[test]
     fn what_gpus_take_untried_is_checked() {
-        let target = Target { kind: DeviceKind::Gpu, dtype: DType::F32, cooperative: None, subgroup: None };
+        let target = |registers| Target { kind: DeviceKind::Gpu, dtype: DType::F32, cooperative: None, subgroup: None, registers };
         let mut taken = BTreeSet::new();
         for (batch, out_c) in [1, 64].into_iter().flat_map(|batch| [10, 20, 50, 96].map(|out_c| (batch, out_c))) {
             let g = Conv2dGeometry::new(&[batch, 32, 32, 3], &[3, 3, 3, out_c], 1, Padding::Same).unwrap();
-            taken.extend(Direction::ALL.map(|direction| Plan::usual(target, direction, &g).to_string()));
+            for registers in [64, 128, 255] {
+                taken.extend(Direction::ALL.map(|direction| Plan::usual(target(registers), direction, &g).to_string()));
+            }
         }
         assert_eq!(taken, UNTRIED.map(String::from).into());
     }

@@ -12,8 +12,6 @@ use crate::tensor::DType;
 /// Invocations of a workgroup that stages nothing: the number that software renderers compute at a time. More would idle at the
 /// edges.
 const DIRECT_LANES: usize = 8;
-/// Sums of an invocation of a workgroup that stages its operands.
-const STAGED_SUMS: usize = 64;
 /// Subgroups of a workgroup that multiplies cooperative matrices.
 const SUBGROUPS: usize = 4;
 
@@ -37,7 +35,7 @@ impl Tiles {
             Tiling::Direct { .. } => DIRECT_LANES,
             // A workgroup is a subgroup.
             Tiling::Broadcast { .. } => gpu.subgroup().ok_or_else(|| missing("SUBGROUP"))? as usize,
-            Tiling::Staged { rows, columns } => rows * columns / STAGED_SUMS,
+            Tiling::Staged { rows, columns, sums } => rows * columns / sums.count(),
             Tiling::Cooperative { .. } => {
                 let matrix = matrix.ok_or_else(|| missing("EXPERIMENTAL_COOPERATIVE_MATRIX"))?;
                 SUBGROUPS * matrix.subgroup as usize
@@ -56,9 +54,14 @@ impl Tiles {
             Tiling::Broadcast { rows, columns } => {
                 vec![("TILING", 1), lanes, ("ROWS", rows as u32), ("COLUMNS_PER_LANE", columns as u32)]
             }
-            Tiling::Staged { rows, columns } => {
-                vec![("TILING", 2), lanes, ("TILE_ROWS", rows as u32), ("TILE_COLUMNS", columns as u32)]
-            }
+            Tiling::Staged { rows, columns, sums } => vec![
+                ("TILING", 2),
+                lanes,
+                ("LANE_ROWS", sums.rows() as u32),
+                ("LANE_COLUMNS", sums.columns() as u32),
+                ("TILE_ROWS", rows as u32),
+                ("TILE_COLUMNS", columns as u32),
+            ],
             Tiling::Cooperative { rows, columns } => vec![
                 ("TILING", 3),
                 lanes,
@@ -88,7 +91,7 @@ impl Tiles {
     pub(super) fn count(&self, rows: usize, columns: usize) -> u64 {
         let (tile_rows, tile_columns) = match self.tiling {
             Tiling::Direct { rows, columns } | Tiling::Broadcast { rows, columns } => (self.lanes * rows, columns),
-            Tiling::Staged { rows, columns } | Tiling::Cooperative { rows, columns } => (rows, columns),
+            Tiling::Staged { rows, columns, .. } | Tiling::Cooperative { rows, columns } => (rows, columns),
         };
         rows.div_ceil(tile_rows) as u64 * columns.div_ceil(tile_columns) as u64
     }

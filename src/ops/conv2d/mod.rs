@@ -13,7 +13,7 @@ mod winograd;
 
 pub use geometry::Conv2dGeometry;
 use geometry::Splits;
-pub use plan::{Algorithm, DeviceKind, Direction, Plan, Plans, Target, Tiling, UnknownPlan};
+pub use plan::{Algorithm, DeviceKind, Direction, Plan, Plans, Sums, Target, Tiling, UnknownPlan};
 
 use std::rc::Rc;
 

@@ -46,6 +46,39 @@ pub enum Algorithm {
     },
 }
 
+/// The sums that an invocation of a staged tile keeps in registers: more of them need fewer loads for each, and more registers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Sums {
+    /// 8 × 8: some 170 registers of 32 bits, with operands and loads under way.
+    S8x8,
+    /// 8 × 4: some 110.
+    S8x4,
+    /// 4 × 8: some 100.
+    S4x8,
+    /// 4 × 4: some 70.
+    S4x4,
+}
+
+impl Sums {
+    /// All of them.
+    pub const ALL: [Sums; 4] = [Sums::S8x8, Sums::S8x4, Sums::S4x8, Sums::S4x4];
+
+    /// Rows of an invocation.
+    pub fn rows(self) -> usize {
+        if matches!(self, Sums::S8x8 | Sums::S8x4) { 8 } else { 4 }
+    }
+
+    /// Columns of an invocation.
+    pub fn columns(self) -> usize {
+        if matches!(self, Sums::S8x8 | Sums::S4x8) { 8 } else { 4 }
+    }
+
+    /// All sums of an invocation.
+    pub fn count(self) -> usize {
+        self.rows() * self.columns()
+    }
+}
+
 /// How a matrix product is cut up on a GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Tiling {
@@ -66,12 +99,14 @@ pub enum Tiling {
         columns: usize,
     },
     /// A workgroup stages slabs of both operands in its memory and owns `rows` × `columns` sums, of which each invocation
-    /// keeps 8 × 8 in registers: for GPUs.
+    /// keeps some in registers: for GPUs.
     Staged {
         /// Rows of a workgroup, a multiple of 32.
         rows: usize,
         /// Columns of a workgroup, a multiple of 16.
         columns: usize,
+        /// Those of an invocation.
+        sums: Sums,
     },
     /// Four subgroups stage slabs of both operands, 16 bits wide, and own `rows` × `columns` sums as cooperative matrices:
     /// for GPUs with tensor cores.
@@ -100,7 +135,10 @@ impl fmt::Display for Plan {
         match self.tiling {
             Tiling::Direct { rows, columns } => write!(f, "direct-{rows}x{columns}"),
             Tiling::Broadcast { rows, columns } => write!(f, "broadcast-{rows}x{columns}"),
-            Tiling::Staged { rows, columns } => write!(f, "staged-{rows}x{columns}"),
+            Tiling::Staged { rows, columns, sums: Sums::S8x8 } => write!(f, "staged-{rows}x{columns}"),
+            Tiling::Staged { rows, columns, sums } => {
+                write!(f, "staged-{rows}x{columns}-{}x{}", sums.rows(), sums.columns())
+            }
             Tiling::Cooperative { rows, columns } => write!(f, "cooperative-{rows}x{columns}"),
         }
     }
@@ -109,7 +147,7 @@ impl fmt::Display for Plan {
 /// A plan's name that means none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} names no plan for a convolution: one looks like `direct-8x8`, `staged-128x96` or `winograd-2 direct-8x8`"
+    "{0:?} names no plan for a convolution: one looks like `direct-8x8`, `staged-128x96`, `staged-64x64-8x4` or `winograd-2 direct-8x8`"
 )]
 pub struct UnknownPlan(String);
 
@@ -127,12 +165,19 @@ impl FromStr for Plan {
                 None => (Algorithm::ImplicitGemm, text),
             };
             let (family, sides) = tiling.split_once('-')?;
+            let (sides, sums) = match sides.split_once('-').filter(|_| family == "staged") {
+                Some((sides, of_lane)) => {
+                    let has_name = |sums: &Sums| format!("{}x{}", sums.rows(), sums.columns()) == of_lane;
+                    (sides, Sums::ALL.into_iter().find(has_name)?)
+                }
+                None => (sides, Sums::S8x8),
+            };
             let (rows, columns) = sides.split_once('x')?;
             let (rows, columns) = (rows.parse().ok()?, columns.parse().ok()?);
             let tiling = match family {
                 "direct" => Tiling::Direct { rows, columns },
                 "broadcast" => Tiling::Broadcast { rows, columns },
-                "staged" => Tiling::Staged { rows, columns },
+                "staged" => Tiling::Staged { rows, columns, sums },
                 "cooperative" => Tiling::Cooperative { rows, columns },
                 _ => return None,
             };
@@ -148,18 +193,25 @@ const DIRECT: [Tiling; 5] = [direct(8, 8), direct(4, 16), direct(4, 32), direct(
 /// The same where the invocations of a subgroup can hand values round.
 const BROADCAST: [Tiling; 6] =
     [broadcast(2, 16), broadcast(4, 16), broadcast(4, 8), broadcast(3, 16), broadcast(8, 16), broadcast(4, 32)];
-/// Candidate tiles on GPUs, the most promising first.
-const STAGED: [Tiling; 9] = [
-    staged(128, 96),
-    staged(64, 96),
-    staged(128, 64),
-    staged(64, 64),
-    staged(64, 32),
-    staged(128, 32),
-    staged(128, 16),
-    staged(32, 32),
-    staged(32, 64),
+/// Candidate tiles on GPUs, the most promising first: those whose registers an invocation has are tried.
+const STAGED: [Tiling; 14] = [
+    staged(128, 96, Sums::S8x8),
+    staged(64, 96, Sums::S4x8),
+    staged(128, 64, Sums::S8x8),
+    staged(64, 64, Sums::S8x4),
+    staged(64, 96, Sums::S8x8),
+    staged(64, 64, Sums::S4x8),
+    staged(128, 32, Sums::S8x4),
+    staged(64, 32, Sums::S4x8),
+    staged(64, 64, Sums::S8x8),
+    staged(64, 96, Sums::S8x4),
+    staged(32, 64, Sums::S4x4),
+    staged(64, 64, Sums::S4x4),
+    staged(32, 32, Sums::S4x4),
+    staged(128, 16, Sums::S4x4),
 ];
+/// How many of those that fit are tried where time is short.
+const QUICK_STAGED: usize = 5;
 /// Candidate tiles with cooperative matrices.
 const COOPERATIVE: [Tiling; 4] = [cooperative(128, 96), cooperative(64, 96), cooperative(128, 64), cooperative(64, 32)];
 
@@ -171,8 +223,8 @@ const fn broadcast(rows: usize, columns: usize) -> Tiling {
     Tiling::Broadcast { rows, columns }
 }
 
-const fn staged(rows: usize, columns: usize) -> Tiling {
-    Tiling::Staged { rows, columns }
+const fn staged(rows: usize, columns: usize, sums: Sums) -> Tiling {
+    Tiling::Staged { rows, columns, sums }
 }
 
 const fn cooperative(rows: usize, columns: usize) -> Tiling {
@@ -182,8 +234,8 @@ const fn cooperative(rows: usize, columns: usize) -> Tiling {
 /// Tiles below which a GPU's cores are not all busy: large ones have about a hundred.
 const FEW_TILES: usize = 64;
 
-/// Tiles that usually suit a product on a GPU.
-fn usual_staged(direction: Direction, g: &Conv2dGeometry) -> Tiling {
+/// Tiles that usually suit a product on a GPU whose invocations have so many registers.
+fn usual_staged(direction: Direction, g: &Conv2dGeometry, registers: u32) -> Tiling {
     // How many products are computed at a time, and the size of each.
     let (products, rows, columns) = match direction {
         Direction::Forward => (1, g.out_pixels(), g.out_c),
@@ -191,25 +243,39 @@ fn usual_staged(direction: Direction, g: &Conv2dGeometry) -> Tiling {
         Direction::BackwardInput => (1, (g.batch * g.in_h * g.in_w).div_ceil(g.stride * g.stride), g.in_c),
         Direction::BackwardWeight => (g.splits().count, g.products() + 1, g.out_c),
     };
-    let tile_columns = match columns {
-        // Tiles that divide the columns waste nothing.
-        columns if columns.is_multiple_of(96) => 96,
-        33.. => 64,
-        17.. => 32,
-        _ => 16,
+    // Tiles that divide the columns waste nothing. The first has the most sums for each load; the last fits everywhere.
+    let (tile_columns, tilings) = match columns {
+        columns if columns.is_multiple_of(96) => (96, [staged(128, 96, Sums::S8x8), staged(64, 96, Sums::S4x8)]),
+        33.. => (64, [staged(128, 64, Sums::S8x8), staged(64, 64, Sums::S4x8)]),
+        17.. => (32, [staged(128, 32, Sums::S8x4), staged(64, 32, Sums::S4x8)]),
+        _ => (16, [staged(128, 16, Sums::S4x4); 2]),
     };
     let tiles = products * rows.div_ceil(128) * columns.div_ceil(tile_columns);
-    // One tile occupies one core of many. Small tiles with 16 columns would leave most of a subgroup idle.
-    match tile_columns {
-        32.. if tiles < FEW_TILES => staged(32, tile_columns.min(64)),
-        _ => staged(128, tile_columns),
-    }
+    // One tile occupies one core of many.
+    let small = match tile_columns {
+        32.. if tiles < FEW_TILES => Some(staged(32, tile_columns.min(64), Sums::S4x4)),
+        _ => None,
+    };
+    let fitting = small.into_iter().chain(tilings).find(|tiling| tiling.registers() <= registers);
+    fitting.unwrap_or(staged(32, 32, Sums::S4x4))
 }
 
 impl Tiling {
     /// All candidate tiles.
     pub fn all() -> impl Iterator<Item = Tiling> {
         DIRECT.into_iter().chain(BROADCAST).chain(STAGED).chain(COOPERATIVE)
+    }
+
+    /// About how many registers of 32 bits an invocation needs on a GPU, as the compilers of NVIDIA's, AMD's and Apple's GPUs use them:
+    /// within a tenth for NVIDIA.
+    pub fn registers(self) -> u32 {
+        let Tiling::Staged { rows, columns, sums } = self else { return 0 };
+        let lanes = rows * columns / sums.count();
+        // Vectors of four of a slab of 16 products, which are loaded while another one is multiplied.
+        let (patches, weights) = ((4 * rows).div_ceil(lanes), (4 * columns).div_ceil(lanes));
+        let operands = 4 * sums.rows() + sums.columns();
+        // A patch's place is three numbers and its start; the rest are indices and addresses.
+        (sums.count() + operands + 4 * (patches + weights) + 4 * patches + 28) as u32
     }
 
     /// Whether the shaders can be made for it.
@@ -225,12 +291,12 @@ impl Tiling {
             Tiling::Broadcast { rows, columns } => {
                 (1..=16).contains(&rows) && columns.is_multiple_of(4) && (4..=32).contains(&columns)
             }
-            Tiling::Staged { rows, columns } => {
+            Tiling::Staged { rows, columns, sums } => {
                 rows.is_multiple_of(32)
                     && columns.is_multiple_of(16)
                     && (32..=1024).contains(&rows)
                     && (16..=512).contains(&columns)
-                    && (1..=256).contains(&(rows * columns / 64))
+                    && (1..=256).contains(&(rows * columns / sums.count()))
             }
             Tiling::Cooperative { rows, columns } => {
                 rows.is_multiple_of(64)
@@ -275,16 +341,18 @@ pub struct Target {
     pub cooperative: Option<CooperativeMatrix>,
     /// Invocations of the device's subgroups, if kernels may rely on it.
     pub subgroup: Option<u32>,
+    /// Registers of 32 bits of an invocation on a GPU.
+    pub registers: u32,
 }
 
 impl Target {
     /// A device with operands of this type.
     pub fn new(device: &Device, dtype: DType) -> Self {
-        let (cooperative, subgroup) = match device {
-            Device::Cpu(_) => (None, None),
-            Device::Gpu(gpu) => (gpu.cooperative_matrix(), gpu.subgroup()),
+        let (cooperative, subgroup, registers) = match device {
+            Device::Cpu(_) => (None, None, 0),
+            Device::Gpu(gpu) => (gpu.cooperative_matrix(), gpu.subgroup(), gpu.registers()),
         };
-        Target { kind: DeviceKind::of(device), dtype, cooperative, subgroup }
+        Target { kind: DeviceKind::of(device), dtype, cooperative, subgroup, registers }
     }
 
     /// Whether subgroups can broadcast unrolled slabs: those of software renderers, not of GPUs.
@@ -328,7 +396,7 @@ impl Plan {
                 Direction::BackwardWeight => broadcast(4, 16),
             },
             DeviceKind::Cpu | DeviceKind::SoftwareGpu => direct(8, 8),
-            DeviceKind::Gpu => usual_staged(direction, g),
+            DeviceKind::Gpu => usual_staged(direction, g, target.registers),
         };
         Plan { algorithm, tiling }
     }
@@ -339,13 +407,16 @@ impl Plan {
             DeviceKind::Cpu => &DIRECT[..1],
             DeviceKind::SoftwareGpu if target.can_broadcast() => &BROADCAST[..if quick { 3 } else { BROADCAST.len() }],
             DeviceKind::SoftwareGpu => &DIRECT[..if quick { 2 } else { DIRECT.len() }],
-            DeviceKind::Gpu => &STAGED[..if quick { 5 } else { STAGED.len() }],
+            DeviceKind::Gpu => &STAGED[..],
         };
+        let fits = |tiling: &&Tiling| target.kind != DeviceKind::Gpu || tiling.registers() <= target.registers;
+        let most = if quick && target.kind == DeviceKind::Gpu { QUICK_STAGED } else { usize::MAX };
+        let tilings: Vec<_> = tilings.iter().filter(fits).take(most).collect();
         let algorithms =
             [Algorithm::ImplicitGemm, Algorithm::Winograd { outputs: 2 }, Algorithm::Winograd { outputs: 4 }];
         let mut plans = vec![Plan::usual(target, direction, g)];
         for algorithm in algorithms {
-            for &tiling in COOPERATIVE.iter().chain(tilings) {
+            for &tiling in COOPERATIVE.iter().chain(tilings.iter().copied()) {
                 let plan = Plan { algorithm, tiling };
                 // Where pixels are contracted, four rows are the least that an invocation owns.
                 let same = matches!(tiling, Tiling::Broadcast { rows, .. } if !rows.is_multiple_of(4))
@@ -407,27 +478,64 @@ mod tests {
     use super::*;
     use crate::ops::Padding;
 
+    fn on(kind: DeviceKind, registers: u32) -> Target {
+        Target { kind, dtype: DType::F32, cooperative: None, subgroup: None, registers }
+    }
+
     #[test]
     fn few_rows_are_cut_into_small_tiles() {
-        let target = Target { kind: DeviceKind::Gpu, dtype: DType::F32, cooperative: None, subgroup: None };
+        let target = on(DeviceKind::Gpu, 255);
         let g = |input: [usize; 4], weight: [usize; 4]| Conv2dGeometry::new(&input, &weight, 1, Padding::Same).unwrap();
         let tiling = |direction, g| Plan::usual(target, direction, &g).tiling;
         // lenet5's first fully connected layer, with batches of 64: 8 tiles instead of 4, of a quarter of the work.
         let fc1 = g([64, 1, 1, 1600], [1, 1, 1600, 200]);
-        assert_eq!(tiling(Direction::Forward, fc1), staged(32, 64));
-        assert_eq!(tiling(Direction::BackwardInput, fc1), staged(32, 64));
+        assert_eq!(tiling(Direction::Forward, fc1), staged(32, 64, Sums::S4x4));
+        assert_eq!(tiling(Direction::BackwardInput, fc1), staged(32, 64, Sums::S4x4));
         // The gradient of its weight has 13 × 4 tiles of 128 rows and no splits.
-        assert_eq!(tiling(Direction::BackwardWeight, fc1), staged(32, 64));
+        assert_eq!(tiling(Direction::BackwardWeight, fc1), staged(32, 64, Sums::S4x4));
         let conv2 = |batch| g([batch, 32, 32, 96], [3, 3, 96, 96]);
-        assert!(Direction::ALL.iter().all(|&direction| tiling(direction, conv2(64)) == staged(128, 96)));
+        assert!(Direction::ALL.iter().all(|&direction| tiling(direction, conv2(64)) == staged(128, 96, Sums::S8x8)));
         // What counts is the tiles that would be taken: of 64 columns there would be 64, of 96 there are 32.
-        assert_eq!(tiling(Direction::Forward, conv2(4)), staged(32, 64));
-        assert_eq!(tiling(Direction::BackwardWeight, conv2(4)), staged(128, 96));
+        assert_eq!(tiling(Direction::Forward, conv2(4)), staged(32, 64, Sums::S4x4));
+        assert_eq!(tiling(Direction::BackwardWeight, conv2(4)), staged(128, 96, Sums::S8x8));
         // A cotangent's phases are computed one after the other: 32 tiles each.
         let strided = Conv2dGeometry::new(&[16, 32, 32, 96], &[3, 3, 96, 96], 2, Padding::Same).unwrap();
-        assert_eq!(tiling(Direction::BackwardInput, strided), staged(32, 64));
+        assert_eq!(tiling(Direction::BackwardInput, strided), staged(32, 64, Sums::S4x4));
         let classes = g([64, 6, 6, 192], [1, 1, 192, 10]);
-        assert_eq!(tiling(Direction::Forward, classes), staged(128, 16));
+        assert_eq!(tiling(Direction::Forward, classes), staged(128, 16, Sums::S4x4));
+    }
+
+    #[test]
+    fn tiles_fit_the_registers() {
+        let g = |columns| Conv2dGeometry::new(&[64, 32, 32, 96], &[3, 3, 96, columns], 1, Padding::Same).unwrap();
+        // The last has as few as no GPU of today.
+        for registers in [255, 192, 128, 64, 32] {
+            let target = on(DeviceKind::Gpu, registers);
+            for (direction, columns) in Direction::ALL.into_iter().flat_map(|d| [10, 20, 64, 96].map(|n| (d, n))) {
+                let plans = Plan::candidates(target, direction, &g(columns), false);
+                let fits = |plan: &&Plan| plan.tiling.registers() <= registers;
+                let fitting = plans.iter().filter(fits).count();
+                assert!(fitting == plans.len() || registers < 80, "{registers}: {plans:?}");
+                assert!(!plans.is_empty());
+            }
+        }
+        let names = |registers| {
+            let plans = Plan::candidates(on(DeviceKind::Gpu, registers), Direction::Forward, &g(96), true);
+            plans.iter().map(Plan::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(names(255)[0], "staged-128x96");
+        assert_eq!(names(128)[0], "staged-64x96-4x8");
+        // As NVIDIA's compiler uses them.
+        for (tiling, used) in [
+            (staged(128, 96, Sums::S8x8), 168),
+            (staged(64, 64, Sums::S8x8), 176),
+            (staged(64, 64, Sums::S8x4), 112),
+            (staged(64, 96, Sums::S4x8), 104),
+            (staged(64, 64, Sums::S4x4), 64),
+        ] {
+            let estimated = f64::from(tiling.registers());
+            assert!((0.9..1.25).contains(&(estimated / f64::from(used))), "{tiling:?}: {estimated}, not {used}");
+        }
     }
 
     #[test]
@@ -437,7 +545,7 @@ mod tests {
         let mut plans = Plans::default();
         plans.choose(Direction::Forward, &g(64), winograd);
         for kind in [DeviceKind::SoftwareGpu, DeviceKind::Gpu] {
-            let target = |dtype| Target { kind, dtype, cooperative: None, subgroup: None };
+            let target = |dtype| Target { dtype, ..on(kind, 255) };
             let algorithm = |dtype, batch| plans.get(target(dtype), Direction::Forward, &g(batch)).algorithm;
             assert_eq!(plans.get(target(DType::F32), Direction::Forward, &g(32)), winograd);
             assert_eq!(algorithm(DType::F32, 256), Algorithm::ImplicitGemm);
