@@ -7,9 +7,8 @@ use super::cifar::{holds_batches, in_folder, single_batch};
 use super::collect::{Collector, Content, ImportProgress, Limits, Place};
 use super::import::archive;
 use super::picture::{PictureSize, has_image_ending};
-use super::walk::{Found, walk};
+use super::tree::{Disk, Tree};
 use super::{DataError, LabelSet, MOST_CLASSES, Split, Splits, check_class_names, load_folder};
-use crate::files::read_at_most;
 use crate::tensor::ImageShape;
 use std::collections::HashMap;
 use std::fmt;
@@ -173,34 +172,50 @@ fn load_file(
     }
     only_fine(path, labels)?;
     let mut collector = Collector::new(path, limits, progress);
-    archive::read(path, limits, &mut collector)?;
+    let mut notes = archive::read(path, limits, &mut collector)?;
     let (splits, files, example) = collector.finish()?;
-    let notes = example.map(|example| Note::LeftOut { files, example }).into_iter().collect();
+    notes.extend(example.map(|example| Note::LeftOut { files, example }));
     Ok(Loaded { splits, notes })
 }
 
 /// Whether `folder` is a tree of class folders other than one of `train` and `test` that may lie below a top folder.
 pub(super) fn is_other_tree(folder: &Path) -> Result<bool, DataError> {
-    let splits = SplitFolders::of(folder)?;
+    let splits = SplitFolders::of(&Disk, folder)?;
     if let Some(train) = &splits.train {
         let is_plain = |path: &Path, split: Split| path.file_name().is_some_and(|name| name == split.name());
         let is_usual =
             is_plain(train, Split::Train) && splits.test.first().is_none_or(|test| is_plain(test, Split::Test));
         return Ok(splits.table.is_some() || !is_usual);
     }
-    let below = list(folder)?;
+    let below = Disk.list(folder)?;
     Ok(below.iter().any(|entry| entry.is_folder)
         && below.iter().all(|entry| !entry.path.join(Split::Train.name()).is_dir())
-        && !holds_folders(&folder.join(Split::Test.name()))?)
+        && !holds_folders(&Disk, &folder.join(Split::Test.name()))?)
 }
 
 /// Hands all images of a tree of class folders to `collector`.
 pub(super) fn gather(folder: &Path, collector: &mut Collector<'_>) -> Result<Vec<Note>, DataError> {
     let mut notes = Vec::new();
-    let SplitFolders { train, test, table } = SplitFolders::of(folder)?;
+    let images = placed(&Disk, folder, collector, &mut notes)?;
+    collector.check_memory(images.len())?;
+    collector.total = Some(images.len() as u64);
+    for (place, path) in images {
+        collector.push(path.display().to_string(), place, Content::File(path))?;
+    }
+    Ok(notes)
+}
+
+/// The images of a tree of class folders with their places in the set; what is none is counted by `collector`.
+pub(super) fn placed(
+    tree: &dyn Tree,
+    folder: &Path,
+    collector: &mut Collector<'_>,
+    notes: &mut Vec<Note>,
+) -> Result<Vec<(Place, PathBuf)>, DataError> {
+    let SplitFolders { train, test, table } = SplitFolders::of(tree, folder)?;
     let images = match (train, table) {
         (Some(pictures), Some(table)) => {
-            let mut images = labeled(&pictures, &table, collector)?;
+            let mut images = labeled(tree, &pictures, &table, collector)?;
             notes.push(held_out(folder, &mut images)?);
             images
         }
@@ -212,22 +227,17 @@ pub(super) fn gather(folder: &Path, collector: &mut Collector<'_>) -> Result<Vec
                 let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 notes.push(Note::TestFolder { taken: name(taken), others: others.iter().map(name).collect() });
             }
-            let mut images = list_classes(&train, Split::Train, collector)?;
-            images.extend(list_classes(taken, Split::Test, collector)?);
+            let mut images = list_classes(tree, &train, Split::Train, collector)?;
+            images.extend(list_classes(tree, taken, Split::Test, collector)?);
             images
         }
         (None, _) => {
-            let mut images = list_classes(folder, Split::Train, collector)?;
+            let mut images = list_classes(tree, folder, Split::Train, collector)?;
             notes.push(held_out(folder, &mut images)?);
             images
         }
     };
-    collector.check_memory(images.len())?;
-    collector.total = Some(images.len() as u64);
-    for (place, path) in images {
-        collector.push(path.display().to_string(), place, Content::File(path))?;
-    }
-    Ok(notes)
+    Ok(images)
 }
 
 /// The folders of splits in a folder of a data set.
@@ -245,8 +255,8 @@ impl SplitFolders {
     ///
     /// # Errors
     /// [`DataError::NoClasses`] if the folders of splits hold pictures of classes that nothing tells.
-    fn of(folder: &Path) -> Result<Self, DataError> {
-        let entries = list(folder)?;
+    fn of(tree: &dyn Tree, folder: &Path) -> Result<Self, DataError> {
+        let entries = tree.list(folder)?;
         let named = |split: Split| {
             let ranked = entries.iter().filter(|entry| entry.is_folder).filter_map(|entry| {
                 let (own, rank) = Split::of_folder(&entry.name)?;
@@ -257,12 +267,9 @@ impl SplitFolders {
             ranked.into_iter().map(|(_, path)| path).collect::<Vec<_>>()
         };
         let (train, test) = (named(Split::Train), named(Split::Test));
-        let table = entries
-            .iter()
-            .find(|entry| entry.is_file && LABEL_TABLES.iter().any(|known| entry.name.eq_ignore_ascii_case(known)))
-            .map(|entry| entry.path.clone());
+        let table = entries.iter().find(|entry| entry.is_file && is_table(&entry.name)).map(|entry| entry.path.clone());
         for path in &train {
-            if holds_folders(path)? {
+            if holds_folders(tree, path)? {
                 return Ok(SplitFolders { train: Some(path.clone()), test, table: None });
             }
         }
@@ -283,14 +290,21 @@ fn is_split_like(name: &str) -> bool {
 
 /// Names of a table of labels beside the training images, as in competitions of Kaggle.
 const LABEL_TABLES: [&str; 3] = ["trainLabels.csv", "train_labels.csv", "labels.csv"];
-/// Largest table that is read, in bytes.
-const MOST_TABLE_BYTES: u64 = 64 << 20;
+
+/// Whether a file of this name is a table of labels.
+pub(super) fn is_table(name: &str) -> bool {
+    LABEL_TABLES.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
 
 /// The pictures in a folder, with classes from a table of names (with or without ending) and labels.
-fn labeled(folder: &Path, table: &Path, collector: &mut Collector<'_>) -> Result<Vec<(Place, PathBuf)>, DataError> {
+fn labeled(
+    tree: &dyn Tree,
+    folder: &Path,
+    table: &Path,
+    collector: &mut Collector<'_>,
+) -> Result<Vec<(Place, PathBuf)>, DataError> {
     let bad = |message: String| DataError::LabelTable { file: table.into(), message };
-    let bytes = read_at_most(table, MOST_TABLE_BYTES).map_err(|e| bad(e.to_string()))?;
-    let bytes = bytes.ok_or_else(|| bad(format!("it has more than {MOST_TABLE_BYTES} bytes")))?;
+    let bytes = tree.table(table).map_err(bad)?;
     let mut classes = HashMap::new();
     let mut rows = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes.as_slice());
     for row in rows.records() {
@@ -302,7 +316,7 @@ fn labeled(folder: &Path, table: &Path, collector: &mut Collector<'_>) -> Result
         classes.insert(id.to_owned(), class.to_owned());
     }
     let mut images = Vec::new();
-    for entry in list(folder)? {
+    for entry in tree.list(folder)? {
         let stem = entry.name.rsplit_once('.').map_or(entry.name.as_str(), |(stem, _)| stem);
         let class = classes.get(stem).or_else(|| classes.get(&entry.name));
         match class {
@@ -329,17 +343,18 @@ fn held_out(folder: &Path, images: &mut [(Place, PathBuf)]) -> Result<Note, Data
 }
 
 /// Whether this is a folder of folders, as that of a split is, and that of a class is not.
-fn holds_folders(folder: &Path) -> Result<bool, DataError> {
-    Ok(folder.is_dir() && list(folder)?.iter().any(|entry| entry.is_folder))
+fn holds_folders(tree: &dyn Tree, folder: &Path) -> Result<bool, DataError> {
+    Ok(tree.is_folder(folder) && tree.list(folder)?.iter().any(|entry| entry.is_folder))
 }
 
 /// The images of the class folders in `folder`, sorted by class and name.
 fn list_classes(
+    tree: &dyn Tree,
     folder: &Path,
     split: Split,
     collector: &mut Collector<'_>,
 ) -> Result<Vec<(Place, PathBuf)>, DataError> {
-    let entries = list(folder)?.into_iter().filter(|entry| !(entry.is_folder && is_of_runs(&entry.path)));
+    let entries = tree.list(folder)?.into_iter().filter(|entry| !(entry.is_folder && tree.is_of_runs(&entry.path)));
     let (classes, others): (Vec<_>, Vec<_>) = entries.partition(|entry| entry.is_folder);
     for other in others {
         collector.skip(&other.path.display().to_string());
@@ -368,7 +383,7 @@ fn list_classes(
             return Err(DataError::ClassFolderName { path: class.path });
         }
         let before = images.len();
-        for entry in list(&class.path)? {
+        for entry in tree.list(&class.path)? {
             // Reading from other kinds of files, such as a pipe, could block forever.
             if has_image_ending(&entry.name) && entry.is_file {
                 images.push((Place { split, class: class.name.clone(), name: entry.name }, entry.path));
@@ -381,25 +396,6 @@ fn list_classes(
         }
     }
     Ok(images)
-}
-
-/// Whether this is the folder of a run of this program, or a folder of such.
-fn is_of_runs(folder: &Path) -> bool {
-    let is_run = |path: &Path| path.join("config.json").is_file() && path.join("metrics.jsonl").is_file();
-    let holds_runs = || {
-        // Its files, perhaps thousands of pictures, need no look at the disk.
-        let is_run_below =
-            |entry: fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir()) && is_run(&entry.path());
-        fs::read_dir(folder).is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(is_run_below)))
-    };
-    is_run(folder) || holds_runs()
-}
-
-/// The contents of `folder` itself, sorted by name.
-fn list(folder: &Path) -> Result<Vec<Found>, DataError> {
-    let mut found = walk(folder, Some(1)).collect::<Result<Vec<_>, _>>()?;
-    found.sort_by(|a, b| (&a.name, &a.path).cmp(&(&b.name, &b.path)));
-    Ok(found)
 }
 
 /// Holds out about a tenth of each class for testing, and returns the counts.

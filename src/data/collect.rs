@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-pub(super) use place::Place;
+pub(super) use place::{Place, split_of};
 
 /// Files decoded together: photographs take longer than images of the target size, and progress is reported after each group.
 const GROUP_FILES: usize = 512;

@@ -86,7 +86,7 @@ fn import_within(
     } else if found.is_dir() {
         tree::read(src, &mut collector)?;
     } else {
-        archive::read(src, limits, &mut collector)?;
+        notes = archive::read(src, limits, &mut collector)?;
     }
     let (splits, skipped, first_skipped) = collector.finish()?;
     write(dst, splits, (skipped, first_skipped), &notes, progress)

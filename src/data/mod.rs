@@ -23,6 +23,8 @@ mod planes;
 mod published;
 pub mod synthetic;
 #[cfg(feature = "pictures")]
+mod tree;
+#[cfg(feature = "pictures")]
 mod walk;
 
 pub use cifar::{load_folder, write_folder};

@@ -1,5 +1,6 @@
 use super::*;
 use crate::data::TEST_FOLDERS;
+use crate::data::walk::walk;
 use image::{Rgb, RgbImage};
 use tempfile::{TempDir, tempdir};
 
@@ -224,4 +225,72 @@ fn all_bad_pictures_are_named() {
     assert!(refused.starts_with("13 pictures cannot be used: ") && refused.ends_with("; and 3 more"), "{refused}");
     assert!(refused.contains("empty.jpg: the file is empty") && refused.contains("bad-08.jpg"), "{refused}");
     assert!(!refused.contains("bad-09.jpg"), "{refused}");
+}
+
+/// The tree as an archive, its folders below one of this name, if it is not empty.
+fn archive(folder: &TempDir, top: &str, is_zip: bool) -> Vec<u8> {
+    use std::io::Write;
+    let files = walk(folder.path(), None).filter_map(Result::ok).filter(|found| found.is_file);
+    let names = files.map(|found| {
+        let below = found.path.strip_prefix(folder.path()).unwrap().to_str().unwrap().replace('\\', "/");
+        (format!("{top}{below}"), fs::read(found.path).unwrap())
+    });
+    if is_zip {
+        let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        for (name, bytes) in names {
+            writer.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+            writer.write_all(&bytes).unwrap();
+        }
+        return writer.finish().unwrap().into_inner();
+    }
+    let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    for (name, bytes) in names {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, bytes.as_slice()).unwrap();
+    }
+    builder.into_inner().unwrap().finish().unwrap()
+}
+
+#[test]
+fn archives_of_a_tree_give_what_the_tree_gives() {
+    let classes: Vec<(String, u8)> =
+        (0..30).map(|number| (format!("{}/{number}.png", ["cat", "dog"][usize::from(number % 2)]), number)).collect();
+    let plain: Vec<_> = classes.iter().map(|(name, red)| (name.as_str(), *red)).collect();
+    let splits = [("Train/cat/1.png", 1), ("Train/dog/2.png", 2), ("val/cat/3.png", 3), ("val/dog/4.png", 4)];
+    let table = [("train/1.png", 1), ("train/2.png", 2), ("train/3.png", 3), ("train/4.png", 4), ("test/9.png", 9)];
+    for (name, files) in [("plain", &plain[..]), ("splits", &splits[..]), ("table", &table[..])] {
+        let folder = folder(files);
+        fs::write(folder.path().join("notes.txt"), "no picture").unwrap();
+        if name == "table" {
+            fs::write(folder.path().join("trainLabels.csv"), "id,label\n1,cat\n2,cat\n3,dog\n4,dog\n").unwrap();
+        }
+        let expected = load(folder.path(), ImageShape::CIFAR, LabelSet::Fine, &|_| {}).unwrap();
+        let beside = tempdir().unwrap();
+        for (top, is_zip) in [("", false), ("set/", false), ("", true), ("set/", true)] {
+            let path = beside.path().join("archive");
+            fs::write(&path, archive(&folder, top, is_zip)).unwrap();
+            let read = load(&path, ImageShape::CIFAR, LabelSet::Fine, &|_| {}).unwrap();
+            let (one, other) = (&expected.splits, &read.splits);
+            assert_eq!((&one.train, &one.test), (&other.train, &other.test), "{name}, {top:?}");
+            let held_out = |notes: &[Note]| notes.iter().filter(|n| matches!(n, Note::HeldOut { .. })).count();
+            assert_eq!(held_out(&read.notes), held_out(&expected.notes), "{name}, {top:?}: {:?}", read.notes);
+        }
+    }
+}
+
+#[test]
+fn archives_that_are_no_set_say_so() {
+    let beside = tempdir().unwrap();
+    let refused = |files: &[(&str, u8)]| {
+        let path = beside.path().join("archive");
+        fs::write(&path, archive(&folder(files), "", false)).unwrap();
+        let error = load(&path, ImageShape::CIFAR, LabelSet::Fine, &|_| {}).unwrap_err();
+        assert!(error.hint().is_some(), "{error}");
+        error
+    };
+    assert!(matches!(refused(&[("cat/1.png", 1), ("cat/2.png", 2)]), DataError::OneClass { .. }));
+    assert!(matches!(refused(&[("1.png", 1), ("2.png", 2)]), DataError::NoImages { .. }));
+    assert!(matches!(refused(&[("train/1.png", 1), ("test/2.png", 2)]), DataError::NoClasses { .. }));
 }

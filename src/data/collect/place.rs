@@ -23,6 +23,14 @@ pub(super) enum Met {
     Other,
 }
 
+/// The split of an image at `[top/]split/class/file`.
+pub(in crate::data) fn split_of(path: &str) -> Option<Split> {
+    match sort_out(path) {
+        Met::Image { place, .. } => Some(place.split),
+        _ => None,
+    }
+}
+
 /// Reads `[top/]split/class/file`.
 pub(super) fn sort_out(path: &str) -> Met {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
