@@ -376,7 +376,13 @@ mod tests {
     /// Training took tiles of which the check knew nothing.
     #[test]
     fn what_gpus_take_untried_is_checked() {
-        let target = |registers| Target { kind: DeviceKind::Gpu, dtype: DType::F32, cooperative: None, subgroup: None, registers };
+        let target = |registers| Target {
+            kind: DeviceKind::Gpu,
+            dtype: DType::F32,
+            cooperative: None,
+            subgroup: None,
+            registers,
+        };
         let mut taken = BTreeSet::new();
         for (batch, out_c) in [1, 64].into_iter().flat_map(|batch| [10, 20, 50, 96].map(|out_c| (batch, out_c))) {
             let g = Conv2dGeometry::new(&[batch, 32, 32, 3], &[3, 3, 3, out_c], 1, Padding::Same).unwrap();
