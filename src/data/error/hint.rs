@@ -28,7 +28,7 @@ impl DataError {
             Self::FolderAbsent { .. } => {
                 "check the path; the folder holds a folder of images for each class, or data_batch_1.bin"
             }
-            Self::NotAFolder { .. } => "unpack the archive with `tar xf` and name its folder, or import it",
+            Self::NotAFolder { .. } => "name a folder; archives are read by `load` and `import`",
             Self::NoTrainBatches { folder } => return Some(no_batches_hint(folder)),
             Self::NotOfficial { .. } => "download the set again to have its published files",
             Self::NoCoarseLabels { .. } => "CIFAR-100 has them, in its official versions: elsewhere use fine labels",
@@ -36,8 +36,7 @@ impl DataError {
                 "the folder is incomplete; unpack or import the set again"
             }
             Self::TornRecord { size, .. } if size % CIFAR100_RECORD == 0 => {
-                "the size fits CIFAR-100 records (two label bytes), which are not supported; \
-                 use the CIFAR-10 binary version"
+                "the size fits CIFAR-100's records, of two label bytes: its files are called train.bin and test.bin"
             }
             Self::TornRecord { .. } => {
                 "the file was cut short or is in another format; \
@@ -82,9 +81,8 @@ impl DataError {
             Self::NoPictures { .. } => "check the path; JPEG, PNG, WebP, GIF and BMP are read",
             Self::DestinationTaken { .. } => "name another folder",
             Self::NoImages { .. } => {
-                "images are looked for as train/<class>/<file> and test/<class>/<file>, with \
-                 an ending of pictures, at the top or below one folder; an archive of \
-                 data_batch_*.bin files is only to be unpacked, not imported"
+                "pictures are looked for in a folder for each class, or in such folders in train and test, at the top or below \
+                 one folder; their names need the ending of a picture"
             }
             Self::TestOnlyClass { .. } => "give the class training images, or move its folder elsewhere",
             Self::TwoTrees { .. } => "leave one tree with train and test folders",
@@ -122,7 +120,8 @@ impl DataError {
 fn no_batches_hint(folder: &Path) -> String {
     // The batches of the Python version have no file extension.
     if folder.join("data_batch_1").exists() {
-        return "this is the Python version of the set; download the binary version".to_owned();
+        return "this is the Python version of the set, of which files are missing: it has data_batch_1 to data_batch_5, \
+                test_batch and batches.meta".to_owned();
     }
     if folder.join(Split::Train.name()).is_dir() {
         return "this is a tree of image files: name it as the data, which may be such trees, too".to_owned();
