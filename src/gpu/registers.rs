@@ -1,5 +1,5 @@
 //! How many registers an invocation may use, by the vendor of the GPU: what a kernel keeps must fit, or it is spilled to memory and
-//! becomes several times slower. wgpu does not tell it; the vendors' documents and compilers do.
+//! becomes several times slower. wgpu does not report it; the vendors' documents and compilers do.
 
 /// Registers of 32 bits that an invocation has where nothing is known of the GPU: what Apple's and Intel's have.
 const UNKNOWN: u32 = 128;
@@ -23,7 +23,7 @@ const REGISTERS: [(u32, u32); 6] = [
 ];
 
 /// Registers of 32 bits that an invocation may use without spilling on GPUs of a vendor, by its PCI or Khronos number; a cautious
-/// number for unknown ones. Metal tells no vendor: most of its GPUs are Apple's.
+/// number for unknown ones. Metal reports no vendor, and most of its GPUs are Apple's.
 pub fn registers_of_vendor(vendor: u32) -> u32 {
     REGISTERS.iter().find(|(known, _)| *known == vendor).map_or(UNKNOWN, |&(_, registers)| registers)
 }

@@ -32,7 +32,7 @@ enum Answer {
     PageForRange,
     /// Sends to another path.
     Redirect,
-    /// Answers with this status.
+    /// Responds with this status.
     Status(&'static str),
     /// Sends a page.
     Page,

@@ -23,7 +23,7 @@ impl Figures {
     /// If it tells others than it is known for.
     pub fn of(vendor: Vendor, statistics: &Statistics) -> Result<Self> {
         let get = |name: &str| {
-            let known = || format!("the driver tells no `{name}`, only {:?}", statistics.keys());
+            let known = || format!("the driver reports no `{name}`, only {:?}", statistics.keys());
             statistics.get(name).copied().ok_or_else(known)
         };
         Ok(match vendor {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum DownloadError {
     /// The server has no such file, or does not give it.
-    #[error("{url}: the server answers with status {status}")]
+    #[error("{url}: the server responded with status {status}")]
     Status {
         /// The address.
         url: String,
