@@ -111,12 +111,8 @@ fn kernels(case: &Case, device: &Device) -> Result<Run> {
         Device::Cpu(_) => run(case, device),
         Device::Gpu(gpu) => {
             let (subgroup, cooperative) = (gpu.subgroup(), gpu.cooperative_matrix());
-            let adapter = RehearsedAdapter {
-                software: gpu.is_software(),
-                subgroup,
-                cooperative,
-                registers: Some(gpu.registers()),
-            };
+            let adapter =
+                RehearsedAdapter { software: gpu.is_software(), subgroup, cooperative, budget: Some(gpu.budget()) };
             run(case, &Device::Gpu(GpuDevice::rehearsal_of(adapter)?))
         }
     }

@@ -1,14 +1,16 @@
-// add: sum[i] = a[i] + b[i], and max(·, 0) of it if RELU. One invocation per element; ⌈count / 256⌉ workgroups.
+// add: sum[i] = a[i] + b[i], and max(·, 0) of it if RELU. One invocation per element, or per four if WIDE;
+// ⌈count / 256⌉ workgroups for `count` invocations.
 {% include "shared/real.wgsl" %}
+{% include "shared/wide.wgsl" %}
 
 struct Params {
     count: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<real>;
-@group(0) @binding(2) var<storage, read> b: array<real>;
-@group(0) @binding(3) var<storage, read_write> sum: array<real>;
+@group(0) @binding(1) var<storage, read> a: array<values>;
+@group(0) @binding(2) var<storage, read> b: array<values>;
+@group(0) @binding(3) var<storage, read_write> sum: array<values>;
 
 {% include "shared/workgroup.wgsl" %}
 
@@ -22,6 +24,6 @@ fn main(
     if i >= params.count {
         return;
     }
-    let value = f32(a[i]) + f32(b[i]);
-    sum[i] = real({% if RELU %}select(value, 0.0, value < 0.0){% else %}value{% endif %});
+    let value = sums(a[i]) + sums(b[i]);
+    sum[i] = values({% if RELU %}select(value, sums(), value < sums()){% else %}value{% endif %});
 }

@@ -5,7 +5,7 @@
 //     d[r, c] = d_output[r, c], with MASK only where output[r, c] is positive
 //
 // input, d_output, output [rows, CHANNELS], partial [parts, 2, CHANNELS]. One invocation per part and channel;
-// ⌈parts · CHANNELS / 256⌉ workgroups.
+// ⌈parts · CHANNELS / 256⌉ workgroups. It loads eight rows at a time, so that it waits for memory an eighth as often.
 {% include "shared/real.wgsl" %}
 
 struct Params {
@@ -43,11 +43,18 @@ fn main(
     let scale = statistics[{{ CHANNELS }}u + c];
     var products = 0.0;
     var sum = 0.0;
-    for (var row = first; row < end; row++) {
-        let at = row * {{ CHANNELS }}u + c;
-        let d = {% if MASK %}select(0.0, f32(d_output[at]), f32(output[at]) > 0.0){% else %}f32(d_output[at]){% endif %};
-        products += d * ((f32(input[at]) - mean) * scale);
-        sum += d;
+    for (var row = first; row < end; row += 8u) {
+{% for j in range(8) %}
+        let at_{{ j }} = min(row + {{ j }}u, end - 1u) * {{ CHANNELS }}u + c;
+        let d_output_{{ j }} = f32(d_output[at_{{ j }}]);
+        let normalized_{{ j }} = (f32(input[at_{{ j }}]) - mean) * scale;
+        let counts_{{ j }} = (row + {{ j }}u < end){% if MASK %} & (f32(output[at_{{ j }}]) > 0.0){% endif %};
+{% endfor %}
+{% for j in range(8) %}
+        let d_{{ j }} = select(0.0, d_output_{{ j }}, counts_{{ j }});
+        products += d_{{ j }} * normalized_{{ j }};
+        sum += d_{{ j }};
+{% endfor %}
     }
     partial[2u * part * {{ CHANNELS }}u + c] = products;
     partial[(2u * part + 1u) * {{ CHANNELS }}u + c] = sum;

@@ -29,9 +29,18 @@ const K = {{ K }}u;
 const COLUMNS = {{ OUT_C }}u;
 
 {% if wide_columns %}
+// Where four columns of a pixel begin in d_output, in what is loaded at a time. Columns past the last are computed and not stored;
+// their loads must stay inside.
+fn cotangent_at(pixel: u32, column: u32) -> u32 {
+    return pixel * (COLUMNS / 4u) + min(column, COLUMNS - 4u) / 4u;
+}
+
+fn load_cotangent_at(at: u32) -> vec4<f32> {
+    return vec4<f32>(d_output[at]);
+}
+
 fn load_cotangent(pixel: u32, column: u32) -> vec4<f32> {
-    // Columns past the last are computed and not stored; their loads must stay inside.
-    return vec4<f32>(d_output[(pixel * COLUMNS + min(column, COLUMNS - 4u)) / 4u]);
+    return load_cotangent_at(cotangent_at(pixel, column));
 }
 
 fn store_partial(share: u32, row: u32, column: u32, value: vec4<f32>) {

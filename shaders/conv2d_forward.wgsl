@@ -49,6 +49,11 @@ fn origin(row: u32) -> Origin {
     );
 }
 
+{% set four_in_line = OUT_W % 4 == 0 %}
+fn beside(o: Origin, rows: i32) -> Origin {
+    return Origin(o.image, o.y, o.x + rows * {{ STRIDE }});
+}
+
 fn tap_start(o: Origin, ky: i32, kx: i32) -> i32 {
     let y = o.y + ky;
     let x = o.x + kx;

@@ -1,6 +1,8 @@
 // relu_backward: d_input[i] = d_output[i] · factor where output[i] > 0, else 0: the derivative at 0 is 0, as in PyTorch. The factor
-// is the scale of dropout after the ReLU, else 1. One invocation per element; ⌈count / 256⌉ workgroups.
+// is the scale of dropout after the ReLU, else 1. One invocation per element, or per four if WIDE;
+// ⌈count / 256⌉ workgroups for `count` invocations.
 {% include "shared/real.wgsl" %}
+{% include "shared/wide.wgsl" %}
 
 struct Params {
     count: u32,
@@ -8,9 +10,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> output: array<real>;
-@group(0) @binding(2) var<storage, read> d_output: array<real>;
-@group(0) @binding(3) var<storage, read_write> d_input: array<real>;
+@group(0) @binding(1) var<storage, read> output: array<values>;
+@group(0) @binding(2) var<storage, read> d_output: array<values>;
+@group(0) @binding(3) var<storage, read_write> d_input: array<values>;
 
 {% include "shared/workgroup.wgsl" %}
 
@@ -24,5 +26,5 @@ fn main(
     if i >= params.count {
         return;
     }
-    d_input[i] = select(real(), real(f32(d_output[i]) * params.factor), output[i] > real());
+    d_input[i] = select(values(), values(sums(d_output[i]) * params.factor), output[i] > values());
 }

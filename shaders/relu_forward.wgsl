@@ -1,13 +1,15 @@
-// relu_forward: output[i] = max(input[i], 0). One invocation per element; ⌈count / 256⌉ workgroups.
+// relu_forward: output[i] = max(input[i], 0). One invocation per element, or per four if WIDE;
+// ⌈count / 256⌉ workgroups for `count` invocations.
 {% include "shared/real.wgsl" %}
+{% include "shared/wide.wgsl" %}
 
 struct Params {
     count: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<real>;
-@group(0) @binding(2) var<storage, read_write> output: array<real>;
+@group(0) @binding(1) var<storage, read> input: array<values>;
+@group(0) @binding(2) var<storage, read_write> output: array<values>;
 
 {% include "shared/workgroup.wgsl" %}
 
@@ -22,6 +24,6 @@ fn main(
         return;
     }
     // Not `max`, which would hide a NaN.
-    let value = f32(input[i]);
-    output[i] = real(select(value, 0.0, value < 0.0));
+    let value = sums(input[i]);
+    output[i] = values(select(value, sums(), value < sums()));
 }

@@ -28,6 +28,7 @@ fn origin(row: u32) -> Origin {
     return Origin(i32(row * {{ CHANNELS }}u));
 }
 
+{% set four_in_line = false %}
 fn tap_start(o: Origin, ky: i32, kx: i32) -> i32 {
     return o.start;
 }

@@ -24,18 +24,16 @@ var<workgroup> finished: array<vec4<f32>, {{ SUBGROUPS * SIDE * quads }}>;
 {% include "shared/contraction_slabs.wgsl" %}
 
 {# Loads that bring a slab's share of an invocation into its registers. -#}
-{% macro load_slab(first) %}
-        // Pixels past the split's end have no effect, for any input.
+{% macro load_slab() %}
 {% for i in range(input_loads) %}
-        input_{{ i }} = real4(load_rows(first_row + 4u * input_quad_{{ i }}, min({{ first }} + input_k_{{ i }}, end - 1u)));
+        input_{{ i }} = real4(load_rows(first_row + 4u * input_quad_{{ i }}, slab, input_k_{{ i }}));
 {% endfor %}
 {% for i in range(cotangent_loads) %}
-        let pixel_{{ i }} = {{ first }} + cotangent_k_{{ i }};
-        cotangent_{{ i }} = real4(select(
+        cotangent_{{ i }} = real4({% if in_lines %}load_cotangent(pixel_in(slab, cotangent_k_{{ i }}), first_column + 4u * cotangent_quad_{{ i }}){% else %}select(
             vec4<f32>(),
-            load_cotangent(min(pixel_{{ i }}, end - 1u), first_column + 4u * cotangent_quad_{{ i }}),
-            pixel_{{ i }} < end,
-        ));
+            load_cotangent(pixel_in(slab, cotangent_k_{{ i }}), first_column + 4u * cotangent_quad_{{ i }}),
+            cotangent_k_{{ i }} <= slab.last,
+        ){% endif %});
 {% endfor %}
 {% endmacro %}
 
@@ -62,12 +60,12 @@ fn main(
     let first_column = tile % column_tiles * {{ TILE_COLUMNS }}u;
     let end = end_line * {{ OUT_W }}u;
 {% for i in range(input_loads) %}
-    let input_k_{{ i }} = (lane + {{ i * LANES }}u) / {{ row_quads }}u;
+    let input_k_{{ i }} = {% if (i + 1) * LANES > input_slots %}min((lane + {{ i * LANES }}u) / {{ row_quads }}u, {{ DEPTH - 1 }}u){% else %}(lane + {{ i * LANES }}u) / {{ row_quads }}u{% endif %};
     let input_quad_{{ i }} = (lane + {{ i * LANES }}u) % {{ row_quads }}u;
     var input_{{ i }} = real4();
 {% endfor %}
 {% for i in range(cotangent_loads) %}
-    let cotangent_k_{{ i }} = (lane + {{ i * LANES }}u) / {{ column_quads }}u;
+    let cotangent_k_{{ i }} = {% if (i + 1) * LANES > cotangent_slots %}min((lane + {{ i * LANES }}u) / {{ column_quads }}u, {{ DEPTH - 1 }}u){% else %}(lane + {{ i * LANES }}u) / {{ column_quads }}u{% endif %};
     let cotangent_quad_{{ i }} = (lane + {{ i * LANES }}u) % {{ column_quads }}u;
     var cotangent_{{ i }} = real4();
 {% endfor %}
@@ -78,8 +76,11 @@ fn main(
 {% endfor %}
     let band = subgroup * {{ band }}u;
     let first = first_line * {{ OUT_W }}u;
-{{ load_slab("first") }}
-    for (var slab = first; slab < end; slab += {{ DEPTH }}u) {
+    {
+        let slab = slab_at(first, end);
+{{ load_slab() }}
+    }
+    for (var multiplied = first; multiplied < end; multiplied += {{ DEPTH }}u) {
         // The slab before has been multiplied. This one's loads have come; the next one's are on their way while it is multiplied.
         workgroupBarrier();
 {% for i in range(input_loads) %}
@@ -89,8 +90,9 @@ fn main(
         {% if (i + 1) * LANES > cotangent_slots %}if lane < {{ cotangent_slots - i * LANES }}u {% endif %}{ cotangent_slab[cotangent_k_{{ i }} * {{ cotangent_line }}u + cotangent_quad_{{ i }}] = cotangent_{{ i }}; }
 {% endfor %}
         workgroupBarrier();
-        if slab + {{ DEPTH }}u < end {
-{{ load_slab("slab + " ~ DEPTH ~ "u") }}
+        if multiplied + {{ DEPTH }}u < end {
+            let slab = slab_at(multiplied + {{ DEPTH }}u, end);
+{{ load_slab() }}
         }
 {% for k in range(DEPTH // SIDE) %}
 {% for r in range(matrix_rows) %}

@@ -2,20 +2,60 @@
 // both operands go through workgroup memory, the next one on its way while one is multiplied; an invocation keeps
 // {{ LANE_ROWS }} rows × {{ LANE_COLUMNS }} columns of sums in registers.
 // Dispatch: splits · MATRICES · ⌈(K + 1) / {{ TILE_ROWS }}⌉ · ⌈OUT_C / {{ TILE_COLUMNS }}⌉ workgroups, column tiles innermost.
+//
+{% set DEPTH = 16 %}
 {% set lane_columns = TILE_COLUMNS // LANE_COLUMNS %}
 {% set lane_rows = TILE_ROWS // LANE_ROWS %}
 {% set row_parts = LANE_ROWS // 4 %}
 {% set column_parts = LANE_COLUMNS // 4 %}
 {% set row_quads = TILE_ROWS // 4 %}
 {% set column_quads = TILE_COLUMNS // 4 %}
-{% set input_slots = 16 * row_quads %}
-{% set cotangent_slots = 16 * column_quads %}
+{% set block_columns = 4 if lane_columns % 4 == 0 else 2 %}
+{% set block_rows = 8 // block_columns %}
+{% set input_slots = DEPTH * row_quads %}
+{% set cotangent_slots = DEPTH * column_quads %}
 {% set input_loads = (input_slots + LANES - 1) // LANES %}
 {% set cotangent_loads = (cotangent_slots + LANES - 1) // LANES %}
+{% set loads = input_loads + cotangent_loads %}
+// Banks: eight neighboring invocations access workgroup memory at a time, 128 bits each, and vectors collide where their numbers are
+// equal modulo 8.
+//     store           8 neighboring vectors
+//     load            {{ block_rows }} groups of rows and {{ block_columns }} of columns, each neighboring vectors
 var<workgroup> input_slab: array<vec4<f32>, {{ input_slots }}>;
 var<workgroup> cotangent_slab: array<vec4<f32>, {{ cotangent_slots }}>;
 
 {% include "shared/contraction_slabs.wgsl" %}
+
+{# Load number `n` of an invocation's share of a slab. What must not be used is left out where it is stored: a selection here would wait
+   for it. -#}
+{% macro fetch(n) %}
+{% if n < input_loads %}
+{% if wide_rows %}
+        let input_at_{{ n }} = element_at(input_tap_{{ n }}, slab, input_k_{{ n }}, input_offset_{{ n }});
+        let input_{{ n }} = load_any_element(input_at_{{ n }});
+{% else %}
+        let input_{{ n }} = load_rows(input_row_{{ n }}, slab, input_k_{{ n }});
+{% endif %}
+{% else %}
+{% set i = n - input_loads %}
+{% if wide_columns %}
+        let cotangent_{{ i }} = load_cotangent_at({% if in_lines %}cotangent_at(slab.pixel, 0u) + cotangent_offset_{{ i }}{% else %}min(cotangent_at(slab.pixel, 0u) + cotangent_offset_{{ i }}, last_cotangent){% endif %});
+{% else %}
+        let cotangent_{{ i }} = load_cotangent(pixel_in(slab, cotangent_k_{{ i }}), cotangent_column_{{ i }});
+{% endif %}
+{% endif %}
+{% endmacro %}
+{# Stores what was fetched. -#}
+{% macro stage() %}
+        workgroupBarrier();
+{% for i in range(input_loads) %}
+        {% if (i + 1) * LANES > input_slots %}if lane < {{ input_slots - i * LANES }}u {% endif %}{ input_slab[lane + {{ i * LANES }}u] = {% if wide_rows %}select(input_blank_{{ i }}, input_{{ i }}, input_at_{{ i }} >= 0){% else %}input_{{ i }}{% endif %}; }
+{% endfor %}
+{% for i in range(cotangent_loads) %}
+        {% if (i + 1) * LANES > cotangent_slots %}if lane < {{ cotangent_slots - i * LANES }}u {% endif %}{ cotangent_slab[lane + {{ i * LANES }}u] = {% if in_lines %}cotangent_{{ i }}{% else %}select(vec4<f32>(), cotangent_{{ i }}, cotangent_k_{{ i }} <= slab.last){% endif %}; }
+{% endfor %}
+        workgroupBarrier();
+{% endmacro %}
 
 @compute @workgroup_size({{ LANES }})
 fn main(
@@ -35,78 +75,63 @@ fn main(
     }
     let first_row = tile / column_tiles % row_tiles * {{ TILE_ROWS }}u;
     let first_column = tile % column_tiles * {{ TILE_COLUMNS }}u;
-    let lane_row = lane / {{ lane_columns }}u;
-    let lane_column = lane % {{ lane_columns }}u;
+    // Eight neighboring invocations are a block of {{ block_rows }} × {{ block_columns }}.
+    let lane_row = lane / 8u / {{ lane_columns // block_columns }}u * {{ block_rows }}u + lane % 8u / {{ block_columns }}u;
+    let lane_column = lane / 8u % {{ lane_columns // block_columns }}u * {{ block_columns }}u + lane % {{ block_columns }}u;
     let end = end_line * {{ OUT_W }}u;
 {% for i in range(input_loads) %}
     let input_row_{{ i }} = first_row + (lane + {{ i * LANES }}u) % {{ row_quads }}u * 4u;
-    let input_k_{{ i }} = (lane + {{ i * LANES }}u) / {{ row_quads }}u;
-    var input_{{ i }} = vec4<f32>();
+    let input_k_{{ i }} = {% if (i + 1) * LANES > input_slots %}min((lane + {{ i * LANES }}u) / {{ row_quads }}u, {{ DEPTH - 1 }}u){% else %}(lane + {{ i * LANES }}u) / {{ row_quads }}u{% endif %};
 {% if wide_rows %}
-    // Whether it is of use, which is asked where it has come: a selection before would wait for it.
-    var input_here_{{ i }} = false;
+    let input_tap_{{ i }} = tap_of(input_row_{{ i }});
+    let input_offset_{{ i }} = element_offset(input_tap_{{ i }}, input_k_{{ i }});
+    let input_blank_{{ i }} = blank(input_row_{{ i }});
 {% endif %}
 {% endfor %}
 {% for i in range(cotangent_loads) %}
     let cotangent_column_{{ i }} = first_column + (lane + {{ i * LANES }}u) % {{ column_quads }}u * 4u;
-    let cotangent_k_{{ i }} = (lane + {{ i * LANES }}u) / {{ column_quads }}u;
-    var cotangent_{{ i }} = vec4<f32>();
-    var cotangent_here_{{ i }} = false;
+    let cotangent_k_{{ i }} = {% if (i + 1) * LANES > cotangent_slots %}min((lane + {{ i * LANES }}u) / {{ column_quads }}u, {{ DEPTH - 1 }}u){% else %}(lane + {{ i * LANES }}u) / {{ column_quads }}u{% endif %};
 {% endfor %}
+{% if wide_columns %}
+{% for i in range(cotangent_loads) %}
+    let cotangent_offset_{{ i }} = cotangent_at(cotangent_k_{{ i }}, cotangent_column_{{ i }});
+{% endfor %}
+    let last_cotangent = cotangent_at(end - 1u, COLUMNS);
+{% endif %}
 {% for r in range(LANE_ROWS) %}
 {% for q in range(column_parts) %}
     var sum_{{ r }}_{{ q }} = vec4<f32>();
 {% endfor %}
 {% endfor %}
-    var loaded = first_line * {{ OUT_W }}u;
-    for (var multiplied = loaded; multiplied < end + 16u; multiplied += 16u) {
-        let ready = multiplied > first_line * {{ OUT_W }}u;
-        if ready {
-            // The slab before has been multiplied; this one's loads have come.
-            workgroupBarrier();
-{% for i in range(input_loads) %}
-            {% if (i + 1) * LANES > input_slots %}if lane < {{ input_slots - i * LANES }}u {% endif %}{ input_slab[lane + {{ i * LANES }}u] = {% if wide_rows %}select(blank(input_row_{{ i }}), input_{{ i }}, input_here_{{ i }}){% else %}input_{{ i }}{% endif %}; }
+    let first = first_line * {{ OUT_W }}u;
+    {
+        let slab = slab_at(first, end);
+{% for n in range(loads) %}
+{{ fetch(n) }}
 {% endfor %}
-{% for i in range(cotangent_loads) %}
-            {% if (i + 1) * LANES > cotangent_slots %}if lane < {{ cotangent_slots - i * LANES }}u {% endif %}{ cotangent_slab[lane + {{ i * LANES }}u] = select(vec4<f32>(), cotangent_{{ i }}, cotangent_here_{{ i }}); }
-{% endfor %}
-            workgroupBarrier();
-        }
-        if loaded < end {
-            // Pixels past the split's end have no effect, for any input.
-{% for i in range(input_loads) %}
-{% if wide_rows %}
-            let input_start_{{ i }} = element_start(tap_of(input_row_{{ i }}), min(loaded + input_k_{{ i }}, end - 1u));
-            input_{{ i }} = load_any_element(input_start_{{ i }});
-            input_here_{{ i }} = input_start_{{ i }} >= 0;
-{% else %}
-            input_{{ i }} = load_rows(input_row_{{ i }}, min(loaded + input_k_{{ i }}, end - 1u));
-{% endif %}
-{% endfor %}
-{% for i in range(cotangent_loads) %}
-            let pixel_{{ i }} = loaded + cotangent_k_{{ i }};
-            cotangent_{{ i }} = load_cotangent(min(pixel_{{ i }}, end - 1u), cotangent_column_{{ i }});
-            cotangent_here_{{ i }} = pixel_{{ i }} < end;
-{% endfor %}
-            loaded += 16u;
-        }
-        if ready {
-            for (var k = 0u; k < 16u; k += 4u) {
-{% for i in range(4) %}
+{{ stage() }}
+    }
+    // The last round fetches what nobody uses: a branch in the loop would keep its loads from going beside the products.
+    for (var next = first + {{ DEPTH }}u; next < end + {{ DEPTH }}u; next += {{ DEPTH }}u) {
+        let slab = slab_at(next, end);
+{% for k in range(DEPTH) %}
 {% for p in range(row_parts) %}
-                let a_{{ i }}_{{ p }} = input_slab[(k + {{ i }}u) * {{ row_quads }}u + lane_row + {{ p * lane_rows }}u];
+        let a_{{ k }}_{{ p }} = input_slab[{{ k * row_quads + p * lane_rows }}u + lane_row];
 {% endfor %}
 {% for q in range(column_parts) %}
-                let b_{{ i }}_{{ q }} = cotangent_slab[(k + {{ i }}u) * {{ column_quads }}u + lane_column + {{ q * lane_columns }}u];
+        let b_{{ k }}_{{ q }} = cotangent_slab[{{ k * column_quads + q * lane_columns }}u + lane_column];
 {% endfor %}
 {% for r in range(LANE_ROWS) %}
 {% for q in range(column_parts) %}
-                sum_{{ r }}_{{ q }} += a_{{ i }}_{{ r // 4 }}[{{ r % 4 }}] * b_{{ i }}_{{ q }};
+        sum_{{ r }}_{{ q }} += a_{{ k }}_{{ r // 4 }}[{{ r % 4 }}] * b_{{ k }}_{{ q }};
 {% endfor %}
 {% endfor %}
+{# The last loads have a quarter of the products to come in. -#}
+{% for n in range(loads) if n * DEPTH * 3 // 4 // loads == k %}
+{{ fetch(n) }}
 {% endfor %}
-            }
-        }
+{% endfor %}
+{{ stage() }}
     }
 {% for r in range(LANE_ROWS) %}
     let row_{{ r }} = first_row + {{ r // 4 * TILE_ROWS // row_parts + r % 4 }}u + 4u * lane_row;

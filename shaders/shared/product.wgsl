@@ -5,6 +5,8 @@
 // with M = rows (pixels of the target), N = COLUMNS (its channels), K = KERNEL_H · KERNEL_W · CHANNELS. The matrix of patches is
 // never stored. With MATRICES > 1, that many products are stored consecutively in all three operands. The including shader defines
 //     Origin, origin(row) -> Origin          position of a target pixel's window
+//     four_in_line (a template's variable)   whether four rows, from a multiple of four on, are neighbors in a line; then also
+//     beside(origin, rows) -> Origin         position of the row that many after this one in its line
 //     tap_start(origin, ky, kx) -> i32       first element of the source pixel under a tap, or -1 outside the image
 //     first_sum(column) -> vec4<f32>         the sums' first value for four columns
 //     finish(row, column, sum) -> vec4<f32>  finishes four neighboring sums

@@ -13,14 +13,9 @@ fn load_any_patch(start: i32, channel: u32) -> vec4<f32> {
     return vec4<f32>(source_pixels[select(0u, (u32(start) + channel) / 4u, is_inside(start, channel))]);
 }
 
-// The weight's row of a channel of the tap whose rows begin at `start`.
-fn load_weight_of_tap(start: u32, channel: u32, column: u32) -> vec4<f32> {
-{% if CHANNELS % DEPTH != 0 %}
-    if channel >= CHANNELS {
-        return vec4<f32>();
-    }
-{% endif %}
-    return load_weight(start + channel, column);
+// The weight's row of a channel of the tap whose rows begin at `start`, or another one if there is none.
+fn load_any_weight_of_tap(start: u32, channel: u32, column: u32) -> vec4<f32> {
+    return load_weight(start + {% if CHANNELS % DEPTH != 0 %}min(channel, CHANNELS - 1u){% else %}channel{% endif %}, column);
 }
 
 // Channels DEPTH · slab + 4 · quad and the next three of the row's patch; a slab belongs to one tap.
@@ -34,7 +29,12 @@ fn load_patch(o: Origin, slab: u32, quad: u32) -> vec4<f32> {
 fn load_weight_row(matrix: u32, slab: u32, k: u32, column: u32) -> vec4<f32> {
     let tap = slab / {{ slabs_per_tap }}u;
     let channel = slab % {{ slabs_per_tap }}u * {{ DEPTH }}u + k;
-    return load_weight_of_tap(matrix * K + weight_tap(tap) * CHANNELS, channel, column);
+{% if CHANNELS % DEPTH != 0 %}
+    if channel >= CHANNELS {
+        return vec4<f32>();
+    }
+{% endif %}
+    return load_any_weight_of_tap(matrix * K + weight_tap(tap) * CHANNELS, channel, column);
 }
 {% else %}
 // Products DEPTH · slab + 4 · quad and the next three of the row's patch, which may belong to different taps.

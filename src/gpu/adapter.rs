@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::registers::registers_of_vendor;
+use super::budget::Budget;
 use super::{GpuError, wait};
 
 /// The graphics API to use.
@@ -178,8 +178,8 @@ pub(super) struct Abilities {
     pub(super) cooperative: Option<CooperativeMatrix>,
     /// Invocations of a subgroup, where kernels may rely on it.
     pub(super) subgroup: Option<u32>,
-    /// Registers of an invocation, as far as they are known.
-    pub(super) registers: u32,
+    /// What kernels should use at most.
+    pub(super) budget: Budget,
 }
 
 impl Abilities {
@@ -206,7 +206,10 @@ impl Abilities {
         let used = if cooperative.is_some() { NEEDED } else { wgpu::Features::SHADER_F16 };
         // Timestamps are for profiles.
         let used = used | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
-        Abilities { features: available & used, cooperative, subgroup, registers: registers_of_vendor(info.vendor) }
+        let budget = Budget::of_vendor(info.vendor);
+        let most = adapter.limits().max_compute_workgroup_storage_size;
+        let budget = Budget { workgroup_bytes: budget.workgroup_bytes.min(most), ..budget };
+        Abilities { features: available & used, cooperative, subgroup, budget }
     }
 }
 

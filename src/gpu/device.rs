@@ -1,6 +1,6 @@
 //! An open GPU: its memory, and the submission of recorded commands.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::thread::ThreadId;
@@ -10,12 +10,13 @@ use parking_lot::Mutex;
 
 use super::GpuError;
 use super::adapter::{self, Abilities, AdapterRequest, Backend, CooperativeMatrix, GpuLimits};
+use super::budget::Budget;
 use super::faults::Faults;
+use super::launch::Launched;
 use super::pipeline::Pipelines;
 use super::pool::{GpuBuffer, MemoryUse, Pool, PoolKind};
 use super::program::Capture;
 use super::recording::{Command, Recording, cut_by_flops, encode};
-use super::shaders::ShaderVariant;
 use super::statistics::{Counters, Statistics, count};
 use super::wait::{self, SubmissionIndex};
 use crate::profile;
@@ -63,8 +64,8 @@ pub struct RehearsedAdapter {
     pub subgroup: Option<u32>,
     /// Its cooperative matrices.
     pub cooperative: Option<CooperativeMatrix>,
-    /// Registers of 32 bits of an invocation, if they are known.
-    pub registers: Option<u32>,
+    /// What kernels should use at most, if its vendor is to be known.
+    pub budget: Option<Budget>,
 }
 
 /// An open GPU. Clones share it.
@@ -95,7 +96,7 @@ pub(super) struct Shared {
     /// Whether this is a [`GpuDevice::rehearsal`].
     pub(super) rehearsal: bool,
     /// What was recorded on a rehearsal.
-    pub(super) launched: Mutex<BTreeSet<ShaderVariant>>,
+    pub(super) launched: Mutex<Vec<Launched>>,
     /// The first timestamp that was read, in ticks.
     pub(super) first_tick: OnceLock<u64>,
 }
@@ -127,16 +128,16 @@ impl GpuDevice {
     }
 
     /// Like [`GpuDevice::rehearsal`], of an adapter with these abilities. It records the launched kernels
-    /// ([`GpuDevice::launched_variants`]) and reports them to profiles with zero time.
+    /// ([`GpuDevice::launched`]) and reports them to profiles with zero time.
     ///
     /// # Errors
     /// As for [`GpuDevice::rehearsal`].
     pub fn rehearsal_of(rehearsed: RehearsedAdapter) -> Result<Self, GpuError> {
         let adapter = adapter::noop()?;
-        let RehearsedAdapter { software, subgroup, cooperative, registers } = rehearsed;
+        let RehearsedAdapter { software, subgroup, cooperative, budget } = rehearsed;
         let usual = Abilities::of(&adapter);
-        let registers = registers.unwrap_or(usual.registers);
-        let abilities = Abilities { subgroup, cooperative, registers, ..usual };
+        let budget = budget.unwrap_or(usual.budget);
+        let abilities = Abilities { subgroup, cooperative, budget, ..usual };
         GpuDevice::open_adapter(&adapter, abilities, "a rehearsal".into(), None, PoolKind::Rehearsal, software)
     }
 
@@ -246,9 +247,9 @@ impl GpuDevice {
         self.shared.abilities.subgroup
     }
 
-    /// Registers of 32 bits that an invocation may use without spilling, as far as they are known.
-    pub fn registers(&self) -> u32 {
-        self.shared.abilities.registers
+    /// What an invocation and a workgroup should use at most, as far as it is known.
+    pub fn budget(&self) -> Budget {
+        self.shared.abilities.budget
     }
 
     /// The adapter's limits.

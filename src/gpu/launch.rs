@@ -1,5 +1,6 @@
 //! Kernel calls: checks them against their shaders and records them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::pipeline::{Checks, Pipeline};
@@ -25,6 +26,19 @@ pub struct Launch<'a> {
     pub flops: u64,
 }
 
+/// A call that a rehearsal recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launched {
+    /// The kernel and its constants.
+    pub variant: ShaderVariant,
+    /// Number of workgroups.
+    pub workgroups: u64,
+    /// Floating-point operations of the products that it computes; 0 if not counted.
+    pub flops: u64,
+    /// Bytes of its buffers, each once.
+    pub bytes: u64,
+}
+
 impl GpuDevice {
     /// Records a call of any kernel. It runs with wgpu's checks, unless its author guarantees that it needs none: see
     /// [`ShaderVariant::unchecked`].
@@ -43,14 +57,11 @@ impl GpuDevice {
 
     fn record_with(&self, launch: &Launch<'_>, checks: Checks) -> Result<(), GpuError> {
         if self.shared.rehearsal {
-            let mut launched = self.shared.launched.lock();
-            if !launched.contains(&launch.variant) {
-                launched.insert(launch.variant.clone());
-            }
+            let bytes = launch.buffers.iter().map(|buffer| buffer.bytes()).sum();
+            let Launch { ref variant, workgroups, flops, .. } = *launch;
+            self.shared.launched.lock().push(Launched { variant: variant.clone(), workgroups, flops, bytes });
             if profile::is_collecting() {
-                let bytes = launch.buffers.iter().map(|buffer| buffer.bytes()).sum();
-                let (name, flops) = (launch.variant.name, launch.flops);
-                profile::add([Event { name, start_ns: 0, duration_ns: 0, flops, bytes }]);
+                profile::add([Event { name: variant.name, start_ns: 0, duration_ns: 0, flops, bytes }]);
             }
             // Stands for the dispatch; nothing is ever submitted.
             self.append(launch.buffers, Command::Run([].into()));
@@ -97,10 +108,15 @@ impl GpuDevice {
         self.check()
     }
 
-    /// The variants of the kernels that were recorded on a [`GpuDevice::rehearsal`], each once, in order; none on other
-    /// devices.
+    /// The calls that were recorded on a [`GpuDevice::rehearsal`], in their order; none on other devices.
+    pub fn launched(&self) -> Vec<Launched> {
+        self.shared.launched.lock().clone()
+    }
+
+    /// The variants of the kernels that were recorded on a [`GpuDevice::rehearsal`], each once, by name; none on other devices.
     pub fn launched_variants(&self) -> Vec<ShaderVariant> {
-        self.shared.launched.lock().iter().cloned().collect()
+        let variants: BTreeSet<_> = self.shared.launched.lock().iter().map(|call| call.variant.clone()).collect();
+        variants.into_iter().collect()
     }
 
     /// One dimension holds 65,535 workgroups on most adapters; more are spread over two.

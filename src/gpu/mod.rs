@@ -1,6 +1,7 @@
 //! The GPU engine: adapter, memory, shaders, pipelines, recording, submission and readback. It is independent of the operations.
 
 mod adapter;
+mod budget;
 mod device;
 mod error;
 mod faults;
@@ -11,20 +12,19 @@ mod pool;
 mod program;
 mod readback;
 mod recording;
-mod registers;
 pub mod shaders;
 mod statistics;
 mod timing;
 mod wait;
 
 pub use adapter::{AdapterKind, AdapterRequest, AdapterSummary, Backend, CooperativeMatrix, GpuLimits, list_adapters};
+pub use budget::Budget;
 pub use device::{GpuDevice, GpuOptions, RehearsedAdapter};
 pub use error::GpuError;
-pub use launch::Launch;
+pub use launch::{Launch, Launched};
 pub use pool::{BUFFER_ALIGNMENT, GpuBuffer, MemoryUse};
 pub use program::Program;
 pub use readback::PendingRead;
-pub use registers::registers_of_vendor;
 pub use shaders::ShaderVariant;
 pub use statistics::Statistics;
 pub use wait::SubmissionIndex;

@@ -98,6 +98,12 @@ fn as_u32(op: &'static str, count: usize) -> Result<u32> {
     i32::try_from(count).map(|n| n as u32).map_err(|_| Error::shape(op, format!("{count} elements are too many")))
 }
 
+/// How many of `count` elements an invocation of a kernel takes that can take four neighbors, and how many invocations that makes:
+/// four where they divide the axis along which the kernel's operands differ.
+fn in_fours(axis: usize, count: usize) -> ((&'static str, u32), usize) {
+    if axis.is_multiple_of(4) { (("WIDE", 1), count / 4) } else { (("WIDE", 0), count) }
+}
+
 /// Records an element-by-element kernel over `count` invocations.
 fn launch_elementwise(
     gpu: &GpuDevice,

@@ -1,8 +1,8 @@
-//! Memory needs of training and inference, found by a dry run ("rehearsal").
+//! Memory needs of training and inference, and the kernels of a step, found by a dry run ("rehearsal").
 
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::gpu::GpuDevice;
+use crate::gpu::{GpuDevice, Launched, RehearsedAdapter};
 use crate::nn::{Architecture, Network};
 use crate::ops::conv2d::DeviceKind;
 use crate::tensor::Device;
@@ -35,6 +35,26 @@ pub fn training_bytes(
     rehearse(kind, config.precision, architecture, batch, |network, images| {
         stepper(config, network, images)?.step(&vec![0; batch], 0, 0.0)
     })
+}
+
+/// The kernels of a training step as in `config` on an adapter with these abilities, with batches of `batch` images.
+///
+/// # Errors
+/// As for [`training_bytes`].
+pub fn training_launches(
+    adapter: RehearsedAdapter,
+    architecture: &Architecture,
+    config: &TrainConfig,
+    batch: usize,
+) -> Result<Vec<Launched>> {
+    let gpu = GpuDevice::rehearsal_of(adapter)?;
+    let mut before = 0;
+    rehearse_on(&gpu, config.precision, architecture, batch, |network, images| {
+        let mut stepper = stepper(config, network, images)?;
+        before = gpu.launched().len();
+        stepper.step(&vec![0; batch], 0, 0.0)
+    })?;
+    Ok(gpu.launched().split_off(before))
 }
 
 /// Peak memory in bytes of a run as in `config` on a kind of device, without the data sets of `train_images` and `test_images`:
@@ -129,9 +149,22 @@ fn sizes(images: usize, batch: usize) -> impl Iterator<Item = usize> {
     [batch, last].into_iter().filter(|&size| size > 0)
 }
 
-/// Peak bytes in use while `work` runs on a network and a data set of one image, which is not counted.
+/// Peak bytes in use on a kind of device while `work` runs on a network and a data set of one image, which is not counted.
 fn rehearse(
     kind: DeviceKind,
+    precision: Precision,
+    architecture: &Architecture,
+    batch: usize,
+    work: impl FnOnce(&Network, &DeviceDataset) -> Result<()>,
+) -> Result<u64> {
+    // The CPU saves the same tensors as a GPU, and widens 16-bit floats before computing with them.
+    let precision = if kind == DeviceKind::Cpu { Precision::F32 } else { precision };
+    rehearse_on(&GpuDevice::rehearsal(kind == DeviceKind::SoftwareGpu)?, precision, architecture, batch, work)
+}
+
+/// The same on a rehearsal.
+fn rehearse_on(
+    gpu: &GpuDevice,
     precision: Precision,
     architecture: &Architecture,
     batch: usize,
@@ -155,9 +188,6 @@ fn rehearse(
     let what =
         format!("drawing the {parameters} parameters of {} for images of {}", architecture.name, architecture.input);
     check_memory(&Device::cpu(), PARAMETER_BYTES.saturating_mul(parameters), what)?;
-    // The CPU saves the same tensors as a GPU, and widens 16-bit floats before computing with them.
-    let precision = if kind == DeviceKind::Cpu { Precision::F32 } else { precision };
-    let gpu = GpuDevice::rehearsal(kind == DeviceKind::SoftwareGpu)?;
     let device = Device::Gpu(gpu.clone());
     let input = architecture.input;
     let image = Dataset::new(input, vec![0; input.bytes()], vec![0], vec!["one".into(), "two".into()])?;

@@ -19,7 +19,7 @@ pub use config::{SYNTHETIC, TrainConfig, usual_evaluation_batch};
 pub use dataset::DeviceDataset;
 pub(crate) use evaluate::Inference;
 pub use evaluate::{Evaluation, Guess, TestTimeAugmentation};
-pub use memory::{check_memory, evaluation_bytes, inference_bytes, run_bytes, training_bytes};
+pub use memory::{check_memory, evaluation_bytes, inference_bytes, run_bytes, training_bytes, training_launches};
 pub use options::{Checkpoints, ClassWeighting, Initializer, MuonSettings, Normalize, OptimizerKind, Whitening};
 pub use step::{HostTime, StepMetrics, StepSettings, StepperState};
 pub use stepper::Stepper;

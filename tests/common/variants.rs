@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use cifar_gpu::Device;
-use cifar_gpu::gpu::{CooperativeMatrix, GpuDevice, RehearsedAdapter, ShaderVariant};
+use cifar_gpu::gpu::{Budget, CooperativeMatrix, GpuDevice, RehearsedAdapter, ShaderVariant};
 use cifar_gpu::nn::{ARCHITECTURES, Architecture, Network};
 use cifar_gpu::ops::case::Purpose;
 use cifar_gpu::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
@@ -55,13 +55,22 @@ pub fn variants(name: &'static str) -> Result<&'static Variants, String> {
     Ok(variants)
 }
 
+/// All variants of a kernel that are launched, though their templates take the same branches.
+#[allow(dead_code, reason = "not every test wants them")]
+pub fn launched_variants(name: &str) -> Result<Variants, String> {
+    let launched = launched().map_err(|e| e.to_string())?;
+    Ok(sort(launched.into_iter().filter(|variant| variant.name == name)).remove(name).unwrap_or_default())
+}
+
 fn sorted() -> cifar_gpu::Result<BTreeMap<&'static str, Variants>> {
     let mut classes = BTreeSet::new();
+    Ok(sort(launched()?.into_iter().filter(|variant| classes.insert(class(variant)))))
+}
+
+/// Variants by kernel and by where they are of interest.
+fn sort(variants: impl Iterator<Item = ShaderVariant>) -> BTreeMap<&'static str, Variants> {
     let mut all: BTreeMap<_, Variants> = BTreeMap::new();
-    for variant in launched()? {
-        if !classes.insert(class(&variant)) {
-            continue;
-        }
+    for variant in variants {
         let tiling = variant.constants.iter().find(|(name, _)| *name == "TILING").map(|&(_, tiling)| tiling);
         let of_kernel = all.entry(variant.name).or_default();
         match tiling {
@@ -71,7 +80,7 @@ fn sorted() -> cifar_gpu::Result<BTreeMap<&'static str, Variants>> {
             _ => of_kernel.gpu.push(variant),
         }
     }
-    Ok(all)
+    all
 }
 
 /// What of a variant decides how its template is rendered, as far as one can tell: of a class one is compiled.
@@ -88,11 +97,16 @@ fn class(variant: &ShaderVariant) -> ShaderVariant {
 fn launched() -> cifar_gpu::Result<BTreeSet<ShaderVariant>> {
     let cooperative = Some(CooperativeMatrix { side: 16, subgroup: 32 });
     let mut launched = BTreeSet::new();
-    // The registers decide which tiles are taken.
-    for (software, registers) in [(false, Some(255)), (false, Some(128)), (false, Some(64)), (true, None)] {
-        let gpu = GpuDevice::rehearsal_of(RehearsedAdapter { software, subgroup: Some(8), cooperative, registers })?;
+    // The budget decides which tiles are taken.
+    const NVIDIA: u32 = 0x10de;
+    const AMD: u32 = 0x1002;
+    const ARM: u32 = 0x13b5;
+    let gpus = [NVIDIA, AMD, ARM].map(Budget::of_vendor).into_iter().chain([Budget::default()]);
+    for budget in gpus.map(Some).chain([None]) {
+        let software = budget.is_none();
+        let gpu = GpuDevice::rehearsal_of(RehearsedAdapter { software, subgroup: Some(8), cooperative, budget })?;
         let device = Device::Gpu(gpu.clone());
-        if registers.is_none_or(|registers| registers == 255) {
+        if budget.is_none_or(|budget| budget.registers >= 255) {
             ops::cases().iter().try_for_each(|case| case.run(&device))?;
         }
         for name in ARCHITECTURES {

@@ -23,9 +23,10 @@ fn validate(name: &'static str) -> Outcome {
         if !shader.bindings.contains(&BindingKind::ReadWrite) {
             return Err(Failed::from("the kernel writes nothing"));
         }
-        if shader.workgroup_size.iter().product::<u32>() > 256
-            || shader.workgroup_bytes > if shader.source.contains("coop_mat") { 32 << 10 } else { 16 << 10 }
-        {
+        // Deep slabs are for GPUs that allow them.
+        let is_deep = variant.constants.contains(&("DEEP", 1));
+        let most = if shader.source.contains("coop_mat") || is_deep { 32 << 10 } else { 16 << 10 };
+        if shader.workgroup_size.iter().product::<u32>() > 256 || shader.workgroup_bytes > most {
             return Err(Failed::from("more than every adapter can be relied on to allow"));
         }
     }

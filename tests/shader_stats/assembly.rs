@@ -26,6 +26,8 @@ pub struct Part {
     pub instructions: u64,
     /// Cycles in which they are issued.
     pub cycles: u64,
+    /// Bytes that an invocation loads from storage buffers and stores there.
+    pub storage_bytes: u64,
 }
 
 impl Part {
@@ -34,6 +36,8 @@ impl Part {
             multiply_adds: instructions.iter().filter(|i| is_multiply_add(vendor, i.name)).map(|i| i.times).sum(),
             instructions: instructions.len() as u64,
             cycles: instructions.iter().map(|i| i.cycles * i.times).sum(),
+            storage_bytes: instructions.iter().filter_map(|i| storage_access(vendor, i)).map(u64::from).sum::<u64>()
+                / 8,
         }
     }
 
@@ -43,6 +47,7 @@ impl Part {
             multiply_adds: self.multiply_adds + other.multiply_adds,
             instructions: self.instructions + other.instructions,
             cycles: self.cycles + other.cycles,
+            storage_bytes: self.storage_bytes + other.storage_bytes,
         }
     }
 
@@ -59,6 +64,10 @@ pub struct Assembly {
     pub block: Option<Part>,
     /// The innermost loop with the most multiply-adds.
     pub inner_loop: Option<Part>,
+    /// All innermost loops.
+    pub loops: Vec<Part>,
+    /// What is in none of them.
+    pub outside: Part,
     /// Loads from workgroup memory: bits wide, how many.
     pub workgroup_loads: BTreeMap<u32, usize>,
 }
@@ -83,10 +92,14 @@ impl Assembly {
         let loops = code.loops();
         let is_innermost =
             |body: &&BTreeSet<usize>| !loops.iter().any(|other| other.len() < body.len() && other.is_subset(body));
+        let innermost: Vec<_> = loops.iter().filter(is_innermost).collect();
+        let is_outside = |block: &usize| !innermost.iter().any(|body| body.contains(block));
+        let outside = whole(&(0..blocks.len()).filter(is_outside).collect());
         let busiest = loops.iter().filter(is_innermost).max_by_key(|body| whole(body).multiply_adds);
         let block = busiest
             .and_then(|body| body.iter().map(|&block| part(&blocks[block])).max_by_key(|block| block.multiply_adds));
-        Assembly { block, inner_loop: busiest.map(whole), workgroup_loads }
+        let loops = innermost.into_iter().map(whole).collect();
+        Assembly { block, inner_loop: busiest.map(whole), loops, outside, workgroup_loads }
     }
 }
 
@@ -145,22 +158,22 @@ impl<'a> Code<'a> {
         starts.iter().copied().zip(ends).map(|(start, end)| start..end).collect()
     }
 
-    /// The natural loops: of each branch to an earlier block, the blocks from which control gets to it without passing that one.
+    /// The natural loops: of each branch to a block that all ways here pass, the blocks from which control gets to the branch without
+    /// passing that one.
     fn loops(&self) -> Vec<BTreeSet<usize>> {
         let blocks = self.blocks();
         let block_at = |at: usize| blocks.iter().position(|block| block.contains(&at));
         let mut before = vec![Vec::new(); blocks.len()];
-        let mut back = Vec::new();
         for (number, block) in blocks.iter().enumerate() {
             let after = self.branches.iter().filter(|(from, _)| *from == block.end).filter_map(|&(_, to)| block_at(to));
             let next = (number + 1 < blocks.len() && !self.always.contains(&block.end)).then_some(number + 1);
             for to in after.chain(next) {
                 before[to].push(number);
-                if to <= number {
-                    back.push((number, to));
-                }
             }
         }
+        let passed = passed_before(&before);
+        let edges = before.iter().enumerate().flat_map(|(to, before)| before.iter().map(move |&from| (from, to)));
+        let back = edges.filter(|(from, to)| passed[*from].contains(to));
         let body = |(tail, head): (usize, usize)| {
             let mut body = BTreeSet::from([head, tail]);
             let mut open = vec![tail];
@@ -175,8 +188,29 @@ impl<'a> Code<'a> {
         };
         // Several branches back to one block are one loop.
         let mut loops: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
-        back.into_iter().for_each(|(tail, head)| loops.entry(head).or_default().extend(body((tail, head))));
+        back.for_each(|(tail, head)| loops.entry(head).or_default().extend(body((tail, head))));
         loops.into_values().collect()
+    }
+}
+
+/// The blocks that all ways from the first block to each pass, itself among them (its dominators), from the blocks before each.
+fn passed_before(before: &[Vec<usize>]) -> Vec<BTreeSet<usize>> {
+    let all: BTreeSet<_> = (0..before.len()).collect();
+    let mut passed = vec![all; before.len()];
+    loop {
+        let last = passed.clone();
+        for (block, before) in before.iter().enumerate() {
+            let on_all_ways = before.iter().map(|&block| &passed[block]).cloned().reduce(|a, b| &a & &b);
+            match on_all_ways.filter(|_| block > 0) {
+                Some(on_all_ways) => passed[block] = &on_all_ways | &BTreeSet::from([block]),
+                // No way leads to the others, or they are never executed.
+                None if block == 0 => passed[block] = BTreeSet::from([block]),
+                None => {}
+            }
+        }
+        if passed == last {
+            return passed;
+        }
     }
 }
 
@@ -324,6 +358,44 @@ fn workgroup_load(vendor: Vendor, Instruction { name, operands, .. }: &Instructi
         }
         Vendor::Apple => None,
         Vendor::Qualcomm => number(name.strip_prefix("ldl.")?.rsplit('.').next()?),
+    }
+}
+
+/// Bits that an instruction loads from a storage buffer or stores there, if it does.
+fn storage_access(vendor: Vendor, Instruction { name, operands, .. }: &Instruction<'_>) -> Option<u32> {
+    let number = |text: &str| text.trim_start_matches(|c: char| c.is_ascii_alphabetic()).parse::<u32>().ok();
+    match vendor {
+        // `buffer_load_b128`, `global_store_dwordx2`, `buffer_load_d16_b16`; without a number, the type's bits.
+        Vendor::Amd => {
+            let (_, kind) = name.strip_prefix("buffer_").or(name.strip_prefix("global_"))?.split_once('_')?;
+            Some(match kind {
+                "dword" => 32,
+                _ if kind.contains("short") => 16,
+                _ if kind.contains("byte") => 8,
+                _ if kind.starts_with("dwordx") => 32 * number(&kind["dword".len()..])?,
+                _ => number(kind.rsplit('_').next()?)?,
+            })
+        }
+        // `ld.global.a64.constant.b32`, without cycles and address.
+        Vendor::Nvidia => {
+            number(name.strip_prefix("ld.global.").or(name.strip_prefix("st.global."))?.rsplit('.').next()?)
+        }
+        // `load r0_r1, du2, r1, i32, xy, a`
+        Vendor::Apple if *name == "load" || *name == "store" => {
+            let mut last = operands.rsplit(", ").skip(1);
+            let components = last.next()?.len() as u32;
+            Some(components * number(last.next()?)?)
+        }
+        Vendor::Apple => None,
+        // `isam.v.base0 (u32)(xyzw)r1.z, …`, `stib.b.untyped.1d.u32.4.imm.base0 …`
+        Vendor::Qualcomm if name.starts_with("isam") => {
+            let (kind, rest) = operands.strip_prefix('(')?.split_once(")(")?;
+            Some(number(kind)? * rest.split_once(')')?.0.len() as u32)
+        }
+        Vendor::Qualcomm => {
+            let mut parts = name.strip_prefix("stib.").or(name.strip_prefix("ldib."))?.split('.').skip(2);
+            Some(parts.next().and(parts.next()).and_then(number)? * parts.next().and_then(number)?)
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use cifar_gpu::gpu::registers_of_vendor;
+use cifar_gpu::gpu::Budget;
 
 use super::compiler::Result;
 
@@ -58,9 +58,9 @@ pub const GPUS: [Gpu; 8] = [
 ];
 
 impl Gpu {
-    /// Registers of 32 bits that kernels are chosen for.
-    pub fn registers(self) -> u32 {
-        registers_of_vendor(match self.vendor {
+    /// What kernels are chosen for.
+    pub fn budget(self) -> Budget {
+        Budget::of_vendor(match self.vendor {
             Vendor::Amd => 0x1002,
             Vendor::Nvidia => 0x10de,
             Vendor::Apple => 0x106b,

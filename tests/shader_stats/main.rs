@@ -10,7 +10,21 @@
 //! cargo test --release --test shader_stats -- --assembly navi31 conv2d_forward
 //! ```
 //!
-//! Constants after the kernel, such as `HALF=0 TILE_ROWS=128`, choose among its variants.
+//! What a training step would take on a GPU, kernel by kernel, and why (`model.rs` says how that is found):
+//!
+//! ```sh
+//! cargo test --release --test shader_stats -- --model h200 ygnet
+//! cargo test --release --test shader_stats -- --model m1 resnet20 256 f16
+//! ```
+//!
+//! And by the same model, what each convolution of the networks takes directly and with Winograd's algorithm:
+//!
+//! ```sh
+//! cargo test --release --test shader_stats -- --winograd m1
+//! ```
+//!
+//! Constants after the kernel, such as `HALF=0 TILE_ROWS=128`, choose among all variants that are launched; without them, one of each
+//! kind is shown.
 //!
 //! `CIFAR_GPU_COMPILERS` names the folder of drivers if it is not `target/gpu-compilers`; `CIFAR_GPU_RADV` names the system's driver for
 //! AMD by its manifest (`radeon_icd…json`) if it is not in a usual place. Variants are those that the operations' cases and the
@@ -20,6 +34,7 @@ mod assembly;
 mod compiler;
 mod figures;
 mod gpus;
+mod model;
 mod reader_tests;
 #[path = "../common/variants.rs"]
 mod variants;
@@ -91,6 +106,8 @@ fn main() -> ExitCode {
         }
         ["--table", gpu] => shaders::kernel_names().into_iter().try_for_each(|kernel| print_rows(gpu, kernel, &[])),
         ["--table", gpu, kernel, ref with @ ..] => print_rows(gpu, kernel, with),
+        ["--model", chip, ref settings @ ..] => model::print(chip, settings),
+        ["--winograd", chip] => model::print_winograd(chip),
         ["--assembly", gpu, kernel, ref with @ ..] => print_assembly(gpu, kernel, with),
         _ => return libtest_mimic::run(&Arguments::from_args(), trials()).exit_code(),
     };
@@ -109,12 +126,19 @@ const ANSWER: &str = "answer: ";
 /// A variant's constants as processes tell one another of them.
 type Constants = Vec<(String, u32)>;
 
-/// The variants of a kernel with these constants: those for all GPUs, and those for tensor cores.
+/// The variants of a kernel: those for all GPUs, and those for tensor cores. With constants, all that are launched with these, else one
+/// of each kind.
 fn constants(kernel: &str, with: &[&str]) -> Result<[Vec<Constants>; 2]> {
     let Some(name) = shaders::kernel_names().into_iter().find(|name| *name == kernel) else {
         return Ok(Default::default());
     };
-    let variants = variants::variants(name)?;
+    let launched;
+    let variants = if with.is_empty() {
+        variants::variants(name)?
+    } else {
+        launched = variants::launched_variants(name)?;
+        &launched
+    };
     let of = |variants: &[ShaderVariant]| {
         let constants = variants.iter().map(|v| v.constants.iter().map(|&(name, value)| (name.to_owned(), value)));
         let is_wanted = |constants: &Constants| {
@@ -128,10 +152,20 @@ fn constants(kernel: &str, with: &[&str]) -> Result<[Vec<Constants>; 2]> {
 
 /// Compiles a kernel's variants with these constants for a GPU.
 fn ask(drivers: &Drivers, gpu: Gpu, kernel: &str, with: &[&str], wanted: Wanted) -> Result<Answer> {
-    let variants = constants(kernel, with)?;
+    ask_variants(drivers, gpu, kernel, &constants(kernel, with)?, wanted)
+}
+
+/// Compiles these variants of a kernel, and those for tensor cores, for a GPU.
+fn ask_variants(
+    drivers: &Drivers,
+    gpu: Gpu,
+    kernel: &str,
+    variants: &[Vec<Constants>; 2],
+    wanted: Wanted,
+) -> Result<Answer> {
     // Apple's driver prints its code, which tells of one variant only if there is one.
     if gpu.vendor != Vendor::Apple || wanted == Wanted::Statistics {
-        return ask_for(drivers, gpu, kernel, &variants, wanted).map(|(answer, _)| answer);
+        return ask_for(drivers, gpu, kernel, variants, wanted).map(|(answer, _)| answer);
     }
     let mut all = Vec::new();
     let mut gpu_name = String::new();
@@ -258,7 +292,8 @@ fn trials() -> Vec<Trial> {
     trials
 }
 
-/// Whether a variant may be chosen on a GPU, by the default or by the tuner: tiles that need more registers than it has are not.
+/// Whether a variant may be chosen on a GPU, by the default or by the tuner: tiles that need more registers or workgroup memory than it
+/// should use are not.
 fn is_chosen(gpu: Gpu, constants: &str) -> bool {
     let value = |name: &str| {
         let values = constants.split(' ').filter_map(|constant| constant.split_once('='));
@@ -270,7 +305,12 @@ fn is_chosen(gpu: Gpu, constants: &str) -> bool {
         return true;
     };
     let sums = Sums::ALL.into_iter().find(|sums| (sums.rows(), sums.columns()) == (lane_rows, lane_columns));
-    sums.is_none_or(|sums| Tiling::Staged { rows, columns, sums }.registers() <= gpu.registers())
+    let budget = gpu.budget();
+    sums.is_none_or(|sums| {
+        let tiling = Tiling::Staged { rows, columns, sums };
+        let is_deep = value("DEEP") == Some(1);
+        tiling.registers() <= budget.registers && is_deep == tiling.is_deep(budget.workgroup_bytes)
+    })
 }
 
 fn check(drivers: &Drivers, gpu: Gpu, kernel: &str) -> std::result::Result<(), Failed> {

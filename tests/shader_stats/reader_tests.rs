@@ -1,5 +1,7 @@
 //! Assembly of each vendor's compiler, shortened, and what is read from it.
 
+use std::collections::BTreeMap;
+
 use libtest_mimic::{Failed, Trial};
 
 use super::assembly::{Assembly, Part};
@@ -69,44 +71,68 @@ jump #l760
 l1017:
 end";
 
+/// A loop that is entered at its condition, which stands at its end.
+const ROTATED: &str = "
+BB0:
+\ts_branch BB2
+BB1:
+\tv_fma_f32 v0, v1, v2, v3
+BB2:
+\ts_cmp_eq_u32 s0, 0
+\ts_cbranch_scc0 BB1
+BB3:
+\ts_endpgm";
+
 fn part(multiply_adds: u64, instructions: u64, cycles: u64) -> Option<Part> {
-    Some(Part { multiply_adds, instructions, cycles })
+    Some(Part { multiply_adds, instructions, cycles, storage_bytes: 0 })
 }
 
+/// What a test expects: the busiest block and loop, and the loads from workgroup memory.
+type Expected = (Option<Part>, Option<Part>, BTreeMap<u32, usize>);
+
+/// Accesses of storage buffers, and how many bits they load and store.
+const ACCESSES: [(Vendor, &str, u64); 5] = [
+    (Vendor::Amd, "BB0:\n\tbuffer_load_b128 v[0:3], v0\n\tbuffer_store_d16_b16 v1, v0\n\tbuffer_gl0_inv", 144),
+    (Vendor::Amd, "BB0:\n\tbuffer_load_dwordx2 v[0:1], v0\n\tglobal_store_short v1, v0\n\tbuffer_load_dword v1", 112),
+    (
+        Vendor::Nvidia,
+        "block 0 [] -> {\n r1 = ld.global.a64.constant.b128 [r2], p0 // delay=2\n st.global.a64.strong.gpu.u16 r1 // delay=1\n} -> []",
+        144,
+    ),
+    (
+        Vendor::Apple,
+        "  0: 05112810c012 load     r2_r3, du12, r1, i32, xy, a\n  8: 4511 store    r2l, du14, r1, i16, x, a",
+        80,
+    ),
+    (Vendor::Qualcomm, "isam.v.base0 (u32)(xyzw)r1.z, r0.w, s#0\nstib.b.untyped.1d.u16.2.imm.base0 r2.w, r0.x, 3", 160),
+];
+
 pub fn trials() -> Vec<Trial> {
-    let test = |name: &str, vendor: Vendor, text: &'static str, expected: Assembly| {
+    let test = |name: &str, vendor: Vendor, text: &'static str, expected: Expected| {
         Trial::test(format!("reader/{name}"), move || {
-            let parsed = Assembly::parse(vendor, text);
-            if parsed == expected { Ok(()) } else { Err(Failed::from(format!("{parsed:?}"))) }
+            let Assembly { block, inner_loop, workgroup_loads, .. } = Assembly::parse(vendor, text);
+            let told = (block, inner_loop, workgroup_loads);
+            if told == expected { Ok(()) } else { Err(Failed::from(format!("{told:?}"))) }
         })
     };
     let loads = |loads: &[(u32, usize)]| loads.iter().copied().collect();
-    vec![
-        test(
-            "AMD",
-            Vendor::Amd,
-            AMD,
-            // The inner loop is its own block; a dual instruction is two in one cycle.
-            Assembly { block: part(2, 4, 3), inner_loop: part(2, 4, 3), workgroup_loads: loads(&[(128, 2)]) },
-        ),
-        test(
-            "NVIDIA",
-            Vendor::Nvidia,
-            NVIDIA,
-            Assembly { block: part(2, 3, 6), inner_loop: part(2, 5, 13), workgroup_loads: loads(&[(128, 1)]) },
-        ),
-        test(
-            "Apple",
-            Vendor::Apple,
-            APPLE,
-            Assembly { block: part(1, 2, 2), inner_loop: part(2, 6, 6), workgroup_loads: loads(&[(128, 1), (32, 1)]) },
-        ),
-        test(
-            "Qualcomm",
-            Vendor::Qualcomm,
-            QUALCOMM,
-            // One of them is executed three times.
-            Assembly { block: part(4, 4, 6), inner_loop: part(4, 6, 8), workgroup_loads: loads(&[(32, 1)]) },
-        ),
-    ]
+    let mut trials = vec![
+        // The inner loop is its own block; a dual instruction is two in one cycle.
+        test("AMD", Vendor::Amd, AMD, (part(2, 4, 3), part(2, 4, 3), loads(&[(128, 2)]))),
+        test("loop entered at its end", Vendor::Amd, ROTATED, (part(1, 1, 1), part(1, 3, 3), loads(&[]))),
+        test("NVIDIA", Vendor::Nvidia, NVIDIA, (part(2, 3, 6), part(2, 5, 13), loads(&[(128, 1)]))),
+        test("Apple", Vendor::Apple, APPLE, (part(1, 2, 2), part(2, 6, 6), loads(&[(128, 1), (32, 1)]))),
+        // One of them is executed three times.
+        test("Qualcomm", Vendor::Qualcomm, QUALCOMM, (part(4, 4, 6), part(4, 6, 8), loads(&[(32, 1)]))),
+    ];
+    trials.push(Trial::test("reader/accesses of storage buffers", || {
+        for (vendor, text, bits) in ACCESSES {
+            let outside = Assembly::parse(vendor, text).outside;
+            if outside.storage_bytes * 8 != bits {
+                return Err(Failed::from(format!("{text}\n{outside:?}, not {bits} bits")));
+            }
+        }
+        Ok(())
+    }));
+    trials
 }

@@ -3,7 +3,7 @@
 use super::Parts;
 use crate::error::Result;
 use crate::gpu::{GpuBuffer, GpuDevice, Launch, ShaderVariant};
-use crate::ops::{as_u32, half, launch_elementwise};
+use crate::ops::{as_u32, half, in_fours, launch_elementwise};
 use crate::tensor::DType;
 
 /// Invocations that combine the parts of a channel.
@@ -64,7 +64,8 @@ pub(super) fn batch_norm_forward(
     output: &GpuBuffer,
 ) -> Result<()> {
     const OP: &str = "batch_norm_forward";
-    let constants = [("CHANNELS", as_u32(OP, channels)?), ("RELU", u32::from(relu)), half(dtype)];
+    let (wide, count) = in_fours(channels, count);
+    let constants = [("CHANNELS", as_u32(OP, channels)?), ("RELU", u32::from(relu)), half(dtype), wide];
     let buffers = [input, statistics, weight, bias, output];
     launch_elementwise(gpu, OP, &constants, bytemuck::bytes_of(&as_u32(OP, count)?), &buffers, count)
 }
@@ -120,8 +121,8 @@ pub(super) fn batch_norm_backward_input(
     d_input: &GpuBuffer,
 ) -> Result<()> {
     const OP: &str = "batch_norm_backward_input";
-    let count = rows * channels;
-    let constants = [("CHANNELS", as_u32(OP, channels)?), ("MASK", u32::from(output.is_some())), half(dtype)];
+    let (wide, count) = in_fours(channels, rows * channels);
+    let constants = [("CHANNELS", as_u32(OP, channels)?), ("MASK", u32::from(output.is_some())), half(dtype), wide];
     let uniform = [as_u32(OP, count)?, as_u32(OP, rows)?];
     let mut buffers = vec![input, statistics, weight, d_weight, d_bias, d_output, d_input];
     buffers.extend(output);

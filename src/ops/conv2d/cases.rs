@@ -14,7 +14,7 @@ const WINOGRAD_4_TOLERANCE: f64 = 1.6e-5;
 /// The same for cooperative matrices, whose sums GPUs may truncate instead of rounding.
 const COOPERATIVE_TOLERANCE: f64 = 2e-5;
 /// Plans that a GPU takes without having tried them.
-const UNTRIED: [&str; 9] = [
+const UNTRIED: [&str; 17] = [
     "staged-128x96",
     "staged-64x96-4x8",
     "staged-128x64",
@@ -24,6 +24,14 @@ const UNTRIED: [&str; 9] = [
     "staged-128x16-4x4",
     "staged-32x64-4x4",
     "staged-32x32-4x4",
+    "winograd-4 staged-128x96",
+    "winograd-4 staged-64x96-4x8",
+    "winograd-4 staged-128x64",
+    "winograd-4 staged-64x64-4x8",
+    "winograd-4 staged-32x64-4x4",
+    "winograd-4 staged-32x32-4x4",
+    "winograd-2 staged-32x64-4x4",
+    "winograd-2 staged-32x32-4x4",
 ];
 
 /// Shapes of a convolution: input, side lengths of the window, output channels, stride and padding.
@@ -61,7 +69,7 @@ const PADDED: Shapes = ([5, 8, 6, 40], [3, 3], 36, 1, Padding::Explicit(2));
 
 /// Every algorithm and family of tiles, with shapes that fill no tile, reach over several and have odd channels. Few of them:
 /// software drivers take seconds to compile a tile that is unrolled for a GPU.
-const PLANNED: [(&str, DType, Shapes); 25] = [
+const PLANNED: [(&str, DType, Shapes); 29] = [
     ("direct-4x16", DType::F32, ODD),
     ("direct-8x8", DType::F32, WIDE),
     ("direct-8x32", DType::F32, ODD),
@@ -72,6 +80,11 @@ const PLANNED: [(&str, DType, Shapes); 25] = [
     ("broadcast-2x12", DType::F32, ([3, 5, 4, 10], [3, 3], 9, 1, SAME)),
     ("staged-64x64", DType::F32, ODD),
     ("staged-128x96", DType::F32, WIDE),
+    // Slabs of 24 channels; four rows in a line, or not; slabs of pixels in a line.
+    ("staged-128x96", DType::F32, ([3, 9, 12, 48], [3, 3], 96, 1, SAME)),
+    ("staged-128x96", DType::F32, ([2, 9, 7, 24], [3, 3], 24, 1, VALID)),
+    ("staged-64x64", DType::F16, ([2, 5, 16, 24], [3, 3], 40, 1, SAME)),
+    ("staged-64x96-4x8", DType::F32, ([2, 5, 32, 8], [3, 3], 12, 2, Padding::Explicit(1))),
     ("staged-32x64", DType::F32, WIDE),
     ("staged-32x32", DType::F32, ODD),
     ("staged-64x32", DType::F16, ODD),
@@ -371,6 +384,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::gpu::Budget;
     use crate::ops::conv2d::DeviceKind;
 
     /// Training took tiles of which the check knew nothing.
@@ -381,11 +395,13 @@ mod tests {
             dtype: DType::F32,
             cooperative: None,
             subgroup: None,
-            registers,
+            budget: Budget { registers, ..Budget::default() },
         };
         let mut taken = BTreeSet::new();
-        for (batch, out_c) in [1, 64].into_iter().flat_map(|batch| [10, 20, 50, 96].map(|out_c| (batch, out_c))) {
-            let g = Conv2dGeometry::new(&[batch, 32, 32, 3], &[3, 3, 3, out_c], 1, Padding::Same).unwrap();
+        let channels = [(3, 10), (3, 20), (3, 50), (3, 96), (96, 96), (128, 128)];
+        let sizes = [1, 64].into_iter().flat_map(|batch| [6, 32].map(|side| (batch, side)));
+        for ((batch, side), (in_c, out_c)) in sizes.flat_map(|size| channels.map(|channels| (size, channels))) {
+            let g = Conv2dGeometry::new(&[batch, side, side, in_c], &[3, 3, in_c, out_c], 1, Padding::Same).unwrap();
             for registers in [64, 128, 255] {
                 taken.extend(Direction::ALL.map(|direction| Plan::usual(target(registers), direction, &g).to_string()));
             }

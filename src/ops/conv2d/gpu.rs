@@ -21,6 +21,8 @@ pub(super) struct Tiles {
     lanes: usize,
     /// Size of the device's cooperative matrices, if the tiles consist of them.
     side: u32,
+    /// Whether slabs of 24 channels instead of 16 are staged where channels divide into them.
+    deep: bool,
 }
 
 impl Tiles {
@@ -41,7 +43,8 @@ impl Tiles {
                 SUBGROUPS * matrix.subgroup as usize
             }
         };
-        Ok(Tiles { tiling, lanes, side: matrix.map_or(0, |matrix| matrix.side) })
+        let deep = tiling.is_deep(gpu.budget().workgroup_bytes);
+        Ok(Tiles { tiling, lanes, side: matrix.map_or(0, |matrix| matrix.side), deep })
     }
 
     /// The shaders' constants.
@@ -61,6 +64,7 @@ impl Tiles {
                 ("LANE_COLUMNS", sums.columns() as u32),
                 ("TILE_ROWS", rows as u32),
                 ("TILE_COLUMNS", columns as u32),
+                ("DEEP", u32::from(self.deep)),
             ],
             Tiling::Cooperative { rows, columns } => vec![
                 ("TILING", 3),

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{Conv2dGeometry, winograd};
-use crate::gpu::CooperativeMatrix;
+use crate::gpu::{Budget, CooperativeMatrix};
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
@@ -278,6 +278,14 @@ impl Tiling {
         (sums.count() + operands + 4 * (patches + weights) + 4 * patches + 28) as u32
     }
 
+    /// Whether a workgroup with so much memory stages slabs of 24 channels instead of 16, where channels divide into them: with 96
+    /// columns, every invocation then loads the same, and barriers are fewer.
+    pub fn is_deep(self, workgroup_bytes: u32) -> bool {
+        let Tiling::Staged { rows, columns: 96, sums: Sums::S8x8 } = self else { return false };
+        // Floats of both operands, and 64 bytes for each four channels of patches, which keep them in different banks.
+        24 * 4 * (rows + 96) + 24 / 4 * 64 <= workgroup_bytes as usize
+    }
+
     /// Whether the shaders can be made for it.
     fn is_valid(self) -> bool {
         match self {
@@ -341,18 +349,18 @@ pub struct Target {
     pub cooperative: Option<CooperativeMatrix>,
     /// Invocations of the device's subgroups, if kernels may rely on it.
     pub subgroup: Option<u32>,
-    /// Registers of 32 bits of an invocation on a GPU.
-    pub registers: u32,
+    /// What kernels of a GPU should use at most.
+    pub budget: Budget,
 }
 
 impl Target {
     /// A device with operands of this type.
     pub fn new(device: &Device, dtype: DType) -> Self {
-        let (cooperative, subgroup, registers) = match device {
-            Device::Cpu(_) => (None, None, 0),
-            Device::Gpu(gpu) => (gpu.cooperative_matrix(), gpu.subgroup(), gpu.registers()),
+        let (cooperative, subgroup, budget) = match device {
+            Device::Cpu(_) => (None, None, Budget::default()),
+            Device::Gpu(gpu) => (gpu.cooperative_matrix(), gpu.subgroup(), gpu.budget()),
         };
-        Target { kind: DeviceKind::of(device), dtype, cooperative, subgroup, registers }
+        Target { kind: DeviceKind::of(device), dtype, cooperative, subgroup, budget }
     }
 
     /// Whether subgroups can broadcast unrolled slabs: those of software renderers, not of GPUs.
@@ -366,7 +374,7 @@ impl Target {
     }
 }
 
-/// Channels from which on Winograd's transforms cost less than they save.
+/// Channels from which on Winograd's transforms cost less than they save, on the CPU and software renderers.
 const WINOGRAD_CHANNELS: usize = 16;
 /// Channels must be a multiple of this for cooperative matrices, which load vectors of four.
 const COOPERATIVE_CHANNELS: usize = 4;
@@ -375,7 +383,8 @@ impl Plan {
     /// The default plan for a kind of device, without a trial.
     pub fn usual(target: Target, direction: Direction, g: &Conv2dGeometry) -> Plan {
         let kind = target.kind;
-        let enough = kind != DeviceKind::Gpu && g.in_c.min(g.out_c) >= WINOGRAD_CHANNELS;
+        let least = if kind == DeviceKind::Gpu { target.budget.winograd_channels } else { WINOGRAD_CHANNELS };
+        let enough = g.in_c.min(g.out_c) >= least;
         // Forward, the rounding of F(2×2, 5×5) leads networks too far from PyTorch's trajectories; on software renderers its
         // transforms cost as much as it saves.
         let saves = g.kernel_h == 3 || kind == DeviceKind::Cpu && direction != Direction::Forward;
@@ -387,6 +396,8 @@ impl Plan {
             .filter(|&outputs| outputs == 2 || kind != DeviceKind::Cpu || direction != Direction::Forward)
             // Larger tiles save more, except for the parts beyond the edge.
             .min_by_key(|&outputs| winograd::products_per_channel(g, outputs))
+            // On GPUs the smaller ones save too little but where the larger ones reach too far, and then not for the weight.
+            .filter(|&outputs| outputs == 4 || kind != DeviceKind::Gpu || direction != Direction::BackwardWeight)
             .map(|outputs| Algorithm::Winograd { outputs })
             .filter(|&algorithm| Plan { algorithm, tiling: direct(8, 8) }.suits(target, g));
         let algorithm = winograd.unwrap_or(Algorithm::ImplicitGemm);
@@ -396,7 +407,7 @@ impl Plan {
                 Direction::BackwardWeight => broadcast(4, 16),
             },
             DeviceKind::Cpu | DeviceKind::SoftwareGpu => direct(8, 8),
-            DeviceKind::Gpu => usual_staged(direction, g, target.registers),
+            DeviceKind::Gpu => usual_staged(direction, g, target.budget.registers),
         };
         Plan { algorithm, tiling }
     }
@@ -409,7 +420,7 @@ impl Plan {
             DeviceKind::SoftwareGpu => &DIRECT[..if quick { 2 } else { DIRECT.len() }],
             DeviceKind::Gpu => &STAGED[..],
         };
-        let fits = |tiling: &&Tiling| target.kind != DeviceKind::Gpu || tiling.registers() <= target.registers;
+        let fits = |tiling: &&Tiling| target.kind != DeviceKind::Gpu || tiling.registers() <= target.budget.registers;
         let most = if quick && target.kind == DeviceKind::Gpu { QUICK_STAGED } else { usize::MAX };
         let tilings: Vec<_> = tilings.iter().filter(fits).take(most).collect();
         let algorithms =
@@ -479,7 +490,8 @@ mod tests {
     use crate::ops::Padding;
 
     fn on(kind: DeviceKind, registers: u32) -> Target {
-        Target { kind, dtype: DType::F32, cooperative: None, subgroup: None, registers }
+        let budget = Budget { registers, ..Budget::default() };
+        Target { kind, dtype: DType::F32, cooperative: None, subgroup: None, budget }
     }
 
     #[test]
@@ -523,8 +535,8 @@ mod tests {
             let plans = Plan::candidates(on(DeviceKind::Gpu, registers), Direction::Forward, &g(96), true);
             plans.iter().map(Plan::to_string).collect::<Vec<_>>()
         };
-        assert_eq!(names(255)[0], "staged-128x96");
-        assert_eq!(names(128)[0], "staged-64x96-4x8");
+        assert_eq!(names(255)[0], "winograd-4 staged-128x96");
+        assert_eq!(names(128)[0], "winograd-4 staged-64x96-4x8");
         // As NVIDIA's compiler uses them.
         for (tiling, used) in [
             (staged(128, 96, Sums::S8x8), 168),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 pub(crate) use super::operands::Operands;
 use super::{Algorithm, Conv2dGeometry, DeviceKind, Direction, Plan, Tiling};
 use crate::error::{Error, Result};
-use crate::gpu::GpuError;
+use crate::gpu::{GpuDevice, GpuError, Launched, RehearsedAdapter};
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
@@ -36,6 +36,24 @@ pub(crate) type RunPlan<'a> = &'a dyn Fn(&Operands, Direction, Plan) -> Result<V
 /// Computes a product by a plan.
 pub(crate) fn run_plan(operands: &Operands, direction: Direction, plan: Plan) -> Result<Vec<Tensor>> {
     operands.product(direction, plan)
+}
+
+/// The kernel calls of a product by a plan, on an adapter with these abilities; nothing is computed.
+///
+/// # Errors
+/// If the plan does not suit the convolution or the adapter.
+pub fn launches(
+    adapter: RehearsedAdapter,
+    dtype: DType,
+    direction: Direction,
+    g: &Conv2dGeometry,
+    plan: Plan,
+) -> Result<Vec<Launched>> {
+    let gpu = GpuDevice::rehearsal_of(adapter)?;
+    let operands = Operands::random(&Device::Gpu(gpu.clone()), dtype, g, true)?;
+    let before = gpu.launched().len();
+    operands.product(direction, plan)?;
+    Ok(gpu.launched().split_off(before))
 }
 
 /// Tries plans for one product of a convolution, until `deadline`.

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::gpu::{GpuBuffer, GpuDevice};
-use crate::ops::{as_u32, half, launch_elementwise};
+use crate::ops::{as_u32, half, in_fours, launch_elementwise};
 use crate::tensor::DType;
 
 pub(super) fn fill(gpu: &GpuDevice, count: usize, value: f32, output: &GpuBuffer) -> Result<()> {
@@ -19,11 +19,12 @@ pub(super) fn add(
     b: &GpuBuffer,
     sum: &GpuBuffer,
 ) -> Result<()> {
+    let (wide, count) = in_fours(count, count);
     let uniform = as_u32("add", count)?;
     launch_elementwise(
         gpu,
         "add",
-        &[half(dtype), ("RELU", u32::from(relu))],
+        &[half(dtype), wide, ("RELU", u32::from(relu))],
         bytemuck::bytes_of(&uniform),
         &[a, b, sum],
         count,

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::gpu::{GpuBuffer, GpuDevice};
-use crate::ops::{as_u32, half, launch_elementwise};
+use crate::ops::{as_u32, half, in_fours, launch_elementwise};
 use crate::tensor::DType;
 
 pub(super) fn relu_forward(
@@ -12,8 +12,9 @@ pub(super) fn relu_forward(
     input: &GpuBuffer,
     output: &GpuBuffer,
 ) -> Result<()> {
+    let (wide, count) = in_fours(count, count);
     let uniform = as_u32("relu_forward", count)?;
-    launch_elementwise(gpu, "relu_forward", &[half(dtype)], bytemuck::bytes_of(&uniform), &[input, output], count)
+    launch_elementwise(gpu, "relu_forward", &[half(dtype), wide], bytemuck::bytes_of(&uniform), &[input, output], count)
 }
 
 pub(super) fn relu_backward(
@@ -25,7 +26,8 @@ pub(super) fn relu_backward(
     d_output: &GpuBuffer,
     d_input: &GpuBuffer,
 ) -> Result<()> {
+    let (wide, count) = in_fours(count, count);
     let uniform = [as_u32("relu_backward", count)?, factor.to_bits()];
     let buffers = [output, d_output, d_input];
-    launch_elementwise(gpu, "relu_backward", &[half(dtype)], bytemuck::cast_slice(&uniform), &buffers, count)
+    launch_elementwise(gpu, "relu_backward", &[half(dtype), wide], bytemuck::cast_slice(&uniform), &buffers, count)
 }
