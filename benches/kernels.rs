@@ -116,6 +116,7 @@ fn kernels(case: &Case, device: &Device) -> Result<Run> {
                 subgroup,
                 cooperative,
                 registers: Some(gpu.registers()),
+                small_tiles: gpu.small_tiles(),
             };
             run(case, &Device::Gpu(GpuDevice::rehearsal_of(adapter)?))
         }

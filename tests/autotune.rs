@@ -102,8 +102,12 @@ fn plans_are_known_by_their_names() {
         (DeviceKind::Gpu, tensor_cores, Some(32)),
     ] {
         for (direction, dtype) in Direction::ALL.into_iter().flat_map(|d| [(d, DType::F32), (d, DType::F16)]) {
-            let plans =
-                Plan::candidates(Target { kind, dtype, cooperative, subgroup, registers: 255 }, direction, &g, false);
+            let plans = Plan::candidates(
+                Target { kind, dtype, cooperative, subgroup, registers: 255, small_tiles: false },
+                direction,
+                &g,
+                false,
+            );
             for plan in &plans {
                 assert_eq!(plan.to_string().parse().as_ref(), Ok(plan));
             }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::registers::registers_of_vendor;
+use super::registers::{needs_small_tiles, registers_of_vendor};
 use super::{GpuError, wait};
 
 /// The graphics API to use.
@@ -201,6 +201,8 @@ pub(super) struct Abilities {
     pub(super) subgroup: Option<u32>,
     /// Registers of an invocation, as far as they are known.
     pub(super) registers: u32,
+    /// Whether the compiler can be given small tiles only.
+    pub(super) small_tiles: bool,
 }
 
 impl Abilities {
@@ -227,7 +229,13 @@ impl Abilities {
         let used = if cooperative.is_some() { NEEDED } else { wgpu::Features::SHADER_F16 };
         // Timestamps are for profiles.
         let used = used | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
-        Abilities { features: available & used, cooperative, subgroup, registers: registers_of_vendor(info.vendor) }
+        Abilities {
+            features: available & used,
+            cooperative,
+            subgroup,
+            registers: registers_of_vendor(info.vendor),
+            small_tiles: needs_small_tiles(info.vendor),
+        }
     }
 }
 

@@ -65,6 +65,8 @@ pub struct RehearsedAdapter {
     pub cooperative: Option<CooperativeMatrix>,
     /// Registers of 32 bits of an invocation, if they are known.
     pub registers: Option<u32>,
+    /// Whether its compiler can be given small tiles only.
+    pub small_tiles: bool,
 }
 
 /// An open GPU. Clones share it.
@@ -133,10 +135,10 @@ impl GpuDevice {
     /// As for [`GpuDevice::rehearsal`].
     pub fn rehearsal_of(rehearsed: RehearsedAdapter) -> Result<Self, GpuError> {
         let adapter = adapter::noop()?;
-        let RehearsedAdapter { software, subgroup, cooperative, registers } = rehearsed;
+        let RehearsedAdapter { software, subgroup, cooperative, registers, small_tiles } = rehearsed;
         let usual = Abilities::of(&adapter);
         let registers = registers.unwrap_or(usual.registers);
-        let abilities = Abilities { subgroup, cooperative, registers, ..usual };
+        let abilities = Abilities { subgroup, cooperative, registers, small_tiles, ..usual };
         GpuDevice::open_adapter(&adapter, abilities, "a rehearsal".into(), None, PoolKind::Rehearsal, software)
     }
 
@@ -249,6 +251,11 @@ impl GpuDevice {
     /// Registers of 32 bits that an invocation may use without spilling, as far as they are known.
     pub fn registers(&self) -> u32 {
         self.shared.abilities.registers
+    }
+
+    /// Whether the driver's compiler can be given small tiles only: others would take it minutes and gigabytes.
+    pub fn small_tiles(&self) -> bool {
+        self.shared.abilities.small_tiles
     }
 
     /// The adapter's limits.

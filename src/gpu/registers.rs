@@ -22,6 +22,15 @@ const REGISTERS: [(u32, u32); 6] = [
     (0x106b, 128),
 ];
 
+/// SwiftShader, which runs on the CPU, by its Khronos number.
+const SWIFTSHADER: u32 = 0x1ae0;
+
+/// Whether a driver's compiler can be given small tiles only, by the vendor. SwiftShader's takes minutes and gigabytes for some of
+/// those with 8 rows an invocation: their time grows with the branches around loads and stores.
+pub(super) fn needs_small_tiles(vendor: u32) -> bool {
+    vendor == SWIFTSHADER
+}
+
 /// Registers of 32 bits that an invocation may use without spilling on GPUs of a vendor, by its PCI or Khronos number; a cautious
 /// number for unknown ones. Metal reports no vendor, and most of its GPUs are Apple's.
 pub fn registers_of_vendor(vendor: u32) -> u32 {

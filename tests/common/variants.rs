@@ -90,7 +90,13 @@ fn launched() -> cifar_gpu::Result<BTreeSet<ShaderVariant>> {
     let mut launched = BTreeSet::new();
     // The registers decide which tiles are taken.
     for (software, registers) in [(false, Some(255)), (false, Some(128)), (false, Some(64)), (true, None)] {
-        let gpu = GpuDevice::rehearsal_of(RehearsedAdapter { software, subgroup: Some(8), cooperative, registers })?;
+        let gpu = GpuDevice::rehearsal_of(RehearsedAdapter {
+            software,
+            subgroup: Some(8),
+            cooperative,
+            registers,
+            ..RehearsedAdapter::default()
+        })?;
         let device = Device::Gpu(gpu.clone());
         if registers.is_none_or(|registers| registers == 255) {
             ops::cases().iter().try_for_each(|case| case.run(&device))?;

@@ -382,6 +382,7 @@ mod tests {
             cooperative: None,
             subgroup: None,
             registers,
+            small_tiles: false,
         };
         let mut taken = BTreeSet::new();
         for (batch, out_c) in [1, 64].into_iter().flat_map(|batch| [10, 20, 50, 96].map(|out_c| (batch, out_c))) {

@@ -278,6 +278,15 @@ impl Tiling {
         (sums.count() + operands + 4 * (patches + weights) + 4 * patches + 28) as u32
     }
 
+    /// Whether compilers that can be given small tiles only compile it.
+    pub(super) fn is_small(self) -> bool {
+        match self {
+            Tiling::Direct { rows, columns } | Tiling::Broadcast { rows, columns } => rows <= 4 && rows * columns <= 64,
+            // Slabs of them are unrolled.
+            Tiling::Staged { .. } | Tiling::Cooperative { .. } => false,
+        }
+    }
+
     /// Whether the shaders can be made for it.
     fn is_valid(self) -> bool {
         match self {
@@ -343,16 +352,18 @@ pub struct Target {
     pub subgroup: Option<u32>,
     /// Registers of 32 bits of an invocation on a GPU.
     pub registers: u32,
+    /// Whether the driver's compiler can be given small tiles only.
+    pub small_tiles: bool,
 }
 
 impl Target {
     /// A device with operands of this type.
     pub fn new(device: &Device, dtype: DType) -> Self {
-        let (cooperative, subgroup, registers) = match device {
-            Device::Cpu(_) => (None, None, 0),
-            Device::Gpu(gpu) => (gpu.cooperative_matrix(), gpu.subgroup(), gpu.registers()),
+        let (cooperative, subgroup, registers, small_tiles) = match device {
+            Device::Cpu(_) => (None, None, 0, false),
+            Device::Gpu(gpu) => (gpu.cooperative_matrix(), gpu.subgroup(), gpu.registers(), gpu.small_tiles()),
         };
-        Target { kind: DeviceKind::of(device), dtype, cooperative, subgroup, registers }
+        Target { kind: DeviceKind::of(device), dtype, cooperative, subgroup, registers, small_tiles }
     }
 
     /// Whether subgroups can broadcast unrolled slabs: those of software renderers, not of GPUs.
@@ -388,13 +399,14 @@ impl Plan {
             // Larger tiles save more, except for the parts beyond the edge.
             .min_by_key(|&outputs| winograd::products_per_channel(g, outputs))
             .map(|outputs| Algorithm::Winograd { outputs })
-            .filter(|&algorithm| Plan { algorithm, tiling: direct(8, 8) }.suits(target, g));
+            .filter(|&algorithm| Plan { algorithm, tiling: direct(4, 16) }.suits(target, g));
         let algorithm = winograd.unwrap_or(Algorithm::ImplicitGemm);
         let tiling = match kind {
             DeviceKind::SoftwareGpu if target.can_broadcast() => match direction {
                 Direction::Forward | Direction::BackwardInput => broadcast(2, 16),
                 Direction::BackwardWeight => broadcast(4, 16),
             },
+            DeviceKind::SoftwareGpu if target.small_tiles => direct(4, 16),
             DeviceKind::Cpu | DeviceKind::SoftwareGpu => direct(8, 8),
             DeviceKind::Gpu => usual_staged(direction, g, target.registers),
         };
@@ -446,7 +458,7 @@ impl Plan {
                     && g.out_c.is_multiple_of(COOPERATIVE_CHANNELS)
             }
         };
-        algorithm && tiling
+        algorithm && tiling && (self.tiling.is_small() || !target.small_tiles)
     }
 }
 
@@ -479,7 +491,7 @@ mod tests {
     use crate::ops::Padding;
 
     fn on(kind: DeviceKind, registers: u32) -> Target {
-        Target { kind, dtype: DType::F32, cooperative: None, subgroup: None, registers }
+        Target { kind, dtype: DType::F32, cooperative: None, subgroup: None, registers, small_tiles: false }
     }
 
     #[test]
@@ -535,6 +547,23 @@ mod tests {
         ] {
             let estimated = f64::from(tiling.registers());
             assert!((0.9..1.25).contains(&(estimated / f64::from(used))), "{tiling:?}: {estimated}, not {used}");
+        }
+    }
+
+    /// SwiftShader's compiler takes minutes for others.
+    #[test]
+    fn compilers_that_need_small_tiles_get_no_others() {
+        for (subgroup, channels) in [None, Some(4)].into_iter().flat_map(|s| [3, 33, 96].map(|channels| (s, channels))) {
+            let target = Target { subgroup, small_tiles: true, ..on(DeviceKind::SoftwareGpu, 128) };
+            let g = Conv2dGeometry::new(&[2, 12, 12, channels], &[3, 3, channels, 18], 1, Padding::Same).unwrap();
+            for (direction, quick) in Direction::ALL.into_iter().flat_map(|d| [(d, true), (d, false)]) {
+                let plans = Plan::candidates(target, direction, &g, quick);
+                assert!(!plans.is_empty() && plans.iter().all(|plan| plan.tiling.is_small()), "{plans:?}");
+                // Tuned on another driver.
+                let mut tuned = Plans::default();
+                tuned.choose(direction, &g, "direct-8x8".parse().unwrap());
+                assert_eq!(tuned.get(target, direction, &g), Plan::usual(target, direction, &g));
+            }
         }
     }
 
