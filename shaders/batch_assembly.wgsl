@@ -123,7 +123,7 @@ fn store_augmented(i: u32, b: u32, p: u32, image: u32) {
         store(i, Pixel(0.0));
         return;
     }
-    var flipped = params.flip == 3u || params.flip == 1u && (coin & 1u) == 1u;
+    var flipped = params.flip == 3u || (params.flip == 1u && (coin & 1u) == 1u);
     if params.flip == 2u {
         // A separate stream, since this random choice must not change from step to step.
         let own = threefry(key + vec2<u32>(0u, 1u), vec2<u32>(indices[b], 0u)).x;

@@ -10,19 +10,40 @@ use super::{GpuError, wait};
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Backend {
-    /// Vulkan, Metal or DX12, whichever the platform has. Never OpenGL.
+    /// Vulkan, Metal or DX12, whichever the platform has; OpenGL only if wgpu's environment variable `WGPU_BACKEND` names it, which
+    /// chooses among all of them: `vulkan`, `metal`, `dx12`, `gl`, or several with commas.
     #[default]
     Primary,
     /// OpenGL, which is only used when asked for: its compute support is patchy.
     OpenGl,
 }
 
+/// What [`Backend::Primary`] means where nothing else is asked for.
+const PRIMARY: wgpu::Backends = wgpu::Backends::VULKAN.union(wgpu::Backends::METAL).union(wgpu::Backends::DX12);
+
 impl Backend {
     fn backends(self) -> wgpu::Backends {
         match self {
-            Backend::Primary => wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12,
+            // A variable without a name chooses nothing.
+            Backend::Primary => wgpu::Backends::from_env()
+                .map(|named| named & PRIMARY.union(wgpu::Backends::GL))
+                .filter(|named| !named.is_empty())
+                .unwrap_or(PRIMARY),
             Backend::OpenGl => wgpu::Backends::GL,
         }
+    }
+
+    /// Why there may be no adapter.
+    fn without_driver(self) -> String {
+        let names = [
+            (wgpu::Backends::VULKAN, "Vulkan"),
+            (wgpu::Backends::METAL, "Metal"),
+            (wgpu::Backends::DX12, "DX12"),
+            (wgpu::Backends::GL, "OpenGL"),
+        ];
+        let backends = self.backends();
+        let names: Vec<_> = names.into_iter().filter(|&(b, _)| backends.contains(b)).map(|(_, name)| name).collect();
+        format!("no driver for {}", names.join(", "))
     }
 }
 
@@ -253,10 +274,7 @@ pub(super) fn choose(request: AdapterRequest, backend: Backend) -> Result<(wgpu:
     let mut adapters = enumerate(backend);
     let count = adapters.len();
     if count == 0 {
-        return Err(GpuError::NoAdapter(match backend {
-            Backend::Primary => "no Vulkan, Metal or DX12 driver".into(),
-            Backend::OpenGl => "no OpenGL driver".into(),
-        }));
+        return Err(GpuError::NoAdapter(backend.without_driver()));
     }
     let software = is_software(&adapters[0].get_info());
     let (index, reason) = match request {

@@ -463,7 +463,10 @@ mod tests {
             fill(&gpu, &buffer, bytemuck::cast_slice(&[count, 1.0_f32.to_bits()]), 0).unwrap();
         }
         let result = gpu.synchronize();
-        assert!(matches!(result, Err(GpuError::Timeout { seconds: 0 })), "{result:?}");
+        // Through OpenGL, llvmpipe computes before it returns from a dispatch: nothing is left to wait for.
+        let is_done_before = gpu.is_software() && gpu.shared.info.backend == wgpu::Backend::Gl;
+        let is_right = matches!(result, Err(GpuError::Timeout { seconds: 0 })) || is_done_before && result.is_ok();
+        assert!(is_right, "{result:?}");
         gpu.shared.device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
     }
 

@@ -76,11 +76,22 @@ impl Pipelines {
         }
         let start = Instant::now();
         let shader = shaders::build(variant)?;
+        self.check_features(&shader)?;
         self.check_limits(variant, &shader)?;
         let pipeline = Arc::new(refusable(&self.device, variant.name, || self.make(variant, shader, checks))?);
         log::debug!("pipeline of {} made in {:.1} ms", variant.name, 1e3 * start.elapsed().as_secs_f64());
         self.made.lock().insert(key, pipeline.clone());
         Ok(pipeline)
+    }
+
+    /// Fails if the shader has 16-bit floats and the device has none.
+    fn check_features(&self, shader: &Shader) -> Result<(), GpuError> {
+        let has = self.device.features().contains(wgpu::Features::SHADER_F16);
+        if shader.needs_f16 && !has {
+            let adapter = self.device.adapter_info().name;
+            return Err(GpuError::MissingFeature { adapter, feature: "SHADER_F16".into() });
+        }
+        Ok(())
     }
 
     fn check_limits(&self, variant: &ShaderVariant, shader: &Shader) -> Result<(), GpuError> {

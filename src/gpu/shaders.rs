@@ -99,6 +99,8 @@ pub struct Shader {
     pub workgroup_size: [u32; 3],
     /// Workgroup memory used, in bytes.
     pub workgroup_bytes: u32,
+    /// Whether it has 16-bit floats.
+    pub needs_f16: bool,
 }
 
 /// Optional features that shaders may use: 16-bit floats, and cooperative matrices.
@@ -173,6 +175,7 @@ pub fn build(variant: &ShaderVariant) -> Result<Shader, GpuError> {
         bindings: bindings.into_iter().map(|(_, kind)| kind).collect(),
         workgroup_size: entry.workgroup_size,
         workgroup_bytes,
+        needs_f16: source.contains("enable f16;"),
         source,
     })
 }

@@ -110,6 +110,10 @@ fn no_adapter_at_all() {
     for device in ["gpu", "gpu:0"] {
         sandbox.refuses_command(without_drivers(&format!("{train} {device}")), "no GPU adapter found");
     }
+    // What wgpu's variable names, of which Linux has no drivers.
+    let mut of_windows = sandbox.command(&format!("{train} gpu"));
+    of_windows.env("WGPU_BACKEND", "dx12");
+    sandbox.refuses_command(of_windows, "no driver for DX12");
     without_drivers("devices").assert().success().stdout(contains("there is no GPU adapter"));
     without_drivers("devices --json").assert().success().stdout("[]\n");
     without_drivers(&format!("{train} auto")).assert().success().stderr(contains("device: CPU"));

@@ -26,6 +26,8 @@
 //! Constants after the kernel, such as `HALF=0 TILE_ROWS=128`, choose among all variants that are launched; without them, one of each
 //! kind is shown.
 //!
+//! `--wgsl` prints the WGSL of every variant that may run in a browser, for `scripts/tint`.
+//!
 //! `CIFAR_GPU_COMPILERS` names the folder of drivers if it is not `target/gpu-compilers`; `CIFAR_GPU_RADV` names the system's driver for
 //! AMD by its manifest (`radeon_icd…json`) if it is not in a usual place. Variants are those that the operations' cases and the
 //! networks launch (`tests/common/variants.rs`).
@@ -109,6 +111,7 @@ fn main() -> ExitCode {
         ["--model", chip, ref settings @ ..] => model::print(chip, settings),
         ["--winograd", chip] => model::print_winograd(chip),
         ["--assembly", gpu, kernel, ref with @ ..] => print_assembly(gpu, kernel, with),
+        ["--wgsl"] => print_wgsl(),
         _ => return libtest_mimic::run(&Arguments::from_args(), trials()).exit_code(),
     };
     match done {
@@ -342,6 +345,43 @@ fn print_assembly(gpu: &str, kernel: &str, with: &[&str]) -> Result<()> {
         let statistics: Vec<_> = statistics.iter().map(|(name, value)| format!("{name}: {value}")).collect();
         writeln!(out, "{kernel} {constants}\n{}\n{assembly}\n", statistics.join(", ")).map_err(|e| e.to_string())
     })
+}
+
+/// A variant in WebGPU's terms.
+#[derive(Serialize)]
+struct Wgsl {
+    kernel: &'static str,
+    /// Constants of the variant: `KERNEL_H=3 …`.
+    constants: String,
+    source: String,
+    /// Types of the buffers that are bound.
+    bindings: Vec<&'static str>,
+}
+
+/// Prints all variants as JSON but those with cooperative matrices, which WebGPU does not have.
+fn print_wgsl() -> Result<()> {
+    let mut all = Vec::new();
+    for kernel in shaders::kernel_names() {
+        let variants = variants::variants(kernel)?;
+        for variant in variants.gpu.iter().chain(&variants.software) {
+            let shader = shaders::build(variant).map_err(|e| e.to_string())?;
+            let binding = |kind: &BindingKind| match kind {
+                BindingKind::Uniform { .. } => "uniform",
+                BindingKind::Read => "read-only-storage",
+                BindingKind::ReadWrite => "storage",
+            };
+            let constants: Vec<_> = variant.constants.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            // WebGPU wants it said; naga knows no such extension.
+            let enable = if shader.source.contains("subgroup") { "enable subgroups;\n" } else { "" };
+            all.push(Wgsl {
+                kernel,
+                constants: constants.join(" "),
+                source: format!("{enable}{}", shader.source),
+                bindings: shader.bindings.iter().map(binding).collect(),
+            });
+        }
+    }
+    serde_json::to_writer(std::io::stdout().lock(), &all).map_err(|e| e.to_string())
 }
 
 /// Prints a Markdown table of a kernel's variants on a GPU. Constants in which they agree are left out.

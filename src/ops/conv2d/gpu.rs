@@ -33,6 +33,9 @@ impl Tiles {
     pub(super) fn new(gpu: &GpuDevice, tiling: Tiling) -> Result<Self> {
         let matrix = gpu.cooperative_matrix();
         let missing = |feature: &str| GpuError::MissingFeature { adapter: gpu.description(), feature: feature.into() };
+        if gpu.budget().small_tiles && !tiling.is_small() {
+            return Err(missing("a compiler for tiles of this size").into());
+        }
         let lanes = match tiling {
             Tiling::Direct { .. } => DIRECT_LANES,
             // A workgroup is a subgroup.

@@ -286,6 +286,15 @@ impl Tiling {
         24 * 4 * (rows + 96) + 24 / 4 * 64 <= workgroup_bytes as usize
     }
 
+    /// Whether compilers that can be given small tiles only compile it.
+    pub(super) fn is_small(self) -> bool {
+        match self {
+            Tiling::Direct { rows, columns } | Tiling::Broadcast { rows, columns } => rows <= 4 && rows * columns <= 64,
+            // Slabs of them are unrolled.
+            Tiling::Staged { .. } | Tiling::Cooperative { .. } => false,
+        }
+    }
+
     /// Whether the shaders can be made for it.
     fn is_valid(self) -> bool {
         match self {
@@ -399,13 +408,14 @@ impl Plan {
             // On GPUs the smaller ones save too little but where the larger ones reach too far, and then not for the weight.
             .filter(|&outputs| outputs == 4 || kind != DeviceKind::Gpu || direction != Direction::BackwardWeight)
             .map(|outputs| Algorithm::Winograd { outputs })
-            .filter(|&algorithm| Plan { algorithm, tiling: direct(8, 8) }.suits(target, g));
+            .filter(|&algorithm| Plan { algorithm, tiling: direct(4, 16) }.suits(target, g));
         let algorithm = winograd.unwrap_or(Algorithm::ImplicitGemm);
         let tiling = match kind {
             DeviceKind::SoftwareGpu if target.can_broadcast() => match direction {
                 Direction::Forward | Direction::BackwardInput => broadcast(2, 16),
                 Direction::BackwardWeight => broadcast(4, 16),
             },
+            DeviceKind::SoftwareGpu if target.budget.small_tiles => direct(4, 16),
             DeviceKind::Cpu | DeviceKind::SoftwareGpu => direct(8, 8),
             DeviceKind::Gpu => usual_staged(direction, g, target.budget.registers),
         };
@@ -457,7 +467,7 @@ impl Plan {
                     && g.out_c.is_multiple_of(COOPERATIVE_CHANNELS)
             }
         };
-        algorithm && tiling
+        algorithm && tiling && (self.tiling.is_small() || !target.budget.small_tiles)
     }
 }
 
@@ -547,6 +557,25 @@ mod tests {
         ] {
             let estimated = f64::from(tiling.registers());
             assert!((0.9..1.25).contains(&(estimated / f64::from(used))), "{tiling:?}: {estimated}, not {used}");
+        }
+    }
+
+    /// SwiftShader's compiler takes minutes for others.
+    #[test]
+    fn compilers_that_need_small_tiles_get_no_others() {
+        for (subgroup, channels) in [None, Some(4)].into_iter().flat_map(|s| [3, 33, 96].map(|channels| (s, channels)))
+        {
+            let budget = Budget { small_tiles: true, ..Budget::default() };
+            let target = Target { subgroup, budget, ..on(DeviceKind::SoftwareGpu, 128) };
+            let g = Conv2dGeometry::new(&[2, 12, 12, channels], &[3, 3, channels, 18], 1, Padding::Same).unwrap();
+            for (direction, quick) in Direction::ALL.into_iter().flat_map(|d| [(d, true), (d, false)]) {
+                let plans = Plan::candidates(target, direction, &g, quick);
+                assert!(!plans.is_empty() && plans.iter().all(|plan| plan.tiling.is_small()), "{plans:?}");
+                // Tuned on another driver.
+                let mut tuned = Plans::default();
+                tuned.choose(direction, &g, "direct-8x8".parse().unwrap());
+                assert_eq!(tuned.get(target, direction, &g), Plan::usual(target, direction, &g));
+            }
         }
     }
 
