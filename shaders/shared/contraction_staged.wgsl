@@ -29,20 +29,22 @@ var<workgroup> cotangent_slab: array<vec4<f32>, {{ cotangent_slots }}>;
 {# Load number `n` of an invocation's share of a slab. What must not be used is left out where it is stored: a selection here would wait
    for it. -#}
 {% macro fetch(n) %}
-{% if n < input_loads %}
-{% if wide_rows %}
-        let input_at_{{ n }} = element_at(input_tap_{{ n }}, slab, input_k_{{ n }}, input_offset_{{ n }});
-        let input_{{ n }} = load_any_element(input_at_{{ n }});
-{% else %}
-        let input_{{ n }} = load_rows(input_row_{{ n }}, slab, input_k_{{ n }});
-{% endif %}
-{% else %}
+{% if n >= input_loads %}
 {% set i = n - input_loads %}
 {% if wide_columns %}
         let cotangent_{{ i }} = load_cotangent_at({% if in_lines %}cotangent_at(slab.pixel, 0u) + cotangent_offset_{{ i }}{% else %}min(cotangent_at(slab.pixel, 0u) + cotangent_offset_{{ i }}, last_cotangent){% endif %});
 {% else %}
         let cotangent_{{ i }} = load_cotangent(pixel_in(slab, cotangent_k_{{ i }}), cotangent_column_{{ i }});
 {% endif %}
+{% elif wide_rows %}
+        let input_at_{{ n }} = element_at(input_tap_{{ n }}, slab, input_k_{{ n }}, input_offset_{{ n }});
+        let input_{{ n }} = load_any_element(input_at_{{ n }});
+{% else %}
+        // The condition keeps compilers from computing the places of four taps outside the loop, for which there are no registers.
+        var input_{{ n }} = vec4<f32>();
+        if slab.pixel < end {
+            input_{{ n }} = load_rows(input_row_{{ n }}, slab, input_k_{{ n }});
+        }
 {% endif %}
 {% endmacro %}
 {# Stores what was fetched. -#}

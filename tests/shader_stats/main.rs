@@ -46,7 +46,7 @@ use std::process::{ExitCode, Stdio};
 
 use cifar_gpu::gpu::ShaderVariant;
 use cifar_gpu::gpu::shaders::{self, BindingKind};
-use cifar_gpu::ops::conv2d::{Sums, Tiling};
+use cifar_gpu::ops::conv2d::{Direction, Sums, Tiling};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde::{Deserialize, Serialize};
 
@@ -297,7 +297,7 @@ fn trials() -> Vec<Trial> {
 
 /// Whether a variant may be chosen on a GPU, by the default or by the tuner: tiles that need more registers or workgroup memory than it
 /// should use are not.
-fn is_chosen(gpu: Gpu, constants: &str) -> bool {
+fn is_chosen(gpu: Gpu, kernel: &str, constants: &str) -> bool {
     let value = |name: &str| {
         let values = constants.split(' ').filter_map(|constant| constant.split_once('='));
         values.into_iter().find(|(known, _)| *known == name).and_then(|(_, value)| value.parse::<usize>().ok())
@@ -309,10 +309,12 @@ fn is_chosen(gpu: Gpu, constants: &str) -> bool {
     };
     let sums = Sums::ALL.into_iter().find(|sums| (sums.rows(), sums.columns()) == (lane_rows, lane_columns));
     let budget = gpu.budget();
+    let direction =
+        Direction::ALL.into_iter().find(|direction| direction.kernel() == kernel).unwrap_or(Direction::Forward);
     sums.is_none_or(|sums| {
         let tiling = Tiling::Staged { rows, columns, sums };
         let is_deep = value("DEEP") == Some(1);
-        tiling.registers() <= budget.registers && is_deep == tiling.is_deep(budget.workgroup_bytes)
+        tiling.registers(direction) <= budget.registers && is_deep == tiling.is_deep(budget.workgroup_bytes)
     })
 }
 
@@ -321,7 +323,8 @@ fn check(drivers: &Drivers, gpu: Gpu, kernel: &str) -> std::result::Result<(), F
         return Err("the driver forgot the GPU".into());
     };
     let mut faults = Vec::new();
-    for Compiled { constants, statistics, .. } in compiled.iter().filter(|compiled| is_chosen(gpu, &compiled.constants))
+    for Compiled { constants, statistics, .. } in
+        compiled.iter().filter(|compiled| is_chosen(gpu, kernel, &compiled.constants))
     {
         faults.extend(Figures::of(gpu.vendor, statistics)?.fault().map(|fault| format!("{constants}: {fault}")));
     }
@@ -407,7 +410,7 @@ fn print_rows(gpu: &str, kernel: &str, with: &[&str]) -> Result<()> {
                 |part: Part| format!("{} of {} ({:.0} %)", part.multiply_adds, part.cycles, 100.0 * part.share());
             part.map_or_else(|| "–".to_owned(), text)
         };
-        let own = own.join(" ") + if is_chosen(gpu, &variant.constants) { "" } else { " (not chosen here)" };
+        let own = own.join(" ") + if is_chosen(gpu, kernel, &variant.constants) { "" } else { " (not chosen here)" };
         println!(
             "| {own} | {registers} | {spilled} | {scratch_bytes} | {occupancy} | {} | {} | {} |",
             share(assembly.block),
