@@ -43,19 +43,20 @@ fn main(
     let scale = statistics[{{ CHANNELS }}u + c];
     var products = 0.0;
     var sum = 0.0;
-    for (var row = first; row < end; row += 8u) {
-{% for j in range(8) %}
-        let at_{{ j }} = min(row + {{ j }}u, end - 1u) * {{ CHANNELS }}u + c;
-        let d_output_{{ j }} = f32(d_output[at_{{ j }}]);
+    var row = first;
+{% for at_a_time in [8, 1] %}
+    for (; row + {{ at_a_time }}u <= end; row += {{ at_a_time }}u) {
+{% for j in range(at_a_time) %}
+        let at_{{ j }} = (row + {{ j }}u) * {{ CHANNELS }}u + c;
+        let d_{{ j }} = {% if MASK %}select(0.0, f32(d_output[at_{{ j }}]), f32(output[at_{{ j }}]) > 0.0){% else %}f32(d_output[at_{{ j }}]){% endif %};
         let normalized_{{ j }} = (f32(input[at_{{ j }}]) - mean) * scale;
-        let counts_{{ j }} = (row + {{ j }}u < end){% if MASK %} & (f32(output[at_{{ j }}]) > 0.0){% endif %};
 {% endfor %}
-{% for j in range(8) %}
-        let d_{{ j }} = select(0.0, d_output_{{ j }}, counts_{{ j }});
+{% for j in range(at_a_time) %}
         products += d_{{ j }} * normalized_{{ j }};
         sum += d_{{ j }};
 {% endfor %}
     }
+{% endfor %}
     partial[2u * part * {{ CHANNELS }}u + c] = products;
     partial[(2u * part + 1u) * {{ CHANNELS }}u + c] = sum;
 }

@@ -37,16 +37,18 @@ fn main(
     let origin = f32(input[first * {{ CHANNELS }}u + c]);
     var sum = 0.0;
     var squares = 0.0;
-    for (var row = first; row < end; row += 8u) {
-{% for j in range(8) %}
-        let value_{{ j }} = f32(input[min(row + {{ j }}u, end - 1u) * {{ CHANNELS }}u + c]);
+    var row = first;
+{% for at_a_time in [8, 1] %}
+    for (; row + {{ at_a_time }}u <= end; row += {{ at_a_time }}u) {
+{% for j in range(at_a_time) %}
+        let difference_{{ j }} = f32(input[(row + {{ j }}u) * {{ CHANNELS }}u + c]) - origin;
 {% endfor %}
-{% for j in range(8) %}
-        let difference_{{ j }} = select(0.0, value_{{ j }} - origin, row + {{ j }}u < end);
+{% for j in range(at_a_time) %}
         sum += difference_{{ j }};
         squares += difference_{{ j }} * difference_{{ j }};
 {% endfor %}
     }
+{% endfor %}
     let mean = sum / f32(end - first);
     partial[2u * part * {{ CHANNELS }}u + c] = origin + mean;
     partial[(2u * part + 1u) * {{ CHANNELS }}u + c] = squares - sum * mean;

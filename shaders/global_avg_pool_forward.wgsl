@@ -28,13 +28,16 @@ fn main(
     }
     let first = (i / {{ CHANNELS }}u) * {{ PIXELS * CHANNELS }}u + i % {{ CHANNELS }}u;
     var sum = 0.0;
-    for (var p = 0u; p < {{ PIXELS }}u; p += 8u) {
-{% for j in range(8) %}
-        let value_{{ j }} = f32(input[first + {% if PIXELS % 8 == 0 %}(p + {{ j }}u){% else %}min(p + {{ j }}u, {{ PIXELS - 1 }}u){% endif %} * {{ CHANNELS }}u]);
+    var p = 0u;
+{% for at_a_time in [8, 1] %}
+    for (; p + {{ at_a_time }}u <= {{ PIXELS }}u; p += {{ at_a_time }}u) {
+{% for j in range(at_a_time) %}
+        let value_{{ j }} = f32(input[first + (p + {{ j }}u) * {{ CHANNELS }}u]);
 {% endfor %}
-{% for j in range(8) %}
-        sum += {% if PIXELS % 8 == 0 %}value_{{ j }}{% else %}select(0.0, value_{{ j }}, p + {{ j }}u < {{ PIXELS }}u){% endif %};
+{% for j in range(at_a_time) %}
+        sum += value_{{ j }};
 {% endfor %}
     }
+{% endfor %}
     output[i] = real(sum / f32({{ PIXELS }}));
 }

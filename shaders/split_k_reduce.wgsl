@@ -2,8 +2,8 @@
 //
 //     sum[i] = Σ_s partial[s, i]     the first `weights` elements go to d_weight, the rest to d_bias
 //
-// partial [splits, count]. One invocation per element; ⌈count / 256⌉ workgroups. It loads 16 at a time, so that it waits for memory
-// a sixteenth as often.
+// partial [splits, count]. One invocation per element; ⌈count / 256⌉ workgroups. With MANY splits it loads 16 at a time while there are
+// so many, so that it waits for memory a sixteenth as often.
 struct Params {
     count: u32,
     weights: u32,
@@ -28,14 +28,17 @@ fn main(
         return;
     }
     var sum = 0.0;
-    for (var s = 0u; s < params.splits; s += 16u) {
-{% for j in range(16) %}
-        let value_{{ j }} = partial[min(s + {{ j }}u, params.splits - 1u) * params.count + i];
+    var s = 0u;
+{% for at_a_time in ([16, 4, 1] if MANY else [1]) %}
+    for (; s + {{ at_a_time }}u <= params.splits; s += {{ at_a_time }}u) {
+{% for j in range(at_a_time) %}
+        let value_{{ j }} = partial[(s + {{ j }}u) * params.count + i];
 {% endfor %}
-{% for j in range(16) %}
-        sum += select(0.0, value_{{ j }}, s + {{ j }}u < params.splits);
+{% for j in range(at_a_time) %}
+        sum += value_{{ j }};
 {% endfor %}
     }
+{% endfor %}
     if i < params.weights {
         d_weight[i] = sum;
     } else {

@@ -4,7 +4,7 @@ use crate::data::LabelSet;
 use crate::error::Result;
 use crate::gpu::Backend;
 use crate::nn::Architecture;
-use crate::ops::batch_assembly::{Augmentation, Flip, Normalization};
+use crate::ops::batch_assembly::{Augmentation, Border, Flip, Normalization};
 use crate::optim::Schedule;
 use crate::tensor::Precision;
 use crate::train::config::{SYNTHETIC, TrainConfig};
@@ -146,11 +146,29 @@ impl TrainConfig {
                 augmentation: Augmentation { flip: Flip::Alternating, ..Augmentation::FLIP_CROP },
                 ..deep
             },
+            // After Keller Jordan's airbench94_muon.
             "ygnet-bn" => TrainConfig {
-                epochs: 30,
-                lr: 0.07,
-                dropout: vec![0.0, 0.1, 0.2],
-                augmentation: Augmentation { cutout: 8, ..Augmentation::FLIP_CROP },
+                epochs: 24,
+                batch_size: 512,
+                optimizer: OptimizerKind::Muon,
+                muon: MuonSettings { lr: 0.1, momentum: 0.6, fixed_norm: true },
+                momentum: 0.85,
+                bias_lr_factor: 8.0,
+                weight_decay: 1e-3,
+                schedule: Schedule::OneCycle { peak_at: 0.23 },
+                dropout: vec![0.0; 3],
+                augmentation: Augmentation {
+                    flip: Flip::Alternating,
+                    crop_border: Border::Reflect,
+                    cutout: 8,
+                    ..Augmentation::FLIP_CROP
+                },
+                label_smoothing: 0.2,
+                clip_norm: 0.0,
+                average_decay: 0.0,
+                initializer: Initializer::Dirac,
+                whitening: Whitening::Fixed,
+                batch_norm_momentum: Some(0.4),
                 ..deep
             },
             "resnet20" => TrainConfig { batch_size: 128, lr: 0.1, clip_norm: 0.0, average_decay: 0.0, ..deep },

@@ -12,6 +12,8 @@ use crate::tensor::DType;
 /// Invocations of a workgroup that stages nothing: the number that software renderers compute at a time. More would idle at the
 /// edges.
 const DIRECT_LANES: usize = 8;
+/// Splits from which on several of them are loaded at a time; for fewer, the loops for that cost more than they gain.
+const MANY_SPLITS: usize = 8;
 /// Subgroups of a workgroup that multiplies cooperative matrices.
 const SUBGROUPS: usize = 4;
 
@@ -279,5 +281,6 @@ pub(super) fn split_k_reduce(
     const OP: &str = "split_k_reduce";
     let count = weights + biases;
     let uniform = [as_u32(OP, count)?, as_u32(OP, weights)?, as_u32(OP, splits)?];
-    launch_elementwise(gpu, OP, &[], bytemuck::cast_slice(&uniform), &[partial, d_weight, d_bias], count)
+    let many = ("MANY", u32::from(splits >= MANY_SPLITS));
+    launch_elementwise(gpu, OP, &[many], bytemuck::cast_slice(&uniform), &[partial, d_weight, d_bias], count)
 }
