@@ -10,7 +10,7 @@ pub struct Budget {
     /// Bytes of workgroup memory of a workgroup that multiplies.
     pub workgroup_bytes: u32,
     /// Channels from which on Winograd's algorithm is taken without a trial: it multiplies a quarter as often as a convolution, and moves
-    /// about seven times as many bytes.
+    /// about five times as many bytes.
     pub winograd_channels: usize,
     /// Whether the driver's compiler can be given small tiles only: others take it minutes and gigabytes.
     pub small_tiles: bool,
