@@ -33,7 +33,7 @@ fn pixel_in(slab: Slab, k: u32) -> u32 {
 
 {# `number` divided by a constant that it contains at most `times` times; a division of any number costs more. -#}
 {% macro quotient(number, divisor, times) %}
-{%- if times == 1 %}select(0u, 1u, {{ number }} >= {{ divisor }}u){% elif divisor <= 128 %}{{ number }} * {{ 65536 // divisor + 1 }}u >> 16u{% else %}{{ number }} / {{ divisor }}u{% endif -%}
+{%- if times == 1 %}select(0u, 1u, {{ number }} >= {{ divisor }}u){% elif divisor <= 128 %}({{ number }} * {{ 65536 // divisor + 1 }}u) >> 16u{% else %}{{ number }} / {{ divisor }}u{% endif -%}
 {% endmacro %}
 // How much further than the slab's start a row's element of pixel `k` is, if that is in the same line.
 fn element_offset(tap: Tap, k: u32) -> i32 {
