@@ -26,7 +26,7 @@ pub struct Launch<'a> {
     pub flops: u64,
 }
 
-/// A call that a rehearsal recorded.
+/// A recorded kernel call of a rehearsal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launched {
     /// The kernel and its constants.

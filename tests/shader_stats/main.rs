@@ -129,8 +129,8 @@ const ANSWER: &str = "answer: ";
 /// A variant's constants as processes tell one another of them.
 type Constants = Vec<(String, u32)>;
 
-/// The variants of a kernel: those for all GPUs, and those for tensor cores. With constants, all that are launched with these, else one
-/// of each kind.
+/// The variants of a kernel for all GPUs, and those for tensor cores. Constants select among all launched variants; without constants,
+/// there is one variant of each kind.
 fn constants(kernel: &str, with: &[&str]) -> Result<[Vec<Constants>; 2]> {
     let Some(name) = shaders::kernel_names().into_iter().find(|name| *name == kernel) else {
         return Ok(Default::default());
