@@ -103,7 +103,7 @@ fn plans_are_known_by_their_names() {
     ] {
         for (direction, dtype) in Direction::ALL.into_iter().flat_map(|d| [(d, DType::F32), (d, DType::F16)]) {
             let plans = Plan::candidates(
-                Target { kind, dtype, cooperative, subgroup, budget: Budget::of_vendor(0x10de) },
+                Target { kind, dtype, cooperative, subgroup, budget: Budget::of_vendor(0x10de), is_inference: false },
                 direction,
                 &g,
                 false,

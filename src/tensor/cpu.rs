@@ -1,5 +1,6 @@
 //! The CPU device, which reuses memory from a pool. Its kernels are the CPU twins in `ops`.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::Arc;
@@ -76,6 +77,29 @@ impl CpuDevice {
 #[inline(always)]
 pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
+}
+
+thread_local! {
+    /// What [`with_scratch`] lends.
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lends `work` buffers of these lengths, with unspecified contents. The thread keeps them, so that they are not cleared each time.
+pub(crate) fn with_scratch<const N: usize, R>(lengths: [usize; N], work: impl FnOnce([&mut [f32]; N]) -> R) -> R {
+    let mut scratch = SCRATCH.take();
+    let total = lengths.iter().sum();
+    if scratch.len() < total {
+        scratch.resize(total, 0.0);
+    }
+    let mut rest = &mut scratch[..];
+    let buffers = lengths.map(|length| {
+        let (buffer, after) = std::mem::take(&mut rest).split_at_mut(length);
+        rest = after;
+        buffer
+    });
+    let result = work(buffers);
+    SCRATCH.replace(scratch);
+    result
 }
 
 /// Memory still available on this machine, in bytes; unbounded where the system does not report it.

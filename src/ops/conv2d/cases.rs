@@ -395,6 +395,7 @@ mod tests {
             cooperative: None,
             subgroup: None,
             budget: Budget { registers, ..Budget::default() },
+            is_inference: false,
         };
         let mut taken = BTreeSet::new();
         let channels = [(3, 10), (3, 20), (3, 50), (3, 96), (96, 96), (128, 128)];

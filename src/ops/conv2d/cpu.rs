@@ -2,63 +2,17 @@
 
 use rayon::prelude::*;
 
+use super::matrix_product::matrix_product;
 use super::phase::Phase;
 use super::window::Window;
 use super::{Conv2dGeometry, Finish, Splits};
 use crate::ops::dropout::{DropoutMask, drop_out};
 use crate::ops::{Gate, StepState};
 use crate::profile;
-use crate::tensor::cpu::vectorized;
+use crate::tensor::cpu::{vectorized, with_scratch};
 
 /// Rows of patches gathered at a time.
 const TILE_ROWS: usize = 128;
-
-/// Products that are summed in one go: longer sums are added up in blocks, which rounds less.
-const SUM_BLOCK: usize = 256;
-
-/// `dst (m × n) = lhs (m × k) · rhs (k × n)`, all row-major, or `dst +=` if `accumulate`; `lhs` may be given transposed
-/// (k × m).
-#[expect(clippy::too_many_arguments, reason = "the usual arguments of a matrix product")]
-pub(super) fn gemm(
-    m: usize,
-    n: usize,
-    k: usize,
-    dst: &mut [f32],
-    accumulate: bool,
-    lhs: &[f32],
-    lhs_transposed: bool,
-    rhs: &[f32],
-) {
-    assert!(dst.len() >= m * n && lhs.len() >= m * k && rhs.len() >= k * n);
-    let (lhs_cs, lhs_rs) = if lhs_transposed { (m, 1) } else { (1, k) };
-    for first in (0..k).step_by(SUM_BLOCK) {
-        // SAFETY: the three matrices lie inside their slices, as just checked, so their columns and rows from `first` on
-        // do, too; `dst` is borrowed mutably.
-        unsafe {
-            gemm::gemm(
-                m,
-                n,
-                SUM_BLOCK.min(k - first),
-                dst.as_mut_ptr(),
-                1,
-                n as isize,
-                accumulate || first > 0,
-                lhs.as_ptr().add(first * lhs_cs),
-                lhs_cs as isize,
-                lhs_rs as isize,
-                rhs.as_ptr().add(first * n),
-                1,
-                n as isize,
-                1.0,
-                1.0,
-                false,
-                false,
-                false,
-                gemm::Parallelism::None,
-            );
-        }
-    }
-}
 
 /// Adds rows of `channels` values to `sums`.
 pub(super) fn add_rows(channels: usize, rows: &[f32], sums: &mut [f32]) {
@@ -113,10 +67,12 @@ fn implicit_gemm(
     finish: Finish<&[f32], StepState>,
     target: &mut [f32],
 ) {
-    target.par_chunks_mut(TILE_ROWS * columns).enumerate().for_each_init(Vec::new, |buffer, (tile, sums)| {
+    target.par_chunks_mut(TILE_ROWS * columns).enumerate().for_each(|(tile, sums)| {
         let rows = sums.len() / columns;
-        let patches = window.patches(tile * TILE_ROWS, rows, source, buffer);
-        gemm(rows, columns, window.products(), sums, false, patches, false, weight);
+        with_scratch([window.buffer_len(rows)], |[buffer]| {
+            let patches = window.patches(tile * TILE_ROWS, rows, source, buffer);
+            matrix_product(rows, columns, window.products(), sums, false, patches, false, weight);
+        });
         finish.apply(tile * TILE_ROWS * columns, columns, sums);
     });
 }
@@ -171,30 +127,27 @@ fn gemm_by_phase(
 ) {
     let image = g.in_h * g.in_w * g.in_c;
     let images = (TILE_ROWS * phases.len() / (g.in_h * g.in_w)).max(1);
-    d_input.par_chunks_mut(images * image).enumerate().for_each_init(
-        || (Vec::new(), Vec::new()),
-        |(buffer, sums), (chunk, target)| {
-            for (phase, window, weight) in phases {
-                let pixels = phase.pixels();
-                let end = target.len() / image * pixels;
-                for first in (0..end).step_by(TILE_ROWS) {
-                    let rows = TILE_ROWS.min(end - first);
+    d_input.par_chunks_mut(images * image).enumerate().for_each(|(chunk, target)| {
+        for (phase, window, weight) in phases {
+            let pixels = phase.pixels();
+            let end = target.len() / image * pixels;
+            for first in (0..end).step_by(TILE_ROWS) {
+                let rows = TILE_ROWS.min(end - first);
+                with_scratch([window.buffer_len(rows), rows * g.in_c], |[buffer, sums]| {
                     let patches = window.patches(chunk * images * pixels + first, rows, d_output, buffer);
-                    // Where no window read the pixels, there are no products either.
-                    sums.clear();
-                    sums.resize(rows * g.in_c, 0.0);
-                    gemm(rows, g.in_c, window.products(), sums, false, patches, false, weight);
+                    // Where no window read the pixels, there are no products, and the sums are zeros.
+                    matrix_product(rows, g.in_c, window.products(), sums, false, patches, false, weight);
                     for (row, sums) in (first..).zip(sums.chunks_exact(g.in_c)) {
                         let (y, x) = (row % pixels / phase.x.pixels, row % phase.x.pixels);
                         let line = row / pixels * g.in_h + phase.y.first + y * g.stride;
                         let start = (line * g.in_w + phase.x.first + x * g.stride) * g.in_c;
                         target[start..start + g.in_c].copy_from_slice(sums);
                     }
-                }
+                });
             }
-            finish.apply(chunk * images * image, g.in_c, target);
-        },
-    );
+        }
+        finish.apply(chunk * images * image, g.in_c, target);
+    });
 }
 
 /// The taps of a transposed weight that a phase was read at, the last one first.
@@ -211,14 +164,24 @@ fn reversed_taps(g: &Conv2dGeometry, phase: &Phase, transposed_weight: &[f32]) -
 
 pub(super) fn conv2d_transpose_weight(g: &Conv2dGeometry, weight: &[f32], transposed: &mut [f32]) {
     let _timed = profile::twin("conv2d_transpose_weight", 0, size_of_val(weight) + size_of_val(transposed));
-    let tap = g.in_c * g.out_c;
-    for (from, to) in weight.chunks_exact(tap).zip(transposed.chunks_exact_mut(tap)) {
-        for (c, row) in from.chunks_exact(g.out_c).enumerate() {
-            for (o, &value) in row.iter().enumerate() {
-                to[o * g.in_c + c] = value;
+    exchange_channels(g.in_c, g.out_c, weight, transposed);
+}
+
+/// `[taps, columns, rows]` from `weight [taps, rows, columns]`.
+pub(super) fn exchange_channels(rows: usize, columns: usize, weight: &[f32], exchanged: &mut [f32]) {
+    /// Columns that are exchanged at a time: a row's share of them fills a line of the cache.
+    const BLOCK: usize = 16;
+    let matrices = weight.par_chunks_exact(rows * columns).zip(exchanged.par_chunks_exact_mut(rows * columns));
+    matrices.for_each(|(from, to)| {
+        to.par_chunks_mut(BLOCK * rows).enumerate().for_each(|(block, to)| {
+            let first = block * BLOCK;
+            for (row, from) in from.chunks_exact(columns).enumerate() {
+                for (target, &value) in to.iter_mut().skip(row).step_by(rows).zip(&from[first..]) {
+                    *target = value;
+                }
             }
-        }
-    }
+        });
+    });
 }
 
 pub(super) fn conv2d_backward_weight(
@@ -236,7 +199,7 @@ pub(super) fn conv2d_backward_weight(
     let window = Window::forward(g);
     let products = g.products();
     let share = (products + 1) * g.out_c;
-    partial.par_chunks_exact_mut(share).enumerate().for_each_init(Vec::new, |buffer, (split, sums)| {
+    partial.par_chunks_exact_mut(share).enumerate().for_each(|(split, sums)| {
         let (weights, biases) = sums.split_at_mut(products * g.out_c);
         biases.fill(0.0);
         let first = split * splits.lines_per_split * g.out_w;
@@ -244,8 +207,10 @@ pub(super) fn conv2d_backward_weight(
         for first_row in (first..end).step_by(TILE_ROWS) {
             let rows = TILE_ROWS.min(end - first_row);
             let cotangents = &d_output[first_row * g.out_c..(first_row + rows) * g.out_c];
-            let patches = window.patches(first_row, rows, input, buffer);
-            gemm(products, g.out_c, rows, weights, first_row > first, patches, true, cotangents);
+            with_scratch([window.buffer_len(rows)], |[buffer]| {
+                let patches = window.patches(first_row, rows, input, buffer);
+                matrix_product(products, g.out_c, rows, weights, first_row > first, patches, true, cotangents);
+            });
             add_rows(g.out_c, cotangents, biases);
         }
     });
@@ -254,6 +219,11 @@ pub(super) fn conv2d_backward_weight(
 /// Adds up elements `first..` of `splits` runs of `count` partial sums each, as many as `target` has.
 pub(super) fn split_k_reduce(splits: usize, count: usize, first: usize, partial: &[f32], target: &mut [f32]) {
     let _timed = profile::twin("split_k_reduce", 0, size_of_val(partial) + size_of_val(target));
+    add_splits(splits, count, first, partial, target);
+}
+
+/// As [`split_k_reduce`], as a part of another kernel.
+pub(super) fn add_splits(splits: usize, count: usize, first: usize, partial: &[f32], target: &mut [f32]) {
     target.par_chunks_mut(4096).enumerate().for_each(|(chunk, target)| {
         let first = first + chunk * 4096;
         target.fill(0.0);

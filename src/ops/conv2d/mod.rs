@@ -4,6 +4,7 @@ pub(super) mod cases;
 mod cpu;
 mod geometry;
 mod gpu;
+mod matrix_product;
 mod operands;
 mod phase;
 mod plan;
@@ -386,6 +387,11 @@ impl Conv2d {
     fn plan(&self, operand: &Tensor, direction: Direction, geometry: &Conv2dGeometry) -> Plan {
         self.plans.get(Target::of(operand), direction, geometry)
     }
+
+    fn forward_plan(&self, input: &Tensor, context: &Context<'_>, geometry: &Conv2dGeometry) -> Plan {
+        let is_inference = !(0..3).any(|input| context.wants(input));
+        self.plans.get(Target { is_inference, ..Target::of(input) }, Direction::Forward, geometry)
+    }
 }
 
 /// Values that a convolution saves for its backward pass.
@@ -411,7 +417,7 @@ impl Op for Conv2d {
     fn forward(&self, inputs: &[&Tensor], context: &Context<'_>) -> Result<Output<Conv2dSaved>> {
         let (input, weight, bias) = with_optional_bias(self.name(), inputs)?;
         let geometry = Conv2dGeometry::new(input.shape(), weight.shape(), self.stride, self.padding)?;
-        let plan = self.plan(input, Direction::Forward, &geometry);
+        let plan = self.forward_plan(input, context, &geometry);
         let epilogue = self.activation.epilogue(context, &geometry);
         let output = forward_by(plan, &geometry, epilogue, input, weight, bias)?;
         let needs_input = context.wants(1) || context.wants(2) || context.wants(0) && context.input_has_gate();

@@ -367,6 +367,8 @@ pub struct Target {
     pub subgroup: Option<u32>,
     /// What kernels of a GPU should use at most.
     pub budget: Budget,
+    /// Whether no gradients will be taken of what is computed.
+    pub is_inference: bool,
 }
 
 impl Target {
@@ -376,7 +378,7 @@ impl Target {
             Device::Cpu(_) => (None, None, Budget::default()),
             Device::Gpu(gpu) => (gpu.cooperative_matrix(), gpu.subgroup(), gpu.budget()),
         };
-        Target { kind: DeviceKind::of(device), dtype, cooperative, subgroup, budget }
+        Target { kind: DeviceKind::of(device), dtype, cooperative, subgroup, budget, is_inference: false }
     }
 
     /// Whether subgroups can broadcast unrolled slabs: those of software renderers, not of GPUs.
@@ -401,15 +403,16 @@ impl Plan {
         let kind = target.kind;
         let least = if kind == DeviceKind::Gpu { target.budget.winograd_channels } else { WINOGRAD_CHANNELS };
         let enough = g.in_c.min(g.out_c) >= least;
+        let differentiates_forward = direction == Direction::Forward && !target.is_inference;
         // Forward, the rounding of F(2×2, 5×5) leads networks too far from PyTorch's trajectories; on software renderers its
         // transforms cost as much as it saves.
-        let saves = g.kernel_h == 3 || kind == DeviceKind::Cpu && direction != Direction::Forward;
+        let saves = g.kernel_h == 3 || kind == DeviceKind::Cpu && !differentiates_forward;
         let winograd = [2, 4]
             .into_iter()
             .filter(|&outputs| enough && saves && winograd::fits(g, outputs, kind))
             // Forward, the larger tiles round so that max-pooling chooses otherwise where elements nearly tie: ygnet's gradients
-            // are off by 1.7e-4 instead of 1.1e-4. On the CPU the smaller ones are nearly as fast.
-            .filter(|&outputs| outputs == 2 || kind != DeviceKind::Cpu || direction != Direction::Forward)
+            // are off by 1.7e-4 instead of 1.1e-4. Where no gradients are taken, that does not matter.
+            .filter(|&outputs| outputs == 2 || kind != DeviceKind::Cpu || !differentiates_forward)
             // Larger tiles save more, except for the parts beyond the edge.
             .min_by_key(|&outputs| winograd::products_per_channel(g, outputs))
             // On GPUs the smaller ones save too little but where the larger ones reach too far, and then not for the weight.
@@ -509,7 +512,7 @@ mod tests {
 
     fn on(kind: DeviceKind, registers: u32) -> Target {
         let budget = Budget { registers, ..Budget::default() };
-        Target { kind, dtype: DType::F32, cooperative: None, subgroup: None, budget }
+        Target { kind, dtype: DType::F32, cooperative: None, subgroup: None, budget, is_inference: false }
     }
 
     #[test]

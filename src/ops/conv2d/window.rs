@@ -62,23 +62,28 @@ impl Window {
             && (self.target_h, self.target_w) == (self.source_h, self.source_w)
     }
 
+    /// Elements of the buffer that gathering `rows` patches needs.
+    pub(super) fn buffer_len(&self, rows: usize) -> usize {
+        if self.is_identity() { 0 } else { rows * self.products() }
+    }
+
     /// The patches of `rows` target pixels from `first_row` on as rows of a matrix, zeros where there is no source pixel.
     pub(super) fn patches<'a>(
         &self,
         first_row: usize,
         rows: usize,
         source: &'a [f32],
-        buffer: &'a mut Vec<f32>,
+        buffer: &'a mut [f32],
     ) -> &'a [f32] {
         let products = self.products();
         if self.is_identity() {
             return &source[first_row * products..(first_row + rows) * products];
         }
-        buffer.resize(rows * products, 0.0);
         if products == 0 {
-            return buffer;
+            return &[];
         }
-        for (i, patch) in buffer.chunks_exact_mut(products).enumerate() {
+        let patches = &mut buffer[..rows * products];
+        for (i, patch) in patches.chunks_exact_mut(products).enumerate() {
             let row = first_row + i;
             let (line, x) = (row / self.target_w, row % self.target_w);
             let (image, y) = (line / self.target_h, line % self.target_h);
@@ -90,7 +95,7 @@ impl Window {
                 }
             }
         }
-        buffer
+        patches
     }
 
     /// One line of a window: neighboring pixels, which are contiguous.

@@ -5,7 +5,8 @@ use rayon::prelude::*;
 
 use super::super::Finish;
 use super::super::Splits;
-use super::super::cpu::{add_rows, gemm};
+use super::super::cpu::{add_rows, add_splits, exchange_channels};
+use super::super::matrix_product::matrix_product;
 use super::transforms::{
     Cotangent2, Cotangent2Of5, Cotangent4, InputTile4, InputTile6, Output2, Output2Of5, Output4, Transform, load,
     store, transform_tile,
@@ -13,56 +14,17 @@ use super::transforms::{
 use super::{WEIGHT_2, WEIGHT_2_OF_5, WEIGHT_4, WinogradGeometry, sum_element};
 use crate::ops::StepState;
 use crate::profile;
-use crate::tensor::cpu::vectorized;
+use crate::tensor::cpu::with_scratch;
 
 /// Tiles that are transformed, multiplied and transformed back at a time.
 const BLOCK_TILES: usize = 32;
-/// Channels of weights that are transformed at a time.
-const LANES: usize = 16;
 
 /// Elements between the tiles of two matrices, besides the tiles: addresses a multiple of 4 KiB apart compete for the same few
 /// lines of the L1 cache.
 const GAP: usize = 32;
 
-/// Values of neighboring channels.
-type Lanes = [f32; LANES];
-
-/// `matrix · values`.
-#[inline(always)]
-fn transform<const ROWS: usize, const COLUMNS: usize>(
-    matrix: &[[f32; COLUMNS]; ROWS],
-    values: &[Lanes; COLUMNS],
-) -> [Lanes; ROWS] {
-    let mut result = [[0.0; LANES]; ROWS];
-    for (sums, row) in result.iter_mut().zip(matrix) {
-        for (&factor, values) in row.iter().zip(values) {
-            if factor != 0.0 {
-                for (sum, value) in sums.iter_mut().zip(values) {
-                    *sum += factor * value;
-                }
-            }
-        }
-    }
-    result
-}
-
-/// `matrix · taps · matrixᵀ`.
-#[inline(always)]
-fn transform_weights<const ROWS: usize, const COLUMNS: usize>(
-    matrix: &[[f32; COLUMNS]; ROWS],
-    taps: &[[Lanes; COLUMNS]; COLUMNS],
-) -> [[Lanes; ROWS]; ROWS] {
-    let mut halfway = [[[0.0; LANES]; COLUMNS]; ROWS];
-    for j in 0..COLUMNS {
-        let mut column = [[0.0; LANES]; COLUMNS];
-        (0..COLUMNS).for_each(|i| column[i] = taps[i][j]);
-        let transformed = transform(matrix, &column);
-        (0..ROWS).for_each(|i| halfway[i][j] = transformed[i]);
-    }
-    let mut result = [[[0.0; LANES]; ROWS]; ROWS];
-    (0..ROWS).for_each(|i| result[i] = transform(matrix, &halfway[i]));
-    result
-}
+/// Pairs of channels whose taps one thread transforms at a time.
+const PAIRS: usize = 4096;
 
 const fn transposed<const ROWS: usize, const COLUMNS: usize>(
     matrix: &[[f32; COLUMNS]; ROWS],
@@ -78,6 +40,77 @@ const fn transposed<const ROWS: usize, const COLUMNS: usize>(
         i += 1;
     }
     result
+}
+
+/// Row `row` of `matrix · X · matrixᵀ` for the matrices X of neighboring pairs of channels from `first` on. Element e of X is at
+/// `e · stride` plus the pair, the last element first if `is_reversed`; element j of the row goes to `targets[j]`.
+struct MatrixRow<'a, const IN: usize, const OUT: usize> {
+    matrix: &'static [[f32; IN]; OUT],
+    row: usize,
+    first: usize,
+    source: &'a [f32],
+    stride: usize,
+    is_reversed: bool,
+    targets: Vec<&'a mut [f32]>,
+}
+
+/// Σ `factors[i]` · `values[i]`.
+#[inline(always)]
+fn weighted_sum<S: Simd, const N: usize>(simd: S, factors: &[f32; N], values: [S::f32s; N]) -> S::f32s {
+    let mut sum = simd.splat_f32s(0.0);
+    for (&factor, value) in factors.iter().zip(values) {
+        if factor != 0.0 {
+            sum = simd.mul_add_e_f32s(simd.splat_f32s(factor), value, sum);
+        }
+    }
+    sum
+}
+
+impl<const IN: usize, const OUT: usize> WithSimd for MatrixRow<'_, IN, OUT> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let MatrixRow { matrix, row, first, source, stride, is_reversed, mut targets } = self;
+        let pairs = targets[0].len();
+        for pair in (0..pairs).step_by(S::F32_LANES) {
+            let end = pairs.min(pair + S::F32_LANES);
+            let mut halfway = [simd.splat_f32s(0.0); IN];
+            for (j, sum) in halfway.iter_mut().enumerate() {
+                let mut column = [simd.splat_f32s(0.0); IN];
+                for (i, element) in column.iter_mut().enumerate() {
+                    let number = i * IN + j;
+                    let place = if is_reversed { IN * IN - 1 - number } else { number } * stride + first;
+                    *element = load(simd, &source[place + pair..place + end]);
+                }
+                *sum = weighted_sum(simd, &matrix[row], column);
+            }
+            for (target, factors) in targets.iter_mut().zip(matrix) {
+                store(simd, &mut target[pair..end], weighted_sum(simd, factors, halfway));
+            }
+        }
+    }
+}
+
+/// `matrix · X · matrixᵀ` for the matrices X of all pairs of channels, whose elements are `stride` apart in `source`, the last one
+/// first if `is_reversed`.
+fn transform_pairs<const IN: usize, const OUT: usize>(
+    matrix: &'static [[f32; IN]; OUT],
+    pairs: usize,
+    source: &[f32],
+    stride: usize,
+    is_reversed: bool,
+    target: &mut [f32],
+) {
+    let mut parts = Vec::new();
+    for (row, elements) in target.chunks_exact_mut(OUT * pairs).enumerate() {
+        let mut elements: Vec<_> = elements.chunks_exact_mut(pairs).map(|element| element.chunks_mut(PAIRS)).collect();
+        for first in (0..pairs).step_by(PAIRS) {
+            let targets = elements.iter_mut().filter_map(Iterator::next).collect();
+            parts.push(MatrixRow { matrix, row, first, source, stride, is_reversed, targets });
+        }
+    }
+    parts.into_par_iter().for_each(|part| Arch::new().dispatch(part));
 }
 
 /// Position of a square of pixels in one image; it may extend beyond the image's edge.
@@ -286,59 +319,20 @@ fn winograd_transform_output(
 /// that [`WinogradGeometry::flipped`] describes, from `weight [kernel, kernel, out_c, in_c]` of the original one.
 pub(super) fn winograd_transform_weight(w: &WinogradGeometry, flip: bool, weight: &[f32], transformed: &mut [f32]) {
     let _timed = profile::twin("winograd_transform_weight", 0, size_of_val(weight) + size_of_val(transformed));
-    match (w.outputs, w.kernel()) {
-        (2, 3) => transform_taps(&WEIGHT_2, w, flip, weight, transformed),
-        (2, _) => transform_taps(&WEIGHT_2_OF_5, w, flip, weight, transformed),
-        _ => transform_taps(&WEIGHT_4, w, flip, weight, transformed),
-    }
-}
-
-fn transform_taps<const ROWS: usize, const COLUMNS: usize>(
-    matrix: &[[f32; COLUMNS]; ROWS],
-    w: &WinogradGeometry,
-    flip: bool,
-    weight: &[f32],
-    transformed: &mut [f32],
-) {
-    let (rows, columns) = (w.conv.in_c, w.conv.out_c);
-    let pairs = rows * columns;
-    let source = |tap: usize, c: usize, o: usize| {
-        if flip {
-            weight[(COLUMNS * COLUMNS - 1 - tap) * pairs + o * rows + c]
-        } else {
-            weight[tap * pairs + c * columns + o]
-        }
+    let pairs = w.conv.in_c * w.conv.out_c;
+    let mut exchanged = Vec::new();
+    let taps = if flip {
+        exchanged.resize(weight.len(), 0.0);
+        exchange_channels(w.conv.out_c, w.conv.in_c, weight, &mut exchanged);
+        &exchanged
+    } else {
+        weight
     };
-    // The matrices' rows of a channel are far apart in memory: they are computed by channel and then copied.
-    let rows: Vec<Vec<f32>> = (0..rows)
-        .into_par_iter()
-        .map(|c| {
-            let mut row = vec![0.0; ROWS * ROWS * columns];
-            vectorized(
-                #[inline(always)]
-                || {
-                    for o in (0..columns).step_by(LANES) {
-                        let width = LANES.min(columns - o);
-                        let mut tile = [[[0.0; LANES]; COLUMNS]; COLUMNS];
-                        for (tap, lanes) in tile.iter_mut().flatten().enumerate() {
-                            for (i, lane) in lanes.iter_mut().enumerate().take(width) {
-                                *lane = source(tap, c, o + i);
-                            }
-                        }
-                        for (m, lanes) in transform_weights(matrix, &tile).iter().flatten().enumerate() {
-                            row[m * columns + o..m * columns + o + width].copy_from_slice(&lanes[..width]);
-                        }
-                    }
-                },
-            );
-            row
-        })
-        .collect();
-    transformed.par_chunks_exact_mut(pairs).enumerate().for_each(|(m, matrix)| {
-        for (target, row) in matrix.chunks_exact_mut(columns).zip(&rows) {
-            target.copy_from_slice(&row[m * columns..(m + 1) * columns]);
-        }
-    });
+    match (w.outputs, w.kernel()) {
+        (2, 3) => transform_pairs(&WEIGHT_2, pairs, taps, pairs, flip, transformed),
+        (2, _) => transform_pairs(&WEIGHT_2_OF_5, pairs, taps, pairs, flip, transformed),
+        _ => transform_pairs(&WEIGHT_4, pairs, taps, pairs, flip, transformed),
+    }
 }
 
 /// The convolution itself: `weight` is transformed.
@@ -364,23 +358,20 @@ pub(super) fn winograd_forward(
         blocks.push((first, end, lines));
         rest = after;
     }
-    blocks.into_par_iter().for_each_init(
-        || (Vec::new(), Vec::new()),
-        |(patches, products), (first, end, lines)| {
-            let (first, tiles) = (first * w.tiles_w(), (end - first) * w.tiles_w());
-            patches.resize(w.matrices() * (tiles * in_c + GAP), 0.0);
-            products.resize(w.matrices() * (tiles * out_c + GAP), 0.0);
+    blocks.into_par_iter().for_each(|(first, end, lines)| {
+        let (first, tiles) = (first * w.tiles_w(), (end - first) * w.tiles_w());
+        with_scratch([in_c, out_c].map(|channels| w.matrices() * (tiles * channels + GAP)), |[patches, products]| {
             winograd_transform_input(w, first, tiles, input, patches);
             for ((patches, weight), products) in patches
                 .chunks_exact(tiles * in_c + GAP)
                 .zip(weight.chunks_exact(in_c * out_c))
                 .zip(products.chunks_exact_mut(tiles * out_c + GAP))
             {
-                gemm(tiles, out_c, in_c, products, false, patches, false, weight);
+                matrix_product(tiles, out_c, in_c, products, false, patches, false, weight);
             }
             winograd_transform_output(w, finish, first, tiles, products, lines);
-        },
-    );
+        });
+    });
 }
 
 /// Partial sums `[splits, matrices, in_c + 1, out_c]` of the gradients of the transformed weight, and of the bias.
@@ -398,44 +389,32 @@ pub(super) fn winograd_backward_weight(
     );
     let (in_c, out_c) = (w.conv.in_c, w.conv.out_c);
     let share = (in_c + 1) * out_c;
-    partial.par_chunks_exact_mut(w.matrices() * share).enumerate().for_each_init(
-        || (Vec::new(), Vec::new()),
-        |(patches, cotangents), (split, sums)| {
-            sums.fill(0.0);
-            let end = ((split + 1) * splits.lines_per_split).min(splits.lines);
-            for row in (split * splits.lines_per_split..end).step_by(w.block_rows()) {
-                let tiles = (end - row).min(w.block_rows()) * w.tiles_w();
-                let first = row * w.tiles_w();
-                patches.resize(w.matrices() * (tiles * in_c + GAP), 0.0);
-                cotangents.resize(w.matrices() * (tiles * out_c + GAP), 0.0);
-                winograd_transform_input(w, first, tiles, input, patches);
-                winograd_transform_cotangent(w, first, tiles, d_output, cotangents);
-                for ((patches, cotangents), sums) in patches
-                    .chunks_exact(tiles * in_c + GAP)
-                    .zip(cotangents.chunks_exact(tiles * out_c + GAP))
-                    .zip(sums.chunks_exact_mut(share))
-                {
-                    gemm(in_c, out_c, tiles, &mut sums[..in_c * out_c], true, patches, true, cotangents);
-                }
-                let element = sum_element(w.side());
-                let biases = &mut sums[element * share + in_c * out_c..(element + 1) * share];
-                let start = element * (tiles * out_c + GAP);
-                add_rows(out_c, &cotangents[start..start + tiles * out_c], biases);
-            }
-        },
-    );
-}
-
-/// Sums of `width` neighboring partial sums of one element of all tiles over the splits, in order.
-#[inline(always)]
-fn total(w: &WinogradGeometry, splits: usize, partial: &[f32], element: usize, start: usize, width: usize) -> Lanes {
-    let share = (w.conv.in_c + 1) * w.conv.out_c;
-    let mut sums = [0.0; LANES];
-    for split in 0..splits {
-        let from = (split * w.matrices() + element) * share + start;
-        sums.iter_mut().zip(&partial[from..from + width]).for_each(|(sum, &value)| *sum += value);
-    }
-    sums
+    partial.par_chunks_exact_mut(w.matrices() * share).enumerate().for_each(|(split, sums)| {
+        sums.fill(0.0);
+        let end = ((split + 1) * splits.lines_per_split).min(splits.lines);
+        for row in (split * splits.lines_per_split..end).step_by(w.block_rows()) {
+            let tiles = (end - row).min(w.block_rows()) * w.tiles_w();
+            let first = row * w.tiles_w();
+            with_scratch(
+                [in_c, out_c].map(|channels| w.matrices() * (tiles * channels + GAP)),
+                |[patches, cotangents]| {
+                    winograd_transform_input(w, first, tiles, input, patches);
+                    winograd_transform_cotangent(w, first, tiles, d_output, cotangents);
+                    for ((patches, cotangents), sums) in patches
+                        .chunks_exact(tiles * in_c + GAP)
+                        .zip(cotangents.chunks_exact(tiles * out_c + GAP))
+                        .zip(sums.chunks_exact_mut(share))
+                    {
+                        matrix_product(in_c, out_c, tiles, &mut sums[..in_c * out_c], true, patches, true, cotangents);
+                    }
+                    let element = sum_element(w.side());
+                    let biases = &mut sums[element * share + in_c * out_c..(element + 1) * share];
+                    let start = element * (tiles * out_c + GAP);
+                    add_rows(out_c, &cotangents[start..start + tiles * out_c], biases);
+                },
+            );
+        }
+    });
 }
 
 /// Gradient of the weight `[kernel, kernel, in_c, out_c]`, from the partial sums in order.
@@ -444,57 +423,19 @@ pub(super) fn winograd_reduce_weight(w: &WinogradGeometry, splits: usize, partia
     const MATRIX_2: [[f32; 4]; 3] = transposed(&WEIGHT_2);
     const MATRIX_2_OF_5: [[f32; 6]; 5] = transposed(&WEIGHT_2_OF_5);
     const MATRIX_4: [[f32; 6]; 3] = transposed(&WEIGHT_4);
-    match (w.outputs, w.kernel()) {
-        (2, 3) => reduce_taps(&MATRIX_2, w, splits, partial, d_weight),
-        (2, _) => reduce_taps(&MATRIX_2_OF_5, w, splits, partial, d_weight),
-        _ => reduce_taps(&MATRIX_4, w, splits, partial, d_weight),
-    }
-}
-
-fn reduce_taps<const ROWS: usize, const COLUMNS: usize>(
-    matrix: &[[f32; COLUMNS]; ROWS],
-    w: &WinogradGeometry,
-    splits: usize,
-    partial: &[f32],
-    d_weight: &mut [f32],
-) {
-    let (in_c, out_c) = (w.conv.in_c, w.conv.out_c);
-    // The taps of a pair of channels are far apart in memory: their rows are gathered by channel and then copied.
-    let rows: Vec<Vec<f32>> = (0..in_c)
-        .into_par_iter()
-        .map(|c| {
-            let mut taps = vec![0.0; ROWS * ROWS * out_c];
-            vectorized(
-                #[inline(always)]
-                || {
-                    for o in (0..out_c).step_by(LANES) {
-                        let width = LANES.min(out_c - o);
-                        let element = |m| total(w, splits, partial, m, c * out_c + o, width);
-                        let mut tile = [[[0.0; LANES]; COLUMNS]; COLUMNS];
-                        for (m, lanes) in tile.iter_mut().flatten().enumerate() {
-                            *lanes = element(m);
-                        }
-                        for (tap, lanes) in transform_weights(matrix, &tile).iter().flatten().enumerate() {
-                            taps[tap * out_c + o..tap * out_c + o + width].copy_from_slice(&lanes[..width]);
-                        }
-                    }
-                },
-            );
-            taps
-        })
-        .collect();
-    d_weight.par_chunks_exact_mut(in_c * out_c).enumerate().for_each(|(tap, matrix)| {
-        for (target, taps) in matrix.chunks_exact_mut(out_c).zip(&rows) {
-            target.copy_from_slice(&taps[tap * out_c..(tap + 1) * out_c]);
+    let (pairs, stride) = (w.conv.in_c * w.conv.out_c, (w.conv.in_c + 1) * w.conv.out_c);
+    with_scratch([w.matrices() * stride], |[sums]| {
+        add_splits(splits, w.matrices() * stride, 0, partial, sums);
+        match (w.outputs, w.kernel()) {
+            (2, 3) => transform_pairs(&MATRIX_2, pairs, sums, stride, false, d_weight),
+            (2, _) => transform_pairs(&MATRIX_2_OF_5, pairs, sums, stride, false, d_weight),
+            _ => transform_pairs(&MATRIX_4, pairs, sums, stride, false, d_weight),
         }
     });
 }
 
 /// Gradient of the bias `[out_c]`, from the partial sums in order.
 pub(super) fn winograd_reduce_bias(w: &WinogradGeometry, splits: usize, partial: &[f32], d_bias: &mut [f32]) {
-    let (in_c, out_c) = (w.conv.in_c, w.conv.out_c);
-    for (first, lanes) in d_bias.chunks_mut(LANES).enumerate() {
-        let sums = total(w, splits, partial, sum_element(w.side()), in_c * out_c + first * LANES, lanes.len());
-        lanes.copy_from_slice(&sums[..lanes.len()]);
-    }
+    let (pairs, stride) = (w.conv.in_c * w.conv.out_c, (w.conv.in_c + 1) * w.conv.out_c);
+    add_splits(splits, w.matrices() * stride, sum_element(w.side()) * stride + pairs, partial, d_bias);
 }

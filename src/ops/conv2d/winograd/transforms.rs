@@ -1,5 +1,7 @@
 //! Winograd's transforms in vectors of channels, for the CPU twins.
 
+use std::mem::MaybeUninit;
+
 use pulp::Simd;
 
 /// A transform along one axis of a tile: `OUT` sums of `IN` values.
@@ -163,18 +165,24 @@ pub(super) fn transform_tile<S: Simd, T: Transform<IN, OUT>, const IN: usize, co
     load: impl Fn(usize, usize) -> S::f32s,
     mut store: impl FnMut(usize, usize, S::f32s),
 ) {
-    let mut halfway = [[simd.splat_f32s(0.0); IN]; OUT];
+    // Not filled first: that takes as long as the sums.
+    let mut halfway = [[MaybeUninit::<S::f32s>::uninit(); IN]; OUT];
     for j in 0..IN {
-        // A loop: `array::from_fn` is not always inlined, and so not compiled for the vectors at hand.
+        // Loops: `array::from_fn` is not always inlined, and so not compiled for the vectors at hand.
         let mut column = [simd.splat_f32s(0.0); IN];
         for (i, element) in column.iter_mut().enumerate() {
             *element = load(i, j);
         }
         for (row, sum) in halfway.iter_mut().zip(transform.apply(simd, column)) {
-            row[j] = sum;
+            row[j].write(sum);
         }
     }
-    for (i, row) in halfway.into_iter().enumerate() {
+    for (i, halfway) in halfway.iter().enumerate() {
+        let mut row = [simd.splat_f32s(0.0); IN];
+        for (element, sum) in row.iter_mut().zip(halfway) {
+            // SAFETY: the loop above wrote column j of every row, for all columns.
+            *element = unsafe { sum.assume_init() };
+        }
         for (j, sum) in transform.apply(simd, row).into_iter().enumerate() {
             store(i, j, sum);
         }
