@@ -17,11 +17,13 @@ struct Params {
     factor: f32,
 }
 
-{% set source = "real4" if CHANNELS % 4 == 0 else "real" %}
 {% set target = "real4" if COLUMNS % 4 == 0 else "real" %}
+{# Compilers take loads of 16 bits apart, so cooperative tiles load two halves as a word. -#}
+{% set source = "vec2<u32>" if TILING == 3 else "real4" if CHANNELS % 4 == 0 else "real" %}
+{% set weights = "vec2<u32>" if TILING == 3 else target %}
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> source_pixels: array<{{ source }}>;
-@group(0) @binding(2) var<storage, read> weight: array<{{ target }}>;
+@group(0) @binding(2) var<storage, read> weight: array<{{ weights }}>;
 @group(0) @binding(3) var<storage, read_write> target_pixels: array<{{ target }}>;
 {% if GATE %}
 @group(0) @binding(4) var<storage, read> gate: array<{{ target }}>;

@@ -1,45 +1,59 @@
-// Tile: a workgroup of {{ SUBGROUPS }} subgroups owns {{ TILE_ROWS }} rows × {{ TILE_COLUMNS }} columns, each subgroup a
-// band of {{ TILE_ROWS // SUBGROUPS }} rows, as cooperative matrices of {{ SIDE }} × {{ SIDE }} sums. Slabs of 32 pixels of
-// both operands go through workgroup memory, 16 bits wide, the next one on its way while one is multiplied. Lines of a slab
-// are 16 bytes longer than what they hold, so that neighbors are in different banks and stay aligned.
+// Tile: a workgroup of {{ SUBGROUPS }} subgroups owns {{ TILE_ROWS }} rows × {{ TILE_COLUMNS }} columns, each subgroup
+// {{ TILE_ROWS // SUBGROUP_ROWS }} × {{ TILE_COLUMNS // SUBGROUP_COLUMNS }} of them as cooperative matrices of {{ SIDE }} × {{ SIDE }}
+// sums. Slabs of 32 pixels of both operands go through workgroup memory, 16 bits wide, the next one on its way while one is multiplied.
+// An invocation transposes four channels of four pixels when it stores them: so both slabs hold neighboring pixels of a row or column,
+// as matrix units take them.
 // Dispatch: splits · MATRICES · ⌈(K + 1) / {{ TILE_ROWS }}⌉ · ⌈OUT_C / {{ TILE_COLUMNS }}⌉ workgroups, column tiles innermost.
-{% from "shared/cooperative.wgsl" import left, right, sums %}
+{% from "shared/cooperative.wgsl" import multiply, sums %}
 {% set DEPTH = 32 %}
-{% set row_quads = TILE_ROWS // 4 %}
-{% set column_quads = TILE_COLUMNS // 4 %}
-{% set input_line = row_quads + 2 %}
-{% set cotangent_line = column_quads + 2 %}
-{% set input_slots = DEPTH * row_quads %}
-{% set cotangent_slots = DEPTH * column_quads %}
-{% set input_loads = (input_slots + LANES - 1) // LANES %}
-{% set cotangent_loads = (cotangent_slots + LANES - 1) // LANES %}
-{% set band = TILE_ROWS // SUBGROUPS %}
-{% set matrix_rows = band // SIDE %}
-{% set matrix_columns = TILE_COLUMNS // SIDE %}
+{% set pixel_quads = DEPTH // 4 %}
+{% set groups = LANES // pixel_quads %}
+{% set input_blocks = (TILE_ROWS // 4 + groups - 1) // groups %}
+{% set cotangent_blocks = (TILE_COLUMNS // 4 + groups - 1) // groups %}
+{% set matrix_rows = TILE_ROWS // SUBGROUP_ROWS // SIDE %}
+{% set matrix_columns = TILE_COLUMNS // SUBGROUP_COLUMNS // SIDE %}
 {% set quads = SIDE // 4 %}
-var<workgroup> input_slab: array<real4, {{ DEPTH * input_line }}>;
-var<workgroup> cotangent_slab: array<real4, {{ DEPTH * cotangent_line }}>;
+{% set line = pixel_quads + 2 %}
+// A slab's lines have 32 pixels and 16 bytes more, {{ line * 8 }} bytes. Banks: eight neighboring invocations store one line, 16 banks of 32
+// bits, and the next eight the fourth line after it, {{ line * 8 }} banks further. A matrix's load takes 128 bits of eight lines, which are
+// {{ line * 2 }} banks apart. Both take all 32 banks once.
+var<workgroup> input_slab: array<real4, {{ TILE_ROWS * line }}>;
+var<workgroup> cotangent_slab: array<real4, {{ TILE_COLUMNS * line }}>;
 var<workgroup> finished: array<vec4<f32>, {{ SUBGROUPS * SIDE * quads }}>;
 
 {% include "shared/contraction_slabs.wgsl" %}
+{% include "shared/half_quad.wgsl" %}
 
-{# Loads that bring a slab's share of an invocation into its registers. -#}
+{# An invocation's share of a slab: blocks of four pixels of four rows or columns. -#}
 {% macro load_slab() %}
-{% for i in range(input_loads) %}
-        input_{{ i }} = real4(load_rows(first_row + 4u * input_quad_{{ i }}, slab, input_k_{{ i }}));
+{% for p in range(4) %}
+{% for i in range(input_blocks) %}
+        input_{{ i }}_{{ p }} = load_rows(first_row + 4u * (group + {{ i * groups }}u), slab, 4u * pixel_quad + {{ p }}u);
 {% endfor %}
-{% for i in range(cotangent_loads) %}
-        cotangent_{{ i }} = real4({% if in_lines %}load_cotangent(pixel_in(slab, cotangent_k_{{ i }}), first_column + 4u * cotangent_quad_{{ i }}){% else %}select(
-            vec4<f32>(),
-            load_cotangent(pixel_in(slab, cotangent_k_{{ i }}), first_column + 4u * cotangent_quad_{{ i }}),
-            cotangent_k_{{ i }} <= slab.last,
-        ){% endif %});
+{% for i in range(cotangent_blocks) %}
+        cotangent_{{ i }}_{{ p }} = {% if in_lines %}load_cotangent(pixel_in(slab, 4u * pixel_quad + {{ p }}u), first_column + 4u * (group + {{ i * groups }}u)){% else %}select(
+            {{ four }}(),
+            load_cotangent(pixel_in(slab, 4u * pixel_quad + {{ p }}u), first_column + 4u * (group + {{ i * groups }}u)),
+            4u * pixel_quad + {{ p }}u <= slab.last,
+        ){% endif %};
 {% endfor %}
+{% endfor %}
+{% endmacro %}
+{# Stores block `i` of those that were loaded, where there is one. -#}
+{% macro store_block(slab, name, i, lines) %}
+        {% if (i + 1) * groups * 4 > lines %}if lane < {{ (lines // 4 - i * groups) * pixel_quads }}u {% endif %}{
+{% for p in range(4) %}
+            let pixel_{{ p }} = half_quad({{ name }}_{{ i }}_{{ p }});
+{% endfor %}
+{% for r in range(4) %}
+            {{ slab }}[place + {{ (4 * i * groups + r) * line }}u] = real4(pixel_0[{{ r }}], pixel_1[{{ r }}], pixel_2[{{ r }}], pixel_3[{{ r }}]);
+{% endfor %}
+        }
 {% endmacro %}
 
 @compute @workgroup_size({{ LANES }})
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
     @builtin(subgroup_id) subgroup: u32,
@@ -48,7 +62,7 @@ fn main(
     let column_tiles = {{ (OUT_C + TILE_COLUMNS - 1) // TILE_COLUMNS }}u;
     let row_tiles = (K + {{ TILE_ROWS }}u) / {{ TILE_ROWS }}u;
     // `linear_workgroup`, inlined because naga treats results of functions as non-uniform.
-    let tile = group.x + group.y * grid.x;
+    let tile = workgroup.x + workgroup.y * grid.x;
     let share = tile / (column_tiles * row_tiles);
     let before = share % {{ MATRICES }}u * params.lines;
     let first_line = before + share / {{ MATRICES }}u * params.lines_per_split;
@@ -59,22 +73,26 @@ fn main(
     let first_row = tile / column_tiles % row_tiles * {{ TILE_ROWS }}u;
     let first_column = tile % column_tiles * {{ TILE_COLUMNS }}u;
     let end = end_line * {{ OUT_W }}u;
-{% for i in range(input_loads) %}
-    let input_k_{{ i }} = {% if (i + 1) * LANES > input_slots %}min((lane + {{ i * LANES }}u) / {{ row_quads }}u, {{ DEPTH - 1 }}u){% else %}(lane + {{ i * LANES }}u) / {{ row_quads }}u{% endif %};
-    let input_quad_{{ i }} = (lane + {{ i * LANES }}u) % {{ row_quads }}u;
-    var input_{{ i }} = real4();
+    let group = lane / {{ pixel_quads }}u;
+    let pixel_quad = lane % {{ pixel_quads }}u;
+    let place = group * {{ 4 * line }}u + pixel_quad;
+{% for p in range(4) %}
+{% for i in range(input_blocks) %}
+    var input_{{ i }}_{{ p }} = {{ four }}();
 {% endfor %}
-{% for i in range(cotangent_loads) %}
-    let cotangent_k_{{ i }} = {% if (i + 1) * LANES > cotangent_slots %}min((lane + {{ i * LANES }}u) / {{ column_quads }}u, {{ DEPTH - 1 }}u){% else %}(lane + {{ i * LANES }}u) / {{ column_quads }}u{% endif %};
-    let cotangent_quad_{{ i }} = (lane + {{ i * LANES }}u) % {{ column_quads }}u;
-    var cotangent_{{ i }} = real4();
+{% for i in range(cotangent_blocks) %}
+    var cotangent_{{ i }}_{{ p }} = {{ four }}();
+{% endfor %}
 {% endfor %}
 {% for r in range(matrix_rows) %}
 {% for c in range(matrix_columns) %}
     var sum_{{ r }}_{{ c }} = {{ sums(SIDE) }}();
 {% endfor %}
 {% endfor %}
-    let band = subgroup * {{ band }}u;
+    let band = subgroup / {{ SUBGROUP_COLUMNS }}u * {{ TILE_ROWS // SUBGROUP_ROWS }}u;
+    let column_band = subgroup % {{ SUBGROUP_COLUMNS }}u * {{ TILE_COLUMNS // SUBGROUP_COLUMNS }}u;
+    let input_band = band * {{ line }}u;
+    let cotangent_band = column_band * {{ line }}u;
     let first = first_line * {{ OUT_W }}u;
     {
         let slab = slab_at(first, end);
@@ -83,28 +101,18 @@ fn main(
     for (var multiplied = first; multiplied < end; multiplied += {{ DEPTH }}u) {
         // The slab before has been multiplied. This one's loads have come; the next one's are on their way while it is multiplied.
         workgroupBarrier();
-{% for i in range(input_loads) %}
-        {% if (i + 1) * LANES > input_slots %}if lane < {{ input_slots - i * LANES }}u {% endif %}{ input_slab[input_k_{{ i }} * {{ input_line }}u + input_quad_{{ i }}] = input_{{ i }}; }
+{% for i in range(input_blocks) %}
+{{ store_block("input_slab", "input", i, TILE_ROWS) }}
 {% endfor %}
-{% for i in range(cotangent_loads) %}
-        {% if (i + 1) * LANES > cotangent_slots %}if lane < {{ cotangent_slots - i * LANES }}u {% endif %}{ cotangent_slab[cotangent_k_{{ i }} * {{ cotangent_line }}u + cotangent_quad_{{ i }}] = cotangent_{{ i }}; }
+{% for i in range(cotangent_blocks) %}
+{{ store_block("cotangent_slab", "cotangent", i, TILE_COLUMNS) }}
 {% endfor %}
         workgroupBarrier();
         if multiplied + {{ DEPTH }}u < end {
             let slab = slab_at(multiplied + {{ DEPTH }}u, end);
 {{ load_slab() }}
         }
-{% for k in range(DEPTH // SIDE) %}
-{% for r in range(matrix_rows) %}
-        let a_{{ k }}_{{ r }} = coopLoad<{{ left(SIDE) }}>(&input_slab[{{ k * SIDE * input_line }}u + (band + {{ r * SIDE }}u) / 4u], {{ input_line }}u);
-{% endfor %}
-{% for c in range(matrix_columns) %}
-        let b_{{ k }}_{{ c }} = coopLoadT<{{ right(SIDE) }}>(&cotangent_slab[{{ k * SIDE * cotangent_line + c * quads }}u], {{ cotangent_line }}u);
-{% for r in range(matrix_rows) %}
-        sum_{{ r }}_{{ c }} = coopMultiplyAdd(a_{{ k }}_{{ r }}, b_{{ k }}_{{ c }}, sum_{{ r }}_{{ c }});
-{% endfor %}
-{% endfor %}
-{% endfor %}
+{{ multiply("input_slab", "input_band", matrix_rows, "cotangent_slab", "cotangent_band", matrix_columns, DEPTH, SIDE, line) }}
     }
 {% set store = "store_partial(share, row, column, sums);" %}
 {% include "shared/cooperative_store.wgsl" %}

@@ -75,13 +75,18 @@ fn load_element(tap: Tap, slab: Slab, k: u32, blank: {{ scalar }}) -> {{ scalar 
 
 {% if wide_rows %}
 // What a row has where there is no pixel: zero, but one in the bias's row.
-fn blank(row: u32) -> vec4<f32> {
+fn blank(row: u32) -> {{ four }} {
+{% if TILING == 3 %}
+    // A one of 16 bits.
+    return vec2<u32>(select(0u, 0x3c00u, row == K), 0u);
+{% else %}
     return vec4<f32>(select(0.0, 1.0, row == K), 0.0, 0.0, 0.0);
+{% endif %}
 }
 
 {% endif %}
 // Four neighboring rows of the product at one pixel.
-fn load_rows(row: u32, slab: Slab, k: u32) -> vec4<f32> {
+fn load_rows(row: u32, slab: Slab, k: u32) -> {{ four }} {
 {% if wide_rows %}
     return load_element(tap_of(row), slab, k, blank(row));
 {% else %}

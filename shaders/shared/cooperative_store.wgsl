@@ -7,7 +7,7 @@
     workgroupBarrier();
     for (var i = subgroup_lane; i < {{ SIDE * quads }}u; i += {{ LANES // SUBGROUPS }}u) {
         let row = first_row + band + {{ r * SIDE }}u + i / {{ quads }}u;
-        let column = first_column + {{ c * SIDE }}u + 4u * (i % {{ quads }}u);
+        let column = first_column + column_band + {{ c * SIDE }}u + 4u * (i % {{ quads }}u);
         let sums = finished[subgroup * {{ SIDE * quads }}u + i];
         {{ store }}
     }

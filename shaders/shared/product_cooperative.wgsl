@@ -1,38 +1,47 @@
-// Tile: a workgroup of {{ SUBGROUPS }} subgroups owns {{ TILE_ROWS }} rows × {{ TILE_COLUMNS }} columns, each subgroup a
-// band of {{ TILE_ROWS // SUBGROUPS }} rows, as cooperative matrices of {{ SIDE }} × {{ SIDE }} sums. Slabs of 32 channels
-// of one tap of both operands go through workgroup memory, 16 bits wide, the next one on its way while one is multiplied.
-// Lines of a slab are 16 bytes longer than what they hold, so that neighbors are in different banks and stay aligned.
-// Dispatch: MATRICES · ⌈rows / {{ TILE_ROWS }}⌉ · ⌈COLUMNS / {{ TILE_COLUMNS }}⌉ workgroups, column tiles innermost.
-{% from "shared/cooperative.wgsl" import left, right, sums %}
+// Tile: a workgroup of {{ SUBGROUPS }} subgroups owns {{ TILE_ROWS }} rows × {{ TILE_COLUMNS }} columns, each subgroup
+// {{ TILE_ROWS // SUBGROUP_ROWS }} × {{ TILE_COLUMNS // SUBGROUP_COLUMNS }} of them as cooperative matrices of {{ SIDE }} × {{ SIDE }}
+// sums. Slabs of 32 channels of one tap of both operands go through workgroup memory, 16 bits wide, the next one on its way while one
+// is multiplied. The weight comes with its last two axes exchanged, [taps, COLUMNS, CHANNELS]: so both slabs hold neighboring channels
+// of a row or column, as matrix units take them, and nothing is transposed.
+// Dispatch: ⌈rows / {{ TILE_ROWS }}⌉ · ⌈COLUMNS / {{ TILE_COLUMNS }}⌉ workgroups, column tiles innermost.
+{% from "shared/cooperative.wgsl" import multiply, sums %}
 {% set DEPTH = 32 %}
-{% set by_taps = true %}
+{% set taps = KERNEL_H * KERNEL_W %}
 {% set slabs_per_tap = (CHANNELS + DEPTH - 1) // DEPTH %}
-{% set slabs = KERNEL_H * KERNEL_W * slabs_per_tap %}
-{% set depth_quads = DEPTH // 4 %}
-{% set column_quads = TILE_COLUMNS // 4 %}
-{% set patch_line = depth_quads + 2 %}
-{% set weight_line = column_quads + 2 %}
-{% set patch_slots = TILE_ROWS * depth_quads %}
-{% set weight_slots = DEPTH * column_quads %}
-{% set patch_loads = (patch_slots + LANES - 1) // LANES %}
-{% set weight_loads = (weight_slots + LANES - 1) // LANES %}
-{% set band = TILE_ROWS // SUBGROUPS %}
-{% set matrix_rows = band // SIDE %}
-{% set matrix_columns = TILE_COLUMNS // SIDE %}
+{% set slabs = taps * slabs_per_tap %}
+{% set ragged = CHANNELS % DEPTH != 0 %}
+{% set pairs = LANES // 2 %}
+{% set patch_loads = (TILE_ROWS + pairs - 1) // pairs %}
+{% set weight_loads = (TILE_COLUMNS + pairs - 1) // pairs %}
+{% set matrix_rows = TILE_ROWS // SUBGROUP_ROWS // SIDE %}
+{% set matrix_columns = TILE_COLUMNS // SUBGROUP_COLUMNS // SIDE %}
 {% set quads = SIDE // 4 %}
-var<workgroup> patch_slab: array<real4, {{ TILE_ROWS * patch_line }}>;
-var<workgroup> weight_slab: array<real4, {{ DEPTH * weight_line }}>;
+{% set line = DEPTH // 4 + 2 %}
+// A slab's lines have 32 channels and 16 bytes more, {{ line * 8 }} bytes. Banks: two neighboring invocations store the quads of four
+// channels of one line in turn, and eight lines are {{ line * 2 }} banks of 32 bits apart: 0, 20, 8, 28, 16, 4, 24, 12. So 16 stores of 64
+// bits, and a matrix's load of eight lines' 128 bits, take all 32 banks once.
+var<workgroup> patch_slab: array<real4, {{ TILE_ROWS * line }}>;
+var<workgroup> weight_slab: array<real4, {{ TILE_COLUMNS * line }}>;
 var<workgroup> finished: array<vec4<f32>, {{ SUBGROUPS * SIDE * quads }}>;
 
-{% include "shared/product_slabs.wgsl" %}
+{% include "shared/half_quad.wgsl" %}
 
-{# Loads that bring a slab's share of an invocation into its registers. -#}
-{% macro load_slab(slab) %}
+{# The quad of channels that an invocation loads as number `n` of a line. -#}
+{% macro quad(n) %}{% if ragged %}min(channel / 4u + parity + {{ 2 * n }}u, {{ CHANNELS // 4 - 1 }}u){% else %}channel / 4u + parity + {{ 2 * n }}u{% endif %}{% endmacro %}
+{# Loads an invocation's share of the slab that begins at `channel` of a tap. What must not be used is left out where it is stored. -#}
+{% macro load_slab(tap) %}
+        let tap_weight = weight_tap({{ tap }}) * {{ COLUMNS * CHANNELS // 4 }}u;
 {% for i in range(patch_loads) %}
-        patch_{{ i }} = real4(load_patch(patch_origin_{{ i }}, {{ slab }}, patch_quad_{{ i }}));
+        start_{{ i }} = tap_start(origin_{{ i }}, i32({{ tap }} / {{ KERNEL_W }}u), i32({{ tap }} % {{ KERNEL_W }}u));
+        let first_{{ i }} = u32(max(start_{{ i }}, 0)) / 4u;
+{% endfor %}
+{% for n in range(DEPTH // 8) %}
+{% for i in range(patch_loads) %}
+        patch_{{ i }}_{{ n }} = source_pixels[first_{{ i }} + {{ quad(n) }}];
 {% endfor %}
 {% for i in range(weight_loads) %}
-        weight_{{ i }} = real4(load_weight_row(matrix, {{ slab }}, {% if (i + 1) * LANES > weight_slots %}min(weight_k_{{ i }}, {{ DEPTH - 1 }}u){% else %}weight_k_{{ i }}{% endif %}, first_column + 4u * weight_quad_{{ i }}));
+        weight_{{ i }}_{{ n }} = weight[tap_weight + column_weight_{{ i }} + {{ quad(n) }}];
+{% endfor %}
 {% endfor %}
 {% endmacro %}
 
@@ -45,61 +54,70 @@ fn main(
     @builtin(subgroup_invocation_id) subgroup_lane: u32,
 ) {
     let column_tiles = {{ (COLUMNS + TILE_COLUMNS - 1) // TILE_COLUMNS }}u;
-    let row_tiles = (params.rows + {{ TILE_ROWS - 1 }}u) / {{ TILE_ROWS }}u;
     // `linear_workgroup`, inlined because naga treats results of functions as non-uniform.
     let tile = group.x + group.y * grid.x;
-    let matrix = tile / (column_tiles * row_tiles);
-    if matrix >= {{ MATRICES }}u {
+    let first_row = tile / column_tiles * {{ TILE_ROWS }}u;
+    if first_row >= params.rows {
         return;
     }
-    let matrix_row = matrix * params.rows;
-    let first_row = (tile / column_tiles) % row_tiles * {{ TILE_ROWS }}u;
     let first_column = tile % column_tiles * {{ TILE_COLUMNS }}u;
+    // Every other quad of a line is one invocation's, the rest its neighbor's.
+    let pair = lane / 2u;
+    let parity = lane % 2u;
+    let place = pair * {{ line }}u + parity;
 {% for i in range(patch_loads) %}
-    let patch_row_{{ i }} = (lane + {{ i * LANES }}u) / {{ depth_quads }}u;
-    let patch_quad_{{ i }} = (lane + {{ i * LANES }}u) % {{ depth_quads }}u;
-    let patch_origin_{{ i }} = origin(matrix_row + min(first_row + patch_row_{{ i }}, params.rows - 1u));
-    var patch_{{ i }} = real4();
+    let origin_{{ i }} = origin(min(first_row + pair + {{ i * pairs }}u, params.rows - 1u));
+    var start_{{ i }} = -1;
 {% endfor %}
 {% for i in range(weight_loads) %}
-    let weight_k_{{ i }} = (lane + {{ i * LANES }}u) / {{ column_quads }}u;
-    let weight_quad_{{ i }} = (lane + {{ i * LANES }}u) % {{ column_quads }}u;
-    var weight_{{ i }} = real4();
+    // Columns past the last are computed and not stored; their loads must stay inside.
+    let column_weight_{{ i }} = min(first_column + pair + {{ i * pairs }}u, COLUMNS - 1u) * {{ CHANNELS // 4 }}u;
 {% endfor %}
+{% for n in range(DEPTH // 8) %}
+{% for i in range(patch_loads) %}
+    var patch_{{ i }}_{{ n }} = vec2<u32>();
+{% endfor %}
+{% for i in range(weight_loads) %}
+    var weight_{{ i }}_{{ n }} = vec2<u32>();
+{% endfor %}
+{% endfor %}
+    let band = subgroup / {{ SUBGROUP_COLUMNS }}u * {{ TILE_ROWS // SUBGROUP_ROWS }}u;
+    let column_band = subgroup % {{ SUBGROUP_COLUMNS }}u * {{ TILE_COLUMNS // SUBGROUP_COLUMNS }}u;
+    let patch_band = band * {{ line }}u;
+    let weight_band = column_band * {{ line }}u;
 {% for r in range(matrix_rows) %}
 {% for c in range(matrix_columns) %}
     var sum_{{ r }}_{{ c }} = {{ sums(SIDE) }}();
 {% endfor %}
 {% endfor %}
-    let band = subgroup * {{ band }}u;
 {% if slabs > 0 %}
+    var channel = 0u;
+    {
 {{ load_slab("0u") }}
-{% endif %}
+    }
     for (var slab = 0u; slab < {{ slabs }}u; slab++) {
         // The slab before has been multiplied. This one's loads have come; the next one's are on their way while it is multiplied.
         workgroupBarrier();
+{% for n in range(DEPTH // 8) %}
+{% if ragged %}
+        let has_quad_{{ n }} = channel + 4u * parity + {{ 8 * n }}u < CHANNELS;
+{% endif %}
 {% for i in range(patch_loads) %}
-        {% if (i + 1) * LANES > patch_slots %}if lane < {{ patch_slots - i * LANES }}u {% endif %}{ patch_slab[patch_row_{{ i }} * {{ patch_line }}u + patch_quad_{{ i }}] = patch_{{ i }}; }
+        {% if (i + 1) * pairs > TILE_ROWS %}if lane < {{ 2 * (TILE_ROWS - i * pairs) }}u {% endif %}{ patch_slab[place + {{ i * pairs * line + 2 * n }}u] = half_quad(select(vec2<u32>(), patch_{{ i }}_{{ n }}, {% if ragged %}has_quad_{{ n }} & {% endif %}(start_{{ i }} >= 0))); }
 {% endfor %}
 {% for i in range(weight_loads) %}
-        {% if (i + 1) * LANES > weight_slots %}if lane < {{ weight_slots - i * LANES }}u {% endif %}{ weight_slab[weight_k_{{ i }} * {{ weight_line }}u + weight_quad_{{ i }}] = weight_{{ i }}; }
+        {% if (i + 1) * pairs > TILE_COLUMNS %}if lane < {{ 2 * (TILE_COLUMNS - i * pairs) }}u {% endif %}{ weight_slab[place + {{ i * pairs * line + 2 * n }}u] = half_quad({% if ragged %}select(vec2<u32>(), weight_{{ i }}_{{ n }}, has_quad_{{ n }}){% else %}weight_{{ i }}_{{ n }}{% endif %}); }
+{% endfor %}
 {% endfor %}
         workgroupBarrier();
         if slab + 1u < {{ slabs }}u {
-{{ load_slab("(slab + 1u)") }}
+            let tap = (slab + 1u) / {{ slabs_per_tap }}u;
+            channel = (slab + 1u) % {{ slabs_per_tap }}u * {{ DEPTH }}u;
+{{ load_slab("tap") }}
         }
-{% for k in range(DEPTH // SIDE) %}
-{% for r in range(matrix_rows) %}
-        let a_{{ k }}_{{ r }} = coopLoadT<{{ left(SIDE) }}>(&patch_slab[(band + {{ r * SIDE }}u) * {{ patch_line }}u + {{ k * quads }}u], {{ patch_line }}u);
-{% endfor %}
-{% for c in range(matrix_columns) %}
-        let b_{{ k }}_{{ c }} = coopLoadT<{{ right(SIDE) }}>(&weight_slab[{{ k * SIDE * weight_line + c * quads }}u], {{ weight_line }}u);
-{% for r in range(matrix_rows) %}
-        sum_{{ r }}_{{ c }} = coopMultiplyAdd(a_{{ k }}_{{ r }}, b_{{ k }}_{{ c }}, sum_{{ r }}_{{ c }});
-{% endfor %}
-{% endfor %}
-{% endfor %}
+{{ multiply("patch_slab", "patch_band", matrix_rows, "weight_slab", "weight_band", matrix_columns, DEPTH, SIDE, line) }}
     }
-{% set store = "if row < params.rows { let at = target_row(matrix_row + row); store_target(at, column, finish(at, column, first_sum(column) + sums)); }" %}
+{% endif %}
+{% set store = "if row < params.rows { let at = target_row(row); store_target(at, column, finish(at, column, first_sum(column) + sums)); }" %}
 {% include "shared/cooperative_store.wgsl" %}
 }

@@ -1,10 +1,12 @@
 // How the tiles of a product read its weight and write its target; columns past the last are computed and not stored,
 // and their loads must stay inside.
 {% if COLUMNS % 4 == 0 %}
+{% if TILING != 3 %}
 fn load_weight(k: u32, column: u32) -> vec4<f32> {
     return vec4<f32>(weight[(k * COLUMNS + min(column, COLUMNS - 4u)) / 4u]);
 }
 
+{% endif %}
 fn store_target(row: u32, column: u32, value: vec4<f32>) {
     if column < COLUMNS {
         target_pixels[(row * COLUMNS + column) / 4u] = real4(value);

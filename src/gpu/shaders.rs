@@ -106,6 +106,7 @@ pub struct Shader {
 /// Optional features that shaders may use: 16-bit floats, and cooperative matrices.
 const CAPABILITIES: naga::valid::Capabilities = naga::valid::Capabilities::SHADER_FLOAT16
     .union(naga::valid::Capabilities::COOPERATIVE_MATRIX)
+    .union(naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32)
     .union(naga::valid::Capabilities::SUBGROUP);
 
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {

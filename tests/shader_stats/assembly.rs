@@ -20,8 +20,10 @@ struct Instruction<'a> {
 /// A part of a kernel: its multiply-adds, and all its instructions and the cycles in which they are issued.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Part {
-    /// Multiply-adds.
+    /// Multiply-adds of an invocation.
     pub multiply_adds: u64,
+    /// Cycles in which their units are busy.
+    pub multiply_add_cycles: u64,
     /// All instructions.
     pub instructions: u64,
     /// Cycles in which they are issued.
@@ -32,8 +34,11 @@ pub struct Part {
 
 impl Part {
     fn of(vendor: Vendor, instructions: &[Instruction<'_>]) -> Self {
+        let products =
+            || instructions.iter().filter_map(|i| multiply_add(vendor, i.name).map(|product| (i.times, product)));
         Part {
-            multiply_adds: instructions.iter().filter(|i| is_multiply_add(vendor, i.name)).map(|i| i.times).sum(),
+            multiply_adds: products().map(|(times, product)| times * product.count).sum(),
+            multiply_add_cycles: products().map(|(times, product)| times * product.cycles).sum(),
             instructions: instructions.len() as u64,
             cycles: instructions.iter().map(|i| i.cycles * i.times).sum(),
             storage_bytes: instructions.iter().filter_map(|i| storage_access(vendor, i)).map(u64::from).sum::<u64>()
@@ -45,15 +50,22 @@ impl Part {
     fn and(self, other: Self) -> Self {
         Part {
             multiply_adds: self.multiply_adds + other.multiply_adds,
+            multiply_add_cycles: self.multiply_add_cycles + other.multiply_add_cycles,
             instructions: self.instructions + other.instructions,
             cycles: self.cycles + other.cycles,
             storage_bytes: self.storage_bytes + other.storage_bytes,
         }
     }
 
-    /// The share of multiply-adds in the cycles.
+    /// Cycles until a subgroup's next round: those in which its instructions are issued, or those of matrix units, which go on while
+    /// others are issued.
+    pub fn round_cycles(self) -> u64 {
+        self.cycles.max(self.multiply_add_cycles)
+    }
+
+    /// The share of multiply-adds in these cycles.
     pub fn share(self) -> f64 {
-        self.multiply_adds as f64 / self.cycles.max(1) as f64
+        self.multiply_add_cycles as f64 / self.round_cycles().max(1) as f64
     }
 }
 
@@ -330,14 +342,26 @@ fn marks_before(line: &str) -> (&str, &str) {
     (&line[..line.len() - rest.len()], rest)
 }
 
-fn is_multiply_add(vendor: Vendor, name: &str) -> bool {
+/// An instruction's multiply-adds.
+struct MultiplyAdd {
+    /// How many an invocation contributes.
+    count: u64,
+    /// Cycles in which their unit is busy.
+    cycles: u64,
+}
+
+fn multiply_add(vendor: Vendor, name: &str) -> Option<MultiplyAdd> {
+    if vendor == Vendor::Nvidia && name.starts_with("hmma.m16n8k16") {
+        // 2,048 of a subgroup of 32, on GA100; GA102 takes 32 cycles.
+        return Some(MultiplyAdd { count: 64, cycles: 16 });
+    }
     let starts: &[&str] = match vendor {
         Vendor::Amd => &["v_fma", "v_pk_fma", "v_dual_fma", "v_mac_f", "v_mad_f", "v_mad_mix", "v_dot", "v_wmma"],
-        Vendor::Nvidia => &["ffma", "hfma", "hmma"],
+        Vendor::Nvidia => &["ffma", "hfma"],
         Vendor::Apple => &["ffma", "hfma"],
         Vendor::Qualcomm => &["mad.f"],
     };
-    starts.iter().any(|start| name.starts_with(start))
+    starts.iter().any(|start| name.starts_with(start)).then_some(MultiplyAdd { count: 1, cycles: 1 })
 }
 
 /// Width in bits of a load from workgroup memory; `None` for all else.

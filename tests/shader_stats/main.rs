@@ -411,7 +411,7 @@ fn print_rows(gpu: &str, kernel: &str, with: &[&str]) -> Result<()> {
         let assembly = Assembly::parse(gpu.vendor, &variant.assembly);
         let share = |part: Option<Part>| {
             let text =
-                |part: Part| format!("{} of {} ({:.0} %)", part.multiply_adds, part.cycles, 100.0 * part.share());
+                |part: Part| format!("{} of {} ({:.0} %)", part.multiply_add_cycles, part.cycles, 100.0 * part.share());
             part.map_or_else(|| "–".to_owned(), text)
         };
         let own = own.join(" ") + if is_chosen(gpu, kernel, &variant.constants) { "" } else { " (not chosen here)" };

@@ -306,7 +306,8 @@ impl Chip {
             Some(inner_loop) => {
                 let multiply_adds = call.flops as f64 / 2.0 * waste(&call.variant, call.flops) / lanes;
                 // The first slab is waited for, and the result is stored.
-                (multiply_adds / inner_loop.share() + assembly.outside.cycles as f64, 2.0)
+                let rounds = multiply_adds / inner_loop.multiply_adds as f64;
+                (rounds * inner_loop.round_cycles() as f64 + assembly.outside.cycles as f64, 2.0)
             }
             None => {
                 let bytes = call.bytes as f64 / lanes - assembly.outside.storage_bytes as f64;

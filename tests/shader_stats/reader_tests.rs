@@ -83,8 +83,16 @@ BB2:
 BB3:
 \ts_endpgm";
 
+/// Matrix units are busy for 16 cycles with each product.
+const TENSOR_CORES: &str = "
+block.u 0 L0 [0] -> {
+      r4..8     = ldsm.16.m8n8.x4 [r0]                           // delay=2 wr:0
+      r8..12    = hmma.m16n8k16.f32 r4..8 r12..14 r8..12         // delay=3 wr:1
+@!p0              bra pT L0                                      // delay=5
+} -> [0]";
+
 fn part(multiply_adds: u64, instructions: u64, cycles: u64) -> Option<Part> {
-    Some(Part { multiply_adds, instructions, cycles, storage_bytes: 0 })
+    Some(Part { multiply_adds, multiply_add_cycles: multiply_adds, instructions, cycles, storage_bytes: 0 })
 }
 
 /// What a test expects: the busiest block and loop, and the loads from workgroup memory.
@@ -121,6 +129,11 @@ pub fn trials() -> Vec<Trial> {
         test("AMD", Vendor::Amd, AMD, (part(2, 4, 3), part(2, 4, 3), loads(&[(128, 2)]))),
         test("loop entered at its end", Vendor::Amd, ROTATED, (part(1, 1, 1), part(1, 3, 3), loads(&[]))),
         test("NVIDIA", Vendor::Nvidia, NVIDIA, (part(2, 3, 6), part(2, 5, 13), loads(&[(128, 1)]))),
+        test("tensor cores", Vendor::Nvidia, TENSOR_CORES, {
+            let busy =
+                Part { multiply_adds: 64, multiply_add_cycles: 16, instructions: 3, cycles: 10, storage_bytes: 0 };
+            (Some(busy), Some(busy), loads(&[]))
+        }),
         test("Apple", Vendor::Apple, APPLE, (part(1, 2, 2), part(2, 6, 6), loads(&[(128, 1), (32, 1)]))),
         // One of them is executed three times.
         test("Qualcomm", Vendor::Qualcomm, QUALCOMM, (part(4, 4, 6), part(4, 6, 8), loads(&[(32, 1)]))),

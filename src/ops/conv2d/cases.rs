@@ -68,7 +68,7 @@ const PADDED: Shapes = ([5, 8, 6, 40], [3, 3], 36, 1, Padding::Explicit(2));
 
 /// Every algorithm and family of tiles, with shapes that fill no tile, reach over several and have odd channels. Few of them:
 /// software drivers take seconds to compile a tile that is unrolled for a GPU.
-const PLANNED: [(&str, DType, Shapes); 29] = [
+const PLANNED: [(&str, DType, Shapes); 32] = [
     ("direct-4x16", DType::F32, ODD),
     ("direct-8x8", DType::F32, WIDE),
     ("direct-8x32", DType::F32, ODD),
@@ -89,6 +89,9 @@ const PLANNED: [(&str, DType, Shapes); 29] = [
     ("staged-64x32", DType::F16, ODD),
     ("cooperative-64x32", DType::F16, ([2, 5, 7, 4], [3, 3], 12, 1, SAME)),
     ("cooperative-64x32", DType::F16, PADDED),
+    ("cooperative-128x96", DType::F16, PADDED),
+    ("cooperative-64x96", DType::F16, ([1, 2, 32, 32], [3, 3], 40, 2, SAME)),
+    ("cooperative-128x64", DType::F16, ([1, 2, 32, 32], [3, 3], 68, 1, SAME)),
     ("winograd-2 direct-8x8", DType::F32, ([1, 1, 1, 1], [3, 3], 1, 1, SAME)),
     ("winograd-2 direct-8x8", DType::F32, NARROW),
     ("winograd-4 direct-4x16", DType::F32, NARROW),

@@ -14,8 +14,11 @@ use crate::tensor::DType;
 const DIRECT_LANES: usize = 8;
 /// Splits from which on several of them are loaded at a time; for fewer, the loops for that cost more than they gain.
 const MANY_SPLITS: usize = 8;
-/// Subgroups of a workgroup that multiplies cooperative matrices.
-const SUBGROUPS: usize = 4;
+/// Rows of a tile of cooperative matrices that belong to one subgroup: with two subgroups side by side, it loads each operand about
+/// as often as the other.
+const SUBGROUP_ROWS: usize = 32;
+/// Invocations that a workgroup may have on every GPU.
+const MOST_LANES: usize = 256;
 
 /// The tiles of one matrix product.
 pub(super) struct Tiles {
@@ -23,6 +26,8 @@ pub(super) struct Tiles {
     lanes: usize,
     /// Size of the device's cooperative matrices, if the tiles consist of them.
     side: u32,
+    /// Rows and columns of subgroups that share a tile of such matrices.
+    subgroups: [usize; 2],
     /// Whether slabs of 24 channels instead of 16 are staged where channels divide into them.
     deep: bool,
 }
@@ -38,18 +43,22 @@ impl Tiles {
         if gpu.budget().small_tiles && !tiling.is_small() {
             return Err(missing("a compiler for tiles of this size").into());
         }
+        let mut subgroups = [1, 1];
         let lanes = match tiling {
             Tiling::Direct { .. } => DIRECT_LANES,
             // A workgroup is a subgroup.
             Tiling::Broadcast { .. } => gpu.subgroup().ok_or_else(|| missing("SUBGROUP"))? as usize,
             Tiling::Staged { rows, columns, sums } => rows * columns / sums.count(),
-            Tiling::Cooperative { .. } => {
+            Tiling::Cooperative { rows, .. } => {
                 let matrix = matrix.ok_or_else(|| missing("EXPERIMENTAL_COOPERATIVE_MATRIX"))?;
-                SUBGROUPS * matrix.subgroup as usize
+                let bands = rows / SUBGROUP_ROWS;
+                let columns = if 2 * bands * matrix.subgroup as usize <= MOST_LANES { 2 } else { 1 };
+                subgroups = [bands, columns];
+                bands * columns * matrix.subgroup as usize
             }
         };
         let deep = tiling.is_deep(gpu.budget().workgroup_bytes);
-        Ok(Tiles { tiling, lanes, side: matrix.map_or(0, |matrix| matrix.side), deep })
+        Ok(Tiles { tiling, lanes, side: matrix.map_or(0, |matrix| matrix.side), subgroups, deep })
     }
 
     /// The shaders' constants.
@@ -74,7 +83,9 @@ impl Tiles {
             Tiling::Cooperative { rows, columns } => vec![
                 ("TILING", 3),
                 lanes,
-                ("SUBGROUPS", SUBGROUPS as u32),
+                ("SUBGROUPS", (self.subgroups[0] * self.subgroups[1]) as u32),
+                ("SUBGROUP_ROWS", self.subgroups[0] as u32),
+                ("SUBGROUP_COLUMNS", self.subgroups[1] as u32),
                 ("SIDE", self.side),
                 ("TILE_ROWS", rows as u32),
                 ("TILE_COLUMNS", columns as u32),

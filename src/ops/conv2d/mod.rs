@@ -176,6 +176,9 @@ pub fn forward_by(
         Device::Gpu(gpu) => {
             let dtype = input.dtype();
             let dropout = map_state(dropout, |state| state.gpu(OP))?;
+            // Matrix units take both operands with the channels that they contract side by side.
+            let exchanged = plan.tiling.is_cooperative().then(|| transpose_weight(geometry, weight)).transpose()?;
+            let weight = exchanged.as_ref().unwrap_or(weight);
             let (input, weight, output) = (input.gpu(OP)?, weight.gpu(OP)?, output.gpu(OP)?);
             let bias = bias.map(|bias| bias.gpu(OP)).transpose()?;
             gpu::conv2d_forward(gpu, dtype, geometry, plan.tiling, relu, dropout, input, weight, bias, output)?;
@@ -213,7 +216,9 @@ pub fn backward_input_by(
         winograd::forward(&w, plan.tiling, true, d_output, weight, Finish::Gate(gate), &d_input)?;
         return Ok(d_input);
     }
-    let transposed = transpose_weight(geometry, weight)?;
+    // Matrix units take both operands with the channels that they contract side by side, as the output's are in the weight.
+    let takes_weight = plan.tiling.is_cooperative() && matches!(device, Device::Gpu(_));
+    let transposed = if takes_weight { weight.clone() } else { transpose_weight(geometry, weight)? };
     let d_input = device.allocate(&geometry.input_shape(), d_output.dtype())?;
     match device {
         Device::Cpu(_) => {

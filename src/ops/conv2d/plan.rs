@@ -108,12 +108,12 @@ pub enum Tiling {
         /// Those of an invocation.
         sums: Sums,
     },
-    /// Four subgroups stage slabs of both operands, 16 bits wide, and own `rows` × `columns` sums as cooperative matrices:
+    /// Some subgroups stage slabs of both operands, 16 bits wide, and own `rows` × `columns` sums as cooperative matrices:
     /// for GPUs with tensor cores.
     Cooperative {
-        /// Rows of a workgroup, a multiple of 64.
+        /// Rows of a workgroup, a multiple of 32.
         rows: usize,
-        /// Columns of a workgroup, a multiple of 16.
+        /// Columns of a workgroup, a multiple of 32.
         columns: usize,
     },
 }
@@ -293,6 +293,11 @@ impl Tiling {
         24 * 4 * (rows + 96) + 24 / 4 * 64 <= workgroup_bytes as usize
     }
 
+    /// Whether its sums are cooperative matrices.
+    pub(super) fn is_cooperative(self) -> bool {
+        matches!(self, Tiling::Cooperative { .. })
+    }
+
     /// Whether compilers that can be given small tiles only compile it.
     pub(super) fn is_small(self) -> bool {
         match self {
@@ -323,10 +328,10 @@ impl Tiling {
                     && (1..=256).contains(&(rows * columns / sums.count()))
             }
             Tiling::Cooperative { rows, columns } => {
-                rows.is_multiple_of(64)
-                    && columns.is_multiple_of(16)
-                    && (64..=256).contains(&rows)
-                    && (16..=128).contains(&columns)
+                rows.is_multiple_of(32)
+                    && columns.is_multiple_of(32)
+                    && (64..=128).contains(&rows)
+                    && (32..=128).contains(&columns)
             }
         }
     }
