@@ -1,11 +1,19 @@
 // Tile: a workgroup of {{ SUBGROUPS }} subgroups owns {{ TILE_ROWS }} rows × {{ TILE_COLUMNS }} columns, each subgroup
 // {{ TILE_ROWS // SUBGROUP_ROWS }} × {{ TILE_COLUMNS // SUBGROUP_COLUMNS }} of them as cooperative matrices of {{ SIDE }} × {{ SIDE }}
-// sums. Slabs of 32 pixels of both operands go through workgroup memory, 16 bits wide, the next one on its way while one is multiplied.
+// sums. Slabs of some pixels of both operands go through workgroup memory, 16 bits wide, the next one on its way while one is multiplied.
 // An invocation transposes four channels of four pixels when it stores them: so both slabs hold neighboring pixels of a row or column,
 // as matrix units take them.
 // Dispatch: splits · MATRICES · ⌈(K + 1) / {{ TILE_ROWS }}⌉ · ⌈OUT_C / {{ TILE_COLUMNS }}⌉ workgroups, column tiles innermost.
 {% from "shared/cooperative.wgsl" import multiply, sums %}
-{% set DEPTH = 32 %}
+{# Lines fill slabs of 32 pixels or, if three quarters of those or less, of 48. -#}
+{% set segments_of_32 = (OUT_W + 31) // 32 %}
+{% set of_32 = 32 // OUT_W * OUT_W if OUT_W <= 32 else (OUT_W + segments_of_32 - 1) // segments_of_32 %}
+{% set MOST = 32 if of_32 > 24 else 48 %}
+{% set LONGEST = MOST %}
+{% set STEP = SIDE %}
+{% include "shared/contraction_slabs.wgsl" %}
+{% include "shared/half_quad.wgsl" %}
+
 {% set pixel_quads = DEPTH // 4 %}
 {% set groups = LANES // pixel_quads %}
 {% set input_blocks = (TILE_ROWS // 4 + groups - 1) // groups %}
@@ -21,20 +29,18 @@ var<workgroup> input_slab: array<real4, {{ TILE_ROWS * line }}>;
 var<workgroup> cotangent_slab: array<real4, {{ TILE_COLUMNS * line }}>;
 var<workgroup> finished: array<vec4<f32>, {{ SUBGROUPS * SIDE * quads }}>;
 
-{% include "shared/contraction_slabs.wgsl" %}
-{% include "shared/half_quad.wgsl" %}
-
 {# An invocation's share of a slab: blocks of four pixels of four rows or columns. -#}
 {% macro load_slab() %}
 {% for p in range(4) %}
 {% for i in range(input_blocks) %}
-        input_{{ i }}_{{ p }} = load_rows(first_row + 4u * (group + {{ i * groups }}u), slab, 4u * pixel_quad + {{ p }}u);
+        let place_{{ i }}_{{ p }} = place_of(element_{{ i }}_{{ p }}, slab);
+        input_{{ i }}_{{ p }} = select(blank_{{ i }}, input[place_{{ i }}_{{ p }}.at], place_{{ i }}_{{ p }}.is_inside);
 {% endfor %}
 {% for i in range(cotangent_blocks) %}
-        cotangent_{{ i }}_{{ p }} = {% if in_lines %}load_cotangent(pixel_in(slab, 4u * pixel_quad + {{ p }}u), first_column + 4u * (group + {{ i * groups }}u)){% else %}select(
+        cotangent_{{ i }}_{{ p }} = {% if exact %}load_cotangent(pixel_in(slab, 4u * pixel_quad + {{ p }}u), first_column + 4u * (group + {{ i * groups }}u)){% else %}select(
             {{ four }}(),
-            load_cotangent(pixel_in(slab, 4u * pixel_quad + {{ p }}u), first_column + 4u * (group + {{ i * groups }}u)),
-            4u * pixel_quad + {{ p }}u <= slab.last,
+            load_cotangent(min(pixel_in(slab, 4u * pixel_quad + {{ p }}u), end - 1u), first_column + 4u * (group + {{ i * groups }}u)),
+            is_pixel(slab, 4u * pixel_quad + {{ p }}u),
         ){% endif %};
 {% endfor %}
 {% endfor %}
@@ -76,6 +82,12 @@ fn main(
     let group = lane / {{ pixel_quads }}u;
     let pixel_quad = lane % {{ pixel_quads }}u;
     let place = group * {{ 4 * line }}u + pixel_quad;
+{% for i in range(input_blocks) %}
+    let blank_{{ i }} = blank(first_row + 4u * (group + {{ i * groups }}u));
+{% for p in range(4) %}
+    let element_{{ i }}_{{ p }} = element_of(tap_of(first_row + 4u * (group + {{ i * groups }}u)), 4u * pixel_quad + {{ p }}u);
+{% endfor %}
+{% endfor %}
 {% for p in range(4) %}
 {% for i in range(input_blocks) %}
     var input_{{ i }}_{{ p }} = {{ four }}();
@@ -93,12 +105,12 @@ fn main(
     let column_band = subgroup % {{ SUBGROUP_COLUMNS }}u * {{ TILE_COLUMNS // SUBGROUP_COLUMNS }}u;
     let input_band = band * {{ line }}u;
     let cotangent_band = column_band * {{ line }}u;
-    let first = first_line * {{ OUT_W }}u;
+    let slabs = slabs_of(end_line - first_line);
     {
-        let slab = slab_at(first, end);
+        let slab = slab_at(0u, first_line, end_line);
 {{ load_slab() }}
     }
-    for (var multiplied = first; multiplied < end; multiplied += {{ DEPTH }}u) {
+    for (var number = 0u; number < slabs; number++) {
         // The slab before has been multiplied. This one's loads have come; the next one's are on their way while it is multiplied.
         workgroupBarrier();
 {% for i in range(input_blocks) %}
@@ -108,8 +120,8 @@ fn main(
 {{ store_block("cotangent_slab", "cotangent", i, TILE_COLUMNS) }}
 {% endfor %}
         workgroupBarrier();
-        if multiplied + {{ DEPTH }}u < end {
-            let slab = slab_at(multiplied + {{ DEPTH }}u, end);
+        if number + 1u < slabs {
+            let slab = slab_at(number + 1u, first_line, end_line);
 {{ load_slab() }}
         }
 {{ multiply("input_slab", "input_band", matrix_rows, "cotangent_slab", "cotangent_band", matrix_columns, DEPTH, SIDE, line) }}

@@ -1,76 +1,102 @@
-// The part of a contraction that a workgroup stages: slabs of DEPTH pixels, which the including shader sets.
-{% set in_lines = OUT_W % DEPTH == 0 %}
-{% set line_wraps = (DEPTH - 1) // OUT_W + 1 %}
-{% set image_wraps = (line_wraps + OUT_H - 1) // OUT_H %}
+// The part of a contraction that a workgroup stages: slabs of some lines' pixels, or of a part of a line, so that a pixel's place in the
+// slab tells its place in the line. The including shader sets
+//     LONGEST  pixels of one line in a slab, at most
+//     MOST     pixels of several lines, at most
+//     STEP     what DEPTH, the products of a slab, must be a multiple of: those past the last pixel are zero
+{% set segments = (OUT_W + LONGEST - 1) // LONGEST %}
+{% set width = (OUT_W + segments - 1) // segments %}
+{% set slab_lines = MOST // width if segments == 1 and width <= MOST else 1 %}
+{% set DEPTH = (slab_lines * width + STEP - 1) // STEP * STEP %}
+{% set is_padded = DEPTH > slab_lines * width %}
+{% set counts_lines = slab_lines > 1 or is_padded %}
+{% set exact = not counts_lines and OUT_W % width == 0 %}
+{% set image_wraps = (OUT_H + slab_lines - 2) // OUT_H %}
 {% set unit = 4 if wide_rows else 1 %}
-{% set line_step = (IN_W - OUT_W) * STRIDE * IN_C // unit %}
 {% set image_step = (IN_H - OUT_H * STRIDE) * IN_W * IN_C // unit %}
 
-// Position of a slab's first pixel, the number of the split's last pixel from there on, and where the window of the first pixel begins
-// in the input without padding, in what is loaded at a time.
+// A slab's first pixel: its number, its place in the line, and its line's in the image; how many lines there are from there on, and
+// where the window of that pixel begins in the input without padding, in what is loaded at a time.
 struct Slab {
     pixel: u32,
     x: u32,
     y: u32,
-    last: u32,
+    lines: u32,
     start: i32,
 }
 
-// The slab from pixel `first` on, or one whose pixels have no effect if that is past the end.
-fn slab_at(first: u32, end: u32) -> Slab {
-    let pixel = min(first, end - {% if in_lines %}{{ DEPTH }}u{% else %}1u{% endif %});
-    let line = pixel / {{ OUT_W }}u;
-    let x = pixel % {{ OUT_W }}u;
+// Slabs of so many lines.
+fn slabs_of(lines: u32) -> u32 {
+    return (lines + {{ slab_lines - 1 }}u) / {{ slab_lines }}u * {{ segments }}u;
+}
+
+// Slab `number` of the lines from the first one to the end.
+fn slab_at(number: u32, first_line: u32, end_line: u32) -> Slab {
+    let line = first_line + number / {{ segments }}u * {{ slab_lines }}u;
+    let x = number % {{ segments }}u * {{ width }}u;
     let y = line % {{ OUT_H }}u;
     let window = (line / {{ OUT_H }}u * {{ IN_H }}u + y * {{ STRIDE }}u) * {{ IN_W }}u + x * {{ STRIDE }}u;
-    return Slab(pixel, x, y, end - 1u - pixel, i32(window * {{ IN_C // unit }}u));
+    return Slab(line * {{ OUT_W }}u + x, x, y, min(end_line - line, {{ slab_lines }}u), i32(window * {{ IN_C // unit }}u));
 }
 
-// Where number `k` of a slab's pixels lies in the cotangent, or the split's last one.
+// Whether number `k` of a slab is a pixel of its lines.
+fn is_pixel(slab: Slab, k: u32) -> bool {
+    return {% if exact %}true{% elif OUT_W % width != 0 %}{% if is_padded %}(k < {{ width }}u) & {% endif %}(slab.x + k < {{ OUT_W }}u){% else %}k / {{ width }}u < slab.lines{% endif %};
+}
+
+// The pixel of number `k` of a slab, or one further on if there is none.
 fn pixel_in(slab: Slab, k: u32) -> u32 {
-    return slab.pixel + {% if in_lines %}k{% else %}min(k, slab.last){% endif %};
+    return slab.pixel + k;
 }
 
-{# `number` divided by a constant that it contains at most `times` times; a division of any number costs more. -#}
-{% macro quotient(number, divisor, times) %}
-{%- if times == 1 %}select(0u, 1u, {{ number }} >= {{ divisor }}u){% elif divisor <= 128 %}({{ number }} * {{ 65536 // divisor + 1 }}u) >> 16u{% else %}{{ number }} / {{ divisor }}u{% endif -%}
-{% endmacro %}
-// How much further than the slab's start a row's element of pixel `k` is, if that is in the same line.
-fn element_offset(tap: Tap, k: u32) -> i32 {
-    return ((tap.ky - {{ PAD_TOP }}) * {{ IN_W }} + i32(k) * {{ STRIDE }} + tap.kx - {{ PAD_LEFT }}) * {{ IN_C // unit }} + tap.channel{% if wide_rows %} / 4{% endif %};
+// The element of a row of the product at number `k` of any slab: its line there, where the window's pixel is from that of the slab's
+// first pixel, and how many elements further, if that is in the same image.
+struct Element {
+    line: u32,
+    y: i32,
+    x: i32,
+    offset: i32,
 }
 
-// The element of a row of the product at number `k` of the slab's pixels, or -1 if there is none.
-fn element_at(tap: Tap, slab: Slab, k: u32, offset: i32) -> i32 {
-{% if in_lines %}
-    let x = slab.x + k;
-    let y = slab.y;
-    let is_real = tap.real;
-    let start = slab.start + offset;
+fn element_of(tap: Tap, k: u32) -> Element {
+    let line = k / {{ width }}u;
+    let y = i32(line) * {{ STRIDE }} + tap.ky - {{ PAD_TOP }};
+    let x = i32(k % {{ width }}u) * {{ STRIDE }} + tap.kx - {{ PAD_LEFT }};
+    let offset = (y * {{ IN_W }} + x) * {{ IN_C // unit }} + tap.channel{% if wide_rows %} / 4{% endif %};
+    // No pixel is that far down.
+    let is_real = tap.real{% if segments == 1 %} & (u32(x) < {{ IN_W }}u){% endif %};
+    return Element(line, select(0x20000000, y, is_real), x, offset);
+}
+
+// Where it is, if it is anywhere.
+struct ElementPlace {
+    at: u32,
+    is_inside: bool,
+}
+
+fn place_of(element: Element, slab: Slab) -> ElementPlace {
+{% if image_wraps == 0 %}
+    let in_y = i32(slab.y) * {{ STRIDE }} + element.y;
+    let start = slab.start + element.offset;
 {% else %}
-    let reached = slab.x + k;
-    let lines = {{ quotient("reached", OUT_W, line_wraps) }};
-    let x = reached - lines * {{ OUT_W }}u;
-    let reached_line = slab.y + lines;
-    let images = {{ quotient("reached_line", OUT_H, image_wraps) }};
-    let y = reached_line - images * {{ OUT_H }}u;
-    let is_real = tap.real & (k <= slab.last);
-    let start = slab.start + offset{% if line_step != 0 %} + i32(lines) * {{ line_step }}{% endif %}{% if image_step != 0 %} + i32(images) * {{ image_step }}{% endif %};
+    let reached = slab.y + element.line;
+    let images = {% if image_wraps == 1 %}select(0, 1, reached >= {{ OUT_H }}u){% else %}i32(reached / {{ OUT_H }}u){% endif %};
+    let in_y = i32(slab.y) * {{ STRIDE }} + element.y - images * {{ OUT_H * STRIDE }};
+    let start = slab.start + element.offset{% if image_step != 0 %} + images * {{ image_step }}{% endif %};
 {% endif %}
-    let in_y = i32(y) * {{ STRIDE }} + (tap.ky - {{ PAD_TOP }});
-    let in_x = i32(x) * {{ STRIDE }} + (tap.kx - {{ PAD_LEFT }});
     // Negative numbers are large ones without a sign; `&` takes no branch.
-    return select(-1, start, is_real & (u32(in_y) < {{ IN_H }}u) & (u32(in_x) < {{ IN_W }}u));
-}
-
-// The element there, or another one if there is none.
-fn load_any_element(at: i32) -> {{ scalar }} {
-    return {{ scalar }}(input[max(at, 0)]);
+    var is_inside = u32(in_y) < {{ IN_H }}u;
+{% if counts_lines %}
+    is_inside &= element.line < slab.lines;
+{% endif %}
+{% if segments > 1 %}
+    is_inside &= u32(i32(slab.x) * {{ STRIDE }} + element.x) < {{ IN_W }}u;
+{% endif %}
+    return ElementPlace(select(0u, u32(start), is_inside), is_inside);
 }
 
 fn load_element(tap: Tap, slab: Slab, k: u32, blank: {{ scalar }}) -> {{ scalar }} {
-    let at = element_at(tap, slab, k, element_offset(tap, k));
-    return select(blank, load_any_element(at), at >= 0);
+    let place = place_of(element_of(tap, k), slab);
+    return select(blank, {{ scalar }}(input[place.at]), place.is_inside);
 }
 
 {% if wide_rows %}

@@ -1,9 +1,13 @@
-// Tile: a workgroup of {{ LANES }} invocations owns {{ TILE_ROWS }} rows × {{ TILE_COLUMNS }} columns. Slabs of 16 pixels of
+// Tile: a workgroup of {{ LANES }} invocations owns {{ TILE_ROWS }} rows × {{ TILE_COLUMNS }} columns. Slabs of some pixels of
 // both operands go through workgroup memory, the next one on its way while one is multiplied; an invocation keeps
 // {{ LANE_ROWS }} rows × {{ LANE_COLUMNS }} columns of sums in registers.
 // Dispatch: splits · MATRICES · ⌈(K + 1) / {{ TILE_ROWS }}⌉ · ⌈OUT_C / {{ TILE_COLUMNS }}⌉ workgroups, column tiles innermost.
 //
-{% set DEPTH = 16 %}
+{% set LONGEST = 32 if DEEP else 16 %}
+{% set MOST = 26 if DEEP else 16 %}
+{% set STEP = 1 %}
+{% include "shared/contraction_slabs.wgsl" %}
+
 {% set lane_columns = TILE_COLUMNS // LANE_COLUMNS %}
 {% set lane_rows = TILE_ROWS // LANE_ROWS %}
 {% set row_parts = LANE_ROWS // 4 %}
@@ -21,10 +25,9 @@
 // equal modulo 8.
 //     store           8 neighboring vectors
 //     load            {{ block_rows }} groups of rows and {{ block_columns }} of columns, each neighboring vectors
-var<workgroup> input_slab: array<vec4<f32>, {{ input_slots }}>;
-var<workgroup> cotangent_slab: array<vec4<f32>, {{ cotangent_slots }}>;
-
-{% include "shared/contraction_slabs.wgsl" %}
+// The slabs have room for what all invocations store: a condition would split the loop.
+var<workgroup> input_slab: array<vec4<f32>, {{ input_loads * LANES }}>;
+var<workgroup> cotangent_slab: array<vec4<f32>, {{ cotangent_loads * LANES }}>;
 
 {# Load number `n` of an invocation's share of a slab. What must not be used is left out where it is stored: a selection here would wait
    for it. -#}
@@ -32,17 +35,17 @@ var<workgroup> cotangent_slab: array<vec4<f32>, {{ cotangent_slots }}>;
 {% if n >= input_loads %}
 {% set i = n - input_loads %}
 {% if wide_columns %}
-        let cotangent_{{ i }} = load_cotangent_at({% if in_lines %}cotangent_at(slab.pixel, 0u) + cotangent_offset_{{ i }}{% else %}min(cotangent_at(slab.pixel, 0u) + cotangent_offset_{{ i }}, last_cotangent){% endif %});
+        let cotangent_{{ i }} = load_cotangent_at({% if exact %}cotangent_at(slab.pixel, 0u) + cotangent_offset_{{ i }}{% else %}min(cotangent_at(slab.pixel, 0u) + cotangent_offset_{{ i }}, last_cotangent){% endif %});
 {% else %}
-        let cotangent_{{ i }} = load_cotangent(pixel_in(slab, cotangent_k_{{ i }}), cotangent_column_{{ i }});
+        let cotangent_{{ i }} = load_cotangent(min(pixel_in(slab, cotangent_k_{{ i }}), end - 1u), cotangent_column_{{ i }});
 {% endif %}
 {% elif wide_rows %}
-        let input_at_{{ n }} = element_at(input_tap_{{ n }}, slab, input_k_{{ n }}, input_offset_{{ n }});
-        let input_{{ n }} = load_any_element(input_at_{{ n }});
+        let place_{{ n }} = place_of(input_element_{{ n }}, slab);
+        let input_{{ n }} = {{ four }}(input[place_{{ n }}.at]);
 {% else %}
         // The condition keeps compilers from computing the places of four taps outside the loop, for which there are no registers.
         var input_{{ n }} = vec4<f32>();
-        if slab.pixel < end {
+        if number < slabs {
             input_{{ n }} = load_rows(input_row_{{ n }}, slab, input_k_{{ n }});
         }
 {% endif %}
@@ -51,10 +54,10 @@ var<workgroup> cotangent_slab: array<vec4<f32>, {{ cotangent_slots }}>;
 {% macro stage() %}
         workgroupBarrier();
 {% for i in range(input_loads) %}
-        {% if (i + 1) * LANES > input_slots %}if lane < {{ input_slots - i * LANES }}u {% endif %}{ input_slab[lane + {{ i * LANES }}u] = {% if wide_rows %}select(input_blank_{{ i }}, input_{{ i }}, input_at_{{ i }} >= 0){% else %}input_{{ i }}{% endif %}; }
+        input_slab[lane + {{ i * LANES }}u] = {% if wide_rows %}select(input_blank_{{ i }}, input_{{ i }}, place_{{ i }}.is_inside){% else %}input_{{ i }}{% endif %};
 {% endfor %}
 {% for i in range(cotangent_loads) %}
-        {% if (i + 1) * LANES > cotangent_slots %}if lane < {{ cotangent_slots - i * LANES }}u {% endif %}{ cotangent_slab[lane + {{ i * LANES }}u] = {% if in_lines %}cotangent_{{ i }}{% else %}select(vec4<f32>(), cotangent_{{ i }}, cotangent_k_{{ i }} <= slab.last){% endif %}; }
+        cotangent_slab[lane + {{ i * LANES }}u] = {% if exact %}cotangent_{{ i }}{% else %}select(vec4<f32>(), cotangent_{{ i }}, is_pixel(slab, cotangent_k_{{ i }})){% endif %};
 {% endfor %}
         workgroupBarrier();
 {% endmacro %}
@@ -85,8 +88,7 @@ fn main(
     let input_row_{{ i }} = first_row + (lane + {{ i * LANES }}u) % {{ row_quads }}u * 4u;
     let input_k_{{ i }} = {% if (i + 1) * LANES > input_slots %}min((lane + {{ i * LANES }}u) / {{ row_quads }}u, {{ DEPTH - 1 }}u){% else %}(lane + {{ i * LANES }}u) / {{ row_quads }}u{% endif %};
 {% if wide_rows %}
-    let input_tap_{{ i }} = tap_of(input_row_{{ i }});
-    let input_offset_{{ i }} = element_offset(input_tap_{{ i }}, input_k_{{ i }});
+    let input_element_{{ i }} = element_of(tap_of(input_row_{{ i }}), input_k_{{ i }});
     let input_blank_{{ i }} = blank(input_row_{{ i }});
 {% endif %}
 {% endfor %}
@@ -105,17 +107,18 @@ fn main(
     var sum_{{ r }}_{{ q }} = vec4<f32>();
 {% endfor %}
 {% endfor %}
-    let first = first_line * {{ OUT_W }}u;
+    let slabs = slabs_of(end_line - first_line);
     {
-        let slab = slab_at(first, end);
+        let number = 0u;
+        let slab = slab_at(number, first_line, end_line);
 {% for n in range(loads) %}
 {{ fetch(n) }}
 {% endfor %}
 {{ stage() }}
     }
     // The last round fetches what nobody uses: a branch in the loop would keep its loads from going beside the products.
-    for (var next = first + {{ DEPTH }}u; next < end + {{ DEPTH }}u; next += {{ DEPTH }}u) {
-        let slab = slab_at(next, end);
+    for (var number = 1u; number <= slabs; number++) {
+        let slab = slab_at(min(number, slabs - 1u), first_line, end_line);
 {% for k in range(DEPTH) %}
 {% for p in range(row_parts) %}
         let a_{{ k }}_{{ p }} = input_slab[{{ k * row_quads + p * lane_rows }}u + lane_row];

@@ -68,7 +68,7 @@ const PADDED: Shapes = ([5, 8, 6, 40], [3, 3], 36, 1, Padding::Explicit(2));
 
 /// Every algorithm and family of tiles, with shapes that fill no tile, reach over several and have odd channels. Few of them:
 /// software drivers take seconds to compile a tile that is unrolled for a GPU.
-const PLANNED: [(&str, DType, Shapes); 32] = [
+const PLANNED: [(&str, DType, Shapes); 33] = [
     ("direct-4x16", DType::F32, ODD),
     ("direct-8x8", DType::F32, WIDE),
     ("direct-8x32", DType::F32, ODD),
@@ -84,6 +84,8 @@ const PLANNED: [(&str, DType, Shapes); 32] = [
     ("staged-128x96", DType::F32, ([2, 9, 7, 24], [3, 3], 24, 1, VALID)),
     ("staged-64x64", DType::F16, ([2, 5, 16, 24], [3, 3], 40, 1, SAME)),
     ("staged-64x96-4x8", DType::F32, ([2, 5, 32, 8], [3, 3], 12, 2, Padding::Explicit(1))),
+    // Slabs of pixels that are parts of a line, the last one short.
+    ("staged-64x64", DType::F32, ([2, 3, 35, 8], [3, 3], 12, 1, SAME)),
     ("staged-32x64", DType::F32, WIDE),
     ("staged-32x32", DType::F32, ODD),
     ("staged-64x32", DType::F16, ODD),

@@ -28,7 +28,7 @@ pub(super) struct Tiles {
     side: u32,
     /// Rows and columns of subgroups that share a tile of such matrices.
     subgroups: [usize; 2],
-    /// Whether slabs of 24 channels instead of 16 are staged where channels divide into them.
+    /// Whether larger slabs are staged.
     deep: bool,
 }
 

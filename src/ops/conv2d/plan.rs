@@ -285,12 +285,14 @@ impl Tiling {
         (sums.count() + operands + loads) as u32
     }
 
-    /// Whether a workgroup with so much memory stages slabs of 24 channels instead of 16, where channels divide into them: with 96
-    /// columns, every invocation then loads the same, and barriers are fewer.
+    /// Whether a workgroup with so much memory stages larger slabs: of 24 channels instead of 16, where channels divide into them, so
+    /// that with 96 columns every invocation loads the same; of up to 32 pixels instead of 16, so that they are whole lines.
     pub fn is_deep(self, workgroup_bytes: u32) -> bool {
         let Tiling::Staged { rows, columns: 96, sums: Sums::S8x8 } = self else { return false };
-        // Floats of both operands, and 64 bytes for each four channels of patches, which keep them in different banks.
-        24 * 4 * (rows + 96) + 24 / 4 * 64 <= workgroup_bytes as usize
+        // Vectors of 32 pixels' rows and columns, as many for each invocation.
+        let lanes = rows * 96 / Sums::S8x8.count();
+        let vectors = [rows, 96].map(|side| (32 * side / 4).next_multiple_of(lanes));
+        16 * vectors.iter().sum::<usize>() <= workgroup_bytes as usize
     }
 
     /// Whether its sums are cooperative matrices.
