@@ -75,16 +75,28 @@ pub(super) fn decode_picture(
     sizes: PictureSize,
     shape: ImageShape,
 ) -> Result<Vec<u8>, DataError> {
+    let most = match sizes {
+        PictureSize::Exact => MAX_DECODER_BYTES_EXACT,
+        PictureSize::Any => MAX_DECODER_BYTES,
+    };
+    decode_within(name, bytes, sizes, shape, most)
+}
+
+/// The same with a decoder that may take `most` bytes; scaling may take twice as many.
+pub(super) fn decode_within(
+    name: &str,
+    bytes: &[u8],
+    sizes: PictureSize,
+    shape: ImageShape,
+    most: u64,
+) -> Result<Vec<u8>, DataError> {
     let undecodable =
         |source: image::ImageError| DataError::Undecodable { file: name.to_owned(), source: source.into() };
     check_whole(name, bytes)?;
     let mut reader =
         ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| undecodable(error.into()))?;
     let mut limits = Limits::default();
-    limits.max_alloc = Some(match sizes {
-        PictureSize::Exact => MAX_DECODER_BYTES_EXACT,
-        PictureSize::Any => MAX_DECODER_BYTES,
-    });
+    limits.max_alloc = Some(most);
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder().map_err(undecodable)?;
     // Checked on the header, before any pixel is decoded.
@@ -95,8 +107,12 @@ pub(super) fn decode_picture(
         return Err(DataError::WrongSize { file: name.to_owned(), width, height, wanted: shape });
     }
     if limits.reserve(decoder.total_bytes()).is_err() {
-        let limit = limits.max_alloc.unwrap_or_default() / 3;
-        return Err(DataError::PictureTooLarge { file: name.to_owned(), width, height, limit });
+        return Err(DataError::PictureTooLarge { file: name.to_owned(), width, height, limit: most / 3 });
+    }
+    // Rows are scaled first, to four floats a pixel in the full width.
+    if u64::from(width) * before_turning.1 as u64 * 16 > 2 * most {
+        let limit = 2 * most / 16 / before_turning.1 as u64;
+        return Err(DataError::PictureTooWide { file: name.to_owned(), width, limit });
     }
     let picture = DynamicImage::from_decoder(decoder).map_err(undecodable)?;
     // Before the rotation and color conversion, which need the same memory again.
