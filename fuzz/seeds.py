@@ -87,6 +87,8 @@ def pictures():
         save("picture_webp", f"{name}.webp", encoded(image(), "webp", **options))
     save("picture_webp", "transparent.webp", encoded(image("RGBA").rotate(30), "webp", quality=30))
     save("picture_webp", "turned.webp", turned("webp"))
+    several = [image("RGBA").rotate(angle) for angle in [30, 60]]
+    save("picture_webp", "lossy-frames.webp", encoded(several[0], "webp", save_all=True, append_images=several[1:]))
     save("picture_webp", "larger.webp", encoded(image(size=(40, 30)), "webp", quality=60))
 
 

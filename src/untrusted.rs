@@ -31,7 +31,8 @@ const MOST_TIME: Duration = Duration::from_secs(10);
 
 /// All readers.
 pub fn readers() -> Vec<Reader> {
-    [crate::data::READERS, crate::weights::READERS, crate::nn::READERS, crate::train::READERS, crate::run::READERS].concat()
+    [crate::data::READERS, crate::weights::READERS, crate::nn::READERS, crate::train::READERS, crate::run::READERS]
+        .concat()
 }
 
 /// The reader of this name.

@@ -128,12 +128,7 @@ pub(super) fn visit(archive: &mut Opened<'_>, limit: u64, visitor: &mut dyn Visi
     }
 }
 
-fn visit_zip(
-    source: &mut dyn Source,
-    unpacked: &Cell<u64>,
-    limit: u64,
-    visitor: &mut dyn Visitor,
-) -> Result<(), Stop> {
+fn visit_zip(source: &mut dyn Source, unpacked: &Cell<u64>, limit: u64, visitor: &mut dyn Visitor) -> Result<(), Stop> {
     let damaged = |error: zip::result::ZipError| Stop::Damaged(io::Error::other(error));
     let mut archive = ZipArchive::new(source).map_err(damaged)?;
     for index in 0..archive.len() {

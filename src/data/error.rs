@@ -402,7 +402,9 @@ pub enum DataError {
     },
 
     /// A picture is too wide to be scaled to the height of the network's images.
-    #[error("{file}: a picture {width} pixels wide takes too much memory to scale; at most {limit} are possible at this height")]
+    #[error(
+        "{file}: a picture {width} pixels wide takes too much memory to scale; at most {limit} are possible at this height"
+    )]
     PictureTooWide {
         /// The file.
         file: String,

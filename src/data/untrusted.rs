@@ -27,7 +27,7 @@ pub(crate) const READERS: &[Reader] = &[
     Reader { name: "picture_jpeg", constant: 8 << 20, multiple: 16, read: |bytes| picture(b"\xff\xd8\xff", bytes) },
     Reader { name: "picture_bmp", constant: 8 << 20, multiple: 16, read: |bytes| picture(b"BM", bytes) },
     Reader { name: "picture_gif", constant: 8 << 20, multiple: 16, read: |bytes| picture(b"GIF89a", bytes) },
-    Reader { name: "picture_webp", constant: 8 << 20, multiple: 16, read: |bytes| picture(b"RIFF", bytes) },
+    Reader { name: "picture_webp", constant: 24 << 20, multiple: 16, read: |bytes| picture(b"RIFF", bytes) },
 ];
 
 const NAME: &str = "file";

@@ -19,7 +19,8 @@ fn settings(bytes: &[u8]) {
         return;
     }
     let written = settings.to_toml().ok().and_then(|text| text.parse().ok());
-    let again = written.and_then(|table| TrainConfig::published("lenet5").and_then(|usual| usual.with_toml(table)).ok());
+    let again =
+        written.and_then(|table| TrainConfig::published("lenet5").and_then(|usual| usual.with_toml(table)).ok());
     assert!(again.is_some_and(|again| again == settings), "what is written is not read again");
 }
 

@@ -13,7 +13,12 @@ pub(crate) const READERS: &[Reader] = &[
     Reader { name: "torch", constant: 16 << 20, multiple: 128, read: torch },
     Reader { name: "npz", constant: 8 << 20, multiple: 64, read: zip },
     Reader { name: "keras", constant: 16 << 20, multiple: 64, read: keras },
-    Reader { name: "weights", constant: 16 << 20, multiple: 128, read: |bytes| weights(Path::new("file"), bytes.to_vec()) },
+    Reader {
+        name: "weights",
+        constant: 16 << 20,
+        multiple: 128,
+        read: |bytes| weights(Path::new("file"), bytes.to_vec()),
+    },
 ];
 
 /// A file of any format, up to the network that it describes and which tensors are whose.

@@ -162,9 +162,9 @@ fn read_variable(group: &Group, name: &str, left: &mut Left) -> Text<(Vec<usize>
     let sides = dataset.shape().map_err(fail)?;
     // A few bytes may claim any shape.
     let bytes = sides.iter().try_fold(4_u64, |bytes, &side| bytes.checked_mul(side));
-    left.bytes = bytes.and_then(|bytes| left.bytes.checked_sub(bytes)).ok_or_else(|| {
-        format!("variable `{name}`: shape {sides:?} makes it larger than {} bytes in all", left.most)
-    })?;
+    left.bytes = bytes
+        .and_then(|bytes| left.bytes.checked_sub(bytes))
+        .ok_or_else(|| format!("variable `{name}`: shape {sides:?} makes it larger than {} bytes in all", left.most))?;
     let shape = sides.into_iter().map(|side| side as usize).collect();
     // Other widths are converted.
     Ok((shape, dataset.read_f32().map_err(fail)?))
@@ -284,7 +284,7 @@ mod tests {
     fn layers_come_in_the_order_of_their_numbers() {
         let names = ["conv2d", "conv2d_1", "conv2d_2", "conv2d_10", "conv2d_11"];
         let layers = names.map(|name| (name.to_owned(), vec![vec![1, 2, 1, 3]]));
-        let contents = read(Path::new("w.h5"), file(&layers, "")).unwrap();
+        let contents = read(Path::new("w.h5"), file(&layers, ""), 1 << 20).unwrap();
         let read: Vec<_> = contents.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
         assert_eq!(read, names.map(|name| format!("{name}.weight")));
     }
