@@ -16,7 +16,7 @@ use crate::untrusted::{MOST, Reader};
 
 pub(crate) const READERS: &[Reader] = &[
     Reader { name: "cifar_binary", constant: 1 << 16, multiple: 8, read: cifar_binary },
-    Reader { name: "cifar_pickle", constant: 1 << 16, multiple: 128, read: cifar_pickle },
+    Reader { name: "cifar_pickle", constant: 1 << 16, multiple: 256, read: cifar_pickle },
     Reader { name: "class_names", constant: 1 << 16, multiple: 64, read: read_class_names },
     Reader { name: "label_table", constant: 1 << 20, multiple: 128, read: label_table },
     Reader { name: "archive_tar", constant: 32 << 20, multiple: 64, read: tar },
