@@ -91,7 +91,7 @@ impl<'a> Opened<'a> {
     }
 
     /// An archive in memory.
-    #[cfg(any(test, fuzzing))]
+    #[cfg(all(feature = "formats", any(test, fuzzing)))]
     pub(super) fn bytes(path: &Path, bytes: &'a [u8]) -> Self {
         Opened { path: path.into(), source: Box::new(io::Cursor::new(bytes)) }
     }

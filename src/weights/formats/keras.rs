@@ -18,7 +18,7 @@ const CONFIG_ENTRY: &str = "config.json";
 /// Maximum depth of groups.
 const MOST_DEPTH: usize = 8;
 /// Maximum number of groups and variables that are looked at: links may lead to the same ones again and again.
-const MOST_OBJECTS: usize = 100_000;
+const MOST_OBJECTS: usize = 10_000;
 
 type Text<T> = std::result::Result<T, String>;
 

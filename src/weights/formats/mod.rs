@@ -92,6 +92,7 @@ impl Contents {
     ///
     /// # Errors
     /// As [`Contents::read`].
+    #[cfg_attr(not(feature = "formats"), expect(unused_variables, reason = "safetensors take what the file does"))]
     pub(super) fn parse(path: &Path, bytes: Vec<u8>, most: u64) -> Result<Self> {
         let mut contents = match Kind::of(&bytes) {
             Kind::Weights(Format::Safetensors) => safetensors::read(path, &bytes)?,
