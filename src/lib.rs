@@ -49,6 +49,9 @@ pub mod run;
 pub mod tape;
 pub mod tensor;
 pub mod train;
+#[cfg(all(feature = "formats", feature = "pictures", any(test, fuzzing)))]
+#[doc(hidden)]
+pub mod untrusted;
 pub mod weights;
 mod words;
 

@@ -6,8 +6,8 @@ use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, ErrorKind, Read};
-use std::path::Path;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek};
+use std::path::{Path, PathBuf};
 use tar::{Archive, EntryType, PaxExtensions};
 use zip::ZipArchive;
 
@@ -68,39 +68,69 @@ pub(super) fn contents(size: u64, entry: &mut dyn Read) -> Result<Vec<u8>, Stop>
     }
 }
 
-/// Shows every entry of the archive at `path` to `visitor`, in its order. Nothing is unpacked to the disk.
+/// What an archive is read from.
+trait Source: BufRead + Seek {}
+
+impl<R: BufRead + Seek> Source for R {}
+
+/// An archive that can be read several times.
+pub(super) struct Opened<'a> {
+    /// Its name in errors.
+    path: PathBuf,
+    source: Box<dyn Source + 'a>,
+}
+
+impl<'a> Opened<'a> {
+    /// The archive in a file.
+    ///
+    /// # Errors
+    /// [`DataError::Io`].
+    pub(super) fn file(path: &Path) -> Result<Self, DataError> {
+        let file = File::open(path).map_err(DataError::io("open", path))?;
+        Ok(Opened { path: path.into(), source: Box::new(BufReader::with_capacity(1 << 16, file)) })
+    }
+
+    /// An archive in memory.
+    #[cfg(all(feature = "formats", any(test, fuzzing)))]
+    pub(super) fn bytes(path: &Path, bytes: &'a [u8]) -> Self {
+        Opened { path: path.into(), source: Box::new(io::Cursor::new(bytes)) }
+    }
+
+    /// Its name in errors.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Shows every entry of an archive to `visitor`, in its order. Nothing is unpacked to the disk.
 ///
 /// # Errors
 /// If it is no archive, is damaged or unpacks to more than `limit` bytes, and those of the visitor.
-pub(super) fn visit(path: &Path, limit: u64, visitor: &mut dyn Visitor) -> Result<(), DataError> {
-    let file = File::open(path).map_err(DataError::io("open", path))?;
-    let mut file = BufReader::with_capacity(1 << 16, file);
-    let start = file.fill_buf().map_err(DataError::io("read", path))?.to_vec();
+pub(super) fn visit(archive: &mut Opened<'_>, limit: u64, visitor: &mut dyn Visitor) -> Result<(), DataError> {
+    let Opened { path, source } = archive;
+    source.rewind().map_err(DataError::io("read", &*path))?;
+    let start = source.fill_buf().map_err(DataError::io("read", &*path))?;
+    let start = start[..start.len().min(TAR_HEADER)].to_vec();
     let unpacked = Cell::new(0);
     let visited = if start.starts_with(b"PK\x03\x04") {
-        visit_zip(&mut file, &unpacked, limit, visitor)
+        visit_zip(source, &unpacked, limit, visitor)
     } else {
-        let stream = Metered { inner: unpacker(path, &start, &mut file)?, count: &unpacked, limit };
+        let stream = Metered { inner: unpacker(path, &start, source)?, count: &unpacked, limit };
         visit_tar(stream, visitor)
     };
     match visited {
         Ok(()) | Err(Stop::Enough) => Ok(()),
         Err(Stop::Refused(error)) => Err(error),
         Err(Stop::Damaged(source)) if source.kind() == ErrorKind::FileTooLarge => {
-            Err(DataError::ArchiveTooLarge { path: path.into(), limit })
+            Err(DataError::ArchiveTooLarge { path: path.clone(), limit })
         }
-        Err(Stop::Damaged(source)) => Err(DataError::Archive { path: path.into(), offset: unpacked.get(), source }),
+        Err(Stop::Damaged(source)) => Err(DataError::Archive { path: path.clone(), offset: unpacked.get(), source }),
     }
 }
 
-fn visit_zip(
-    file: &mut BufReader<File>,
-    unpacked: &Cell<u64>,
-    limit: u64,
-    visitor: &mut dyn Visitor,
-) -> Result<(), Stop> {
+fn visit_zip(source: &mut dyn Source, unpacked: &Cell<u64>, limit: u64, visitor: &mut dyn Visitor) -> Result<(), Stop> {
     let damaged = |error: zip::result::ZipError| Stop::Damaged(io::Error::other(error));
-    let mut archive = ZipArchive::new(file).map_err(damaged)?;
+    let mut archive = ZipArchive::new(source).map_err(damaged)?;
     for index in 0..archive.len() {
         let entry = archive.by_index(index).map_err(damaged)?;
         let name = entry.name().map_err(damaged)?.into_owned();
@@ -160,16 +190,16 @@ fn visit_tar(mut stream: impl Read, visitor: &mut dyn Visitor) -> Result<(), Sto
     Ok(())
 }
 
-/// The decoder for the contents of `file`, which begins with `start`.
-fn unpacker<'a>(path: &Path, start: &[u8], file: &'a mut BufReader<File>) -> Result<Box<dyn Read + 'a>, DataError> {
+/// The decoder for the contents of `source`, which begins with `start`.
+fn unpacker<'a>(path: &Path, start: &[u8], source: &'a mut dyn Source) -> Result<Box<dyn Read + 'a>, DataError> {
     if start.starts_with(&[0x1f, 0x8b]) {
-        Ok(Box::new(GzipMembers { current: Some(GzDecoder::new(file)) }))
+        Ok(Box::new(GzipMembers { current: Some(GzDecoder::new(source)) }))
     } else if start.starts_with(&[0xfd, b'7', b'z', b'X', b'Z', 0]) {
         let stream = Stream::new_stream_decoder(MAX_XZ_BYTES, CONCATENATED)
             .map_err(|error| DataError::io("unpack", path)(error.into()))?;
-        Ok(Box::new(XzDecoder::new_stream(file, stream)))
+        Ok(Box::new(XzDecoder::new_stream(source, stream)))
     } else if is_tar(start) {
-        Ok(Box::new(file))
+        Ok(Box::new(source))
     } else {
         Err(DataError::UnknownArchive { path: path.into(), start: start.iter().copied().take(8).collect() })
     }

@@ -23,6 +23,8 @@ pub(super) use official::{ExpectedFile, expected_files};
 pub(super) use official::{MOST_FILE_BYTES, OfficialFiles, in_folder, is_complete, is_file_name, single_batch};
 #[cfg(feature = "pictures")]
 pub(super) use read::holds_batches;
+#[cfg(all(feature = "formats", feature = "pictures", any(test, fuzzing)))]
+pub(super) use read::{class_names, read_batch};
 pub(super) use write::MAX_CLASSES;
 #[cfg(feature = "pictures")]
 pub(super) use write::check_destination;

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use super::archive::Opened;
 use super::cifar::{holds_batches, in_folder, single_batch};
 use super::collect::{Collector, Content, ImportProgress, Limits, Place};
 use super::import::archive;
@@ -167,12 +168,13 @@ fn load_file(
         let note = Note::LastHeldOut { test: splits.test.len(), of: splits.train.len() + splits.test.len() };
         return Ok(Loaded { splits: splits.fitted(limits.shape)?, notes: vec![note] });
     }
-    if let Some(splits) = archive::official(path, limits, labels)? {
+    let mut opened = Opened::file(path)?;
+    if let Some(splits) = archive::official(&mut opened, limits, labels)? {
         return Ok(Loaded { splits: splits.fitted(limits.shape)?, notes: Vec::new() });
     }
     only_fine(path, labels)?;
     let mut collector = Collector::new(path, limits, progress);
-    let mut notes = archive::read(path, limits, &mut collector)?;
+    let mut notes = archive::read(&mut opened, limits, &mut collector)?;
     let (splits, files, example) = collector.finish()?;
     notes.extend(example.map(|example| Note::LeftOut { files, example }));
     Ok(Loaded { splits, notes })

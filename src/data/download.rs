@@ -6,7 +6,7 @@ mod fetch;
 
 pub use error::DownloadError;
 
-use super::archive::{Stop, Visitor, visit};
+use super::archive::{Opened, Stop, Visitor, visit};
 use super::cifar::{PartialFolder, check_destination, in_folder, is_file_name, write_file};
 use super::published::md5_of;
 use super::{CIFAR10_CLASSES, DataError, LabelSet, Splits};
@@ -248,7 +248,7 @@ impl Drop for PartialArchive {
 /// Unpacks the files of the set, and only those, to the folder `dst`.
 fn unpack(source: &Source, archive: &Path, dst: &Path) -> Result<Splits, DownloadError> {
     let folder = PartialFolder::beside(dst)?;
-    visit(archive, MOST_BYTES, &mut Unpacker { folder: &folder.path })?;
+    visit(&mut Opened::file(archive)?, MOST_BYTES, &mut Unpacker { folder: &folder.path })?;
     let files = in_folder(&folder.path)?;
     let splits = files.map(|files| files.load(LabelSet::Fine)).transpose()?;
     match splits.filter(|splits| source.set.has_classes(splits.train.class_names())) {

@@ -401,6 +401,19 @@ pub enum DataError {
         limit: u64,
     },
 
+    /// A picture is too wide to be scaled to the height of the network's images.
+    #[error(
+        "{file}: a picture {width} pixels wide takes too much memory to scale; at most {limit} are possible at this height"
+    )]
+    PictureTooWide {
+        /// The file.
+        file: String,
+        /// Width in pixels.
+        width: u32,
+        /// The limit in pixels.
+        limit: u64,
+    },
+
     /// Several pictures of a data set cannot be used.
     #[error("{count} pictures cannot be used: {}", listed(*count, first))]
     BadPictures {

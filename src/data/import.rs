@@ -5,6 +5,7 @@ pub(super) mod archive;
 mod tests;
 mod tree;
 
+use super::archive::Opened;
 use super::cifar::{SHAPE, check_destination};
 use super::class_folders::{Note, gather, is_other_tree, official_folder, only_fine};
 use super::collect::{Collector, ImportPhase, ImportProgress, Limits};
@@ -73,20 +74,19 @@ fn import_within(
     let mut collector = Collector::new(src, limits, progress);
     let found = fs::metadata(src).map_err(DataError::io("read", src))?;
     let mut notes = Vec::new();
-    let official = match found.is_dir() {
-        true => official_folder(src, labels)?,
-        false => archive::official(src, limits, labels)?,
+    let mut archive = if found.is_dir() { None } else { Some(Opened::file(src)?) };
+    let official = match &mut archive {
+        None => official_folder(src, labels)?,
+        Some(archive) => archive::official(archive, limits, labels)?,
     };
     if let Some(splits) = official {
         return write(dst, splits, (0, None), &notes, progress);
     }
     only_fine(src, labels)?;
-    if found.is_dir() && is_other_tree(src)? {
-        notes = gather(src, &mut collector)?;
-    } else if found.is_dir() {
-        tree::read(src, &mut collector)?;
-    } else {
-        notes = archive::read(src, limits, &mut collector)?;
+    match &mut archive {
+        Some(archive) => notes = archive::read(archive, limits, &mut collector)?,
+        None if is_other_tree(src)? => notes = gather(src, &mut collector)?,
+        None => tree::read(src, &mut collector)?,
     }
     let (splits, skipped, first_skipped) = collector.finish()?;
     write(dst, splits, (skipped, first_skipped), &notes, progress)

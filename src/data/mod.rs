@@ -24,6 +24,8 @@ mod published;
 pub mod synthetic;
 #[cfg(feature = "pictures")]
 mod tree;
+#[cfg(all(feature = "formats", feature = "pictures", any(test, fuzzing)))]
+mod untrusted;
 #[cfg(feature = "pictures")]
 mod walk;
 
@@ -46,6 +48,8 @@ pub(crate) use picture::to_picture;
 pub use picture::{PictureSize, load_picture, pictures_below, read_picture};
 #[cfg(feature = "download")]
 pub use published::{FileState, FileSum, file_sums};
+#[cfg(all(feature = "formats", feature = "pictures", any(test, fuzzing)))]
+pub(crate) use untrusted::READERS;
 
 use crate::tensor::ImageShape;
 use crate::tensor::cpu::available_memory_bytes;

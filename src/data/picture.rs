@@ -4,7 +4,7 @@ use super::DataError;
 use super::planes::write_planes;
 use super::walk::walk;
 use crate::tensor::ImageShape;
-use byteorder::{BigEndian, ByteOrder};
+use byteorder::{BigEndian, ByteOrder, LittleEndian};
 use image::imageops::FilterType;
 use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, Limits, Luma, Rgb, RgbImage};
@@ -75,28 +75,48 @@ pub(super) fn decode_picture(
     sizes: PictureSize,
     shape: ImageShape,
 ) -> Result<Vec<u8>, DataError> {
+    let most = match sizes {
+        PictureSize::Exact => MAX_DECODER_BYTES_EXACT,
+        PictureSize::Any => MAX_DECODER_BYTES,
+    };
+    decode_within(name, bytes, sizes, shape, most)
+}
+
+/// The same with a decoder that may take `most` bytes; scaling may take twice as many.
+pub(super) fn decode_within(
+    name: &str,
+    bytes: &[u8],
+    sizes: PictureSize,
+    shape: ImageShape,
+    most: u64,
+) -> Result<Vec<u8>, DataError> {
     let undecodable =
         |source: image::ImageError| DataError::Undecodable { file: name.to_owned(), source: source.into() };
     check_whole(name, bytes)?;
     let mut reader =
         ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| undecodable(error.into()))?;
     let mut limits = Limits::default();
-    limits.max_alloc = Some(match sizes {
-        PictureSize::Exact => MAX_DECODER_BYTES_EXACT,
-        PictureSize::Any => MAX_DECODER_BYTES,
-    });
+    limits.max_alloc = Some(most);
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder().map_err(undecodable)?;
     // Checked on the header, before any pixel is decoded.
     let (width, height) = decoder.dimensions();
+    if bytes.starts_with(b"RIFF") && !webp_frames_fit(bytes.get(12..).unwrap_or_default(), (width, height), true) {
+        let source = "a frame has another size than the picture".into();
+        return Err(DataError::Undecodable { file: name.to_owned(), source });
+    }
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let before_turning = if swaps_sides(orientation) { (shape.height(), shape.width()) } else { sides(shape) };
     if sizes == PictureSize::Exact && (width as usize, height as usize) != before_turning {
         return Err(DataError::WrongSize { file: name.to_owned(), width, height, wanted: shape });
     }
     if limits.reserve(decoder.total_bytes()).is_err() {
-        let limit = limits.max_alloc.unwrap_or_default() / 3;
-        return Err(DataError::PictureTooLarge { file: name.to_owned(), width, height, limit });
+        return Err(DataError::PictureTooLarge { file: name.to_owned(), width, height, limit: most / 3 });
+    }
+    // Rows are scaled first, to four floats a pixel in the full width.
+    if u64::from(width) * before_turning.1 as u64 * 16 > 2 * most {
+        let limit = 2 * most / 16 / before_turning.1 as u64;
+        return Err(DataError::PictureTooWide { file: name.to_owned(), width, limit });
     }
     let picture = DynamicImage::from_decoder(decoder).map_err(undecodable)?;
     // Before the rotation and color conversion, which need the same memory again.
@@ -169,6 +189,32 @@ fn check_whole(name: &str, bytes: &[u8]) -> Result<(), DataError> {
         return Err(DataError::SeparateScans { file: file() });
     }
     Ok(())
+}
+
+/// Whether the lossy frames among the chunks of a WebP picture have the size that is said before them. Decoders take memory for a
+/// frame's own size first, and image-webp 0.2.4 compares the two late, or not at all.
+fn webp_frames_fit(mut chunks: &[u8], sides: (u32, u32), is_whole: bool) -> bool {
+    while let Some((header, rest)) = chunks.split_at_checked(8) {
+        let size = LittleEndian::read_u32(&header[4..]) as usize;
+        let data = rest.get(..size).unwrap_or(rest);
+        let fits = match &header[..4] {
+            b"VP8 " => data.get(6..10).is_none_or(|own| {
+                let [width, height] = [0, 2].map(|at| u32::from(LittleEndian::read_u16(&own[at..]) & 0x3fff));
+                (width, height) == sides
+            }),
+            // A frame of an animation: its place, size and duration, then its own chunks.
+            b"ANMF" if is_whole => data.split_at_checked(16).is_none_or(|(frame, chunks)| {
+                let [width, height] = [6, 9].map(|at| LittleEndian::read_u24(&frame[at..]) + 1);
+                webp_frames_fit(chunks, (width, height), false)
+            }),
+            _ => true,
+        };
+        if !fits {
+            return false;
+        }
+        chunks = rest.get(size.saturating_add(size % 2)..).unwrap_or_default();
+    }
+    true
 }
 
 /// What a JPEG's markers tell.

@@ -14,7 +14,7 @@ use crate::ops::batch_assembly::Normalization;
 use crate::tensor::ImageShape;
 
 /// Longest description that is read, in bytes.
-pub(super) const MOST_BYTES: usize = 1 << 20;
+pub(crate) const MOST_BYTES: usize = 1 << 20;
 /// Default number of classes: CIFAR-10's.
 const USUAL_CLASSES: usize = 10;
 /// Upper limit on means; larger ones are in another unit.

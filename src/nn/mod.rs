@@ -11,8 +11,11 @@ pub mod layers;
 mod network;
 mod prediction;
 mod summary;
+#[cfg(all(feature = "formats", feature = "pictures", any(test, fuzzing)))]
+mod untrusted;
 
 pub use architecture::{ARCHITECTURES, Architecture};
+pub(crate) use description::MOST_BYTES as MOST_DESCRIPTION_BYTES;
 pub use description::{DescriptionError, DescriptionReader};
 pub use forward::ForwardPass;
 pub use graph::{Node, Placed};
@@ -21,3 +24,5 @@ pub use layer::{Layer, LayerInput, LayerKind, Outputs, ParameterSpec, Role, Star
 pub use network::Network;
 pub use prediction::Prediction;
 pub use summary::{LayerSummary, Summary};
+#[cfg(all(feature = "formats", feature = "pictures", any(test, fuzzing)))]
+pub(crate) use untrusted::READERS;

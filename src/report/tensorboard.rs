@@ -12,6 +12,7 @@ use byteorder::{ByteOrder, LittleEndian};
 use crc32c::crc32c;
 
 use crate::error::{Error, Result};
+use crate::files::read_at_most;
 use crate::run::Metrics;
 
 /// TensorBoard takes files whose names contain `tfevents`.
@@ -23,9 +24,9 @@ pub(super) fn write(run: &Path, began: f64, metrics: &Metrics) -> Result<()> {
     let path = run.join(FILE);
     let folder = run.join("tensorboard");
     fs::create_dir_all(&folder).map_err(Error::io("making", folder))?;
-    match fs::read(&path) {
+    match read_at_most(&path, bytes.len() as u64) {
         // TensorBoard would treat a renamed file as a new one.
-        Ok(old) if bytes.starts_with(&old) => OpenOptions::new()
+        Ok(Some(old)) if bytes.starts_with(&old) => OpenOptions::new()
             .append(true)
             .open(&path)
             .and_then(|mut file| file.write_all(&bytes[old.len()..]))

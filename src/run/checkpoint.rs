@@ -189,18 +189,24 @@ fn checksum<'a>(progress: &str, tensors: impl Iterator<Item = (&'a str, &'a [u8]
     hasher.finalize()
 }
 
-/// Reads a checkpoint and validates its contents.
+/// Reads a checkpoint.
 fn read(path: &Path) -> Result<(Progress, StepperState)> {
     let bad = |message: String| Error::Checkpoint { path: path.to_owned(), message };
     let bytes = read_at_most(path, MOST_BYTES)?.ok_or_else(|| bad("too large".into()))?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| bad(e.to_string()))?;
+    parse(path, &bytes)
+}
+
+/// Reads the bytes of a checkpoint and validates them.
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<(Progress, StepperState)> {
+    let bad = |message: String| Error::Checkpoint { path: path.to_owned(), message };
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| bad(e.to_string()))?;
     let text = header.metadata().as_ref().and_then(|metadata| metadata.get(PROGRESS));
     let text = text.ok_or_else(|| bad("it lacks the progress of the run".into()))?;
     let progress: Progress = serde_json::from_str(text).map_err(|e| bad(e.to_string()))?;
     if progress.format != FORMAT || progress.epoch == 0 {
         return Err(bad(format!("it is of another version (format {}, here {FORMAT})", progress.format)));
     }
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| bad(e.to_string()))?;
+    let file = SafeTensors::deserialize(bytes).map_err(|e| bad(e.to_string()))?;
     if let Some(expected) = header.metadata().as_ref().and_then(|metadata| metadata.get(CHECKSUM)) {
         let mut tensors = file.tensors();
         tensors.sort_by(|(a, _), (b, _)| a.cmp(b));

@@ -1,5 +1,6 @@
 //! Reads the metrics in a run folder.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use crate::error::{Error, Remedy, Result};
@@ -39,18 +40,25 @@ impl Metrics {
             remedy: Remedy::OtherCopy,
         };
         let bytes = read_at_most(&path, MOST_BYTES)?.ok_or_else(|| bad("is too large".into()))?;
+        Metrics::parse(&bytes).map_err(bad)
+    }
+
+    /// Reads the lines of metrics; an error is a message.
+    pub(super) fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
         let mut metrics = Metrics::default();
         for (number, line) in (1..).zip(bytes.split_inclusive(|&byte| byte == b'\n')) {
             let Some(line) = line.strip_suffix(b"\n") else { break };
             match serde_json::from_slice(line) {
                 Ok(Line::Step(step)) => metrics.steps.push(step),
-                Ok(Line::Epoch(epoch)) => {
-                    metrics.epochs.retain(|earlier| earlier.epoch != epoch.epoch);
-                    metrics.epochs.push(epoch);
-                }
-                Err(_) => return Err(bad(format!("line {number} is malformed"))),
+                Ok(Line::Epoch(epoch)) => metrics.epochs.push(epoch),
+                Err(_) => return Err(format!("line {number} is malformed")),
             }
         }
+        // From the end, and each number once: a file may have millions of such lines.
+        let mut seen = HashSet::new();
+        metrics.epochs.reverse();
+        metrics.epochs.retain(|epoch| seen.insert(epoch.epoch));
+        metrics.epochs.reverse();
         Ok(metrics)
     }
 }

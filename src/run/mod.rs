@@ -7,9 +7,13 @@ mod run_folder;
 mod saved_run;
 mod session;
 mod trainer;
+#[cfg(all(feature = "formats", feature = "pictures", any(test, fuzzing)))]
+mod untrusted;
 
 pub use metrics::Metrics;
 pub use observer::{EpochMetrics, Finish, Observer, Outcome, PeakMemory, Start, StepLine};
 pub use run_folder::RunFolder;
 pub use saved_run::SavedRun;
 pub use trainer::{Sources, resume, train};
+#[cfg(all(feature = "formats", feature = "pictures", any(test, fuzzing)))]
+pub(crate) use untrusted::READERS;

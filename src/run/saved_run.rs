@@ -77,7 +77,7 @@ impl SavedRun {
         SavedRun::parse(&bytes).map_err(|e| bad(format!("config.json: {e}")))
     }
 
-    fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
+    pub(super) fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
         let mut fields: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(bytes)?;
         // Early versions stored the device's description under the key that is now the requested device.
         if !fields.contains_key("ran_on")
@@ -123,7 +123,7 @@ impl SavedRun {
     }
 
     /// The network as described when the run was started, even if the file has changed since.
-    fn described(&self, classes: Option<usize>) -> Result<Option<Architecture>> {
+    pub(super) fn described(&self, classes: Option<usize>) -> Result<Option<Architecture>> {
         let read = |text: &String| DescriptionReader::default().read("config.json", text, classes);
         self.network.as_ref().map(read).transpose()
     }

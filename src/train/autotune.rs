@@ -225,10 +225,17 @@ pub fn default_cache() -> Option<PathBuf> {
 }
 
 #[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
-struct File {
+pub(super) struct File {
     format: u32,
     /// Device, then problem, then the plan's name.
-    devices: BTreeMap<String, BTreeMap<String, String>>,
+    pub(super) devices: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl File {
+    /// The file of these bytes, if it is of this format.
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice::<File>(bytes).ok().filter(|file| file.format == FORMAT)
+    }
 }
 
 /// Cached choices of earlier runs.
@@ -244,8 +251,7 @@ impl Cache {
         // A file that is absent, broken or of another format counts as empty.
         let file = path
             .and_then(|path| read_at_most(path, MOST_BYTES).ok()?)
-            .and_then(|bytes| serde_json::from_slice::<File>(&bytes).ok())
-            .filter(|file| file.format == FORMAT)
+            .and_then(|bytes| File::parse(&bytes))
             .unwrap_or_default();
         Cache { path: path.map(Path::to_owned), file, device: device_key(device), changed: false }
     }

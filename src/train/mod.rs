@@ -11,6 +11,8 @@ mod recipes;
 mod step;
 mod stepper;
 mod teacher;
+#[cfg(all(feature = "formats", feature = "pictures", any(test, fuzzing)))]
+mod untrusted;
 mod whitening;
 
 pub use autotune::{Autotune, Search, Tuning, autotune, default_cache};
@@ -24,4 +26,6 @@ pub use options::{Checkpoints, ClassWeighting, Initializer, MuonSettings, Normal
 pub use step::{HostTime, StepMetrics, StepSettings, StepperState};
 pub use stepper::Stepper;
 pub use teacher::{Teacher, TeacherSettings};
+#[cfg(all(feature = "formats", feature = "pictures", any(test, fuzzing)))]
+pub(crate) use untrusted::READERS;
 pub use whitening::WhiteningFilters;

@@ -29,7 +29,12 @@ impl WeightsFile {
     /// # Errors
     /// If it cannot be read, is cut short, is no weights file, or holds numbers that are not finite.
     pub fn read(path: &Path) -> Result<Self> {
-        let Contents { format, tensors, metadata, layers } = Contents::read(path)?;
+        WeightsFile::of(path, Contents::read(path)?)
+    }
+
+    /// The file of these contents.
+    pub(super) fn of(path: &Path, contents: Contents) -> Result<Self> {
+        let Contents { format, tensors, metadata, layers } = contents;
         let metadata = Metadata::parse(path, &metadata)?;
         Ok(WeightsFile { path: path.to_owned(), format, metadata, tensors, layers })
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::data::check_class_names;
 use crate::error::Result;
-use crate::nn::{Architecture, Network};
+use crate::nn::{Architecture, MOST_DESCRIPTION_BYTES, Network};
 use crate::ops::batch_assembly::Normalization;
 use crate::tensor::ImageShape;
 use crate::weights::tensors::error;
@@ -57,10 +57,12 @@ fn described_input(path: &Path, text: &str) -> Result<ImageShape> {
     struct Input {
         input: ImageShape,
     }
-    let described: std::result::Result<Input, _> = toml::from_str(text);
-    let bad =
-        |e: toml::de::Error| error(path, format!("metadata: network: {}", e.message()), "the file may be damaged");
-    Ok(described.map_err(bad)?.input)
+    let bad = |message: &str| error(path, format!("metadata: network: {message}"), "the file may be damaged");
+    if text.len() > MOST_DESCRIPTION_BYTES {
+        return Err(bad(&format!("a description has at most {MOST_DESCRIPTION_BYTES} bytes")));
+    }
+    let described: std::result::Result<Input, toml::de::Error> = toml::from_str(text);
+    Ok(described.map_err(|e| bad(e.message()))?.input)
 }
 
 /// The metadata of a network's weights, a JSON object of texts in a fixed order.

@@ -9,6 +9,8 @@ mod save;
 mod tensors;
 #[cfg(test)]
 mod tests;
+#[cfg(all(feature = "formats", feature = "pictures", any(test, fuzzing)))]
+mod untrusted;
 
 use std::path::Path;
 
@@ -25,6 +27,8 @@ pub use metadata::Metadata;
 pub use save::export;
 pub use save::{Width, save, save_as};
 pub use tensors::{NamedTensor, Order};
+#[cfg(all(feature = "formats", feature = "pictures", any(test, fuzzing)))]
+pub(crate) use untrusted::READERS;
 
 /// The architecture that `arch` names: a built-in network, a description in a `.toml` file, or that in a file of weights, for
 /// `classes` classes; `None` takes the number from the description, else ten.

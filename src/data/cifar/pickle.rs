@@ -40,6 +40,8 @@ pub(super) enum Name {
 
 /// Values that refer to each other more deeply are refused.
 const MOST_DEPTH: usize = 64;
+/// Longest text that a pickle may refer to again.
+const MOST_REMEMBERED: usize = 64;
 /// Maximum number of values.
 const MOST_VALUES: usize = 1 << 22;
 
@@ -285,17 +287,11 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Remembers the top of the stack, except lists and dictionaries that may still grow, and arrays: no file of the set refers to
-    /// them again.
+    /// Remembers the top of the stack if it is small, so that a few bytes cannot multiply it. No file of the set refers to anything
+    /// else again.
     fn remember(&mut self, at: u32) -> Result<(), String> {
         let top = self.stack.last().ok_or("the stack is empty")?;
-        let is_small = match top {
-            Value::Bytes(bytes) => bytes.len() <= 1000,
-            Value::Tuple(values) => values.len() <= 8,
-            Value::List(_) | Value::Dictionary(_) | Value::Array { .. } => false,
-            _ => true,
-        };
-        let kept = if is_small { top.clone() } else { Value::None };
+        let kept = if is_small(top) { top.clone() } else { Value::None };
         self.memo.insert(at, kept);
         Ok(())
     }
@@ -314,6 +310,18 @@ impl<'a> Machine<'a> {
             _ => return Err(format!("it would call {module}.{name}, which is no data")),
         };
         self.push(Value::Name(known))
+    }
+}
+
+/// Whether this is a short text, a number or the like, or a few of them.
+fn is_small(value: &Value) -> bool {
+    match value {
+        Value::Bytes(bytes) => bytes.len() <= MOST_REMEMBERED,
+        Value::Tuple(values) => {
+            values.len() <= 8 && values.iter().all(|value| !matches!(value, Value::Tuple(_)) && is_small(value))
+        }
+        Value::List(_) | Value::Dictionary(_) | Value::Array { .. } => false,
+        Value::None | Value::Bool | Value::Integer(_) | Value::Name(_) => true,
     }
 }
 

@@ -88,7 +88,6 @@ fn train_batches(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 
 fn read_class_names(folder: &Path) -> Result<Vec<String>, DataError> {
     let file = folder.join(CLASS_FILE);
-    let bad = |reason: String| DataError::BadClassFile { file: file.clone(), reason };
     let size = match fs::metadata(&file) {
         Ok(found) => found.len(),
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -97,14 +96,20 @@ fn read_class_names(folder: &Path) -> Result<Vec<String>, DataError> {
         Err(error) => return Err(DataError::io("read", file)(error)),
     };
     if size > MAX_CLASS_FILE_BYTES {
-        return Err(bad(format!("{size} bytes is too large for class names")));
+        let reason = format!("{size} bytes is too large for class names");
+        return Err(DataError::BadClassFile { file, reason });
     }
-    let bytes = fs::read(&file).map_err(DataError::io("read", &file))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let offset = error.utf8_error().valid_up_to();
+    class_names(&file, &fs::read(&file).map_err(DataError::io("read", &file))?)
+}
+
+/// The names in the bytes of `file`.
+pub(in crate::data) fn class_names(file: &Path, bytes: &[u8]) -> Result<Vec<String>, DataError> {
+    let bad = |reason: String| DataError::BadClassFile { file: file.into(), reason };
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let offset = error.valid_up_to();
         bad(format!("not UTF-8 text at offset {offset}"))
     })?;
-    let names = lines_of_names(&text);
+    let names = lines_of_names(text);
     if names.len() > MAX_CLASSES {
         return Err(DataError::TooManyClasses { classes: names.len(), limit: MAX_CLASSES });
     }
@@ -128,7 +133,9 @@ fn read_split(split: Split, files: &[PathBuf], class_names: Vec<String>) -> Resu
     let mut images = Vec::with_capacity(total * IMAGE_BYTES);
     let mut labels = Vec::with_capacity(total);
     for (file, count) in files.iter().zip(counts) {
-        read_batch(file, count, class_names.len(), &mut images, &mut labels)?;
+        let opened = File::open(file).map_err(DataError::io("open", file))?;
+        let mut reader = BufReader::with_capacity(1 << 20, opened);
+        read_batch(&mut reader, file, count, class_names.len(), &mut images, &mut labels)?;
     }
     Ok(Dataset::from_parts(SHAPE, images, labels, class_names))
 }
@@ -146,15 +153,15 @@ fn count_records(file: &Path) -> Result<u64, DataError> {
     }
 }
 
-fn read_batch(
+/// Reads `count` records of `file`.
+pub(in crate::data) fn read_batch(
+    reader: &mut dyn Read,
     file: &Path,
     count: u64,
     classes: usize,
     images: &mut Vec<u8>,
     labels: &mut Vec<u16>,
 ) -> Result<(), DataError> {
-    let opened = File::open(file).map_err(DataError::io("open", file))?;
-    let mut reader = BufReader::with_capacity(1 << 20, opened);
     let mut bytes = [0u8; RECORD_BYTES];
     for record in 0..count {
         reader.read_exact(&mut bytes).map_err(DataError::io("read", file))?;

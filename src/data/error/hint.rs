@@ -99,7 +99,7 @@ impl DataError {
             }
             Self::CutOff { .. } | Self::EmptyPicture { .. } => "copy or download it again, or move it out of the data",
             Self::SeparateScans { .. } => "save it once more as JPEG or PNG with any program for pictures",
-            Self::PictureTooLarge { .. } => "scale the picture down",
+            Self::PictureTooLarge { .. } | Self::PictureTooWide { .. } => "scale the picture down",
             Self::BadPictures { .. } => "replace them, or move them out of the data",
             Self::NoClasses { .. } => {
                 "put the pictures into a folder for each class, as in train/cat/1.jpg, or add a table trainLabels.csv with the \

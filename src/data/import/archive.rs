@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::data::archive::{Stop, Visitor, contents, visit};
+use crate::data::archive::{Opened, Stop, Visitor, contents, visit};
 use crate::data::cifar::{MOST_FILE_BYTES, OfficialFiles, is_complete, is_file_name};
 use crate::data::class_folders::{Note, is_table, placed};
 use crate::data::collect::{Collector, Content, Limits, Place, split_of};
@@ -13,15 +13,19 @@ use crate::data::tree::{Listing, MOST_TABLE_BYTES, Tree, path_of};
 use crate::data::walk::{Found, is_hidden};
 use crate::data::{DataError, LabelSet, Split, Splits};
 
-/// The official version of CIFAR in the archive at `path`; `None` if it holds something else.
-pub(in crate::data) fn official(path: &Path, limits: &Limits, labels: LabelSet) -> Result<Option<Splits>, DataError> {
+/// The official version of CIFAR in an archive; `None` if it holds something else.
+pub(in crate::data) fn official(
+    archive: &mut Opened<'_>,
+    limits: &Limits,
+    labels: LabelSet,
+) -> Result<Option<Splits>, DataError> {
     let mut found = Official { files: BTreeMap::new() };
-    visit(path, limits.archive_bytes, &mut found)?;
+    visit(archive, limits.archive_bytes, &mut found)?;
     let files = found.files;
     if !is_complete(&|name| files.contains_key(name)) {
         return Ok(None);
     }
-    OfficialFiles { source: path.into(), files }.load(labels).map(Some)
+    OfficialFiles { source: archive.path().into(), files }.load(labels).map(Some)
 }
 
 /// Takes the files of an official version, and gives up at the first picture.
@@ -46,20 +50,21 @@ impl Visitor for Official {
     fn other(&mut self, _name: &str) {}
 }
 
-/// Hands every picture of the archive at `path` to `collector`: those of `train/<class>/<file>` and `test/<class>/<file>`, or else of
+/// Hands every picture of an archive to `collector`: those of `train/<class>/<file>` and `test/<class>/<file>`, or else of
 /// a tree in any layout that is taken on the disk.
 pub(in crate::data) fn read(
-    path: &Path,
+    archive: &mut Opened<'_>,
     limits: &Limits,
     collector: &mut Collector<'_>,
 ) -> Result<Vec<Note>, DataError> {
+    let path = &archive.path().to_path_buf();
     let mut names = Names::default();
-    visit(path, limits.archive_bytes, &mut names)?;
+    visit(archive, limits.archive_bytes, &mut names)?;
     let Names { listing, splits } = names;
     let root = listing.root();
     let has_both = splits.len() == 2;
     if has_both || !holds_classes(&listing, &root) {
-        visit(path, limits.archive_bytes, &mut Pictures { path, collector })?;
+        visit(archive, limits.archive_bytes, &mut Pictures { path, collector })?;
         return Ok(Vec::new());
     }
     let mut notes = Vec::new();
@@ -67,7 +72,7 @@ pub(in crate::data) fn read(
     collector.check_memory(images.len())?;
     collector.total = Some(images.len() as u64);
     let places = images.into_iter().map(|(place, path)| (path, place)).collect();
-    visit(path, limits.archive_bytes, &mut Placed { path, places, collector })?;
+    visit(archive, limits.archive_bytes, &mut Placed { path, places, collector })?;
     Ok(notes)
 }
 

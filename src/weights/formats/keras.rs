@@ -7,7 +7,8 @@ use std::path::Path;
 
 use hdf5_pure::{AttrValue, File, Group};
 
-use super::{Contents, Format, MOST_BYTES, zip_archive};
+use super::zip_archive::Zip;
+use super::{Contents, Format};
 use crate::error::Result;
 use crate::weights::tensors::{NamedTensor, Order, error};
 
@@ -16,20 +17,24 @@ const WEIGHTS_ENTRY: &str = "model.weights.h5";
 const CONFIG_ENTRY: &str = "config.json";
 /// Maximum depth of groups.
 const MOST_DEPTH: usize = 8;
+/// Maximum number of groups and variables that are looked at: links may lead to the same ones again and again.
+const MOST_OBJECTS: usize = 10_000;
 
 type Text<T> = std::result::Result<T, String>;
 
-pub(super) fn read(path: &Path, bytes: Vec<u8>) -> Result<Contents> {
+/// Reads a file whose variables may take `most` bytes.
+pub(super) fn read(path: &Path, bytes: Vec<u8>, most: u64) -> Result<Contents> {
     let damaged = |message: String| error(path, message, "it is damaged, or no weights of Keras: save them once more");
     let (file, config) = match bytes.starts_with(b"PK") {
         true => {
-            let entry = |name| zip_archive::entry(&bytes, name).map_err(damaged);
+            let mut archive = Zip::open(&bytes).map_err(damaged)?;
+            let mut entry = |name| archive.entry(name, most).map_err(damaged);
             (entry(WEIGHTS_ENTRY)?, Some(String::from_utf8_lossy(&entry(CONFIG_ENTRY)?).into_owned()))
         }
         false => (bytes, None),
     };
     let file = File::from_bytes(file).map_err(|e| damaged(e.to_string()))?;
-    let (layers, own_config) = layers(&file.root()).map_err(damaged)?;
+    let (layers, own_config) = layers(&file.root(), most).map_err(damaged)?;
     let mut tensors = Vec::new();
     for layer in layers {
         tensors.extend(layer.tensors().map_err(damaged)?);
@@ -73,7 +78,7 @@ impl KerasLayer {
 }
 
 /// The layers with variables, and the model's configuration if the file has it.
-fn layers(root: &Group) -> Text<(Vec<KerasLayer>, Option<String>)> {
+fn layers(root: &Group, most: u64) -> Text<(Vec<KerasLayer>, Option<String>)> {
     let text = |e: hdf5_pure::Error| e.to_string();
     let attributes = root.attrs().map_err(text)?;
     let config = attributes.get("model_config").and_then(one_text);
@@ -84,7 +89,7 @@ fn layers(root: &Group) -> Text<(Vec<KerasLayer>, Option<String>)> {
         false => root.group("/").map_err(text)?,
     };
     let names = weights.attrs().map_err(text)?.get("layer_names").and_then(texts);
-    let mut left = MOST_BYTES;
+    let mut left = Left { most, bytes: most, objects: MOST_OBJECTS };
     let layers = match names {
         Some(names) => names.iter().map(|name| named_layer(&weights, name, &mut left)).collect::<Text<Vec<_>>>()?,
         None => {
@@ -97,8 +102,26 @@ fn layers(root: &Group) -> Text<(Vec<KerasLayer>, Option<String>)> {
     Ok((layers.into_iter().filter(|layer| !layer.variables.is_empty()).collect(), config))
 }
 
+/// What may still be read.
+struct Left {
+    /// The bytes that all variables may take.
+    most: u64,
+    bytes: u64,
+    objects: usize,
+}
+
+impl Left {
+    /// Counts a group or a variable.
+    fn count(&mut self) -> Text<()> {
+        let left = self.objects.checked_sub(1);
+        self.objects = left.ok_or_else(|| format!("it has more than {MOST_OBJECTS} groups and variables"))?;
+        Ok(())
+    }
+}
+
 /// A layer in a file of Keras 2: the attribute `weight_names` lists its variables.
-fn named_layer(weights: &Group, name: &str, left: &mut u64) -> Text<KerasLayer> {
+fn named_layer(weights: &Group, name: &str, left: &mut Left) -> Text<KerasLayer> {
+    left.count()?;
     let group = weights.group(name).map_err(|e| format!("layer `{name}`: {e}"))?;
     let attributes = group.attrs().map_err(|e| format!("layer `{name}`: {e}"))?;
     let names = attributes.get("weight_names").and_then(texts).unwrap_or_default();
@@ -107,13 +130,14 @@ fn named_layer(weights: &Group, name: &str, left: &mut u64) -> Text<KerasLayer> 
 }
 
 /// All layers below a group in a file of Keras 3: each has a group `vars` of numbered variables.
-fn numbered_layers(group: &Group, name: &str, depth: usize, left: &mut u64, found: &mut Vec<KerasLayer>) -> Text<()> {
+fn numbered_layers(group: &Group, name: &str, depth: usize, left: &mut Left, found: &mut Vec<KerasLayer>) -> Text<()> {
     if depth > MOST_DEPTH {
         return Err("its groups are nested too deep".into());
     }
     let mut names = group.groups().map_err(|e| e.to_string())?;
     names.sort();
     for below in names {
+        left.count()?;
         let inner = group.group(&below).map_err(|e| format!("{below}: {e}"))?;
         if below != "vars" {
             // The state of the optimizer is not the network's.
@@ -130,17 +154,17 @@ fn numbered_layers(group: &Group, name: &str, depth: usize, left: &mut u64, foun
     Ok(())
 }
 
-/// A variable of at most `left` bytes as 32-bit floats, which are counted.
-fn read_variable(group: &Group, name: &str, left: &mut u64) -> Text<(Vec<usize>, Vec<f32>)> {
+/// A variable as 32-bit floats, which are counted.
+fn read_variable(group: &Group, name: &str, left: &mut Left) -> Text<(Vec<usize>, Vec<f32>)> {
+    left.count()?;
     let fail = |e: hdf5_pure::Error| format!("variable `{name}`: {e}");
     let dataset = group.dataset(name).map_err(fail)?;
     let sides = dataset.shape().map_err(fail)?;
     // A few bytes may claim any shape.
     let bytes = sides.iter().try_fold(4_u64, |bytes, &side| bytes.checked_mul(side));
-    if bytes.is_none_or(|bytes| bytes > *left) {
-        return Err(format!("variable `{name}`: shape {sides:?} makes it larger than {MOST_BYTES} bytes in all"));
-    }
-    *left -= bytes.unwrap_or_default();
+    left.bytes = bytes
+        .and_then(|bytes| left.bytes.checked_sub(bytes))
+        .ok_or_else(|| format!("variable `{name}`: shape {sides:?} makes it larger than {} bytes in all", left.most))?;
     let shape = sides.into_iter().map(|side| side as usize).collect();
     // Other widths are converted.
     Ok((shape, dataset.read_f32().map_err(fail)?))
@@ -260,7 +284,7 @@ mod tests {
     fn layers_come_in_the_order_of_their_numbers() {
         let names = ["conv2d", "conv2d_1", "conv2d_2", "conv2d_10", "conv2d_11"];
         let layers = names.map(|name| (name.to_owned(), vec![vec![1, 2, 1, 3]]));
-        let contents = read(Path::new("w.h5"), file(&layers, "")).unwrap();
+        let contents = read(Path::new("w.h5"), file(&layers, ""), 1 << 20).unwrap();
         let read: Vec<_> = contents.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
         assert_eq!(read, names.map(|name| format!("{name}.weight")));
     }

@@ -85,14 +85,23 @@ impl Contents {
         let bytes = crate::files::read_at_most(path, MOST_BYTES)?.ok_or_else(|| {
             error(path, format!("a weights file has at most {MOST_BYTES} bytes"), "is it the right file?")
         })?;
+        Contents::parse(path, bytes, MOST_BYTES)
+    }
+
+    /// Reads the bytes of a file, whose tensors may take `most` bytes.
+    ///
+    /// # Errors
+    /// As [`Contents::read`].
+    #[cfg_attr(not(feature = "formats"), expect(unused_variables, reason = "safetensors take what the file does"))]
+    pub(super) fn parse(path: &Path, bytes: Vec<u8>, most: u64) -> Result<Self> {
         let mut contents = match Kind::of(&bytes) {
             Kind::Weights(Format::Safetensors) => safetensors::read(path, &bytes)?,
             #[cfg(feature = "formats")]
-            Kind::Weights(Format::Torch) => torch::read(path, &bytes)?,
+            Kind::Weights(Format::Torch) => torch::read(path, &bytes, most)?,
             #[cfg(feature = "formats")]
-            Kind::Weights(Format::Npz) => npz::read(path, &bytes)?,
+            Kind::Weights(Format::Npz) => npz::read(path, &bytes, most)?,
             #[cfg(feature = "formats")]
-            Kind::Weights(Format::Keras) => keras::read(path, bytes)?,
+            Kind::Weights(Format::Keras) => keras::read(path, bytes, most)?,
             kind => {
                 let (what, hint) = kind.refusal();
                 return Err(error(path, format!("it is {what}"), hint));
@@ -162,7 +171,7 @@ impl Kind {
 
     #[cfg(feature = "formats")]
     fn of_zip(bytes: &[u8]) -> Self {
-        let Ok(names) = zip_archive::names(bytes) else { return Kind::Zip };
+        let Ok(names) = zip_archive::Zip::open(bytes).and_then(|archive| archive.names()) else { return Kind::Zip };
         let has = |end: &str| names.iter().any(|name| name.ends_with(end));
         match () {
             () if has("data.pkl") => Kind::Weights(Format::Torch),

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::{Contents, Format, MOST_BYTES, zip_archive};
+use super::zip_archive::{self, Zip};
+use super::{Contents, Format};
 use crate::error::Result;
 use crate::weights::metadata;
 use crate::weights::tensors::{FloatType, NamedTensor, Order, error};
@@ -12,20 +13,19 @@ const ENDING: &str = ".npy";
 /// Arrays begin at multiples of this.
 const ALIGNMENT: usize = 64;
 
-pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Contents> {
+/// Reads an archive that unpacks to at most `most` bytes.
+pub(super) fn read(path: &Path, bytes: &[u8], most: u64) -> Result<Contents> {
     let damaged = |message: String| error(path, message, "it is damaged: use another copy of it");
     let mut tensors = Vec::new();
     let mut unpacked = 0;
-    for entry in zip_archive::names(bytes).map_err(damaged)? {
+    let mut archive = Zip::open(bytes).map_err(damaged)?;
+    for entry in archive.names().map_err(damaged)? {
         let Some(name) = entry.strip_suffix(ENDING) else { continue };
         if name.ends_with("num_batches_tracked") {
             continue;
         }
-        let array = zip_archive::entry(bytes, &entry).map_err(damaged)?;
+        let array = archive.entry(&entry, most - unpacked).map_err(damaged)?;
         unpacked += array.len() as u64;
-        if unpacked > MOST_BYTES {
-            return Err(damaged(format!("it unpacks to more than {MOST_BYTES} bytes")));
-        }
         let header = Header::parse(&array).map_err(|message| damaged(format!("array `{name}`: {message}")))?;
         let float = match header.descr.as_str() {
             "<f2" => FloatType::F16,
@@ -44,7 +44,7 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Contents> {
         tensors.push(NamedTensor { name: name.to_owned(), shape: header.shape, order: Order::OutputsFirst, values });
     }
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
-    let metadata = zip_archive::comment(bytes).map(|text| metadata::parse_object(&text)).unwrap_or_default();
+    let metadata = archive.comment().map(|text| metadata::parse_object(&text)).unwrap_or_default();
     Ok(Contents { format: Format::Npz, tensors, metadata, layers: None })
 }
 

@@ -5,16 +5,20 @@ use std::path::Path;
 use pytorch_reader::{DType, PytorchReader};
 
 use super::torch_pickle::state_dict;
-use super::{Contents, Format, zip_archive};
+use super::zip_archive::{self, Zip};
+use super::{Contents, Format};
 use crate::error::Result;
 use crate::weights::metadata;
 use crate::weights::tensors::{FloatType, NamedTensor, Order, error};
 
-pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Contents> {
-    let metadata = zip_archive::comment(bytes).map(|text| metadata::parse_object(&text)).unwrap_or_default();
+/// Reads a file whose tensors may take `most` bytes.
+pub(super) fn read(path: &Path, bytes: &[u8], most: u64) -> Result<Contents> {
+    let comment = Zip::open(bytes).ok().and_then(|archive| archive.comment());
+    let metadata = comment.map(|text| metadata::parse_object(&text)).unwrap_or_default();
     let damaged = "it is damaged, or not saved by torch.save: save the network's state_dict()";
     let reader = PytorchReader::new(path).map_err(|e| error(path, e.to_string(), damaged))?;
     let mut tensors = Vec::new();
+    let mut left = most;
     for (name, tensor) in reader.into_tensors() {
         // Batch normalization counts its steps, which nothing here depends on.
         if name.ends_with("num_batches_tracked") {
@@ -30,6 +34,11 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Contents> {
                 return Err(error(path, message, "save the weights as floats of 16, 32 or 64 bits"));
             }
         };
+        // A view may repeat the few elements of its storage any number of times.
+        let size = (tensor.byte_len() as u64).max(4 * tensor.num_elements() as u64);
+        left = left.checked_sub(size).ok_or_else(|| {
+            error(path, format!("its tensors have more than {most} bytes in all"), "is it the right file?")
+        })?;
         let values = float.decode(&tensor.read().map_err(|e| error(path, format!("tensor `{name}`: {e}"), damaged))?);
         tensors.push(NamedTensor { name, shape: tensor.shape().to_vec(), order: Order::OutputsFirst, values });
     }

@@ -6,33 +6,37 @@ use zip::result::ZipError;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-/// Maximum size of an entry after decompression.
-const MOST_ENTRY_BYTES: u64 = 1 << 30;
 /// Alignment of entries, for programs that map the file into memory.
 const ALIGNMENT: u16 = 64;
 
-/// The names of all entries.
-pub(super) fn names(archive: &[u8]) -> Result<Vec<String>, String> {
-    let archive = ZipArchive::new(Cursor::new(archive)).map_err(|e| e.to_string())?;
-    archive.file_names().map(|name| name.map(std::borrow::Cow::into_owned).map_err(|e| e.to_string())).collect()
-}
+/// An archive that is read.
+pub(super) struct Zip<'a>(ZipArchive<Cursor<&'a [u8]>>);
 
-/// The archive's comment, where this program puts metadata.
-pub(super) fn comment(archive: &[u8]) -> Option<String> {
-    let archive = ZipArchive::new(Cursor::new(archive)).ok()?;
-    String::from_utf8(archive.comment().to_vec()).ok()
-}
-
-/// The contents of an entry.
-pub(super) fn entry(archive: &[u8], name: &str) -> Result<Vec<u8>, String> {
-    let mut archive = ZipArchive::new(Cursor::new(archive)).map_err(|e| e.to_string())?;
-    let entry = archive.by_name(name).map_err(|e| format!("{name}: {e}"))?;
-    let mut bytes = Vec::new();
-    entry.take(MOST_ENTRY_BYTES + 1).read_to_end(&mut bytes).map_err(|e| format!("{name}: {e}"))?;
-    if bytes.len() as u64 > MOST_ENTRY_BYTES {
-        return Err(format!("{name} unpacks to more than {MOST_ENTRY_BYTES} bytes"));
+impl<'a> Zip<'a> {
+    pub(super) fn open(archive: &'a [u8]) -> Result<Self, String> {
+        ZipArchive::new(Cursor::new(archive)).map(Zip).map_err(|e| e.to_string())
     }
-    Ok(bytes)
+
+    /// The names of all entries.
+    pub(super) fn names(&self) -> Result<Vec<String>, String> {
+        self.0.file_names().map(|name| name.map(std::borrow::Cow::into_owned).map_err(|e| e.to_string())).collect()
+    }
+
+    /// The archive's comment, where this program puts metadata.
+    pub(super) fn comment(&self) -> Option<String> {
+        String::from_utf8(self.0.comment().to_vec()).ok()
+    }
+
+    /// The contents of an entry, which has at most `most` bytes after decompression.
+    pub(super) fn entry(&mut self, name: &str, most: u64) -> Result<Vec<u8>, String> {
+        let entry = self.0.by_name(name).map_err(|e| format!("{name}: {e}"))?;
+        let mut bytes = Vec::new();
+        entry.take(most + 1).read_to_end(&mut bytes).map_err(|e| format!("{name}: {e}"))?;
+        if bytes.len() as u64 > most {
+            return Err(format!("{name} unpacks to more than the {most} bytes that are left of the most that is read"));
+        }
+        Ok(bytes)
+    }
 }
 
 /// An archive of these entries, without compression, that is the same for the same entries.

@@ -1,0 +1,3 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| cifar_gpu_fuzz::check("picture_bmp", input));
