@@ -2,7 +2,7 @@
 
 use super::super::gpu::{Tiles, contraction_launch};
 use super::super::{Finish, Splits, Tiling};
-use super::WinogradGeometry;
+use super::{LONGEST_LINE, WinogradGeometry};
 use crate::error::Result;
 use crate::gpu::{GpuBuffer, GpuDevice, Launch, ShaderVariant};
 use crate::ops::conv2d::Conv2dGeometry;
@@ -129,12 +129,23 @@ pub(super) fn winograd_weight_product(
     cotangents: &GpuBuffer,
     partial: &GpuBuffer,
 ) -> Result<()> {
+    // Tiles have no neighbors here: several rows of them are one line, which fills slabs.
+    let rows_in_line = (1..=LONGEST_LINE / w.tiles_w())
+        .rev()
+        .find(|rows| splits.lines.is_multiple_of(*rows) && splits.lines_per_split.is_multiple_of(*rows))
+        .unwrap_or(1);
+    let splits = Splits {
+        lines: splits.lines / rows_in_line,
+        lines_per_split: splits.lines_per_split / rows_in_line,
+        ..splits
+    };
+    let (lines, tiles) = (splits.lines, w.tiles_w() * rows_in_line);
     let product = Conv2dGeometry {
         batch: w.matrices(),
-        in_h: w.tile_rows(),
-        in_w: w.tiles_w(),
-        out_h: w.tile_rows(),
-        out_w: w.tiles_w(),
+        in_h: lines,
+        in_w: tiles,
+        out_h: lines,
+        out_w: tiles,
         kernel_h: 1,
         kernel_w: 1,
         pad_top: 0,

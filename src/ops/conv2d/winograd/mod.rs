@@ -43,6 +43,9 @@ const WEIGHT_4: [[f32; 3]; 6] = [
     [0.0, 0.0, 1.0],
 ];
 
+/// Tiles that GPUs stage at a time where the weight's gradient is computed.
+const LONGEST_LINE: usize = 32;
+
 /// Index of the tile element that both transforms of the cotangent sum over the whole tile: (1, 1).
 fn sum_element(side: usize) -> usize {
     side + 1
@@ -116,7 +119,8 @@ impl WinogradGeometry {
         let sums = self.matrices() * (self.conv.in_c + 1) * self.conv.out_c;
         let affordable = (MOST_PARTIAL_SUMS / sums).clamp(1, MOST_SPLITS);
         let wanted = self.tiles().div_ceil(TILES_PER_SPLIT).min(affordable);
-        let lines_per_split = lines.div_ceil(wanted);
+        // Whole lines of tiles, as GPUs stage them.
+        let lines_per_split = lines.div_ceil(wanted).next_multiple_of((LONGEST_LINE / self.tiles_w()).max(1));
         Splits { lines, lines_per_split, count: lines.div_ceil(lines_per_split) }
     }
 
