@@ -134,11 +134,8 @@ pub(super) fn winograd_weight_product(
         .rev()
         .find(|rows| splits.lines.is_multiple_of(*rows) && splits.lines_per_split.is_multiple_of(*rows))
         .unwrap_or(1);
-    let splits = Splits {
-        lines: splits.lines / rows_in_line,
-        lines_per_split: splits.lines_per_split / rows_in_line,
-        ..splits
-    };
+    let splits =
+        Splits { lines: splits.lines / rows_in_line, lines_per_split: splits.lines_per_split / rows_in_line, ..splits };
     let (lines, tiles) = (splits.lines, w.tiles_w() * rows_in_line);
     let product = Conv2dGeometry {
         batch: w.matrices(),
