@@ -101,8 +101,8 @@ pub(super) fn decode_within(
     let mut decoder = reader.into_decoder().map_err(undecodable)?;
     // Checked on the header, before any pixel is decoded.
     let (width, height) = decoder.dimensions();
-    if bytes.starts_with(b"RIFF") && !webp_frames_fit(bytes.get(12..).unwrap_or_default(), (width, height), true) {
-        let source = "a frame has another size than the picture".into();
+    if bytes.starts_with(b"RIFF") && !webp_sizes_fit(bytes.get(12..).unwrap_or_default(), (width, height), true) {
+        let source = "a part of it has another size than it says".into();
         return Err(DataError::Undecodable { file: name.to_owned(), source });
     }
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
@@ -191,9 +191,9 @@ fn check_whole(name: &str, bytes: &[u8]) -> Result<(), DataError> {
     Ok(())
 }
 
-/// Whether the lossy frames among the chunks of a WebP picture have the size that is said before them. Decoders take memory for a
-/// frame's own size first, and image-webp 0.2.4 compares the two late, or not at all.
-fn webp_frames_fit(mut chunks: &[u8], sides: (u32, u32), is_whole: bool) -> bool {
+/// Whether among the chunks of a WebP picture the lossy frames have the size that is said before them, and the metadata are in the
+/// file. Decoders take memory for either first, and image-webp 0.2.4 compares late, or not at all.
+fn webp_sizes_fit(mut chunks: &[u8], sides: (u32, u32), is_whole: bool) -> bool {
     while let Some((header, rest)) = chunks.split_at_checked(8) {
         let size = LittleEndian::read_u32(&header[4..]) as usize;
         let data = rest.get(..size).unwrap_or(rest);
@@ -202,10 +202,11 @@ fn webp_frames_fit(mut chunks: &[u8], sides: (u32, u32), is_whole: bool) -> bool
                 let [width, height] = [0, 2].map(|at| u32::from(LittleEndian::read_u16(&own[at..]) & 0x3fff));
                 (width, height) == sides
             }),
+            b"EXIF" => size <= rest.len(),
             // A frame of an animation: its place, size and duration, then its own chunks.
             b"ANMF" if is_whole => data.split_at_checked(16).is_none_or(|(frame, chunks)| {
                 let [width, height] = [6, 9].map(|at| LittleEndian::read_u24(&frame[at..]) + 1);
-                webp_frames_fit(chunks, (width, height), false)
+                webp_sizes_fit(chunks, (width, height), false)
             }),
             _ => true,
         };
