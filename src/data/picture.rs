@@ -194,6 +194,7 @@ fn check_whole(name: &str, bytes: &[u8]) -> Result<(), DataError> {
 /// Whether among the chunks of a WebP picture the lossy frames have the size that is said before them, and the metadata are in the
 /// file. Decoders take memory for either first, and image-webp 0.2.4 compares late, or not at all.
 fn webp_sizes_fit(mut chunks: &[u8], sides: (u32, u32), is_whole: bool) -> bool {
+    let mut follows_alpha = false;
     while let Some((header, rest)) = chunks.split_at_checked(8) {
         let size = LittleEndian::read_u32(&header[4..]) as usize;
         let data = rest.get(..size).unwrap_or(rest);
@@ -202,6 +203,8 @@ fn webp_sizes_fit(mut chunks: &[u8], sides: (u32, u32), is_whole: bool) -> bool 
                 let [width, height] = [0, 2].map(|at| u32::from(LittleEndian::read_u16(&own[at..]) & 0x3fff));
                 (width, height) == sides
             }),
+            // Of an animation's frame, the decoder takes any chunk there as one.
+            _ if follows_alpha && !is_whole => false,
             b"EXIF" => size <= rest.len(),
             // A frame of an animation: its place, size and duration, then its own chunks.
             b"ANMF" if is_whole => data.split_at_checked(16).is_none_or(|(frame, chunks)| {
@@ -213,6 +216,7 @@ fn webp_sizes_fit(mut chunks: &[u8], sides: (u32, u32), is_whole: bool) -> bool 
         if !fits {
             return false;
         }
+        follows_alpha = header[..4] == *b"ALPH";
         chunks = rest.get(size.saturating_add(size % 2)..).unwrap_or_default();
     }
     true
