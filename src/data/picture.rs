@@ -425,6 +425,24 @@ mod tests {
         }
     }
 
+    /// Transparent, turned, animated and others, as other programs write them.
+    #[test]
+    fn the_seeds_of_the_fuzz_targets_are_pictures() {
+        for format in ["png", "jpeg", "bmp", "gif", "webp"] {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fuzz/corpus/picture_{format}"));
+            let (pictures, errors) = pictures_below(&folder);
+            assert!(pictures.len() > 2 && errors.is_empty(), "{format}");
+            for path in pictures {
+                let planes = load_picture(&path, ImageShape::CIFAR).unwrap();
+                assert!(
+                    planes.iter().any(|&byte| byte != planes[0]) || path.ends_with("i-16.png"),
+                    "{}",
+                    path.display()
+                );
+            }
+        }
+    }
+
     #[test]
     fn the_limit_of_pixels_is_named() {
         // A header alone, of 20,000 × 20,000 pixels.
