@@ -101,8 +101,8 @@ pub(super) fn decode_within(
     let mut decoder = reader.into_decoder().map_err(undecodable)?;
     // Checked on the header, before any pixel is decoded.
     let (width, height) = decoder.dimensions();
-    if bytes.starts_with(b"RIFF") && !webp_frames_fit(bytes.get(12..).unwrap_or_default(), (width, height), true) {
-        let source = "a frame has another size than the picture".into();
+    if bytes.starts_with(b"RIFF") && !webp_sizes_fit(bytes.get(12..).unwrap_or_default(), (width, height), true) {
+        let source = "a part of it has another size than it says".into();
         return Err(DataError::Undecodable { file: name.to_owned(), source });
     }
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
@@ -191,9 +191,10 @@ fn check_whole(name: &str, bytes: &[u8]) -> Result<(), DataError> {
     Ok(())
 }
 
-/// Whether the lossy frames among the chunks of a WebP picture have the size that is said before them. Decoders take memory for a
-/// frame's own size first, and image-webp 0.2.4 compares the two late, or not at all.
-fn webp_frames_fit(mut chunks: &[u8], sides: (u32, u32), is_whole: bool) -> bool {
+/// Whether among the chunks of a WebP picture the lossy frames have the size that is said before them, and the metadata are in the
+/// file. Decoders take memory for either first, and image-webp 0.2.4 compares late, or not at all.
+fn webp_sizes_fit(mut chunks: &[u8], sides: (u32, u32), is_whole: bool) -> bool {
+    let mut follows_alpha = false;
     while let Some((header, rest)) = chunks.split_at_checked(8) {
         let size = LittleEndian::read_u32(&header[4..]) as usize;
         let data = rest.get(..size).unwrap_or(rest);
@@ -202,16 +203,20 @@ fn webp_frames_fit(mut chunks: &[u8], sides: (u32, u32), is_whole: bool) -> bool
                 let [width, height] = [0, 2].map(|at| u32::from(LittleEndian::read_u16(&own[at..]) & 0x3fff));
                 (width, height) == sides
             }),
+            // Of an animation's frame, the decoder takes any chunk there as one.
+            _ if follows_alpha && !is_whole => false,
+            b"EXIF" => size <= rest.len(),
             // A frame of an animation: its place, size and duration, then its own chunks.
             b"ANMF" if is_whole => data.split_at_checked(16).is_none_or(|(frame, chunks)| {
                 let [width, height] = [6, 9].map(|at| LittleEndian::read_u24(&frame[at..]) + 1);
-                webp_frames_fit(chunks, (width, height), false)
+                webp_sizes_fit(chunks, (width, height), false)
             }),
             _ => true,
         };
         if !fits {
             return false;
         }
+        follows_alpha = header[..4] == *b"ALPH";
         chunks = rest.get(size.saturating_add(size % 2)..).unwrap_or_default();
     }
     true
@@ -417,6 +422,24 @@ mod tests {
         for other in [progressive, gray] {
             let refused = read_picture("other.jpg", &other[..], ImageShape::CIFAR).unwrap_err();
             assert!(matches!(refused, DataError::Undecodable { .. }), "{refused}");
+        }
+    }
+
+    /// Transparent, turned, animated and others, as other programs write them.
+    #[test]
+    fn the_seeds_of_the_fuzz_targets_are_pictures() {
+        for format in ["png", "jpeg", "bmp", "gif", "webp"] {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fuzz/corpus/picture_{format}"));
+            let (pictures, errors) = pictures_below(&folder);
+            assert!(pictures.len() > 2 && errors.is_empty(), "{format}");
+            for path in pictures {
+                let planes = load_picture(&path, ImageShape::CIFAR).unwrap();
+                assert!(
+                    planes.iter().any(|&byte| byte != planes[0]) || path.ends_with("i-16.png"),
+                    "{}",
+                    path.display()
+                );
+            }
         }
     }
 
