@@ -1,5 +1,5 @@
-// The part of a contraction that a workgroup stages: slabs of some lines' pixels, or of a part of a line, so that a pixel's place in the
-// slab tells its place in the line. The including shader sets
+// The part of a contraction that a workgroup stages: slabs of whole lines of pixels, or of parts of a line. A pixel's number in the slab
+// therefore determines its position in the line. The including shader sets
 //     LONGEST  pixels of one line in a slab, at most
 //     MOST     pixels of several lines, at most
 //     STEP     what DEPTH, the products of a slab, must be a multiple of: those past the last pixel are zero
