@@ -37,9 +37,9 @@ var<workgroup> finished: array<vec4<f32>, {{ SUBGROUPS * SIDE * quads }}>;
         input_{{ i }}_{{ p }} = select(blank_{{ i }}, input[place_{{ i }}_{{ p }}.at], place_{{ i }}_{{ p }}.is_inside);
 {% endfor %}
 {% for i in range(cotangent_blocks) %}
-        cotangent_{{ i }}_{{ p }} = {% if exact %}load_cotangent(pixel_in(slab, 4u * pixel_quad + {{ p }}u), first_column + 4u * (group + {{ i * groups }}u)){% else %}select(
+        cotangent_{{ i }}_{{ p }} = {% if exact %}load_cotangent(slab.pixel + 4u * pixel_quad + {{ p }}u, first_column + 4u * (group + {{ i * groups }}u)){% else %}select(
             {{ four }}(),
-            load_cotangent(min(pixel_in(slab, 4u * pixel_quad + {{ p }}u), end - 1u), first_column + 4u * (group + {{ i * groups }}u)),
+            load_cotangent(min(slab.pixel + 4u * pixel_quad + {{ p }}u, end - 1u), first_column + 4u * (group + {{ i * groups }}u)),
             is_pixel(slab, 4u * pixel_quad + {{ p }}u),
         ){% endif %};
 {% endfor %}

@@ -43,11 +43,6 @@ fn is_pixel(slab: Slab, k: u32) -> bool {
     return {% if exact %}true{% elif OUT_W % width != 0 %}{% if is_padded %}(k < {{ width }}u) & {% endif %}(slab.x + k < {{ OUT_W }}u){% else %}k / {{ width }}u < slab.lines{% endif %};
 }
 
-// The pixel of number `k` of a slab, or one further on if there is none.
-fn pixel_in(slab: Slab, k: u32) -> u32 {
-    return slab.pixel + k;
-}
-
 // The element of a row of the product at number `k` of any slab: its line there, where the window's pixel is from that of the slab's
 // first pixel, and how many elements further, if that is in the same image.
 struct Element {
@@ -94,11 +89,6 @@ fn place_of(element: Element, slab: Slab) -> ElementPlace {
     return ElementPlace(select(0u, u32(start), is_inside), is_inside);
 }
 
-fn load_element(tap: Tap, slab: Slab, k: u32, blank: {{ scalar }}) -> {{ scalar }} {
-    let place = place_of(element_of(tap, k), slab);
-    return select(blank, {{ scalar }}(input[place.at]), place.is_inside);
-}
-
 {% if wide_rows %}
 // What a row has where there is no pixel: zero, but one in the bias's row.
 fn blank(row: u32) -> {{ four }} {
@@ -109,18 +99,18 @@ fn blank(row: u32) -> {{ four }} {
     return vec4<f32>(select(0.0, 1.0, row == K), 0.0, 0.0, 0.0);
 {% endif %}
 }
-
-{% endif %}
-// Four neighboring rows of the product at one pixel.
-fn load_rows(row: u32, slab: Slab, k: u32) -> {{ four }} {
-{% if wide_rows %}
-    return load_element(tap_of(row), slab, k, blank(row));
 {% else %}
-    // Where there is no pixel: zero, but one in the bias's row.
+fn load_element(tap: Tap, slab: Slab, k: u32, blank: f32) -> f32 {
+    let place = place_of(element_of(tap, k), slab);
+    return select(blank, f32(input[place.at]), place.is_inside);
+}
+
+// Four neighboring rows of the product at one pixel. Where there is no pixel: zero, but one in the bias's row.
+fn load_rows(row: u32, slab: Slab, k: u32) -> vec4<f32> {
     return vec4<f32>(
 {% for i in range(4) %}
         load_element(tap_of(row + {{ i }}u), slab, k, select(0.0, 1.0, row + {{ i }}u == K)),
 {% endfor %}
     );
-{% endif %}
 }
+{% endif %}

@@ -37,7 +37,7 @@ var<workgroup> cotangent_slab: array<vec4<f32>, {{ cotangent_loads * LANES }}>;
 {% if wide_columns %}
         let cotangent_{{ i }} = load_cotangent_at({% if exact %}cotangent_at(slab.pixel, 0u) + cotangent_offset_{{ i }}{% else %}min(cotangent_at(slab.pixel, 0u) + cotangent_offset_{{ i }}, last_cotangent){% endif %});
 {% else %}
-        let cotangent_{{ i }} = load_cotangent(min(pixel_in(slab, cotangent_k_{{ i }}), end - 1u), cotangent_column_{{ i }});
+        let cotangent_{{ i }} = load_cotangent(min(slab.pixel + cotangent_k_{{ i }}, end - 1u), cotangent_column_{{ i }});
 {% endif %}
 {% elif wide_rows %}
         let place_{{ n }} = place_of(input_element_{{ n }}, slab);

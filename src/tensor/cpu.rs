@@ -84,7 +84,7 @@ thread_local! {
     static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Lends `work` buffers of these lengths, with unspecified contents. The thread keeps them, so that they are not cleared each time.
+/// Lends `work` buffers of these lengths, with unspecified contents. The thread keeps the memory, which need not be cleared again.
 pub(crate) fn with_scratch<const N: usize, R>(lengths: [usize; N], work: impl FnOnce([&mut [f32]; N]) -> R) -> R {
     let mut scratch = SCRATCH.take();
     let total = lengths.iter().sum();
