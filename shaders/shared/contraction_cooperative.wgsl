@@ -11,6 +11,7 @@
 {% set MOST = 32 if of_32 > 24 else 48 %}
 {% set LONGEST = MOST %}
 {% set STEP = SIDE %}
+{% set whole_slabs = false %}
 {% include "shared/contraction_slabs.wgsl" %}
 {% include "shared/half_quad.wgsl" %}
 
@@ -105,7 +106,7 @@ fn main(
     let column_band = subgroup % {{ SUBGROUP_COLUMNS }}u * {{ TILE_COLUMNS // SUBGROUP_COLUMNS }}u;
     let input_band = band * {{ line }}u;
     let cotangent_band = column_band * {{ line }}u;
-    let slabs = slabs_of(end_line - first_line);
+    let slabs = (end_line - first_line + {{ slab_lines - 1 }}u) / {{ slab_lines }}u * {{ segments }}u;
     {
         let slab = slab_at(0u, first_line, end_line);
 {{ load_slab() }}

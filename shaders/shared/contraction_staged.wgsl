@@ -4,8 +4,9 @@
 // Dispatch: splits · MATRICES · ⌈(K + 1) / {{ TILE_ROWS }}⌉ · ⌈OUT_C / {{ TILE_COLUMNS }}⌉ workgroups, column tiles innermost.
 //
 {% set LONGEST = 32 if DEEP else 16 %}
-{% set MOST = 26 if DEEP else 16 %}
+{% set MOST = 30 if DEEP else 16 %}
 {% set STEP = 1 %}
+{% set whole_slabs = true %}
 {% include "shared/contraction_slabs.wgsl" %}
 
 {% set lane_columns = TILE_COLUMNS // LANE_COLUMNS %}
@@ -29,37 +30,37 @@
 var<workgroup> input_slab: array<vec4<f32>, {{ input_loads * LANES }}>;
 var<workgroup> cotangent_slab: array<vec4<f32>, {{ cotangent_loads * LANES }}>;
 
+{# The pixel that load number `i` of a part of the slab is of. Past the last one it is the last. -#}
+{% macro pixel_of(i, slots, quads) %}{% set k = "lane / " ~ quads ~ "u + " ~ (i * LANES // quads) ~ "u" %}{% if (i + 1) * LANES > slots %}min({{ k }}, {{ DEPTH - 1 }}u){% else %}{{ k }}{% endif %}{% endmacro %}
 {# Load number `n` of an invocation's share of a slab. What must not be used is left out where it is stored: a selection here would wait
    for it. -#}
 {% macro fetch(n) %}
 {% if n >= input_loads %}
 {% set i = n - input_loads %}
 {% if wide_columns %}
-        let cotangent_{{ i }} = load_cotangent_at({% if exact %}cotangent_at(slab.pixel, 0u) + cotangent_offset_{{ i }}{% else %}min(cotangent_at(slab.pixel, 0u) + cotangent_offset_{{ i }}, last_cotangent){% endif %});
+            let cotangent_at_{{ i }} = cotangent_at(slab.pixel, 0u) + cotangent_offset_{{ i }};
+            let cotangent_{{ i }} = load_cotangent_at({% if ragged %}min(cotangent_at_{{ i }}, last_cotangent){% else %}cotangent_at_{{ i }}{% endif %});
 {% else %}
-        let cotangent_{{ i }} = load_cotangent(min(slab.pixel + cotangent_k_{{ i }}, end - 1u), cotangent_column_{{ i }});
+            let pixel_{{ i }} = slab.pixel + cotangent_k_{{ i }};
+            let cotangent_{{ i }} = load_cotangent({% if ragged %}min(pixel_{{ i }}, end - 1u){% else %}pixel_{{ i }}{% endif %}, cotangent_column);
 {% endif %}
 {% elif wide_rows %}
-        let place_{{ n }} = place_of(input_element_{{ n }}, slab);
-        let input_{{ n }} = {{ four }}(input[place_{{ n }}.at]);
+            let place_{{ n }} = place_of(input_element_{{ n }}, slab);
+            let input_{{ n }} = {{ four }}(input[place_{{ n }}.at]);
 {% else %}
-        // The condition keeps compilers from computing the places of four taps outside the loop, for which there are no registers.
-        var input_{{ n }} = vec4<f32>();
-        if number < slabs {
-            input_{{ n }} = load_rows(input_row_{{ n }}, slab, input_k_{{ n }});
-        }
+            let input_{{ n }} = load_rows(input_row, slab, input_k_{{ n }});
 {% endif %}
 {% endmacro %}
 {# Stores what was fetched. -#}
 {% macro stage() %}
-        workgroupBarrier();
+            workgroupBarrier();
 {% for i in range(input_loads) %}
-        input_slab[lane + {{ i * LANES }}u] = {% if wide_rows %}select(input_blank_{{ i }}, input_{{ i }}, place_{{ i }}.is_inside){% else %}input_{{ i }}{% endif %};
+            input_slab[lane + {{ i * LANES }}u] = {% if wide_rows %}select(input_blank, input_{{ i }}, place_{{ i }}.is_inside){% else %}input_{{ i }}{% endif %};
 {% endfor %}
 {% for i in range(cotangent_loads) %}
-        cotangent_slab[lane + {{ i * LANES }}u] = {% if exact %}cotangent_{{ i }}{% else %}select(vec4<f32>(), cotangent_{{ i }}, is_pixel(slab, cotangent_k_{{ i }})){% endif %};
+            cotangent_slab[lane + {{ i * LANES }}u] = {% if ragged %}select(vec4<f32>(), cotangent_{{ i }}, is_pixel(slab, cotangent_k_{{ i }})){% else %}cotangent_{{ i }}{% endif %};
 {% endfor %}
-        workgroupBarrier();
+            workgroupBarrier();
 {% endmacro %}
 
 @compute @workgroup_size({{ LANES }})
@@ -83,23 +84,28 @@ fn main(
     // Eight neighboring invocations are a block of {{ block_rows }} × {{ block_columns }}.
     let lane_row = lane / 8u / {{ lane_columns // block_columns }}u * {{ block_rows }}u + lane % 8u / {{ block_columns }}u;
     let lane_column = lane / 8u % {{ lane_columns // block_columns }}u * {{ block_columns }}u + lane % {{ block_columns }}u;
+{% if ragged %}
     let end = end_line * {{ OUT_W }}u;
-{% for i in range(input_loads) %}
-    let input_row_{{ i }} = first_row + (lane + {{ i * LANES }}u) % {{ row_quads }}u * 4u;
-    let input_k_{{ i }} = {% if (i + 1) * LANES > input_slots %}min((lane + {{ i * LANES }}u) / {{ row_quads }}u, {{ DEPTH - 1 }}u){% else %}(lane + {{ i * LANES }}u) / {{ row_quads }}u{% endif %};
+{% endif %}
+    // The loads of an invocation are of the same four rows and columns, {{ LANES // row_quads }} and {{ LANES // column_quads }} pixels apart.
+    let input_row = first_row + lane % {{ row_quads }}u * 4u;
+    let cotangent_column = first_column + lane % {{ column_quads }}u * 4u;
 {% if wide_rows %}
-    let input_element_{{ i }} = element_of(tap_of(input_row_{{ i }}), input_k_{{ i }});
-    let input_blank_{{ i }} = blank(input_row_{{ i }});
+    let input_blank = blank(input_row);
+{% endif %}
+{% for i in range(input_loads) %}
+    let input_k_{{ i }} = {{ pixel_of(i, input_slots, row_quads) }};
+{% if wide_rows %}
+    let input_element_{{ i }} = element_of(tap_of(input_row), input_k_{{ i }});
 {% endif %}
 {% endfor %}
 {% for i in range(cotangent_loads) %}
-    let cotangent_column_{{ i }} = first_column + (lane + {{ i * LANES }}u) % {{ column_quads }}u * 4u;
-    let cotangent_k_{{ i }} = {% if (i + 1) * LANES > cotangent_slots %}min((lane + {{ i * LANES }}u) / {{ column_quads }}u, {{ DEPTH - 1 }}u){% else %}(lane + {{ i * LANES }}u) / {{ column_quads }}u{% endif %};
-{% endfor %}
+    let cotangent_k_{{ i }} = {{ pixel_of(i, cotangent_slots, column_quads) }};
 {% if wide_columns %}
-{% for i in range(cotangent_loads) %}
-    let cotangent_offset_{{ i }} = cotangent_at(cotangent_k_{{ i }}, cotangent_column_{{ i }});
+    let cotangent_offset_{{ i }} = cotangent_at(cotangent_k_{{ i }}, cotangent_column);
+{% endif %}
 {% endfor %}
+{% if wide_columns and ragged %}
     let last_cotangent = cotangent_at(end - 1u, COLUMNS);
 {% endif %}
 {% for r in range(LANE_ROWS) %}
@@ -107,28 +113,39 @@ fn main(
     var sum_{{ r }}_{{ q }} = vec4<f32>();
 {% endfor %}
 {% endfor %}
-    let slabs = slabs_of(end_line - first_line);
-    {
-        let number = 0u;
-        let slab = slab_at(number, first_line, end_line);
-{% for n in range(loads) %}
-{{ fetch(n) }}
-{% endfor %}
-{{ stage() }}
-    }
-    // The last round fetches what nobody uses: a branch in the loop would keep its loads from going beside the products.
-    for (var number = 1u; number <= slabs; number++) {
-        let slab = slab_at(min(number, slabs - 1u), first_line, end_line);
+    let lines = end_line - first_line;
+    let slabs = lines / {{ slab_lines }}u * {{ segments }}u;
+    // First the whole slabs, then the lines that do not fill one.
+    for (var part = 0u; part < {{ 2 if slab_lines > 1 else 1 }}u; part++) {
+        let pixels = {% if slab_lines > 1 %}select(min(slabs, 1u) * {{ DEPTH }}u, lines % {{ slab_lines }}u * {{ width }}u, part == 1u){% else %}{{ DEPTH }}u{% endif %};
+        let first_slab = slab_at(part * slabs, first_line, end_line);
+        workgroupBarrier();
+        for (var slot = lane; slot < pixels * {{ row_quads }}u; slot += {{ LANES }}u) {
+            let row = first_row + slot % {{ row_quads }}u * 4u;
+{% if wide_rows %}
+            let place = place_of(element_of(tap_of(row), slot / {{ row_quads }}u), first_slab);
+            input_slab[slot] = select(blank(row), {{ four }}(input[place.at]), place.is_inside);
+{% else %}
+            input_slab[slot] = load_rows(row, first_slab, slot / {{ row_quads }}u);
+{% endif %}
+        }
+        for (var slot = lane; slot < pixels * {{ column_quads }}u; slot += {{ LANES }}u) {
+            cotangent_slab[slot] = load_cotangent(first_slab.pixel + slot / {{ column_quads }}u, first_column + slot % {{ column_quads }}u * 4u);
+        }
+        workgroupBarrier();
+        let end_slab = select(slabs, 0u, part == 1u);
+        for (var number = 1u; number < end_slab; number++) {
+            let slab = slab_at(number, first_line, end_line);
 {% for k in range(DEPTH) %}
 {% for p in range(row_parts) %}
-        let a_{{ k }}_{{ p }} = input_slab[{{ k * row_quads + p * lane_rows }}u + lane_row];
+            let a_{{ k }}_{{ p }} = input_slab[{{ k * row_quads + p * lane_rows }}u + lane_row];
 {% endfor %}
 {% for q in range(column_parts) %}
-        let b_{{ k }}_{{ q }} = cotangent_slab[{{ k * column_quads + q * lane_columns }}u + lane_column];
+            let b_{{ k }}_{{ q }} = cotangent_slab[{{ k * column_quads + q * lane_columns }}u + lane_column];
 {% endfor %}
 {% for r in range(LANE_ROWS) %}
 {% for q in range(column_parts) %}
-        sum_{{ r }}_{{ q }} += a_{{ k }}_{{ r // 4 }}[{{ r % 4 }}] * b_{{ k }}_{{ q }};
+            sum_{{ r }}_{{ q }} += a_{{ k }}_{{ r // 4 }}[{{ r % 4 }}] * b_{{ k }}_{{ q }};
 {% endfor %}
 {% endfor %}
 {# The last loads have a quarter of the products to come in. -#}
@@ -137,6 +154,21 @@ fn main(
 {% endfor %}
 {% endfor %}
 {{ stage() }}
+        }
+        // The slab that came last.
+        for (var k = 0u; k < pixels; k++) {
+{% for p in range(row_parts) %}
+            let a_{{ p }} = input_slab[k * {{ row_quads }}u + {{ p * lane_rows }}u + lane_row];
+{% endfor %}
+{% for q in range(column_parts) %}
+            let b_{{ q }} = cotangent_slab[k * {{ column_quads }}u + {{ q * lane_columns }}u + lane_column];
+{% endfor %}
+{% for r in range(LANE_ROWS) %}
+{% for q in range(column_parts) %}
+            sum_{{ r }}_{{ q }} += a_{{ r // 4 }}[{{ r % 4 }}] * b_{{ q }};
+{% endfor %}
+{% endfor %}
+        }
     }
 {% for r in range(LANE_ROWS) %}
     let row_{{ r }} = first_row + {{ r // 4 * TILE_ROWS // row_parts + r % 4 }}u + 4u * lane_row;
