@@ -3,7 +3,8 @@
 //     statistics[0, c] = mean;   statistics[1, c] = 1 / √(variance + ε)
 //
 // TRAINING: of the batch, combined from the parts of `batch_norm_partial` (Chan et al., 1983) in a tree; updates the running mean
-// and, with the variance with n − 1, the running variance with weight `momentum` (as in PyTorch). Else: the running ones.
+// and, with the variance with n − 1, the running variance with weight `momentum` (as in PyTorch), unless the batch's are not finite.
+// Else: the running ones.
 // statistics [2, CHANNELS], running_* [CHANNELS]. A workgroup of {{ LANES }} invocations a channel.
 struct Params {
     rows: u32,
@@ -30,6 +31,8 @@ struct Summary {
     mean: f32,
     squares: f32,
 }
+
+{% include "shared/is_finite.wgsl" %}
 
 var<workgroup> summaries: array<Summary, {{ LANES }}>;
 
@@ -74,10 +77,13 @@ fn main(
 {% if TRAINING %}
     let batch = summaries[0];
     let mean = batch.mean;
-    let squares = max(batch.squares, 0.0);
+    // Not `max`, which may return zero for a NaN.
+    let squares = select(batch.squares, 0.0, batch.squares < 0.0);
     let variance = squares / batch.count;
-    running_mean[c] += params.momentum * (mean - running_mean[c]);
-    running_variance[c] += params.momentum * (squares / max(batch.count - 1.0, 1.0) - running_variance[c]);
+    if is_finite(mean) && is_finite(squares) {
+        running_mean[c] += params.momentum * (mean - running_mean[c]);
+        running_variance[c] += params.momentum * (squares / max(batch.count - 1.0, 1.0) - running_variance[c]);
+    }
 {% else %}
     let mean = running_mean[c];
     let variance = running_variance[c];

@@ -17,6 +17,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> state: StepState;
 
 {% include "shared/partial_sum.wgsl" %}
+{% include "shared/is_finite.wgsl" %}
 
 @compute @workgroup_size({{ LANES }})
 fn main(@builtin(local_invocation_index) lane: u32) {
@@ -25,8 +26,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         return;
     }
     let scale = scaling[0];
-    // Test the bits: compilers may assume that there are no infinities.
-    if (bitcast<u32>(sum) & 0x7f800000u) == 0x7f800000u {
+    if !is_finite(sum) {
         state.gradient_factor = -1.0;
         scaling[0] = max(0.5 * scale, 1.0);
         scaling[1] = 0.0;

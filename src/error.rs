@@ -148,13 +148,15 @@ pub enum Error {
         /// The mean loss at the end.
         loss: f64,
     },
-    /// The loss is no longer a finite number.
-    #[error("the loss became {loss} at step {step}")]
+    /// Loss, gradients or weights are no longer finite numbers.
+    #[error("{what} at step {step}{}", first_in(place.as_deref()))]
     Diverged {
         /// Step at which this was seen.
         step: u64,
-        /// The loss as read back.
-        loss: f32,
+        /// What became what.
+        what: String,
+        /// The first tensor of the step that is not finite, if known.
+        place: Option<String>,
     },
     /// A network's output is not a finite number.
     #[error("the network returns {logit} for image {image}")]
@@ -279,7 +281,9 @@ impl Error {
                 "update the driver, choose another adapter, or use the CPU; smaller batches if memory ran out"
             }
             Error::HostMemory { .. } => "use smaller batches or smaller images",
-            Error::Diverged { .. } => "lower the learning rate",
+            Error::Diverged { .. } => {
+                "lower the learning rate or clip gradients; the last checkpoint and the weights are from before"
+            }
             Error::NotFinite { .. } => {
                 "the training of its weights diverged: use others, or train at a lower learning rate"
             }
@@ -294,6 +298,10 @@ impl Error {
         };
         Some(hint.to_owned())
     }
+}
+
+fn first_in(place: Option<&str>) -> String {
+    place.map(|place| format!(", first in {place}")).unwrap_or_default()
 }
 
 /// A hint for a system error.

@@ -71,7 +71,9 @@ fn usage(error: &Error) -> Option<&'static str> {
         Error::UnknownDevice(_) => "`cifar-gpu devices` lists the available ones",
         Error::NoKernel { .. } => "--device, --batch-size; `cifar-gpu devices --check` tells more",
         Error::HostMemory { .. } => "--batch-size, --image-size",
-        Error::Diverged { .. } => "--lr",
+        Error::Diverged { .. } => {
+            "--lr, --clip-norm, --init RUN/weights.safetensors; --on-non-finite skip goes on without such steps"
+        }
         Error::NotOverfit { .. } => "--lr, --epochs",
         Error::RunFolderExists(_) => "--resume RUN, --out RUN",
         Error::Checkpoint { .. } => "--init RUN/weights.safetensors",

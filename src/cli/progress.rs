@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use cifar_gpu::data::{ImportPhase, ImportProgress};
 use cifar_gpu::profile::Profile;
 use cifar_gpu::run::{EpochMetrics, Metrics, Observer, PeakMemory, Start};
-use cifar_gpu::train::{StepMetrics, Tuning};
+use cifar_gpu::train::{NonFinite, StepMetrics, Tuning};
 use cifar_gpu::{ImageShape, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -19,6 +19,8 @@ use crate::words::{counted, grouped};
 
 /// Time between plain lines within an epoch.
 const LINE_INTERVAL: Duration = Duration::from_secs(30);
+/// Skipped steps that get a line of their own.
+const SKIPPED_LINES: u64 = 10;
 /// Weight of the newest step in the averages shown within an epoch.
 const NEWEST: f64 = 0.05;
 
@@ -71,6 +73,8 @@ pub struct TrainProgress {
     /// Running means of loss and accuracy.
     means: Option<(f64, f64)>,
     images: usize,
+    /// Steps without an update.
+    skipped: u64,
     tally: Tally,
 }
 
@@ -113,6 +117,7 @@ impl TrainProgress {
             last_line: now,
             means: None,
             images: 0,
+            skipped: 0,
             tally: Tally::default(),
         }
     }
@@ -208,6 +213,14 @@ impl Observer for TrainProgress {
         }
     }
 
+    fn skipped(&mut self, step: &StepMetrics, what: NonFinite) {
+        self.skipped += 1;
+        if self.skipped <= SKIPPED_LINES {
+            let end = if self.skipped == SKIPPED_LINES { "; further ones are only counted" } else { "" };
+            self.line(&format!("  step {} skipped: {what}{end}", step.step));
+        }
+    }
+
     fn tested(&mut self, images: usize, of: usize) {
         match &mut self.view {
             View::Live(live) => live.tested(images, of),
@@ -228,6 +241,9 @@ impl Observer for TrainProgress {
             m.images_per_second,
             m.seconds,
         ));
+        if m.skipped_steps > 0 {
+            self.line(&format!("       {} of this epoch skipped", counted(m.skipped_steps, "step")));
+        }
         if let View::Live(live) = &mut self.view {
             live.epoch_done(m);
         }

@@ -16,6 +16,8 @@ pub struct ForwardPass<'a> {
     plans: Rc<Plans>,
     parameters: &'a mut dyn Iterator<Item = Result<Var>>,
     statistics: &'a mut dyn Iterator<Item = &'a Parameter>,
+    /// Is shown each output, with the name of its layer.
+    observe: &'a mut dyn FnMut(&str, &Var) -> Result<()>,
     /// The layers after the current one in its sequence, without those it has already computed.
     following: &'a [Node],
 }
@@ -26,8 +28,9 @@ impl<'a> ForwardPass<'a> {
         plans: Rc<Plans>,
         parameters: &'a mut dyn Iterator<Item = Result<Var>>,
         statistics: &'a mut dyn Iterator<Item = &'a Parameter>,
+        observe: &'a mut dyn FnMut(&str, &Var) -> Result<()>,
     ) -> Self {
-        ForwardPass { tape, plans, parameters, statistics, following: &[] }
+        ForwardPass { tape, plans, parameters, statistics, observe, following: &[] }
     }
 
     /// The tape that records the pass.
@@ -88,13 +91,19 @@ impl<'a> ForwardPass<'a> {
         while let Some((node, rest)) = left.split_first() {
             self.following = rest;
             value = match node {
-                Node::Layer { layer, .. } => layer.forward(&value, self)?,
+                Node::Layer { layer, .. } => {
+                    let output = layer.forward(&value, self)?;
+                    (self.observe)(layer.name().unwrap_or(layer.kind()), &output)?;
+                    output
+                }
                 Node::Residual { body, shortcut, .. } => {
                     let along_body = self.run(body, value.clone())?;
                     let along_shortcut = self.run(shortcut, value)?;
                     self.following = rest;
                     let relu = self.absorb_relu();
-                    self.tape.apply(Add { relu }, &[&along_body, &along_shortcut])?
+                    let output = self.tape.apply(Add { relu }, &[&along_body, &along_shortcut])?;
+                    (self.observe)("residual", &output)?;
+                    output
                 }
             };
             left = self.following;

@@ -141,6 +141,20 @@ impl Network {
     /// # Errors
     /// If the images do not have the architecture's shape, or the device fails.
     pub fn forward(&self, tape: &Tape, images: &Var) -> Result<Var> {
+        self.forward_observed(tape, images, &mut |_, _| Ok(()))
+    }
+
+    /// The same, which shows `observe` each layer's output, with the layer's name or, without one, its kind. Layers that are computed
+    /// together are shown once, with the first one's name.
+    ///
+    /// # Errors
+    /// As [`Network::forward`], and those of `observe`.
+    pub fn forward_observed(
+        &self,
+        tape: &Tape,
+        images: &Var,
+        observe: &mut dyn FnMut(&str, &Var) -> Result<()>,
+    ) -> Result<Var> {
         let input = self.architecture.input;
         if images.shape().get(1..) != Some(&input.axes()) {
             let message = format!("{} takes images {input}, these are {:?}", self.architecture.name, images.shape());
@@ -148,7 +162,7 @@ impl Network {
         }
         let mut parameters = self.parameters.on(tape, self.dtype())?;
         let mut statistics = self.statistics.iter().flat_map(|statistics| statistics.iter());
-        let mut pass = ForwardPass::new(tape, self.plans.clone(), &mut parameters, &mut statistics);
+        let mut pass = ForwardPass::new(tape, self.plans.clone(), &mut parameters, &mut statistics, observe);
         let images = images.apply(Convert { dtype: self.dtype() })?;
         let logits = pass.run(&self.architecture.nodes, images)?;
         logits.apply(Convert { dtype: DType::F32 })

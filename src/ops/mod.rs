@@ -46,6 +46,7 @@ operations! {
     sgd,
     softmax,
     softmax_cross_entropy,
+    update_guard,
     weight_average,
 }
 

@@ -164,6 +164,7 @@ mod tests {
             test_accuracy: 0.75,
             images_per_second: 1000.0,
             seconds: 10.0 * f64::from(epoch),
+            skipped_steps: 0,
             loss_scaling: None,
         };
         let step = |epoch| StepLine { step: 100 * u64::from(epoch) - 1, epoch, loss: 2.5, lr: 0.125 };

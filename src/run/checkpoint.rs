@@ -27,6 +27,9 @@ pub(super) struct Totals {
     pub loss: f64,
     pub images: usize,
     pub correct: usize,
+    /// Steps that were skipped, which the other sums are without.
+    #[serde(default)]
+    pub skipped: u64,
 }
 
 impl Totals {
@@ -242,7 +245,7 @@ mod tests {
     fn state(step: u64) -> (Progress, StepperState) {
         let tensors = [("parameters".to_owned(), vec![step as f32, f32::NAN, -0.0])].into();
         // A number whose last bit imprecise parsers get wrong.
-        let totals = Totals { loss: 1.0 / 3.0 + step as f64, images: 7, correct: 3 };
+        let totals = Totals { loss: 1.0 / 3.0 + step as f64, images: 7, correct: 3, skipped: 0 };
         (Progress { step, totals, ..Progress::start() }, StepperState { step, tensors })
     }
 

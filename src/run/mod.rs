@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod metrics;
+mod non_finite;
 mod observer;
 mod run_folder;
 mod saved_run;

@@ -8,7 +8,7 @@ use crate::nn::Network;
 use crate::optim::ScalerState;
 use crate::profile::Profile;
 use crate::tensor::ImageShape;
-use crate::train::{Evaluation, StepMetrics, TrainConfig, Tuning};
+use crate::train::{Evaluation, NonFinite, StepMetrics, TrainConfig, Tuning};
 
 /// Information at the start of training.
 #[derive(Debug)]
@@ -65,7 +65,10 @@ pub struct EpochMetrics {
     pub images_per_second: f64,
     /// Seconds since the start of the run, without the time before it was resumed.
     pub seconds: f64,
-    /// The loss scale and the number of skipped steps, with 16-bit activations.
+    /// Steps without an update, because their loss or gradients were not finite; the means are without them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped_steps: u64,
+    /// The loss scale and the number of steps that were skipped to lower it, with 16-bit activations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scaling: Option<ScalerState>,
 }
@@ -77,6 +80,10 @@ pub struct PeakMemory {
     pub device_bytes: Option<u64>,
     /// By the process.
     pub process_bytes: Option<u64>,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A number. JSON has no non-finite numbers, so `null` stands for NaN.
@@ -131,6 +138,8 @@ pub trait Observer {
     }
     /// Steps were done.
     fn stepped(&mut self, _epoch: u32, _steps: &[StepMetrics]) {}
+    /// A step was done without an update, because this is not finite.
+    fn skipped(&mut self, _step: &StepMetrics, _what: NonFinite) {}
     /// Some of the test images were evaluated.
     fn tested(&mut self, _images: usize, _of: usize) {}
     /// An epoch has ended: its metrics, weights and checkpoint are saved. An error ends the run, which can be resumed.

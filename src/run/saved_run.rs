@@ -239,6 +239,7 @@ mod tests {
             test_accuracy: 0.5,
             images_per_second: 1.0,
             seconds: 1.0,
+            skipped_steps: 0,
             loss_scaling: None,
         };
         let done = [(1, 1), (1, 2), (2, 3), (2, 4)].map(|(epoch, steps)| saved().done(&metrics(epoch, steps)));

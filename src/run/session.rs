@@ -15,6 +15,7 @@ use crate::ops::random::RandomStream;
 use crate::profile;
 use crate::run::checkpoint::{Best, CheckpointFolder, Progress};
 use crate::run::metrics::Metrics;
+use crate::run::non_finite::Skipping;
 use crate::run::observer::{EpochMetrics, Finish, Observer, Outcome, PeakMemory, Start, StepLine};
 use crate::run::run_folder::RunFolder;
 use crate::tensor::Device;
@@ -89,6 +90,8 @@ pub(super) struct Session<'a> {
     pub(super) observer: &'a mut dyn Observer,
     /// The rest of a profile.
     pub(super) profiling: Profiling,
+    /// Steps that are skipped because their numbers are not finite.
+    pub(super) skipping: Skipping,
 }
 
 /// State of a profile.
@@ -278,6 +281,7 @@ impl Session<'_> {
             lr: Some(self.config.rate(self.progress.step - 1, self.steps_per_epoch())),
             train_loss: totals.loss / totals.images as f64,
             train_accuracy: totals.correct as f64 / totals.images as f64,
+            skipped_steps: totals.skipped,
             test_loss: test.loss,
             test_accuracy: test.accuracy(),
             images_per_second: totals.images as f64 / self.progress.epoch_seconds,
@@ -298,7 +302,8 @@ impl Session<'_> {
             observer.tested(done, test_set.len());
         })?;
         if !test.loss.is_finite() {
-            return Err(Error::Diverged { step: self.progress.step, loss: test.loss as f32 });
+            let what = format!("the test loss became {}", test.loss);
+            return Err(Error::Diverged { step: self.progress.step, what, place: self.stepper.broken_weights()? });
         }
         Ok(test)
     }
@@ -337,19 +342,37 @@ impl Session<'_> {
 
     /// Processes the metrics of completed steps.
     fn count(&mut self, steps: &[StepMetrics]) -> Result<()> {
-        let epoch = self.progress.epoch;
-        // Write the steps before a divergence: they help to explain it.
-        let finite = steps.iter().take_while(|step| step.loss.is_finite()).count();
-        for step in &steps[..finite] {
+        let (config, epoch) = (self.config, self.progress.epoch);
+        let images = self.setup.train_set.len();
+        let first_step = self.steps_per_epoch() * u64::from(epoch - 1);
+        let indices_of = |step: u64| {
+            let order = epoch_order(config, images, epoch);
+            let batch = order.chunks(config.batch_size).nth((step - first_step) as usize);
+            batch.unwrap_or_default().to_vec()
+        };
+        let mut counted = Vec::with_capacity(steps.len());
+        let mut end = Ok(());
+        for step in steps {
+            match self.skipping.counts(step, config.on_non_finite, epoch, &self.stepper, indices_of, self.observer) {
+                Ok(true) => counted.push(*step),
+                Ok(false) => self.progress.totals.skipped += 1,
+                Err(error) => {
+                    end = Err(error);
+                    break;
+                }
+            }
+        }
+        // The steps before a divergence, too: they help to explain it.
+        for step in &counted {
             self.progress.totals.add(step);
-            let every = self.config.log_every;
+            let every = config.log_every;
             if every > 0 && step.step.is_multiple_of(every) {
                 self.run.log(&StepLine { step: step.step, epoch, loss: step.loss, lr: step.lr })?;
             }
         }
         self.run.flush()?;
-        self.observer.stepped(epoch, &steps[..finite]);
-        steps.get(finite).map_or(Ok(()), StepMetrics::check)
+        self.observer.stepped(epoch, &counted);
+        end
     }
 
     fn save_weights(&mut self) -> Result<()> {
@@ -359,6 +382,13 @@ impl Session<'_> {
     pub(super) fn save_checkpoint(&mut self) -> Result<()> {
         self.progress.metrics_bytes = self.run.metrics_bytes()?;
         let state = self.stepper.state()?;
+        // The last update may have made weights infinite.
+        if !state.is_finite()
+            && let Some(place) = self.stepper.broken_weights()?
+        {
+            let what = "the weights are no longer finite".into();
+            return Err(Error::Diverged { step: self.progress.step, what, place: Some(place) });
+        }
         CheckpointFolder::of(self.run.path()).save(&self.progress, &state, self.config.checkpoints.keep)?;
         Ok(())
     }

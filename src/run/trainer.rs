@@ -14,6 +14,7 @@ use crate::ops::conv2d::{DeviceKind, Plans};
 use crate::ops::random::GENERATOR;
 use crate::run::checkpoint::{CheckpointFolder, Progress};
 use crate::run::metrics::Metrics;
+use crate::run::non_finite::Skipping;
 use crate::run::observer::{Observer, Outcome};
 use crate::run::run_folder::RunFolder;
 use crate::run::saved_run::SavedRun;
@@ -93,7 +94,17 @@ pub fn train(
     };
     let profiling = Profiling::new(config, 0);
     let progress = Progress::start();
-    let mut session = Session { config, setup: &setup, stepper, run, progress, stop, observer, profiling };
+    let mut session = Session {
+        config,
+        setup: &setup,
+        stepper,
+        run,
+        progress,
+        stop,
+        observer,
+        profiling,
+        skipping: Skipping::default(),
+    };
     if weights.is_some() {
         // The weights file may change before the next checkpoint.
         session.save_checkpoint()?;
@@ -190,7 +201,17 @@ pub fn resume(
     }
     let run = RunFolder::reopen(run, progress.metrics_bytes, &saved)?;
     let profiling = Profiling::new(config, progress.step);
-    let session = Session { config, setup: &setup, stepper, run, progress, stop, observer, profiling };
+    let session = Session {
+        config,
+        setup: &setup,
+        stepper,
+        run,
+        progress,
+        stop,
+        observer,
+        profiling,
+        skipping: Skipping::default(),
+    };
     if lacks_end { session.end(&splits.source) } else { session.run(&splits.source) }
 }
 

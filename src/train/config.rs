@@ -16,7 +16,7 @@ use crate::train::evaluate::TestTimeAugmentation;
 use crate::train::options::{
     Checkpoints, ClassWeighting, Initializer, MuonSettings, Normalize, OptimizerKind, Whitening,
 };
-use crate::train::step::StepSettings;
+use crate::train::step::{OnNonFinite, StepSettings};
 use crate::train::stepper::Stepper;
 use crate::train::teacher::{Teacher, TeacherSettings};
 use crate::weights::architecture;
@@ -150,6 +150,9 @@ pub struct TrainConfig {
     pub autotune: Option<Autotune>,
     /// Width of activations.
     pub precision: Precision,
+    /// What follows a step whose loss or gradients are not finite.
+    #[serde(default)]
+    pub on_non_finite: OnNonFinite,
 }
 
 impl TrainConfig {
@@ -410,6 +413,7 @@ impl TrainConfig {
             clip_norm: (self.clip_norm > 0.0).then_some(self.clip_norm as f32),
             average_decay: (self.average_decay > 0.0).then_some(self.average_decay),
             micro_batch: self.micro_batch,
+            on_non_finite: self.on_non_finite,
         }
     }
 

@@ -12,6 +12,7 @@ use crate::train::evaluate::TestTimeAugmentation;
 use crate::train::options::{
     Checkpoints, ClassWeighting, Initializer, MuonSettings, Normalize, OptimizerKind, Whitening,
 };
+use crate::train::step::OnNonFinite;
 use crate::weights::architecture;
 
 /// Steps after which a network should have overfit a batch.
@@ -79,6 +80,7 @@ impl TrainConfig {
             profile: false,
             autotune: None,
             precision: Precision::F32,
+            on_non_finite: OnNonFinite::default(),
         };
         match network.name.as_str() {
             "ygnet" | "ygnet-final-relu" | "ygnet-bn" => {

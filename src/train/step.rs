@@ -27,6 +27,8 @@ pub struct StepSettings {
     /// Images that are computed at a time, an even number: the gradients of a larger batch are added up from its parts. Batch
     /// normalization uses the statistics of a part.
     pub micro_batch: Option<usize>,
+    /// What follows if loss or gradients are not finite.
+    pub on_non_finite: OnNonFinite,
 }
 
 impl StepSettings {
@@ -45,6 +47,18 @@ impl StepSettings {
     }
 }
 
+/// What follows a step whose loss or gradients are not finite, and whose update is called off.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum OnNonFinite {
+    /// Training stops.
+    #[default]
+    Stop,
+    /// Training goes on with the next step.
+    Skip,
+}
+
 /// Resumable training state: all values that change from step to step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepperState {
@@ -52,6 +66,13 @@ pub struct StepperState {
     pub step: u64,
     /// Elements of parameters, optimizer, loss scaling and average, by name.
     pub tensors: BTreeMap<String, Vec<f32>>,
+}
+
+impl StepperState {
+    /// Whether all its numbers are finite.
+    pub fn is_finite(&self) -> bool {
+        self.tensors.values().flatten().all(|value| value.is_finite())
+    }
 }
 
 /// Metrics of one step.
@@ -67,15 +88,54 @@ pub struct StepMetrics {
     pub images: usize,
     /// Number of correct predictions.
     pub correct: usize,
+    /// Euclidean norm of the gradients, without a loss scale, before clipping. Not finite if a scaled gradient overflowed.
+    pub gradient_norm: f32,
+    /// Euclidean norm of the parameters before the update.
+    pub weight_norm: f32,
+    /// Whether the loss is scaled, so that gradients that are not finite only make the scale smaller.
+    pub is_scaled: bool,
 }
 
 impl StepMetrics {
+    /// What is not finite, if anything is that should be: then the update was called off.
+    pub fn fault(&self) -> Option<NonFinite> {
+        let Self { loss, gradient_norm, weight_norm, is_scaled, .. } = *self;
+        if !weight_norm.is_finite() {
+            Some(NonFinite::Weights(weight_norm))
+        } else if !loss.is_finite() {
+            Some(NonFinite::Loss(loss))
+        } else {
+            (!is_scaled && !gradient_norm.is_finite()).then_some(NonFinite::Gradients(gradient_norm))
+        }
+    }
+
     /// # Errors
-    /// [`Error::Diverged`] if the loss is not finite.
+    /// [`Error::Diverged`] if loss, gradients or weights are not finite.
     pub fn check(&self) -> Result<()> {
-        match self.loss.is_finite() {
-            true => Ok(()),
-            false => Err(Error::Diverged { step: self.step, loss: self.loss }),
+        match self.fault() {
+            None => Ok(()),
+            Some(what) => Err(Error::Diverged { step: self.step, what: what.to_string(), place: None }),
+        }
+    }
+}
+
+/// What is not finite in a step, and its value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum NonFinite {
+    /// The loss.
+    Loss(f32),
+    /// The norm of the gradients.
+    Gradients(f32),
+    /// The norm of the parameters.
+    Weights(f32),
+}
+
+impl std::fmt::Display for NonFinite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            NonFinite::Loss(value) => write!(f, "the loss became {value}"),
+            NonFinite::Gradients(value) => write!(f, "the norm of the gradients became {value}"),
+            NonFinite::Weights(value) => write!(f, "the norm of the weights became {value}"),
         }
     }
 }

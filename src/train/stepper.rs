@@ -1,5 +1,7 @@
 //! Runs training steps without waiting for the device.
 
+mod locate;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -9,21 +11,24 @@ use crate::ops::StepState;
 use crate::ops::batch_assembly::{Augmentation, Normalization};
 use crate::ops::elementwise;
 use crate::ops::gradient_clipping::gradient_clipping;
-use crate::ops::loss_scaling::sum_of_squares;
+use crate::ops::loss_scaling::{loss_scaling, sum_of_squares};
 use crate::ops::record_metrics::record_metrics;
 use crate::ops::softmax_cross_entropy::{ClassWeights, SoftmaxCrossEntropy};
+use crate::ops::update_guard::{Guarded, update_guard};
 use crate::ops::weight_average::weight_average;
 use crate::optim::{LossScaler, Optimizer, ScalerState};
-use crate::tape::{Tape, Var};
+use crate::tape::{Gradients, Tape, Var};
 use crate::tensor::Replay;
 use crate::tensor::{DType, Tensor, VIEW_ALIGNMENT};
 use crate::tensor::{Device, Submission};
 use crate::train::dataset::DeviceDataset;
-use crate::train::step::{HostTime, StepMetrics, StepSettings, StepperState};
+use crate::train::step::{HostTime, OnNonFinite, StepMetrics, StepSettings, StepperState};
 use crate::train::teacher::Teacher;
 
 /// Steps whose metrics stay on the device before they are read back.
 const HISTORY_SLOTS: usize = 32;
+/// Numbers of a step's metrics.
+const HISTORY_WIDTH: usize = 4;
 /// Maximum number of unfinished steps when another is submitted: one runs while the next waits.
 const STEPS_IN_FLIGHT: usize = 2;
 /// The same for a software renderer, whose driver blocks a submission until the previous step is done.
@@ -107,6 +112,8 @@ pub struct Stepper<'a> {
     /// The sum of the gradients of a batch's parts, if batches have several.
     accumulated: Option<Tensor>,
     history: Tensor,
+    /// Whether a step went wrong, after which no update is made.
+    halted: Tensor,
     settings: StepSettings,
     class_weights: Option<ClassWeights>,
     step: u64,
@@ -140,7 +147,8 @@ impl<'a> Stepper<'a> {
             average: settings.average_decay.map(|_| network.copy()).transpose()?,
             teacher: None,
             accumulated: None,
-            history: network.device().zeros(&[HISTORY_SLOTS, 2], DType::F32)?,
+            history: network.device().zeros(&[HISTORY_SLOTS, HISTORY_WIDTH], DType::F32)?,
+            halted: network.device().zeros(&[1], DType::U32)?,
             class_weights: class_weights.transpose()?,
             settings,
             step: 0,
@@ -226,13 +234,15 @@ impl<'a> Stepper<'a> {
         for (tensor, values) in tensors.values().zip(state.tensors.values()) {
             tensor.write(values)?;
         }
+        self.halted.write_u32(&[0])?;
         self.step = state.step;
         self.optimizer.set_updates(state.step);
         Ok(())
     }
 
     /// Forward, loss, backward and update on the images at `indices` in epoch number `epoch` from 0, submitted together, or in parts
-    /// of [`StepSettings::micro_batch`] images.
+    /// of [`StepSettings::micro_batch`] images. If the loss, the gradients or the weights are not finite, the update is called off; after
+    /// that, if the settings or the weights are such, all updates are, until [`Stepper::restore`].
     ///
     /// # Errors
     /// If the device fails, an index is past the last image, or the history is full.
@@ -242,13 +252,11 @@ impl<'a> Stepper<'a> {
             return Err(Error::Tape("the metrics' history is full: drain it first".into()));
         }
         self.images.check(indices)?;
-        // The generator's counter has 32 bits; wrapping repeats numbers after four billion steps.
-        let mut state = StepState::new(self.settings.seed, self.step as u32, lr as f32);
-        state.epoch = epoch;
+        let mut state = self.step_state(self.step, epoch, lr);
         state.slot = self.waiting.len() as u32;
         state.average_share = self.settings.average_share(self.step + 1);
         self.optimizer.begin_step(&mut state);
-        let size = self.settings.micro_batch.unwrap_or(usize::MAX).min(indices.len()).max(1);
+        let size = self.part_size(indices.len());
         if size < indices.len() && self.accumulated.is_none() {
             self.accumulated = Some(self.network.device().empty(self.network.parameters().flat().shape())?);
         }
@@ -276,6 +284,16 @@ impl<'a> Stepper<'a> {
             self.host_time.add(start.elapsed() - waiting, waiting);
         }
         Ok(())
+    }
+
+    /// Images of a part of such a batch.
+    fn part_size(&self, batch: usize) -> usize {
+        self.settings.micro_batch.unwrap_or(usize::MAX).min(batch).max(1)
+    }
+
+    fn step_state(&self, step: u64, epoch: u32, lr: f64) -> StepState {
+        // The generator's counter has 32 bits; wrapping repeats numbers after four billion steps.
+        StepState { epoch, ..StepState::new(self.settings.seed, step as u32, lr as f32) }
     }
 
     /// Waits until the device can take another step, and returns the waiting time.
@@ -308,17 +326,8 @@ impl<'a> Stepper<'a> {
     /// The work of a part, the same each time: all inputs that differ are in `state` and `indices`.
     fn work(&self, kind: PartKind, state: &Tensor, indices: &Tensor, share: &Tensor) -> Result<()> {
         let parameters = self.network.parameters();
-        let loss = self.loss(state, indices)?;
-        let cotangent = match (&self.scaler, kind.is_whole()) {
-            (None, true) => None,
-            (None, false) => Some(share.clone()),
-            (Some(scaler), true) => Some(scaler.scale().clone()),
-            (Some(scaler), false) => Some(elementwise::scale(scaler.scale(), share)?),
-        };
-        let gradients = match cotangent {
-            Some(cotangent) => loss.backward_from(&cotangent)?,
-            None => loss.backward()?,
-        };
+        let loss = self.loss(state, indices, &mut |_, _| Ok(()))?;
+        let gradients = self.gradients(&loss, (!kind.is_whole()).then_some(share))?;
         let own = gradients.of_all(parameters)?;
         let gradients = match &self.accumulated {
             Some(sum) if !kind.is_whole() => {
@@ -333,13 +342,23 @@ impl<'a> Stepper<'a> {
         if kind.is_last { self.update(state, gradients) } else { Ok(()) }
     }
 
-    /// The mean loss of the images at `indices`, whose metrics are recorded.
-    fn loss(&self, state: &Tensor, indices: &Tensor) -> Result<Var> {
+    /// The gradients of this share of the loss, scaled if losses are.
+    fn gradients(&self, loss: &Var, share: Option<&Tensor>) -> Result<Gradients> {
+        match (&self.scaler, share) {
+            (None, None) => loss.backward(),
+            (None, Some(share)) => loss.backward_from(share),
+            (Some(scaler), None) => loss.backward_from(scaler.scale()),
+            (Some(scaler), Some(share)) => loss.backward_from(&elementwise::scale(scaler.scale(), share)?),
+        }
+    }
+
+    /// The mean loss of the images at `indices`, whose metrics are recorded. `observe` is shown the layers' outputs.
+    fn loss(&self, state: &Tensor, indices: &Tensor, observe: &mut dyn FnMut(&str, &Var) -> Result<()>) -> Result<Var> {
         let &StepSettings { dropout, augmentation, label_smoothing, .. } = &self.settings;
         let changes = (augmentation != Augmentation::NONE).then_some((&augmentation, state));
         let batch = self.images.assemble(indices, self.network.dtype(), changes)?;
         let tape = Tape::recording(dropout.then(|| state.clone()));
-        let logits = self.network.forward(&tape, &tape.constant(&batch.images))?;
+        let logits = self.network.forward_observed(&tape, &tape.constant(&batch.images), observe)?;
         let criterion = SoftmaxCrossEntropy::new(&batch.labels)?
             .smoothing(label_smoothing)
             .class_weights(self.class_weights.as_ref());
@@ -358,11 +377,19 @@ impl<'a> Stepper<'a> {
     /// Updates the parameters and their average.
     fn update(&self, state: &Tensor, gradients: &Tensor) -> Result<()> {
         let parameters = self.network.parameters();
+        let squares = sum_of_squares(gradients)?;
         if let Some(scaler) = &self.scaler {
-            scaler.unscale(gradients, state)?;
+            loss_scaling(&squares, scaler.tensor(), state)?;
         }
+        let guarded = Guarded {
+            gradients: &squares,
+            parameters: &sum_of_squares(parameters.flat())?,
+            history: &self.history,
+            halted: &self.halted,
+        };
+        update_guard(self.settings.on_non_finite == OnNonFinite::Stop, guarded, state)?;
         if let Some(max_norm) = self.settings.clip_norm {
-            gradient_clipping(max_norm, &sum_of_squares(gradients)?, state)?;
+            gradient_clipping(max_norm, &squares, state)?;
         }
         self.optimizer.step_from(state, parameters, gradients)?;
         let Some(average) = &self.average else { return Ok(()) };
@@ -383,12 +410,17 @@ impl<'a> Stepper<'a> {
         let history = self.history.to_vec()?;
         self.in_flight.clear();
         let waiting = std::mem::take(&mut self.waiting);
-        let steps = waiting.into_iter().zip(history.chunks_exact(2)).map(|((step, lr, images), slot)| StepMetrics {
-            step,
-            lr,
-            loss: slot[0],
-            images,
-            correct: slot[1] as usize,
+        let steps = waiting.into_iter().zip(history.chunks_exact(HISTORY_WIDTH)).map(|((step, lr, images), slot)| {
+            StepMetrics {
+                step,
+                lr,
+                loss: slot[0],
+                images,
+                correct: slot[1] as usize,
+                gradient_norm: slot[2],
+                weight_norm: slot[3],
+                is_scaled: self.scaler.is_some(),
+            }
         });
         Ok(steps.collect())
     }

@@ -209,7 +209,10 @@ fn a_run_folder_that_is_taken() {
 #[test]
 fn training_that_diverges_at_once() {
     let sandbox = Sandbox::with_data(64, 10);
-    sandbox.refuses("train --arch lenet5 --data data --device cpu --lr 1e30 --out at-once", "the loss became");
+    sandbox.refuses(
+        "train --arch lenet5 --data data --device cpu --lr 1e30 --out at-once",
+        "became inf at step 1, first in ",
+    );
     assert!(!sandbox.path("at-once").exists());
     // What led there is in the metrics.
     let train = "train --arch lenet5 --data data --device cpu --lr 1e30 --batch-size 16 --log-every 1 --out run";
@@ -217,6 +220,31 @@ fn training_that_diverges_at_once() {
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     let (steps, _) = sandbox.metrics("run");
     assert!(!steps.is_empty() && steps.iter().all(|step| step["loss"].is_number()), "{steps:?}");
+}
+
+#[test]
+fn training_that_diverges_later() {
+    let sandbox = Sandbox::with_data(64, 10);
+    sandbox.ok("train --arch lenet5 --data data --device cpu --batch-size 16 --epochs 1 --lr 0.01 --out run");
+    let (config, weights) = (sandbox.read("run/config.json"), sandbox.read("run/weights.safetensors"));
+    let far_too_high = String::from_utf8(config).unwrap().replace("\"lr\": 0.01", "\"lr\": 1e30");
+    sandbox.write("run/config.json", far_too_high.as_bytes());
+    for mode in ["stop", "skip"] {
+        let resume = format!("train --resume run --epochs 2 --on-non-finite {mode}");
+        let output = sandbox.command(&resume).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        // The first step of the epoch makes weights whose squares overflow.
+        assert!(stderr.contains("became inf at step 5"), "{stderr}");
+        assert_eq!(sandbox.read("run/weights.safetensors"), weights);
+        let checkpoints = sandbox
+            .contents()
+            .into_keys()
+            .filter(|path| path.starts_with(sandbox.path("run/checkpoints")) && path.is_file());
+        let checkpoints: Vec<_> = checkpoints.collect();
+        assert!(checkpoints.iter().all(|path| path.ends_with("step-000000004.safetensors")), "{checkpoints:?}");
+        assert!(!checkpoints.is_empty());
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod recipe;
 use std::path::{Path, PathBuf};
 
 use cifar_gpu::nn::{ARCHITECTURES, Architecture};
-use cifar_gpu::train::{Normalize, TrainConfig, Whitening};
+use cifar_gpu::train::{Normalize, OnNonFinite, TrainConfig, Whitening};
 use cifar_gpu::weights::{WeightsFile, architecture};
 use cifar_gpu::{Error, ImageShape, Result};
 use clap::{Id, ValueEnum};
@@ -102,6 +102,9 @@ pub struct Settings {
     /// Write loss and learning rate of every Nth step into metrics.jsonl; 0 for none
     #[arg(long, allow_negative_numbers = true, value_name = "N")]
     log_every: Option<u64>,
+    /// If a step's loss or gradients are not finite: stop training, or skip the step [default: stop]
+    #[arg(long, value_enum, value_name = "WHAT")]
+    on_non_finite: Option<OnNonFiniteName>,
     /// Write a checkpoint every N steps, besides the one at the end of each epoch; 0 for none
     #[arg(long, allow_negative_numbers = true, value_name = "N")]
     checkpoint_steps: Option<u64>,
@@ -115,6 +118,14 @@ pub struct Settings {
     pub device: DeviceArguments,
     #[command(flatten)]
     plans: PlanArguments,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum OnNonFiniteName {
+    /// Stop, and name the first tensor that is not finite
+    Stop,
+    /// Go on without the step's update; stop after 100 such steps one after the other
+    Skip,
 }
 
 /// Defaults of settings that are not given.
@@ -269,6 +280,11 @@ impl Settings {
         set(&mut config.epochs, &self.epochs);
         config.schedule_epochs = self.schedule_epochs.or(config.schedule_epochs);
         set(&mut config.log_every, &self.log_every);
+        let on_non_finite = self.on_non_finite.map(|name| match name {
+            OnNonFiniteName::Stop => OnNonFinite::Stop,
+            OnNonFiniteName::Skip => OnNonFinite::Skip,
+        });
+        set(&mut config.on_non_finite, &on_non_finite);
         set(&mut config.checkpoints.every_steps, &self.checkpoint_steps);
         set(&mut config.checkpoints.every_minutes, &self.checkpoint_minutes);
         set(&mut config.checkpoints.keep, &self.keep_checkpoints);

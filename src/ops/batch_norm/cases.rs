@@ -32,6 +32,7 @@ pub fn cases() -> Vec<Case> {
             Case::both_widths(&format!("batch_norm/{n}x{h}x{w}x{c}"), move |trial, dtype| bench(trial, dtype, shape));
         cases.extend(both.map(|case| case.for_purpose(Purpose::Bench)));
     }
+    cases.push(Case::new("batch_norm/not_finite", keep_running));
     for (name, relu) in [("batch_norm", false), ("batch_norm_relu", true)] {
         cases.push(Case::gradient(name, &[&[2, 6, 6, 4], &[4], &[4]], move |device| {
             let running = Running { mean: device.tensor(&[4], &[0.0; 4])?, variance: device.tensor(&[4], &[1.0; 4])? };
@@ -172,6 +173,23 @@ fn verify(trial: &mut Trial<'_>, dtype: DType, shape: [usize; 4], settings: Sett
             trial.close(Exactness::of(dtype), "batch_norm_backward_input", &d_input, || oracle.d_input(&d))?;
         }
         verify_running(trial, kind, &oracle, &running, [&start_mean, &start_variance], [&means, &squares])?;
+    }
+    Ok(())
+}
+
+/// A batch that is not finite moves no running statistics of its channel.
+fn keep_running(trial: &mut Trial<'_>) -> Result<()> {
+    let settings = Settings { momentum: 0.5, ..Settings::default() };
+    let [weight, bias, ..] = per_channel(trial, 4)?;
+    for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        // 1 and 3 in each channel, but the second one's last.
+        let mut values = [[1.0; 4], [3.0; 4]].concat();
+        values[5] = broken;
+        let (_, input) = trial.tensor(DType::F32, &[1, 1, 2, 4], values)?;
+        let running = running(trial.device(), &[0.0; 4], &[1.0; 4])?;
+        forward(Statistics::Batch, settings, &input, &weight, &bias, &running)?;
+        trial.equal("running mean", &running.mean, || vec![1.0, 0.0, 1.0, 1.0_f32])?;
+        trial.equal("running variance", &running.variance, || vec![1.5, 1.0, 1.5, 1.5_f32])?;
     }
     Ok(())
 }

@@ -88,9 +88,14 @@ pub(super) fn batch_norm_statistics(
             squares += sums[channels + c] + difference * difference * (count * rows / total);
             count = total;
         }
-        squares = squares.max(0.0);
-        running_mean[c] += momentum * (mean - running_mean[c]);
-        running_variance[c] += momentum * (squares / (count - 1.0).max(1.0) - running_variance[c]);
+        // Not `max`, which returns zero for a NaN.
+        if squares < 0.0 {
+            squares = 0.0;
+        }
+        if mean.is_finite() && squares.is_finite() {
+            running_mean[c] += momentum * (mean - running_mean[c]);
+            running_variance[c] += momentum * (squares / (count - 1.0).max(1.0) - running_variance[c]);
+        }
         statistics[c] = mean;
         statistics[channels + c] = 1.0 / (squares / count + epsilon).sqrt();
     }

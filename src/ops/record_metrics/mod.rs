@@ -9,8 +9,9 @@ use crate::error::{Error, Result};
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
-/// Puts `loss [1]` and `correct [1]` into the slot of `history [slots, 2]` that `state` names; the results of the parts of a batch
-/// are added up, losses by their share of the images.
+/// Puts `loss [1]` and `correct [1]` into the slot of `history [slots, 4]` that `state` names; the results of the parts of a batch
+/// are added up, losses by their share of the images. The other two numbers are
+/// [`update_guard`](crate::ops::update_guard::update_guard)'s.
 ///
 /// The slot must be within the history; the caller ensures that.
 pub fn record_metrics(state: &Tensor, loss: &Tensor, correct: &Tensor, history: &Tensor) -> Result<()> {
@@ -19,10 +20,10 @@ pub fn record_metrics(state: &Tensor, loss: &Tensor, correct: &Tensor, history: 
     StepState::expect(OP, state)?;
     expect(OP, "loss", loss, &[1], DType::F32)?;
     expect(OP, "correct", correct, &[1], DType::F32)?;
-    let &[slots, 2] = history.shape() else {
-        return Err(Error::shape(OP, format!("history {:?} must be [slots, 2]", history.shape())));
+    let &[slots, 4] = history.shape() else {
+        return Err(Error::shape(OP, format!("history {:?} must be [slots, 4]", history.shape())));
     };
-    expect(OP, "history", history, &[slots, 2], DType::F32)?;
+    expect(OP, "history", history, &[slots, 4], DType::F32)?;
     match device {
         Device::Cpu(_) => {
             let state = StepState::read(OP, state)?;

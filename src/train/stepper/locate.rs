@@ -1,0 +1,81 @@
+//! Finds the tensor of a step that went wrong.
+
+use super::{Part, PartKind, Stepper};
+use crate::error::Result;
+use crate::ops::StepState;
+use crate::tape::Parameters;
+use crate::tensor::Tensor;
+
+fn is_finite(tensor: &Tensor) -> Result<bool> {
+    Ok(tensor.to_vec()?.iter().all(|value| value.is_finite()))
+}
+
+/// The parameter or statistic, among them all in one tensor, that has the first value which is not finite; the last one if `reversed`.
+fn first_of(parameters: &Parameters, flat: &[f32], reversed: bool) -> Option<String> {
+    let is_broken = |start: usize, len: usize| flat[start..start + len].iter().any(|value| !value.is_finite());
+    let mut broken = parameters.iter().filter(|p| is_broken(p.start, p.tensor.len())).map(|p| p.name.clone());
+    if reversed { broken.next_back() } else { broken.next() }
+}
+
+impl Stepper<'_> {
+    /// The first tensor that is not finite in the training state, by name.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn broken_weights(&self) -> Result<Option<String>> {
+        let networks = [Some(self.network), self.average.as_ref()];
+        for network in networks.into_iter().flatten() {
+            for all in [Some(network.parameters()), network.statistics()].into_iter().flatten() {
+                if let Some(name) = first_of(all, &all.flat().to_vec()?, false) {
+                    return Ok(Some(name));
+                }
+            }
+        }
+        for (name, tensor) in self.optimizer.tensors() {
+            if !is_finite(tensor)? {
+                return Ok(Some(format!("the optimizer's {name}")));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Computes a step again, whose update was called off, to say which tensor was the first that is not finite: weights, the output
+    /// of a layer, the loss, or the gradient of a weight. Moves running statistics.
+    ///
+    /// # Errors
+    /// If the device fails, or an index is past the last image.
+    pub fn locate(&self, step: u64, indices: &[u32], epoch: u32) -> Result<Option<String>> {
+        if let Some(name) = self.broken_weights()? {
+            return Ok(Some(name));
+        }
+        self.images.check(indices)?;
+        let size = self.part_size(indices.len());
+        for (number, own) in indices.chunks(size).enumerate() {
+            let first = number * size;
+            let kind = PartKind { images: own.len(), batch: indices.len(), is_first: first == 0, is_last: false };
+            let state = self.step_state(step, epoch, 0.0);
+            let part = Part::new(self.network.device(), kind)?;
+            part.tell(&StepState { first_image: first as u32, share: kind.share(), ..state }, own)?;
+            let mut place = None;
+            let loss = self.loss(&part.state, &part.indices, &mut |layer, output| {
+                if place.is_none() && !is_finite(output.tensor())? {
+                    place = Some(format!("the output of {layer}"));
+                }
+                Ok(())
+            })?;
+            if place.is_some() {
+                return Ok(place);
+            }
+            if !is_finite(loss.tensor())? {
+                return Ok(Some("the loss".into()));
+            }
+            let parameters = self.network.parameters();
+            let gradients = self.gradients(&loss, (!kind.is_whole()).then_some(&part.share))?;
+            // The last layers' come first.
+            if let Some(name) = first_of(parameters, &gradients.of_all(parameters)?.to_vec()?, true) {
+                return Ok(Some(format!("the gradient of {name}")));
+            }
+        }
+        Ok(None)
+    }
+}
