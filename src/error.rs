@@ -92,6 +92,16 @@ pub enum Error {
     /// The GPU, its driver or a shader failed.
     #[error(transparent)]
     Gpu(#[from] GpuError),
+    /// The GPU failed while a run was under way.
+    #[error("{source}; {} run {run}", saved_of(*step))]
+    RunGpu {
+        /// The run folder, which is removed if nothing was saved.
+        run: PathBuf,
+        /// The step of its newest checkpoint, if there is one.
+        step: Option<u64>,
+        /// What failed.
+        source: GpuError,
+    },
     /// An error of a module with its own error type; see [`Error::cause`].
     #[error("{0}")]
     Part(Box<dyn Cause>),
@@ -255,6 +265,12 @@ impl Error {
         move |source| Error::Io { action, path, source }
     }
 
+    /// Whether a device was lost, or hung, during a run, which can go on after it is opened again; see
+    /// [`recover`](crate::run::recover).
+    pub fn is_device_loss(&self) -> bool {
+        matches!(self, Error::RunGpu { source, .. } if source.is_loss())
+    }
+
     /// The underlying error of a module, if it is of type `T`, such as [`DataError`](crate::data::DataError).
     pub fn cause<T: Cause>(&self) -> Option<&T> {
         match self {
@@ -266,7 +282,7 @@ impl Error {
     /// How to fix the error, if known.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Error::Gpu(e) => return e.hint(),
+            Error::Gpu(e) | Error::RunGpu { source: e, .. } => return e.hint(),
             Error::Part(cause) => return cause.hint(),
             Error::Weights { hint, .. } => hint,
             Error::Checkpoint { .. } => Remedy::OtherCopyOrNewRun.hint(),
@@ -298,6 +314,10 @@ impl Error {
         };
         Some(hint.to_owned())
     }
+}
+
+fn saved_of(step: Option<u64>) -> String {
+    step.map_or("nothing is saved of".into(), |step| format!("step {step} is saved of"))
 }
 
 fn first_in(place: Option<&str>) -> String {

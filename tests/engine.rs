@@ -18,8 +18,7 @@ use cifar_gpu::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use cifar_gpu::optim::{Optimizer, OptimizerConfig};
 use cifar_gpu::tensor::cpu::CpuDevice;
 use cifar_gpu::train::{
-    DeviceDataset, NonFinite, OnNonFinite, StepSettings, Stepper, TestTimeAugmentation, TrainConfig, inference_bytes,
-    run_bytes, training_bytes,
+    DeviceDataset, StepSettings, Stepper, TestTimeAugmentation, TrainConfig, inference_bytes, run_bytes, training_bytes,
 };
 use cifar_gpu::{Classifier, Device, ImageShape, Tape};
 use common::{Outcome, on_both_devices};
@@ -42,12 +41,6 @@ fn main() {
     }
     trials.push(Trial::test("gpu/steps_make_nothing_after_the_first", steps_make_nothing));
     trials.push(Trial::test("gpu/evaluation_makes_nothing_after_the_first_batch", evaluation_makes_nothing));
-    for mode in [OnNonFinite::Stop, OnNonFinite::Skip] {
-        trials.extend(on_both_devices(&format!("broken_steps_update_nothing/{mode:?}"), move |device| {
-            broken_steps_update_nothing(device, mode)
-        }));
-    }
-    trials.extend(on_both_devices("broken_weights_stop_training", broken_weights_stop_training));
     trials.push(Trial::test("gpu/one_kernel_call_updates_all_parameters", one_update));
     trials.push(Trial::test("gpu/a_replayed_step_writes_only_its_own_memory", programs_keep_their_memory));
     trials.push(Trial::test("gpu/memory_is_as_rehearsed/lenet5", || memory_is_as_rehearsed("lenet5", 64)));
@@ -206,87 +199,6 @@ fn evaluation_makes_nothing() -> Outcome {
         (one, six) if one == six && one > 0 => Ok(()),
         (one, six) => Err(format!("{one} bind groups for one batch, {six} for six").into()),
     }
-}
-
-/// Puts a value into the first element of some parameters; all of them as they were.
-fn put(network: &Network, names: &[&str], value: f32) -> cifar_gpu::Result<Vec<f32>> {
-    let before = network.parameters().flat().to_vec()?;
-    let mut values = before.clone();
-    for parameter in network.parameters().iter().filter(|p| names.contains(&p.name.as_str())) {
-        values[parameter.start] = value;
-    }
-    network.parameters().flat().write(&values)?;
-    Ok(before)
-}
-
-/// A step whose loss overflows updates neither weights nor optimizer nor average, and is told where it did; later steps do if they
-/// are to be made.
-fn broken_steps_update_nothing(device: &Device, mode: OnNonFinite) -> Outcome {
-    let network = common::network("lenet5", device, SEED)?;
-    let images = on_device(&network, &training_set(IMAGES)?)?;
-    let optimizer = Optimizer::new(ADAM, device, network.parameters())?;
-    let settings = settings(true).with(|settings| {
-        settings.on_non_finite = mode;
-        settings.average_decay = Some(0.9);
-        settings.micro_batch = Some(2);
-    });
-    let mut stepper = Stepper::new(&network, &images, optimizer, settings)?;
-    let indices = [3, 0, 4];
-    stepper.step(&indices, 0, 1e-3)?;
-    if stepper.drain()?[0].fault().is_some() {
-        return Err("the first step is none of those".into());
-    }
-    // Each is finite, and so is the norm; a product of three is not.
-    let good = put(&network, &["conv2.weight", "fc1.weight", "fc2.weight"], 1e19)?;
-    let before = stepper.state()?;
-    stepper.step(&indices, 0, 1e-3)?;
-    let metrics = stepper.drain()?;
-    let Some(NonFinite::Loss(_)) = metrics[0].fault() else { return Err(format!("{metrics:?}").into()) };
-    if stepper.state()?.tensors != before.tensors {
-        return Err("the broken step changed something".into());
-    }
-    let place = stepper.locate(1, &indices, 0)?;
-    if place.as_deref() != Some("the output of fc2") {
-        return Err(format!("{place:?} is said to be the first that is not finite").into());
-    }
-    network.parameters().flat().write(&good)?;
-    stepper.step(&indices, 0, 1e-3)?;
-    let metrics = stepper.drain()?;
-    let has_updated = network.parameters().flat().to_vec()? != good;
-    if metrics[0].fault().is_some() || has_updated != (mode == OnNonFinite::Skip) {
-        return Err(format!("{mode:?}, but has updated: {has_updated}; {metrics:?}").into());
-    }
-    Ok(())
-}
-
-/// Weights that are not finite end all updates, whatever follows broken steps; restoring a state begins them again.
-fn broken_weights_stop_training(device: &Device) -> Outcome {
-    let network = common::network("resnet20", device, SEED)?;
-    let images = on_device(&network, &training_set(IMAGES)?)?;
-    let optimizer = Optimizer::new(SGD, device, network.parameters())?;
-    let settings = settings(false).with(|settings| settings.on_non_finite = OnNonFinite::Skip);
-    let mut stepper = Stepper::new(&network, &images, optimizer, settings)?;
-    stepper.step(&[0, 1], 0, 0.01)?;
-    let before = stepper.state()?;
-    let good = put(&network, &["layer2.0.conv1.weight"], f32::NAN)?;
-    stepper.step(&[0, 1], 0, 0.01)?;
-    network.parameters().flat().write(&good)?;
-    stepper.step(&[0, 1], 0, 0.01)?;
-    let faults: Vec<_> = stepper.drain()?.iter().map(|metrics| metrics.fault().is_some()).collect();
-    if faults != [false, true, false] || network.parameters().flat().to_vec()? != good {
-        return Err(format!("steps with faults: {faults:?}; later ones must change nothing").into());
-    }
-    put(&network, &["layer2.0.conv1.weight"], f32::NAN)?;
-    let place = stepper.locate(1, &[0, 1], 0)?;
-    if place.as_deref() != Some("layer2.0.conv1.weight") || stepper.state()?.is_finite() {
-        return Err(format!("{place:?} is said to be the first that is not finite").into());
-    }
-    stepper.restore(&before)?;
-    stepper.step(&[0, 1], 0, 0.01)?;
-    if stepper.drain()?[0].fault().is_some() || network.parameters().flat().to_vec()? == good {
-        return Err("a restored state does not train".into());
-    }
-    Ok(())
 }
 
 fn one_update() -> Outcome {

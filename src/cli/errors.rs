@@ -14,6 +14,9 @@ pub fn message(error: &Error) -> String {
         Error::Interrupted { step, run } => {
             format!("interrupted at step {step}; to resume: cifar-gpu train --resume {}", for_shell(run))
         }
+        Error::RunGpu { run, step: Some(step), source } => {
+            format!("{source}; to resume from step {step}: cifar-gpu train --resume {}", for_shell(run))
+        }
         other => other.to_string(),
     }
 }
@@ -67,7 +70,10 @@ fn usage(error: &Error) -> Option<&'static str> {
     }
     Some(match error {
         Error::Setting(_) | Error::Field { .. } => "--help after the command describes each setting",
-        Error::Gpu(error) => return gpu_usage(error),
+        Error::RunGpu { source, .. } if source.is_loss() => {
+            "--on-device-loss resume goes on by itself; --batch-size N, --device cpu"
+        }
+        Error::Gpu(error) | Error::RunGpu { source: error, .. } => return gpu_usage(error),
         Error::UnknownDevice(_) => "`cifar-gpu devices` lists the available ones",
         Error::NoKernel { .. } => "--device, --batch-size; `cifar-gpu devices --check` tells more",
         Error::HostMemory { .. } => "--batch-size, --image-size",

@@ -1,11 +1,14 @@
 //! `cifar-gpu train`
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
+use cifar_gpu::data::Splits;
 use cifar_gpu::report::Reporter;
-use cifar_gpu::run::{Outcome, SavedRun, Sources, resume, train};
-use cifar_gpu::train::TrainConfig;
-use cifar_gpu::{Error, Result};
+use cifar_gpu::run::{Outcome, SavedRun, Sources, recover, resume, train};
+use cifar_gpu::train::{OnDeviceLoss, TrainConfig};
+use cifar_gpu::{Device, Error, Result};
 
 use super::dataset::DataChoice;
 use super::progress::TrainProgress;
@@ -13,6 +16,11 @@ use super::settings::{NewRun, Settings, decided_by_overfitting, settled};
 use super::signals::stop_on_signals;
 use super::terminal::{print, print_json, warn};
 use crate::words::counted;
+
+/// Attempts to open a device that was lost.
+const OPENING_ATTEMPTS: u32 = 5;
+/// Pause before each but the first.
+const OPENING_PAUSE: Duration = Duration::from_secs(2);
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -96,8 +104,21 @@ impl Train {
         let splits = data.load(config.image_shape()?, config.labels)?;
         let device = self.settings.device.open_for(&config)?;
         let stop = stop_on_signals()?;
-        let sources = Sources { splits: &splits, init: init.as_deref(), out: self.out.as_deref() };
-        train(&config, &device, sources, &stop, &mut Reporter::new(&mut TrainProgress::new()))
+        let sources = || Sources { splits: &splits, init: init.as_deref(), out: self.out.as_deref() };
+        let begin =
+            |device: Device| train(&config, &device, sources(), &stop, &mut Reporter::new(&mut TrainProgress::new()));
+        let description = device.description();
+        let begun = begin(device);
+        if config.on_device_loss == OnDeviceLoss::Stop {
+            return begun;
+        }
+        recover(begun, |loss, run| {
+            let device = reopen(loss, &description, || self.settings.device.open_for(&config))?;
+            match run {
+                Some(run) => self.go_on(run, SavedRun::read(run)?, device, &splits, &stop),
+                None => begin(device),
+            }
+        })
     }
 
     fn resume(&self, run: &Path) -> Result<Outcome> {
@@ -116,8 +137,43 @@ impl Train {
             warn(format_args!("the run used {} before: results may differ in the last digits", saved.ran_on));
         }
         let stop = stop_on_signals()?;
-        resume(&saved, self.max_steps, &device, &splits, run, &stop, &mut Reporter::new(&mut TrainProgress::new()))
+        let (description, on_device_loss) = (device.description(), saved.config.on_device_loss);
+        let resumed = self.go_on(run, saved, device, &splits, &stop);
+        if on_device_loss == OnDeviceLoss::Stop {
+            return resumed;
+        }
+        recover(resumed, |loss, _| {
+            let saved = SavedRun::read(run)?;
+            let device = reopen(loss, &description, || self.settings.device.open_again(&saved))?;
+            self.go_on(run, saved, device, &splits, &stop)
+        })
     }
+
+    fn go_on(
+        &self,
+        run: &Path,
+        saved: SavedRun,
+        device: Device,
+        splits: &Splits,
+        stop: &AtomicBool,
+    ) -> Result<Outcome> {
+        resume(&saved, self.max_steps, &device, splits, run, stop, &mut Reporter::new(&mut TrainProgress::new()))
+    }
+}
+
+/// Opens a device that was lost. A driver may need some seconds until it is there again.
+fn reopen(loss: &Error, description: &str, open: impl Fn() -> Result<Device>) -> Result<Device> {
+    warn(format_args!("{loss}; opening the device again"));
+    let mut result = open();
+    for _ in 1..OPENING_ATTEMPTS {
+        match &result {
+            // Another device would be found where the lost one is missing.
+            Ok(device) if device.description() == description => break,
+            _ => std::thread::sleep(OPENING_PAUSE),
+        }
+        result = open();
+    }
+    result
 }
 
 /// Warns if a run goes on for more epochs, which changes the learning rate from where it has come to.

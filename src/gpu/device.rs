@@ -388,9 +388,18 @@ impl GpuDevice {
 
     fn wait(&self, submission: Option<&SubmissionIndex>) -> Result<(), GpuError> {
         let answer = wait::for_work(&self.shared.device, submission, self.shared.timeout);
+        if matches!(answer, Err(GpuError::Timeout { .. })) {
+            // The device is never closed: wgpu would wait for its work, without an end if the GPU hangs.
+            std::mem::forget(self.shared.clone());
+        }
         // If the device is lost, that is the cause of all other errors.
         self.check()?;
         answer
+    }
+
+    /// Loses the device, as if its driver had been reset: all work fails from now on. For tests of what follows.
+    pub fn lose(&self) {
+        self.shared.device.destroy();
     }
 
     /// Longest wait for submitted work.
@@ -422,7 +431,7 @@ mod tests {
     fn a_lost_device_is_an_error_that_says_so() {
         let gpu = open(GpuOptions::default());
         let buffer = gpu.allocate(1024, "a test").unwrap();
-        gpu.shared.device.destroy();
+        gpu.lose();
         let result = gpu.read(&buffer).and_then(|_| gpu.synchronize());
         assert!(matches!(result, Err(GpuError::DeviceLost(_))), "{result:?}");
     }

@@ -92,6 +92,11 @@ fn allocating(bytes: u64, in_use: u64) -> String {
 }
 
 impl GpuError {
+    /// Whether the device is gone or hangs, and another one may be opened on the same adapter.
+    pub fn is_loss(&self) -> bool {
+        matches!(self, GpuError::DeviceLost(_) | GpuError::Timeout { .. })
+    }
+
     /// How to fix the error, if known.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {

@@ -4,6 +4,7 @@ mod checkpoint;
 mod metrics;
 mod non_finite;
 mod observer;
+mod recovery;
 mod run_folder;
 mod saved_run;
 mod session;
@@ -13,6 +14,7 @@ mod untrusted;
 
 pub use metrics::Metrics;
 pub use observer::{EpochMetrics, Finish, Observer, Outcome, PeakMemory, Start, StepLine};
+pub use recovery::recover;
 pub use run_folder::RunFolder;
 pub use saved_run::SavedRun;
 pub use trainer::{Sources, resume, train};

@@ -90,6 +90,8 @@ pub(super) struct Session<'a> {
     pub(super) observer: &'a mut dyn Observer,
     /// The rest of a profile.
     pub(super) profiling: Profiling,
+    /// Step of the newest checkpoint.
+    pub(super) saved_step: Option<u64>,
     /// Steps that are skipped because their numbers are not finite.
     pub(super) skipping: Skipping,
 }
@@ -114,6 +116,18 @@ impl Profiling {
 impl Session<'_> {
     /// Trains to the end of the run, or until it is stopped.
     pub(super) fn run(mut self, source: &str) -> Result<Outcome> {
+        self.train(source).map_err(|error| self.of_run(error))
+    }
+
+    /// An error of the GPU with what it means for the run.
+    fn of_run(&self, error: Error) -> Error {
+        match error {
+            Error::Gpu(source) => Error::RunGpu { run: self.run.path().to_owned(), step: self.saved_step, source },
+            other => other,
+        }
+    }
+
+    fn train(&mut self, source: &str) -> Result<Outcome> {
         let start = Instant::now();
         let seconds_before = self.progress.seconds;
         self.start(source)?;
@@ -310,6 +324,10 @@ impl Session<'_> {
 
     /// Completes a run whose steps are all done.
     pub(super) fn end(mut self, source: &str) -> Result<Outcome> {
+        self.complete(source).map_err(|error| self.of_run(error))
+    }
+
+    fn complete(&mut self, source: &str) -> Result<Outcome> {
         self.start(source)?;
         let last = Metrics::read(self.run.path())?.epochs.pop().ok_or_else(|| Error::Resume {
             run: self.run.path().to_owned(),
@@ -390,6 +408,7 @@ impl Session<'_> {
             return Err(Error::Diverged { step: self.progress.step, what, place: Some(place) });
         }
         CheckpointFolder::of(self.run.path()).save(&self.progress, &state, self.config.checkpoints.keep)?;
+        self.saved_step = Some(self.progress.step);
         Ok(())
     }
 }

@@ -103,6 +103,7 @@ pub fn train(
         stop,
         observer,
         profiling,
+        saved_step: None,
         skipping: Skipping::default(),
     };
     if weights.is_some() {
@@ -210,6 +211,7 @@ pub fn resume(
         stop,
         observer,
         profiling,
+        saved_step: checkpoint.map(|(progress, _)| progress.step),
         skipping: Skipping::default(),
     };
     if lacks_end { session.end(&splits.source) } else { session.run(&splits.source) }

@@ -14,7 +14,7 @@ use crate::train::autotune::Autotune;
 use crate::train::dataset::DeviceDataset;
 use crate::train::evaluate::TestTimeAugmentation;
 use crate::train::options::{
-    Checkpoints, ClassWeighting, Initializer, MuonSettings, Normalize, OptimizerKind, Whitening,
+    Checkpoints, ClassWeighting, Initializer, MuonSettings, Normalize, OnDeviceLoss, OptimizerKind, Whitening,
 };
 use crate::train::step::{OnNonFinite, StepSettings};
 use crate::train::stepper::Stepper;
@@ -153,6 +153,9 @@ pub struct TrainConfig {
     /// What follows a step whose loss or gradients are not finite.
     #[serde(default)]
     pub on_non_finite: OnNonFinite,
+    /// What follows the loss of the device, for those who call [`train`](crate::run::train).
+    #[serde(default)]
+    pub on_device_loss: OnDeviceLoss,
 }
 
 impl TrainConfig {

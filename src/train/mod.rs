@@ -22,7 +22,9 @@ pub use dataset::DeviceDataset;
 pub(crate) use evaluate::Inference;
 pub use evaluate::{Evaluation, Guess, TestTimeAugmentation};
 pub use memory::{check_memory, evaluation_bytes, inference_bytes, run_bytes, training_bytes, training_launches};
-pub use options::{Checkpoints, ClassWeighting, Initializer, MuonSettings, Normalize, OptimizerKind, Whitening};
+pub use options::{
+    Checkpoints, ClassWeighting, Initializer, MuonSettings, Normalize, OnDeviceLoss, OptimizerKind, Whitening,
+};
 pub use step::{HostTime, NonFinite, OnNonFinite, StepMetrics, StepSettings, StepperState};
 pub use stepper::Stepper;
 pub use teacher::{Teacher, TeacherSettings};

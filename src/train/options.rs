@@ -56,6 +56,18 @@ pub enum Whitening {
     Fixed,
 }
 
+/// What follows the loss of a device during a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum OnDeviceLoss {
+    /// The run stops, and can be resumed.
+    #[default]
+    Stop,
+    /// The device is opened again, and the run goes on from its newest checkpoint; see [`recover`](crate::run::recover).
+    Resume,
+}
+
 /// Settings of Muon for the weights that it updates.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]

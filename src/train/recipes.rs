@@ -10,7 +10,7 @@ use crate::tensor::Precision;
 use crate::train::config::{SYNTHETIC, TrainConfig};
 use crate::train::evaluate::TestTimeAugmentation;
 use crate::train::options::{
-    Checkpoints, ClassWeighting, Initializer, MuonSettings, Normalize, OptimizerKind, Whitening,
+    Checkpoints, ClassWeighting, Initializer, MuonSettings, Normalize, OnDeviceLoss, OptimizerKind, Whitening,
 };
 use crate::train::step::OnNonFinite;
 use crate::weights::architecture;
@@ -81,6 +81,7 @@ impl TrainConfig {
             autotune: None,
             precision: Precision::F32,
             on_non_finite: OnNonFinite::default(),
+            on_device_loss: OnDeviceLoss::default(),
         };
         match network.name.as_str() {
             "ygnet" | "ygnet-final-relu" | "ygnet-bn" => {

@@ -5,7 +5,7 @@ mod recipe;
 use std::path::{Path, PathBuf};
 
 use cifar_gpu::nn::{ARCHITECTURES, Architecture};
-use cifar_gpu::train::{Normalize, OnNonFinite, TrainConfig, Whitening};
+use cifar_gpu::train::{Normalize, OnDeviceLoss, OnNonFinite, TrainConfig, Whitening};
 use cifar_gpu::weights::{WeightsFile, architecture};
 use cifar_gpu::{Error, ImageShape, Result};
 use clap::{Id, ValueEnum};
@@ -102,6 +102,9 @@ pub struct Settings {
     /// Write loss and learning rate of every Nth step into metrics.jsonl; 0 for none
     #[arg(long, allow_negative_numbers = true, value_name = "N")]
     log_every: Option<u64>,
+    /// If the GPU is lost or hangs: stop, or open it again and go on from the newest checkpoint [default: stop]
+    #[arg(long, value_enum, value_name = "WHAT")]
+    on_device_loss: Option<OnDeviceLossName>,
     /// If a step's loss or gradients are not finite: stop training, or skip the step [default: stop]
     #[arg(long, value_enum, value_name = "WHAT")]
     on_non_finite: Option<OnNonFiniteName>,
@@ -118,6 +121,14 @@ pub struct Settings {
     pub device: DeviceArguments,
     #[command(flatten)]
     plans: PlanArguments,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum OnDeviceLossName {
+    /// Stop; --resume goes on
+    Stop,
+    /// Go on by itself; stop after three losses without a checkpoint between them
+    Resume,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -285,6 +296,11 @@ impl Settings {
             OnNonFiniteName::Skip => OnNonFinite::Skip,
         });
         set(&mut config.on_non_finite, &on_non_finite);
+        let on_device_loss = self.on_device_loss.map(|name| match name {
+            OnDeviceLossName::Stop => OnDeviceLoss::Stop,
+            OnDeviceLossName::Resume => OnDeviceLoss::Resume,
+        });
+        set(&mut config.on_device_loss, &on_device_loss);
         set(&mut config.checkpoints.every_steps, &self.checkpoint_steps);
         set(&mut config.checkpoints.every_minutes, &self.checkpoint_minutes);
         set(&mut config.checkpoints.keep, &self.keep_checkpoints);
