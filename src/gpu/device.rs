@@ -36,13 +36,17 @@ pub struct GpuOptions {
     pub backend: Backend,
     /// Longest wait for submitted work; `None` takes a minute, or an hour on a software renderer.
     pub timeout: Option<Duration>,
+    /// Whether kernels run with all of naga's checks of indices and loops, which are off for the shaders of this crate: by default where
+    /// the environment says `CIFAR_GPU_CHECKED=1`. Slower, with the same results.
+    pub checked: bool,
     /// For tests: new, poisoned memory for every tensor, fenced by guard bytes; see [`GpuDevice::check_guards`].
     pub guarded: bool,
 }
 
 impl Default for GpuOptions {
     fn default() -> Self {
-        GpuOptions { request: AdapterRequest::Best, backend: Backend::Primary, timeout: None, guarded: false }
+        let checked = std::env::var_os("CIFAR_GPU_CHECKED").is_some_and(|value| value == "1");
+        GpuOptions { request: AdapterRequest::Best, backend: Backend::Primary, timeout: None, checked, guarded: false }
     }
 }
 
@@ -112,7 +116,7 @@ impl GpuDevice {
         let pool = if options.guarded { PoolKind::Guarded } else { PoolKind::Usual };
         let software = adapter::is_software(&adapter.get_info());
         let abilities = Abilities::of(&adapter);
-        GpuDevice::open_adapter(&adapter, abilities, reason, options.timeout, pool, software)
+        GpuDevice::open_adapter(&adapter, abilities, reason, options, pool, software)
     }
 
     /// A device without limits that computes nothing and has no memory, and only counts its work. It simulates a software renderer
@@ -138,14 +142,15 @@ impl GpuDevice {
         let usual = Abilities::of(&adapter);
         let budget = budget.unwrap_or(usual.budget);
         let abilities = Abilities { subgroup, cooperative, budget, ..usual };
-        GpuDevice::open_adapter(&adapter, abilities, "a rehearsal".into(), None, PoolKind::Rehearsal, software)
+        let options = GpuOptions::default();
+        GpuDevice::open_adapter(&adapter, abilities, "a rehearsal".into(), options, PoolKind::Rehearsal, software)
     }
 
     fn open_adapter(
         adapter: &wgpu::Adapter,
         abilities: Abilities,
         reason: String,
-        timeout: Option<Duration>,
+        options: GpuOptions,
         pool: PoolKind,
         software: bool,
     ) -> Result<Self, GpuError> {
@@ -178,10 +183,10 @@ impl GpuDevice {
                 other => GpuError::Rejected(other.to_string()),
             });
         }));
-        let timeout = timeout.unwrap_or(Duration::from_secs(if software { 3600 } else { 60 }));
+        let timeout = options.timeout.unwrap_or(Duration::from_secs(if software { 3600 } else { 60 }));
         let shared = Shared {
             pool: Pool::new(device.clone(), &limits, pool, timeout),
-            pipelines: Pipelines::new(device.clone(), limits.clone()),
+            pipelines: Pipelines::new(device.clone(), limits.clone(), options.checked),
             device,
             queue,
             info,

@@ -52,12 +52,14 @@ pub(super) enum Checks {
 pub(super) struct Pipelines {
     device: wgpu::Device,
     limits: wgpu::Limits,
+    /// Whether no kernel runs without checks.
+    checked: bool,
     made: Mutex<HashMap<(ShaderVariant, Checks), Arc<Pipeline>>>,
 }
 
 impl Pipelines {
-    pub(super) fn new(device: wgpu::Device, limits: wgpu::Limits) -> Self {
-        Pipelines { device, limits, made: Mutex::default() }
+    pub(super) fn new(device: wgpu::Device, limits: wgpu::Limits, checked: bool) -> Self {
+        Pipelines { device, limits, checked, made: Mutex::default() }
     }
 
     /// Number of pipelines created.
@@ -70,6 +72,7 @@ impl Pipelines {
     /// # Errors
     /// If the shader is invalid, needs more than the adapter allows, or the driver rejects it; other pipelines are not affected.
     pub(super) fn get(&self, variant: &ShaderVariant, checks: Checks) -> Result<Arc<Pipeline>, GpuError> {
+        let checks = if self.checked { Checks::On } else { checks };
         let key = (variant.clone(), checks);
         if let Some(pipeline) = self.made.lock().get(&key) {
             return Ok(pipeline.clone());

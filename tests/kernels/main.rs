@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 
 use cifar_gpu::Device;
 use cifar_gpu::gpu::{GpuDevice, GpuOptions};
-use cifar_gpu::ops::case::Purpose;
+use cifar_gpu::ops::case::{Case, Purpose};
 use cifar_gpu::tensor::cpu::CpuDevice;
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -22,9 +22,19 @@ use libtest_mimic::{Arguments, Failed, Trial};
 type Outcome = Result<(), Failed>;
 
 /// The guarded GPU that all cases share.
-static GPU: LazyLock<Result<GpuDevice, String>> = LazyLock::new(|| {
-    GpuDevice::open(GpuOptions::default().with(|options| options.guarded = true)).map_err(|e| e.to_string())
-});
+static GPU: LazyLock<Result<GpuDevice, String>> = LazyLock::new(|| open(|options| options.guarded = true));
+
+/// The same with the checks that shaders of this crate run without.
+static CHECKED_GPU: LazyLock<Result<GpuDevice, String>> =
+    LazyLock::new(|| open(|options| (options.guarded, options.checked) = (true, true)));
+
+fn open(change: impl FnOnce(&mut GpuOptions)) -> Result<GpuDevice, String> {
+    GpuDevice::open(GpuOptions::default().with(change)).map_err(|e| e.to_string())
+}
+
+fn gpu(shared: &'static LazyLock<Result<GpuDevice, String>>) -> Result<&'static GpuDevice, Failed> {
+    shared.as_ref().map_err(|e| Failed::from(format!("no GPU to test on: {e}")))
+}
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -33,12 +43,15 @@ fn main() {
         if !matches!(case.purpose, Purpose::Test | Purpose::Check) {
             continue;
         }
-        let on_cpu = case.clone();
+        let (on_cpu, on_both) = (case.clone(), case.clone());
+        if case.purpose == Purpose::Check {
+            trials.push(Trial::test(format!("checked/{}", case.name), move || checks_change_nothing(&on_both)));
+        }
         trials.push(Trial::test(format!("cpu/{}", case.name), move || {
             Ok(on_cpu.verify(&Device::Cpu(CpuDevice::poisoned()))?)
         }));
         trials.push(Trial::test(format!("gpu/{}", case.name), move || {
-            let gpu = GPU.as_ref().map_err(|e| Failed::from(format!("no GPU to test on: {e}")))?;
+            let gpu = gpu(&GPU)?;
             case.verify(&Device::Gpu(gpu.clone()))?;
             Ok(gpu.check_guards()?)
         }));
@@ -47,7 +60,7 @@ fn main() {
         let on_cpu = run.clone();
         trials.push(Trial::test(format!("cpu/{name}"), move || on_cpu(&Device::Cpu(CpuDevice::poisoned()))));
         trials.push(Trial::test(format!("gpu/{name}"), move || {
-            let gpu = GPU.as_ref().map_err(|e| Failed::from(format!("no GPU to test on: {e}")))?;
+            let gpu = gpu(&GPU)?;
             run(&Device::Gpu(gpu.clone()))?;
             Ok(gpu.check_guards()?)
         }));
@@ -55,4 +68,18 @@ fn main() {
     trials.extend(shaders::all());
     trials.extend(languages::all());
     libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// With all indices checked, kernels give the same bits: no index was outside.
+fn checks_change_nothing(case: &Case) -> Outcome {
+    let results = |gpu: &GpuDevice| -> Result<Vec<(String, Vec<u64>)>, Failed> {
+        let results = case.results(&Device::Gpu(gpu.clone()))?.into_iter();
+        Ok(results.map(|(name, values)| (name, values.into_iter().map(f64::to_bits).collect())).collect())
+    };
+    let (unchecked, checked) = (results(gpu(&GPU)?)?, results(gpu(&CHECKED_GPU)?)?);
+    match unchecked.iter().zip(&checked).find(|(unchecked, checked)| unchecked != checked) {
+        None if unchecked.len() == checked.len() && !unchecked.is_empty() => Ok(()),
+        None => Err(format!("{} and {} results", unchecked.len(), checked.len()).into()),
+        Some((result, _)) => Err(format!("`{}` is another one with checks", result.0).into()),
+    }
 }
