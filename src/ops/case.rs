@@ -117,6 +117,8 @@ pub enum Purpose {
     CheckGpu,
     /// As large as in training, for benches.
     Bench,
+    /// Of a random shape; see [`random_cases`](crate::ops::random_cases).
+    Random,
     /// For rehearsals alone: its shaders are compiled by tests that need no device.
     Shaders,
 }
@@ -205,7 +207,7 @@ impl Case {
         let is_wanted = match self.purpose {
             Purpose::Check => true,
             Purpose::CheckGpu => matches!(device, Device::Gpu(gpu) if !gpu.is_software()),
-            Purpose::Test | Purpose::Bench | Purpose::Shaders => false,
+            Purpose::Test | Purpose::Random | Purpose::Bench | Purpose::Shaders => false,
         };
         let has_type = match device {
             Device::Cpu(_) => true,

@@ -3,6 +3,7 @@
 //! depend on networks or file formats.
 
 pub mod case;
+mod draw;
 mod op;
 mod padding;
 pub mod pool2d;
@@ -14,9 +15,8 @@ macro_rules! operations {
     ($($operation:ident),* $(,)?) => {
         $(pub mod $operation;)*
 
-        /// The cases of every operation.
-        pub fn cases() -> Vec<case::Case> {
-            [$($operation::cases::cases()),*].into_iter().flatten().collect()
+        fn drawn_by(draw: &mut Draw) -> Vec<case::Case> {
+            [$($operation::cases::cases(draw)),*].into_iter().flatten().collect()
         }
     };
 }
@@ -50,6 +50,7 @@ operations! {
     weight_average,
 }
 
+pub use draw::Draw;
 pub use op::{Context, Cotangents, Gate, GateEffect, Op, Output, Upstream, Wanted, operands};
 pub use padding::Padding;
 pub use step_state::StepState;
@@ -58,6 +59,18 @@ use crate::error::{Error, Result};
 use crate::gpu::{GpuBuffer, GpuDevice, Launch, ShaderVariant};
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
+
+/// The cases of every operation.
+pub fn cases() -> Vec<case::Case> {
+    drawn_by(&mut Draw::nothing())
+}
+
+/// Cases of random shapes and settings, so many rounds of every operation, the same for the same seed.
+pub fn random_cases(seed: u64, rounds: usize) -> Vec<case::Case> {
+    let mut cases = drawn_by(&mut Draw::new(seed, rounds));
+    cases.retain(|case| case.purpose == case::Purpose::Random);
+    cases
+}
 
 /// Elements that one workgroup of an element-by-element kernel handles.
 const ELEMENTS_PER_WORKGROUP: u64 = 256;

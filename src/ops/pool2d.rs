@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::{Padding, as_u32, half, launch_elementwise};
+use super::case::Purpose;
+use super::{Draw, Padding, as_u32, half, launch_elementwise};
 use crate::error::{Error, Result};
 use crate::gpu::{GpuBuffer, GpuDevice};
 use crate::tensor::{DType, elements};
@@ -152,6 +153,22 @@ pub(super) fn launch(
     let count = shape.iter().product::<usize>() / if g.channels.is_multiple_of(4) { 4 } else { 1 };
     let uniform = as_u32(kernel, count)?;
     launch_elementwise(gpu, kernel, &g.constants(dtype), bytemuck::bytes_of(&uniform), buffers, count)
+}
+
+/// Purpose, input, window, stride and padding of a case.
+type Window = (Purpose, [usize; 4], [usize; 2], usize, Padding);
+
+/// Random windows over random images: purpose, input, kernel, stride and padding.
+pub(super) fn drawn(op: &'static str, draw: &mut Draw) -> Vec<Window> {
+    draw.times(2, |draw| {
+        loop {
+            let (input, kernel) = (draw.images(20, 40), [draw.count(4), draw.count(4)]);
+            let (stride, padding) = (draw.one_of(&[1, 2, 3]), draw.padding(kernel));
+            if Pool2dGeometry::new(op, &input, kernel, stride, padding).is_ok() {
+                return (Purpose::Random, input, kernel, stride, padding);
+            }
+        }
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Every kernel on every device against a plain f64 oracle, from the cases that stand beside the operations.
 //!
 //! A test's name is `device/operation/what`, and any part of it selects it: `cargo test --test kernels -- gpu/conv2d`.
+//! `random/` are cases of random shapes: `ROUNDS` and `SEED` in the environment make a campaign of them (`scripts/campaign kernels`).
 //! Tensors are fenced by guard words and poisoned before use, so that stray writes and forgotten elements show. Where no
 //! adapter is found the GPU's tests fail.
 
@@ -39,13 +40,18 @@ fn gpu(shared: &'static LazyLock<Result<GpuDevice, String>>) -> Result<&'static 
 fn main() {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
+    let drawn = cifar_gpu::ops::random_cases(number("SEED").unwrap_or(1), number("ROUNDS").unwrap_or(1) as usize);
+    for (place, case) in drawn.into_iter().enumerate() {
+        trials.push(Trial::test(format!("random/{place}/{}", case.name), move || on_both(&case)));
+    }
     for case in cifar_gpu::ops::cases() {
         if !matches!(case.purpose, Purpose::Test | Purpose::Check) {
             continue;
         }
-        let (on_cpu, on_both) = (case.clone(), case.clone());
+        let (on_cpu, on_checked) = (case.clone(), case.clone());
         if case.purpose == Purpose::Check {
-            trials.push(Trial::test(format!("checked/{}", case.name), move || checks_change_nothing(&on_both)));
+            trials.push(Trial::test(format!("checked/{}", case.name), move || checks_change_nothing(&on_checked)));
         }
         trials.push(Trial::test(format!("cpu/{}", case.name), move || {
             Ok(on_cpu.verify(&Device::Cpu(CpuDevice::poisoned()))?)
@@ -68,6 +74,15 @@ fn main() {
     trials.extend(shaders::all());
     trials.extend(languages::all());
     libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// A case of a random shape on both devices.
+fn on_both(case: &Case) -> Outcome {
+    case.verify(&Device::Cpu(CpuDevice::poisoned()))?;
+    let gpu = gpu(&GPU)?;
+    case.verify(&Device::Gpu(gpu.clone()))?;
+    gpu.check_guards()?;
+    checks_change_nothing(case)
 }
 
 /// With all indices checked, kernels give the same bits: no index was outside.

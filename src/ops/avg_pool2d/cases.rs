@@ -1,11 +1,13 @@
 //! Cases of average pooling.
 
 use super::{AvgPool2d, Pool2dGeometry, backward, forward};
+use crate::ops::Draw;
 use crate::ops::Padding;
 use crate::ops::case::{Case, Conditioned, Exactness, Purpose};
+use crate::ops::pool2d::drawn;
 
 /// All cases.
-pub fn cases() -> Vec<Case> {
+pub fn cases(draw: &mut Draw) -> Vec<Case> {
     let valid = Padding::Valid;
     let sides = Padding::Sides { top: 1, bottom: 2, left: 0, right: 1 };
     let mut cases = Vec::new();
@@ -17,7 +19,10 @@ pub fn cases() -> Vec<Case> {
         (Purpose::Test, [2, 10, 7, 6], [1, 1], 3, valid),
         (Purpose::Test, [2, 32, 32, 7], [5, 3], 1, Padding::Same),
         (Purpose::Bench, [64, 32, 32, 96], [2, 2], 2, valid),
-    ] {
+    ]
+    .into_iter()
+    .chain(drawn("avg_pool2d", draw))
+    {
         let ([n, h, w, c], [kh, kw]) = (input, kernel);
         let name = format!("avg_pool2d/{n}x{h}x{w}x{c}_kernel_{kh}x{kw}_stride_{stride}_{padding:?}");
         let both = Case::both_widths(&name, move |trial, dtype| {

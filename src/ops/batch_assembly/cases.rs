@@ -2,13 +2,14 @@
 
 use super::{Augmentation, Border, Flip, ImageChunk, Normalization, batch_assembly};
 use crate::error::Result;
+use crate::ops::Draw;
 use crate::ops::StepState;
 use crate::ops::case::{Case, Conditioned, Exactness, Purpose, Trial};
 use crate::ops::random::threefry;
 use crate::tensor::DType;
 
 /// All cases.
-pub fn cases() -> Vec<Case> {
+pub fn cases(draw: &mut Draw) -> Vec<Case> {
     let mut cases = Vec::new();
     // Color and gray; an image's bytes are no whole number of words.
     for (shape, kind) in [([3, 5, 3], ""), ([5, 3, 1], "_5x3_gray"), ([4, 7, 1], "_4x7_gray"), ([7, 4, 3], "_7x4")] {
@@ -38,6 +39,22 @@ pub fn cases() -> Vec<Case> {
             cases.extend(both.map(|case| case.for_purpose(purpose)));
         }
     }
+    let drawn = draw.each(|draw| {
+        // Crops move by less than a side.
+        let shape = [2 + draw.count(9), 2 + draw.count(9), draw.one_of(&[1, 3])];
+        let (what, augmentation) = draw.one_of(&[
+            ("unchanged", None),
+            ("mirror", Some(Augmentation::MIRROR)),
+            ("flip-crop", Some(Augmentation { crop_padding: 2, ..Augmentation::FLIP_CROP })),
+            ("strong", Some(Augmentation { crop_padding: 1, cutout: 2, ..Augmentation::STRONG })),
+            ("keras", Some(Augmentation::KERAS)),
+        ]);
+        let [height, width, channels] = shape;
+        let name = format!("batch_assembly/{height}x{width}x{channels}_{what}");
+        let both = Case::both_widths(&name, move |trial, dtype| verify(trial, dtype, shape, augmentation));
+        both.map(|case| case.for_purpose(Purpose::Random))
+    });
+    cases.extend(drawn.into_iter().flatten());
     for (what, augmentation) in
         [("", None), ("_flip-crop", Some(Augmentation::FLIP_CROP)), ("_keras", Some(Augmentation::KERAS))]
     {

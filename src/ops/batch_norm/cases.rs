@@ -2,6 +2,7 @@
 
 use super::{BatchNorm, Running, Settings, Statistics, backward, forward};
 use crate::error::Result;
+use crate::ops::Draw;
 use crate::ops::case::{Case, Conditioned, Exactness, Purpose, Trial};
 use crate::tensor::{DType, Device, Tensor};
 
@@ -9,7 +10,7 @@ use crate::tensor::{DType, Device, Tensor};
 const MEAN: f32 = 30.0;
 
 /// All cases.
-pub fn cases() -> Vec<Case> {
+pub fn cases(draw: &mut Draw) -> Vec<Case> {
     let usual = Settings { epsilon: 1e-3, momentum: 0.3, relu: false };
     let mut cases = Vec::new();
     for (purpose, shape, settings) in [
@@ -19,7 +20,13 @@ pub fn cases() -> Vec<Case> {
         (Purpose::Test, [5, 60, 60, 3], usual),
         (Purpose::Test, [2, 5, 4, 8], Settings { epsilon: 0.25, momentum: 1.0, relu: false }),
         (Purpose::Test, [2, 5, 4, 6], Settings { momentum: 0.0, ..Settings::default() }),
-    ] {
+    ]
+    .into_iter()
+    .chain(draw.times(2, |draw| {
+        // The variance of one row is not one.
+        let [n, h, w, c] = draw.images(20, 70);
+        (Purpose::Random, [n + usize::from(n * h * w == 1), h, w, c], usual)
+    })) {
         let [n, h, w, c] = shape;
         let Settings { epsilon, momentum, .. } = settings;
         let name = format!("batch_norm/{n}x{h}x{w}x{c}_epsilon_{epsilon}_momentum_{momentum}");

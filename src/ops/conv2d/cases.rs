@@ -3,6 +3,7 @@
 use super::operands::Operands;
 use super::{Algorithm, Conv2d, Conv2dGeometry, Direction, Epilogue, Plan, Target, Tiling, transpose_weight};
 use crate::error::{Error, Result};
+use crate::ops::Draw;
 use crate::ops::case::{Case, Conditioned, Exactness, Purpose, TOLERANCE, Trial};
 use crate::ops::dropout::{self, DropoutMask};
 use crate::ops::{Padding, StepState};
@@ -152,8 +153,24 @@ const LAYERS: [(&str, Shapes); 20] = [
 /// What the shaders of all tiles are made for: vectors of four channels as in ygnet, and none.
 const TILED: [Shapes; 2] = [([2, 32, 32, 96], [3, 3], 96, 1, SAME), ODD];
 
+/// Plans for random shapes: every algorithm and family, but no tile that software drivers take seconds to compile.
+const DRAWN_PLANS: [Option<&str>; 12] = [
+    None,
+    None,
+    None,
+    Some("direct-8x8"),
+    Some("direct-4x16"),
+    Some("broadcast-2x16"),
+    Some("broadcast-4x8"),
+    Some("staged-32x64-4x4"),
+    Some("staged-64x64"),
+    Some("winograd-2 direct-8x8"),
+    Some("winograd-4 broadcast-2x16"),
+    Some("winograd-2 staged-32x32-4x4"),
+];
+
 /// All cases.
-pub fn cases() -> Vec<Case> {
+pub fn cases(draw: &mut Draw) -> Vec<Case> {
     let mut cases = Vec::new();
     for (shapes, is_narrow_too) in SMALL {
         for dtype in [DType::F32, DType::F16].into_iter().take(if is_narrow_too { 2 } else { 1 }) {
@@ -172,6 +189,19 @@ pub fn cases() -> Vec<Case> {
             shapes,
             true,
         ));
+    }
+    for (plan, dtype, shapes) in draw.times(8, drawn) {
+        let by = plan.unwrap_or("the usual plans");
+        let name = format!("conv2d/{by}/{}{}", name(shapes), suffix(dtype));
+        let case = Case::new(name, move |trial| {
+            let g = geometry(shapes)?;
+            let suits = |plan: &Plan| plan.suits(Target::new(trial.device(), dtype), &g);
+            let plan = plan.map(parse).transpose()?.filter(suits);
+            let operands = Operands::random(trial.device(), dtype, &g, true)?;
+            verify(trial, dtype, plan, &operands)
+        });
+        let is_rough = plan.is_some_and(|plan| plan.starts_with("winograd-4"));
+        cases.push(case.with_dtype(dtype).rough(is_rough).for_purpose(Purpose::Random));
     }
     for (what, plan, dtype, shapes) in CHECKS {
         cases.push(products(format!("conv2d/{what}"), dtype, plan, shapes, true).for_purpose(Purpose::Check));
@@ -205,6 +235,18 @@ pub fn cases() -> Vec<Case> {
         gradient("conv2d_without_bias", &[input, weight], Conv2d::default().padding(sides)),
     ]);
     cases
+}
+
+/// Shapes that have an output, and a plan.
+fn drawn(draw: &mut Draw) -> (Option<&'static str>, DType, Shapes) {
+    loop {
+        let (input, kernel) = (draw.images(20, 40), [draw.count(5), draw.count(5)]);
+        let stride = draw.one_of(&[1, 1, 1, 2, 3]);
+        let shapes = (input, kernel, draw.count(70), stride, draw.padding(kernel));
+        if geometry(shapes).is_ok() {
+            return (draw.one_of(&DRAWN_PLANS), draw.one_of(&[DType::F32, DType::F16]), shapes);
+        }
+    }
 }
 
 fn suffix(dtype: DType) -> &'static str {

@@ -3,12 +3,13 @@
 use half::f16;
 
 use super::{Convert, convert};
+use crate::ops::Draw;
 use crate::ops::case::{Case, Purpose};
 use crate::ops::{Context, Op, Upstream, Wanted};
 use crate::tensor::DType;
 
 /// All cases.
-pub fn cases() -> Vec<Case> {
+pub fn cases(draw: &mut Draw) -> Vec<Case> {
     let mut cases = Vec::new();
     for (purpose, count) in [
         (Purpose::Test, 1),
@@ -17,7 +18,10 @@ pub fn cases() -> Vec<Case> {
         (Purpose::Test, 1009),
         (Purpose::Check, 257),
         (Purpose::Bench, 1_369_738),
-    ] {
+    ]
+    .into_iter()
+    .chain(draw.each(|draw| (Purpose::Random, draw.elements())))
+    {
         // Both ways: what rounds to zero, to the largest number and to none, and halfway cases.
         let case = Case::new(format!("convert/{count}"), move |trial| {
             let special =

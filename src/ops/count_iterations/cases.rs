@@ -1,10 +1,11 @@
 //! Cases of the loop that counts itself.
 
 use super::count_iterations;
+use crate::ops::Draw;
 use crate::ops::case::{Case, Purpose};
 
 /// All cases.
-pub fn cases() -> Vec<Case> {
+pub fn cases(draw: &mut Draw) -> Vec<Case> {
     let purposes = [
         (Purpose::Test, 0),
         (Purpose::Test, 1),
@@ -22,5 +23,6 @@ pub fn cases() -> Vec<Case> {
         });
         case.for_purpose(purpose)
     };
-    purposes.map(case).into()
+    let drawn = draw.each(|draw| (Purpose::Random, draw.elements() as u32));
+    purposes.into_iter().chain(drawn).map(case).collect()
 }

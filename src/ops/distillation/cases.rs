@@ -2,12 +2,13 @@
 
 use super::Distillation;
 use crate::error::Result;
+use crate::ops::Draw;
 use crate::ops::case::{Case, Conditioned, Exactness, Purpose, Trial};
 use crate::ops::{Context, Op};
 use crate::tensor::DType;
 
 /// All cases.
-pub fn cases() -> Vec<Case> {
+pub fn cases(draw: &mut Draw) -> Vec<Case> {
     let mut cases = Vec::new();
     for (purpose, batch, classes, temperature) in [
         (Purpose::Test, 1, 2, 1.0),
@@ -15,7 +16,10 @@ pub fn cases() -> Vec<Case> {
         (Purpose::Test, 300, 3, 0.5),
         (Purpose::Test, 5, 1000, 2.0),
         (Purpose::Bench, 64, 10, 4.0),
-    ] {
+    ]
+    .into_iter()
+    .chain(draw.each(|draw| (Purpose::Random, draw.count(300), 1 + draw.count(300), 2.0)))
+    {
         let name = format!("distillation/{batch}x{classes}_temperature_{temperature}");
         let case = Case::new(name, move |trial| verify(trial, [batch, classes], temperature));
         cases.push(case.for_purpose(purpose));

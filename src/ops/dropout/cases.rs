@@ -1,12 +1,13 @@
 //! Cases of dropout.
 
 use super::{Dropout, DropoutMask, apply};
+use crate::ops::Draw;
 use crate::ops::StepState;
 use crate::ops::case::{Case, Conditioned, Exactness, Purpose, exact};
 use crate::ops::random::threefry;
 
 /// All cases.
-pub fn cases() -> Vec<Case> {
+pub fn cases(draw: &mut Draw) -> Vec<Case> {
     let mut cases = Vec::new();
     for (purpose, count) in [
         (Purpose::Test, 1),
@@ -15,7 +16,10 @@ pub fn cases() -> Vec<Case> {
         (Purpose::Check, 1009),
         (Purpose::Bench, 64 * 28 * 28 * 32),
         (Purpose::Bench, 64 * 15 * 15 * 96),
-    ] {
+    ]
+    .into_iter()
+    .chain(draw.each(|draw| (Purpose::Random, draw.elements())))
+    {
         let masks = [(0.25, 0, 0), (0.5, 3, 6)];
         let both = Case::both_widths(&format!("dropout/{count}"), move |trial, dtype| {
             let (x, input) = trial.random(dtype, &[count], 1)?;

@@ -2,11 +2,12 @@
 
 use super::{Add, Combine, add, add_relu, combine, fill, scale};
 use crate::error::Result;
+use crate::ops::Draw;
 use crate::ops::case::{Case, Conditioned, Exactness, Purpose, Trial};
 use crate::tensor::DType;
 
 /// All cases.
-pub fn cases() -> Vec<Case> {
+pub fn cases(draw: &mut Draw) -> Vec<Case> {
     let mut cases = Vec::new();
     for (purpose, count) in [
         (Purpose::Test, 1),
@@ -15,7 +16,10 @@ pub fn cases() -> Vec<Case> {
         (Purpose::Check, 1009),
         (Purpose::Bench, 64 * 32 * 32 * 16),
         (Purpose::Bench, 64 * 32 * 32 * 96),
-    ] {
+    ]
+    .into_iter()
+    .chain(draw.each(|draw| (Purpose::Random, draw.elements())))
+    {
         let both = Case::both_widths(&format!("elementwise/{count}"), move |trial, dtype| verify(trial, dtype, count));
         cases.extend(both.map(|case| case.for_purpose(purpose)));
     }

@@ -1,10 +1,11 @@
 //! Cases of the global average pool.
 
 use super::{GlobalAvgPool, backward, forward};
+use crate::ops::Draw;
 use crate::ops::case::{Case, Conditioned, Exactness, Purpose, exact};
 
 /// All cases.
-pub fn cases() -> Vec<Case> {
+pub fn cases(draw: &mut Draw) -> Vec<Case> {
     let mut cases = Vec::new();
     for (purpose, shape) in [
         (Purpose::Test, [1, 1, 1, 1]),
@@ -12,7 +13,10 @@ pub fn cases() -> Vec<Case> {
         (Purpose::Test, [2, 6, 6, 10]),
         (Purpose::Bench, [64, 6, 6, 10]),
         (Purpose::Bench, [64, 8, 8, 64]),
-    ] {
+    ]
+    .into_iter()
+    .chain(draw.each(|draw| (Purpose::Random, draw.images(12, 70))))
+    {
         let [n, h, w, c] = shape;
         let both = Case::both_widths(&format!("global_avg_pool/{n}x{h}x{w}x{c}"), move |trial, dtype| {
             let (x, input) = trial.random(dtype, &shape, 1)?;

@@ -1,16 +1,19 @@
 //! Cases of gradient clipping.
 
 use super::gradient_clipping;
+use crate::ops::Draw;
 use crate::ops::StepState;
 use crate::ops::case::{Case, Exactness, Purpose, exact};
 use crate::ops::loss_scaling::sum_of_squares;
 use crate::tensor::DType;
 
 /// All cases.
-pub fn cases() -> Vec<Case> {
+pub fn cases(draw: &mut Draw) -> Vec<Case> {
     let mut cases = Vec::new();
     for (purpose, count) in
         [(Purpose::Test, 1), (Purpose::Check, 257), (Purpose::Test, 100_003), (Purpose::Bench, 1_369_738)]
+            .into_iter()
+            .chain(draw.each(|draw| (Purpose::Random, draw.elements())))
     {
         // Far too long, just right, not worth clipping, and called off.
         let calls = [(1.0, 0.01), (0.25, 0.5), (1.0, 1.5), (-1.0, 0.1)];

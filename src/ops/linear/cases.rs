@@ -2,12 +2,13 @@
 
 use super::{Linear, forward, geometry};
 use crate::error::Result;
+use crate::ops::Draw;
 use crate::ops::case::{Case, Exactness, Purpose, Trial};
 use crate::ops::conv2d::{self, Epilogue, Plans};
 use crate::tensor::DType;
 
 /// All cases.
-pub fn cases() -> Vec<Case> {
+pub fn cases(draw: &mut Draw) -> Vec<Case> {
     let mut cases = Vec::new();
     for (purpose, [batch, inputs, outputs], has_bias) in [
         (Purpose::Test, [1, 1, 1], true),
@@ -15,7 +16,11 @@ pub fn cases() -> Vec<Case> {
         (Purpose::Test, [64, 100, 10], true),
         (Purpose::Test, [17, 1600, 200], true),
         (Purpose::Test, [5, 33, 12], false),
-    ] {
+    ]
+    .into_iter()
+    .chain(draw.times(3, |draw| {
+        (Purpose::Random, [draw.count(40), draw.count(200), draw.count(100)], draw.one_of(&[true, false]))
+    })) {
         let without = if has_bias { "" } else { "_without_bias" };
         let both = Case::both_widths(&format!("linear/{batch}x{inputs}_to_{outputs}{without}"), move |trial, dtype| {
             verify(trial, dtype, [batch, inputs, outputs], has_bias)

@@ -2,14 +2,18 @@
 
 use super::{ELEMENTS, loss_scaling, sum_of_squares};
 use crate::error::Result;
+use crate::ops::Draw;
 use crate::ops::StepState;
 use crate::ops::case::{Case, Conditioned, Exactness, Purpose, Trial, exact};
 use crate::tensor::{DType, Tensor};
 
 /// All cases.
-pub fn cases() -> Vec<Case> {
+pub fn cases(draw: &mut Draw) -> Vec<Case> {
     let mut cases = Vec::new();
-    for (purpose, count) in [(Purpose::Test, 1), (Purpose::Check, 257), (Purpose::Test, 100_003)] {
+    for (purpose, count) in [(Purpose::Test, 1), (Purpose::Check, 257), (Purpose::Test, 100_003)]
+        .into_iter()
+        .chain(draw.each(|draw| (Purpose::Random, draw.elements())))
+    {
         cases.push(Case::new(format!("loss_scaling/{count}"), move |trial| verify(trial, count)).for_purpose(purpose));
     }
     // As many as lenet5 and ygnet have.

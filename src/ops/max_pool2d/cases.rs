@@ -1,11 +1,13 @@
 //! Cases of max-pooling.
 
 use super::{MaxPool2d, Pool2dGeometry, backward, forward};
+use crate::ops::Draw;
 use crate::ops::Padding;
 use crate::ops::case::{Case, Conditioned, Exactness, Purpose};
+use crate::ops::pool2d::drawn;
 
 /// All cases.
-pub fn cases() -> Vec<Case> {
+pub fn cases(draw: &mut Draw) -> Vec<Case> {
     let valid = Padding::Valid;
     let sides = Padding::Sides { top: 1, bottom: 2, left: 0, right: 1 };
     let mut cases = Vec::new();
@@ -22,7 +24,10 @@ pub fn cases() -> Vec<Case> {
         (Purpose::Bench, [64, 32, 32, 96], [3, 3], 2, valid),
         (Purpose::Bench, [64, 13, 13, 192], [3, 3], 2, valid),
         (Purpose::Bench, [64, 28, 28, 32], [2, 2], 2, valid),
-    ] {
+    ]
+    .into_iter()
+    .chain(drawn("max_pool2d", draw))
+    {
         let ([n, h, w, c], [kh, kw]) = (input, kernel);
         let name = format!("max_pool2d/{n}x{h}x{w}x{c}_kernel_{kh}x{kw}_stride_{stride}_{padding:?}");
         let both = Case::both_widths(&name, move |trial, dtype| {

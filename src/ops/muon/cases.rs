@@ -2,14 +2,18 @@
 
 use super::{COEFFICIENTS, Muon, NEWTON_SCHULZ_STEPS, muon_momentum, muon_normalize, muon_step, muon_update};
 use crate::error::Result;
+use crate::ops::Draw;
 use crate::ops::StepState;
 use crate::ops::case::{Case, Conditioned, Exactness, Purpose, Trial, exact};
 use crate::tensor::DType;
 
 /// All cases.
-pub fn cases() -> Vec<Case> {
+pub fn cases(draw: &mut Draw) -> Vec<Case> {
     let mut cases = Vec::new();
-    for (purpose, count) in [(Purpose::Test, 1), (Purpose::Test, 256), (Purpose::Check, 1009)] {
+    for (purpose, count) in [(Purpose::Test, 1), (Purpose::Test, 256), (Purpose::Check, 1009)]
+        .into_iter()
+        .chain(draw.each(|draw| (Purpose::Random, draw.elements())))
+    {
         cases.push(Case::new(format!("muon/{count}"), move |trial| verify_parts(trial, count)).for_purpose(purpose));
     }
     // Tall, wide, square, and a vector.
@@ -18,7 +22,12 @@ pub fn cases() -> Vec<Case> {
         (Purpose::Test, vec![1, 1, 8, 12]),
         (Purpose::Test, vec![16, 16]),
         (Purpose::Test, vec![20, 1]),
-    ] {
+    ]
+    .into_iter()
+    .chain(draw.each(|draw| {
+        let sides = [draw.count(3), draw.count(3), draw.count(24), draw.count(24)];
+        (Purpose::Random, sides.to_vec())
+    })) {
         let sides: Vec<_> = shape.iter().map(usize::to_string).collect();
         let name = format!("muon/update_{}", sides.join("x"));
         cases.push(Case::new(name, move |trial| verify_update(trial, &shape)).for_purpose(purpose));

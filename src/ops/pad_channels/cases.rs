@@ -1,10 +1,11 @@
 //! Cases of padding channels.
 
 use super::{PadChannels, backward, forward};
+use crate::ops::Draw;
 use crate::ops::case::{Case, Purpose};
 
 /// All cases.
-pub fn cases() -> Vec<Case> {
+pub fn cases(draw: &mut Draw) -> Vec<Case> {
     let mut cases = Vec::new();
     for (purpose, shape, channels) in [
         (Purpose::Test, [1, 1, 1, 1], 1),
@@ -13,7 +14,12 @@ pub fn cases() -> Vec<Case> {
         (Purpose::Test, [1, 9, 3, 5], 6),
         (Purpose::Bench, [64, 16, 16, 16], 32),
         (Purpose::Bench, [64, 8, 8, 32], 64),
-    ] {
+    ]
+    .into_iter()
+    .chain(draw.each(|draw| {
+        let shape = draw.images(9, 40);
+        (Purpose::Random, shape, shape[3] + draw.count(20))
+    })) {
         let [n, h, w, c] = shape;
         let name = format!("pad_channels/{n}x{h}x{w}x{c}_to_{channels}");
         let both = Case::both_widths(&name, move |trial, dtype| {

@@ -1,12 +1,13 @@
 //! Cases of recording metrics.
 
 use super::record_metrics;
+use crate::ops::Draw;
 use crate::ops::StepState;
 use crate::ops::case::{Case, Purpose};
 use crate::tensor::DType;
 
 /// All cases.
-pub fn cases() -> Vec<Case> {
+pub fn cases(_: &mut Draw) -> Vec<Case> {
     [(Purpose::Check, "slot"), (Purpose::Bench, "slot_of_a_step")]
         .map(|(purpose, what)| {
             let case = Case::new(format!("record_metrics/{what}"), |trial| {

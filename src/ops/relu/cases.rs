@@ -1,11 +1,12 @@
 //! Cases of rectified linear units.
 
 use super::{Relu, backward, forward};
+use crate::ops::Draw;
 use crate::ops::Gate;
 use crate::ops::case::{Case, Purpose};
 
 /// All cases.
-pub fn cases() -> Vec<Case> {
+pub fn cases(draw: &mut Draw) -> Vec<Case> {
     let mut cases = Vec::new();
     for (purpose, count) in [
         (Purpose::Test, 1),
@@ -14,7 +15,10 @@ pub fn cases() -> Vec<Case> {
         (Purpose::Check, 1009),
         (Purpose::Bench, 64 * 32 * 32 * 96),
         (Purpose::Bench, 64 * 6 * 6 * 192),
-    ] {
+    ]
+    .into_iter()
+    .chain(draw.each(|draw| (Purpose::Random, draw.elements())))
+    {
         let both = Case::both_widths(&format!("relu/{count}"), move |trial, dtype| {
             let (x, input) = trial.random(dtype, &[count], 1)?;
             let (d, d_output) = trial.random(dtype, &[count], 2)?;

@@ -2,14 +2,18 @@
 
 use super::{Sgd, sgd_step};
 use crate::error::Result;
+use crate::ops::Draw;
 use crate::ops::StepState;
 use crate::ops::case::{Case, Conditioned, Exactness, Purpose, Trial};
 use crate::tensor::DType;
 
 /// All cases.
-pub fn cases() -> Vec<Case> {
+pub fn cases(draw: &mut Draw) -> Vec<Case> {
     let mut cases = Vec::new();
-    for (purpose, count) in [(Purpose::Test, 1), (Purpose::Test, 255), (Purpose::Test, 256), (Purpose::Check, 1009)] {
+    for (purpose, count) in [(Purpose::Test, 1), (Purpose::Test, 255), (Purpose::Test, 256), (Purpose::Check, 1009)]
+        .into_iter()
+        .chain(draw.each(|draw| (Purpose::Random, draw.elements())))
+    {
         cases.push(Case::new(format!("sgd_step/{count}"), move |trial| verify(trial, count)).for_purpose(purpose));
     }
     // As many as lenet5 and ygnet have.

@@ -1,11 +1,12 @@
 //! Cases of softmax.
 
 use super::{Softmax, backward, forward};
+use crate::ops::Draw;
 use crate::ops::case::{Case, Conditioned, Exactness, Purpose, exact};
 use crate::tensor::DType;
 
 /// All cases.
-pub fn cases() -> Vec<Case> {
+pub fn cases(draw: &mut Draw) -> Vec<Case> {
     let mut cases = Vec::new();
     for (purpose, [rows, classes], largest) in [
         (Purpose::Test, [1, 2], 1.0),
@@ -15,7 +16,10 @@ pub fn cases() -> Vec<Case> {
         (Purpose::Test, [16, 10], 1e4),
         (Purpose::Bench, [64, 10], 5.0),
         (Purpose::Bench, [64, 1000], 5.0),
-    ] {
+    ]
+    .into_iter()
+    .chain(draw.each(|draw| (Purpose::Random, [draw.count(300), 1 + draw.count(300)], 4.0)))
+    {
         let name = format!("softmax/{rows}x{classes}_logits_to_{largest}");
         let case = Case::new(name, move |trial| {
             let logits = trial.numbers(rows * classes, 1).iter().map(|v| v * largest).collect();

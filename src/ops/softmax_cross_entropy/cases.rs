@@ -2,6 +2,7 @@
 
 use super::{ClassWeights, SoftmaxCrossEntropy};
 use crate::error::Result;
+use crate::ops::Draw;
 use crate::ops::case::{Case, Conditioned, Exactness, Purpose, Trial};
 use crate::ops::random::RandomStream;
 use crate::ops::{Context, Op};
@@ -33,7 +34,7 @@ impl Variant {
 }
 
 /// All cases.
-pub fn cases() -> Vec<Case> {
+pub fn cases(draw: &mut Draw) -> Vec<Case> {
     let mut cases = Vec::new();
     for (batch, classes, largest) in [(1, 2, 1.0), (7, 10, 5.0), (300, 3, 1.0), (5, 1000, 3.0), (16, 10, 1e4)] {
         for smoothing in [0.0, 0.1, 1.0] {
@@ -53,6 +54,15 @@ pub fn cases() -> Vec<Case> {
         let case = move |trial: &mut Trial<'_>| verify(trial, [70, 10], 5.0, variant);
         cases.push(Case::new(format!("softmax_cross_entropy/70x10_{what}"), case).for_purpose(purpose));
     }
+    cases.extend(draw.each(|draw| {
+        let shape = [draw.count(300), 3 + draw.count(300)];
+        let has_weights = draw.one_of(&[true, false]);
+        let variant = Variant { smoothing: 0.1, has_weights, ignored: draw.one_of(&[None, Some(3)]) };
+        let [batch, classes] = shape;
+        let case = move |trial: &mut Trial<'_>| verify(trial, shape, 5.0, variant);
+        let name = format!("softmax_cross_entropy/{batch}x{classes}_{variant:?}");
+        Case::new(name, case).for_purpose(Purpose::Random)
+    }));
     cases.push(Case::new("softmax_cross_entropy/all_labels_ignored", |trial| {
         let variant = Variant { ignored: Some(1), ..Variant::PLAIN };
         verify_labels(trial, &[1, 1, 1], 4, 2.0, variant)

@@ -2,6 +2,7 @@
 
 use super::{Guarded, update_guard};
 use crate::error::Result;
+use crate::ops::Draw;
 use crate::ops::StepState;
 use crate::ops::case::{Case, Exactness, Purpose, Trial, exact};
 use crate::ops::loss_scaling::sum_of_squares;
@@ -38,9 +39,12 @@ const STEPS: [&[Step]; 4] = [
 ];
 
 /// All cases.
-pub fn cases() -> Vec<Case> {
+pub fn cases(draw: &mut Draw) -> Vec<Case> {
     let mut cases = Vec::new();
-    for (purpose, count) in [(Purpose::Test, 1), (Purpose::Check, 257), (Purpose::Test, 100_003)] {
+    for (purpose, count) in [(Purpose::Test, 1), (Purpose::Check, 257), (Purpose::Test, 100_003)]
+        .into_iter()
+        .chain(draw.each(|draw| (Purpose::Random, draw.elements())))
+    {
         cases.push(Case::new(format!("update_guard/{count}"), move |trial| verify(trial, count)).for_purpose(purpose));
     }
     let bench = Case::new("update_guard/1369738", |trial| {

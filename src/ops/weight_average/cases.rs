@@ -1,12 +1,13 @@
 //! Cases of the weights' running average.
 
 use super::weight_average;
+use crate::ops::Draw;
 use crate::ops::StepState;
 use crate::ops::case::{Case, Conditioned, Exactness, Purpose};
 use crate::tensor::DType;
 
 /// All cases.
-pub fn cases() -> Vec<Case> {
+pub fn cases(draw: &mut Draw) -> Vec<Case> {
     let mut cases = Vec::new();
     for (purpose, count) in [
         (Purpose::Test, 1),
@@ -14,7 +15,10 @@ pub fn cases() -> Vec<Case> {
         (Purpose::Test, 100_003),
         (Purpose::Bench, 395_006),
         (Purpose::Bench, 1_369_738),
-    ] {
+    ]
+    .into_iter()
+    .chain(draw.each(|draw| (Purpose::Random, draw.elements())))
+    {
         let shares = [1.0, 0.001, 0.25];
         let case = Case::new(format!("weight_average/{count}"), move |trial| {
             let (p, parameter) = trial.random(DType::F32, &[count], 1)?;
