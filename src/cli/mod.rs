@@ -10,6 +10,7 @@ mod errors;
 mod eval;
 mod fold;
 mod live;
+mod man;
 mod predict;
 mod progress;
 mod runs;
@@ -76,6 +77,8 @@ enum Command {
     Data(data::Data),
     /// Print a script that completes commands and options in a shell
     Completions(completions::Completions),
+    /// Write manual pages
+    Man(man::Man),
 }
 
 /// Runs the command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted after saving.
@@ -99,6 +102,7 @@ pub fn run() -> ExitCode {
         Command::Weights(command) => command.run(),
         Command::Data(command) => command.run(),
         Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

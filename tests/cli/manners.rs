@@ -14,6 +14,18 @@ fn completions_are_scripts_that_the_shells_accept() {
     sandbox.command("completions cobol").assert().code(2);
 }
 
+#[test]
+fn every_command_has_a_manual_page() {
+    let sandbox = Sandbox::new();
+    sandbox.ok("man pages/man1");
+    for page in ["cifar-gpu.1", "cifar-gpu-train.1", "cifar-gpu-data-import.1"] {
+        let text = String::from_utf8(sandbox.read(&format!("pages/man1/{page}"))).unwrap();
+        assert!(text.contains(".SH NAME") && text.contains(".SH OPTIONS"), "{page}: {text}");
+    }
+    sandbox.write("taken", b"");
+    sandbox.refuses("man taken", "taken");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn bash_completes_options_and_their_values() {
