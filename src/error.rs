@@ -80,7 +80,7 @@ pub enum Error {
         known: &'static [&'static str],
     },
     /// The host has too little memory.
-    #[error("{what} needs {needed_mib} MiB of memory, but only {available_mib} MiB are available")]
+    #[error("{what} needs {needed_mib} MiB of memory, but only {available_mib} MiB are available{}", fitting(*largest_batch))]
     HostMemory {
         /// What the memory is for.
         what: String,
@@ -88,6 +88,8 @@ pub enum Error {
         needed_mib: u64,
         /// Memory available, in MiB.
         available_mib: u64,
+        /// Images of the largest batch that fits, if that is known and one fits.
+        largest_batch: Option<usize>,
     },
     /// The GPU, its driver or a shader failed.
     #[error(transparent)]
@@ -296,7 +298,7 @@ impl Error {
             Error::NoKernel { .. } => {
                 "update the driver, choose another adapter, or use the CPU; smaller batches if memory ran out"
             }
-            Error::HostMemory { .. } => "use smaller batches or smaller images",
+            Error::HostMemory { .. } => "use smaller batches or smaller images, or compute batches in parts",
             Error::Diverged { .. } => {
                 "lower the learning rate or clip gradients; the last checkpoint and the weights are from before"
             }
@@ -314,6 +316,10 @@ impl Error {
         };
         Some(hint.to_owned())
     }
+}
+
+fn fitting(batch: Option<usize>) -> String {
+    batch.map(|images| format!("; batches of {images} images would fit")).unwrap_or_default()
 }
 
 fn saved_of(step: Option<u64>) -> String {

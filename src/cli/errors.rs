@@ -76,7 +76,7 @@ fn usage(error: &Error) -> Option<&'static str> {
         Error::Gpu(error) | Error::RunGpu { source: error, .. } => return gpu_usage(error),
         Error::UnknownDevice(_) => "`cifar-gpu devices` lists the available ones",
         Error::NoKernel { .. } => "--device, --batch-size; `cifar-gpu devices --check` tells more",
-        Error::HostMemory { .. } => "--batch-size, --image-size",
+        Error::HostMemory { .. } => "--batch-size, --image-size, --micro-batch",
         Error::Diverged { .. } => {
             "--lr, --clip-norm, --init RUN/weights.safetensors; --on-non-finite skip goes on without such steps"
         }

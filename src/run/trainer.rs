@@ -20,7 +20,9 @@ use crate::run::run_folder::RunFolder;
 use crate::run::saved_run::SavedRun;
 use crate::run::session::{Profiling, Session, Setup};
 use crate::tensor::Device;
-use crate::train::{Autotune, Search, TrainConfig, autotune, check_memory, default_cache, problem_name, run_bytes};
+use crate::train::{
+    Autotune, Search, TrainConfig, autotune, check_memory, default_cache, largest_batch, problem_name, run_bytes,
+};
 use crate::weights::WeightsFile;
 use crate::words::counted;
 
@@ -258,11 +260,19 @@ fn check_room(
     let needed = run_bytes(kind, architecture, config, train_set.len(), test_set.len())?;
     // The CPU device holds a copy of the images in host memory.
     let images = (train_set.images().len() + test_set.images().len()) as u64;
-    check_memory(
-        device,
-        needed.saturating_add(images),
-        format!("training {} with batches of {batch} images", config.arch),
-    )
+    let what = format!("training {} with batches of {batch} images", config.arch);
+    check_memory(device, needed.saturating_add(images), what).map_err(|error| match error {
+        Error::HostMemory { what, needed_mib, available_mib, .. } => {
+            let bytes = |size| {
+                let config = TrainConfig { batch_size: size, micro_batch: None, ..config.clone() };
+                Ok(run_bytes(kind, architecture, &config, train_set.len(), test_set.len())?.saturating_add(images))
+            };
+            let available = available_mib << 20;
+            let largest_batch = largest_batch(config.computed_batch(train_set.len()), available, bytes);
+            Error::HostMemory { what, needed_mib, available_mib, largest_batch: largest_batch.ok().flatten() }
+        }
+        other => other,
+    })
 }
 
 /// The plans of a new run, and their record.

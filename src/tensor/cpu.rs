@@ -54,6 +54,7 @@ impl CpuDevice {
             None => {
                 let mut data = Vec::new();
                 data.try_reserve_exact(words).map_err(|_| Error::HostMemory {
+                    largest_batch: None,
                     what: what.to_owned(),
                     needed_mib: (words as u64 * 4) >> 20,
                     available_mib: available_memory_bytes() >> 20,

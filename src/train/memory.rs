@@ -210,9 +210,30 @@ pub fn check_memory(device: &Device, needed: u64, what: impl Into<String>) -> Re
     };
     let available = available_memory_bytes();
     if on_host && needed > available {
-        return Err(Error::HostMemory { what: what.into(), needed_mib: needed >> 20, available_mib: available >> 20 });
+        let (needed_mib, available_mib) = (needed >> 20, available >> 20);
+        return Err(Error::HostMemory { what: what.into(), needed_mib, available_mib, largest_batch: None });
     }
     Ok(())
+}
+
+/// The largest even number of images below `batch` whose work takes no more than `available` bytes, as `bytes` says: by bisection.
+///
+/// # Errors
+/// Those of `bytes`.
+pub(crate) fn largest_batch(
+    batch: usize,
+    available: u64,
+    bytes: impl Fn(usize) -> Result<u64>,
+) -> Result<Option<usize>> {
+    let (mut fits, mut too_many) = (0, batch.div_ceil(2));
+    while too_many - fits > 1 {
+        let pairs = fits.midpoint(too_many);
+        match bytes(2 * pairs)? <= available {
+            true => fits = pairs,
+            false => too_many = pairs,
+        }
+    }
+    Ok((fits > 0).then_some(2 * fits))
 }
 
 #[cfg(test)]
@@ -226,6 +247,23 @@ mod tests {
         check_memory(&cpu, 1 << 20, "a test").unwrap();
         let message = check_memory(&cpu, u64::MAX, "a test").unwrap_err().to_string();
         assert!(message.starts_with("a test needs") && message.contains("MiB of memory"), "{message}");
+    }
+
+    #[test]
+    fn the_largest_batch_that_fits_is_found() {
+        let lenet5 = Architecture::by_name("lenet5", 10).unwrap();
+        let config = TrainConfig { batch_size: 512, ..TrainConfig::published("lenet5").unwrap() };
+        let bytes = |images| {
+            let config = TrainConfig { batch_size: images, ..config.clone() };
+            run_bytes(DeviceKind::Cpu, &lenet5, &config, 1000, 10)
+        };
+        for images in [2, 34, 500] {
+            let available = bytes(images).unwrap();
+            assert_eq!(largest_batch(512, available, bytes).unwrap(), Some(images));
+            assert!(bytes(images + 2).unwrap() > available);
+        }
+        assert_eq!(largest_batch(512, 1 << 20, bytes).unwrap(), None);
+        assert_eq!(largest_batch(1, 1 << 20, bytes).unwrap(), None);
     }
 
     #[test]

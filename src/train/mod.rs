@@ -21,6 +21,7 @@ pub use config::{SYNTHETIC, TrainConfig, usual_evaluation_batch};
 pub use dataset::DeviceDataset;
 pub(crate) use evaluate::Inference;
 pub use evaluate::{Evaluation, Guess, TestTimeAugmentation};
+pub(crate) use memory::largest_batch;
 pub use memory::{check_memory, evaluation_bytes, inference_bytes, run_bytes, training_bytes, training_launches};
 pub use options::{
     Checkpoints, ClassWeighting, Initializer, MuonSettings, Normalize, OnDeviceLoss, OptimizerKind, Whitening,

@@ -4,6 +4,7 @@
 mod bad_input;
 mod bench;
 mod commands;
+mod documents;
 mod download;
 mod endings;
 #[path = "../common/fixtures.rs"]
