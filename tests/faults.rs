@@ -1,7 +1,7 @@
 //! Faults on the way: devices that are lost, memory that is not there, numbers that are not finite.
 //!
 //! A test's name is `device/what`, and any part of it selects it. Where no adapter is found the GPU's tests fail. `LOSSES` and `SEED` in
-//! the environment make a campaign of the losses: `scripts/campaign device`.
+//! the environment make a campaign of the losses, `STEPS` one of the memory: `scripts/campaign device` and `memory`.
 
 #[allow(dead_code, reason = "not all tests use all of it")]
 mod common;
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use cifar_gpu::data::{Dataset, Splits, synthetic};
-use cifar_gpu::gpu::{GpuDevice, GpuOptions};
+use cifar_gpu::gpu::{GpuDevice, GpuOptions, Statistics};
 use cifar_gpu::nn::Network;
 use cifar_gpu::ops::adam::Adam;
 use cifar_gpu::ops::random::RandomStream;
@@ -39,6 +39,7 @@ fn main() {
     }
     trials.extend(on_both_devices("broken_weights_stop_training", broken_weights_stop_training));
     trials.push(Trial::test("gpu/lost_devices_are_opened_again", lost_devices_are_opened_again));
+    trials.extend(on_both_devices("steps_at_constant_memory", steps_at_constant_memory));
     trials.push(Trial::test("gpu/losses_without_progress_end_a_run", losses_without_progress));
     libtest_mimic::run(&arguments, trials).exit();
 }
@@ -172,9 +173,62 @@ fn results(run: &Path) -> Result<(Vec<u8>, Vec<u32>), Failed> {
     Ok((std::fs::read(run.join("weights.safetensors"))?, losses))
 }
 
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|value| value.parse().ok())
+}
+
+/// Bytes that this process has in memory.
+#[cfg(target_os = "linux")]
+fn resident_bytes() -> Option<u64> {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
+    Some(4096 * pages.split(' ').nth(1)?.parse::<u64>().ok()?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn resident_bytes() -> Option<u64> {
+    None
+}
+
+/// Thousands of steps, with their metrics read, take no more memory than the first ones, and make nothing on the device.
+fn steps_at_constant_memory(device: &Device) -> Outcome {
+    const MOST_GROWTH: u64 = 4 << 20;
+    let steps = number("STEPS").unwrap_or(300);
+    let network = common::network("lenet5", device, SEED)?;
+    let images = on_device(&network, &training_set(IMAGES)?)?;
+    let optimizer = Optimizer::new(ADAM, device, network.parameters())?;
+    let mut stepper = Stepper::new(&network, &images, optimizer, settings(true))?;
+    let mut train = |steps: u64| -> cifar_gpu::Result<()> {
+        for step in 0..steps {
+            // An epoch's full batches and its last one.
+            stepper.step(if step % 3 == 2 { &[4] } else { &[3, 0] }, 0, 1e-6)?;
+            if stepper.is_full() {
+                stepper.drain()?;
+            }
+        }
+        stepper.drain().map(|_| ())
+    };
+    let made = || match device {
+        Device::Cpu(_) => None,
+        // Each reading of the metrics makes a buffer, and frees it.
+        Device::Gpu(gpu) => Some((Statistics { submissions: 0, buffers: 0, ..gpu.statistics() }, gpu.memory())),
+    };
+    train(100)?;
+    let (before, resident_before) = (made(), resident_bytes());
+    train(steps)?;
+    let (after, resident_after) = (made(), resident_bytes());
+    if before != after {
+        return Err(format!("{before:?} became {after:?} in {steps} steps").into());
+    }
+    let growth = resident_after.zip(resident_before).map(|(after, before)| after.saturating_sub(before));
+    println!("{steps} steps, {}: {growth:?} bytes more in memory", device.description());
+    if steps >= 10_000 && growth > Some(MOST_GROWTH) {
+        return Err(format!("{growth:?} bytes more are in memory after {steps} steps").into());
+    }
+    Ok(())
+}
+
 /// Runs whose device is lost again and again come out as if it had not been.
 fn lost_devices_are_opened_again() -> Outcome {
-    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
     let (losses, seed) = (number("LOSSES").unwrap_or(3), number("SEED").unwrap_or(1));
     let mut random = RandomStream::new(seed, 1);
     let folder = tempfile::tempdir()?;
