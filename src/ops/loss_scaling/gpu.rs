@@ -3,7 +3,7 @@
 use super::{GROWTH_INTERVAL, LANES, LARGEST_SCALE};
 use crate::error::Result;
 use crate::gpu::{GpuBuffer, GpuDevice, Launch, ShaderVariant};
-use crate::ops::as_u32;
+use crate::ops::{as_u32, in_fours};
 
 pub(super) fn sum_of_squares(
     gpu: &GpuDevice,
@@ -13,9 +13,10 @@ pub(super) fn sum_of_squares(
     partial: &GpuBuffer,
 ) -> Result<()> {
     const OP: &str = "sum_of_squares";
+    let (wide, vectors) = in_fours(count, count);
     Ok(gpu.record(&Launch {
-        variant: ShaderVariant::new(OP, &[("LANES", LANES as u32)]),
-        uniform: bytemuck::cast_slice(&[as_u32(OP, count)?, as_u32(OP, parts)?]),
+        variant: ShaderVariant::new(OP, &[("LANES", LANES as u32), wide]),
+        uniform: bytemuck::cast_slice(&[as_u32(OP, vectors)?, as_u32(OP, parts)?]),
         buffers: &[input, partial],
         workgroups: parts as u64,
         flops: 0,

@@ -23,7 +23,7 @@ const LARGEST_SCALE: u32 = 1 << 24;
 /// Invocations of a part of [`sum_of_squares`], and of the workgroups that add up the parts, here and in `gradient_clipping`.
 pub(super) const LANES: usize = 256;
 /// Maximum number of parts of [`sum_of_squares`].
-const MOST_PARTS: usize = 256;
+const MOST_PARTS: usize = 32;
 
 /// Partial sums of the squares of all elements; their number is a function of the number of elements.
 pub fn sum_of_squares(input: &Tensor) -> Result<Tensor> {
