@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use cifar_gpu::data::Splits;
+use cifar_gpu::gpu::GpuError;
 use cifar_gpu::report::Reporter;
 use cifar_gpu::run::{Outcome, SavedRun, Sources, recover, resume, train};
 use cifar_gpu::train::{OnDeviceLoss, TrainConfig};
@@ -164,16 +165,18 @@ impl Train {
 /// Opens a device that was lost. A driver may need some seconds until it is there again.
 fn reopen(loss: &Error, description: &str, open: impl Fn() -> Result<Device>) -> Result<Device> {
     warn(format_args!("{loss}; opening the device again"));
-    let mut result = open();
-    for _ in 1..OPENING_ATTEMPTS {
-        match &result {
-            // Another device would be found where the lost one is missing.
-            Ok(device) if device.description() == description => break,
-            _ => std::thread::sleep(OPENING_PAUSE),
+    for attempt in 0..OPENING_ATTEMPTS {
+        if attempt > 0 {
+            std::thread::sleep(OPENING_PAUSE);
         }
-        result = open();
+        // Where the lost device is missing, another one may be found, whose results would differ.
+        if let Ok(device) = open()
+            && device.description() == description
+        {
+            return Ok(device);
+        }
     }
-    result
+    Err(Error::Gpu(GpuError::NoAdapter(format!("{description} did not come back"))))
 }
 
 /// Warns if a run goes on for more epochs, which changes the learning rate from where it has come to.
