@@ -16,12 +16,11 @@ struct Params {
 
 {% set wide_rows = IN_C % 4 == 0 %}
 {% set wide_columns = OUT_C % 4 == 0 %}
-{# What four neighboring channels are loaded as: cooperative tiles load two halves as a word. -#}
-{% set four = "vec2<u32>" if TILING == 3 else "vec4<f32>" %}
-{% set scalar = four if wide_rows else "f32" %}
+{% include "shared/packed4.wgsl" %}
+
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<{{ "vec2<u32>" if TILING == 3 else "real4" if wide_rows else "real" }}>;
-@group(0) @binding(2) var<storage, read> d_output: array<{{ "vec2<u32>" if TILING == 3 else "real4" if wide_columns else "real" }}>;
+@group(0) @binding(1) var<storage, read> input: array<{{ "packed4" if wide_rows else "real" }}>;
+@group(0) @binding(2) var<storage, read> d_output: array<{{ "packed4" if wide_columns else "real" }}>;
 @group(0) @binding(3) var<storage, read_write> partial: array<{{ "vec4<f32>" if wide_columns else "f32" }}>;
 
 {% include "shared/workgroup.wgsl" %}
@@ -31,18 +30,14 @@ const K = {{ K }}u;
 const COLUMNS = {{ OUT_C }}u;
 
 {% if wide_columns %}
-// Where four columns of a pixel begin in d_output, in what is loaded at a time. Columns past the last are computed and not stored;
+// Where four columns of a pixel are in d_output. Columns past the last are computed and not stored;
 // their loads must stay inside.
 fn cotangent_at(pixel: u32, column: u32) -> u32 {
     return pixel * (COLUMNS / 4u) + min(column, COLUMNS - 4u) / 4u;
 }
 
-fn load_cotangent_at(at: u32) -> {{ four }} {
-    return {{ four }}(d_output[at]);
-}
-
-fn load_cotangent(pixel: u32, column: u32) -> {{ four }} {
-    return load_cotangent_at(cotangent_at(pixel, column));
+fn load_cotangent(pixel: u32, column: u32) -> vec4<f32> {
+    return unpack4(d_output[cotangent_at(pixel, column)]);
 }
 
 fn store_partial(share: u32, row: u32, column: u32, value: vec4<f32>) {

@@ -17,9 +17,11 @@ struct Params {
 }
 
 {% set target = "real4" if COLUMNS % 4 == 0 else "real" %}
-{# Compilers take loads of 16 bits apart, so cooperative tiles load two halves as a word. -#}
-{% set source = "vec2<u32>" if TILING == 3 else "real4" if CHANNELS % 4 == 0 else "real" %}
-{% set weights = "vec2<u32>" if TILING == 3 else target %}
+{% set source = "packed4" if CHANNELS % 4 == 0 else "real" %}
+{# Cooperative tiles have channels innermost in the weight, too. -#}
+{% set weights = "packed4" if TILING == 3 or COLUMNS % 4 == 0 else "real" %}
+{% include "shared/packed4.wgsl" %}
+
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> source_pixels: array<{{ source }}>;
 @group(0) @binding(2) var<storage, read> weight: array<{{ weights }}>;

@@ -11,11 +11,14 @@ struct Params {
     rows: u32,
 }
 
-{% set source = "real4" if CHANNELS % 4 == 0 else "real" %}
+{% set source = "packed4" if CHANNELS % 4 == 0 else "real" %}
+{% set weights = "packed4" if COLUMNS % 4 == 0 else "real" %}
 {% set target = "real4" if COLUMNS % 4 == 0 else "real" %}
+{% include "shared/packed4.wgsl" %}
+
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> source_pixels: array<{{ source }}>;
-@group(0) @binding(2) var<storage, read> weight: array<{{ target }}>;
+@group(0) @binding(2) var<storage, read> weight: array<{{ weights }}>;
 @group(0) @binding(3) var<storage, read_write> target_pixels: array<{{ target }}>;
 
 {% include "shared/workgroup.wgsl" %}

@@ -1,3 +1,4 @@
+{% set channels = "vec4<f32>" if wide_rows else "f32" %}
 {% set quads = COLUMNS_PER_LANE // 4 %}
 {% set vector_width = 4 if wide_rows else 1 %}
 {% set vectors = IN_C // vector_width %}
@@ -21,7 +22,7 @@
             let x_{{ g }}_{{ j }} = first_x + {{ j }};
             let here_{{ g }}_{{ j }} = inside_{{ g }} && x_{{ g }}_{{ j }} >= 0 && x_{{ g }}_{{ j }} < in_width;
             let at_{{ g }}_{{ j }} = u32(select(0, line_{{ g }} + x_{{ g }}_{{ j }} * {{ vectors }}, here_{{ g }}_{{ j }}));
-            {{ keyword }} a_{{ g }}_{{ j }} = select({{ scalar }}(), {{ scalar }}(input[at_{{ g }}_{{ j }}]), here_{{ g }}_{{ j }});
+            {{ keyword }} a_{{ g }}_{{ j }} = select({{ channels }}(), {{ channels }}(input[at_{{ g }}_{{ j }}]), here_{{ g }}_{{ j }});
 {% endmacro %}
 
 @compute @workgroup_size({{ LANES }})

@@ -13,7 +13,6 @@
 {% set STEP = SIDE %}
 {% set whole_slabs = false %}
 {% include "shared/contraction_slabs.wgsl" %}
-{% include "shared/half_quad.wgsl" %}
 
 {% set pixel_quads = DEPTH // 4 %}
 {% set groups = LANES // pixel_quads %}
@@ -38,9 +37,9 @@ var<workgroup> finished: array<vec4<f32>, {{ SUBGROUPS * SIDE * quads }}>;
         input_{{ i }}_{{ p }} = select(blank_{{ i }}, input[place_{{ i }}_{{ p }}.at], place_{{ i }}_{{ p }}.is_inside);
 {% endfor %}
 {% for i in range(cotangent_blocks) %}
-        cotangent_{{ i }}_{{ p }} = {% if exact %}load_cotangent(slab.pixel + 4u * pixel_quad + {{ p }}u, first_column + 4u * (group + {{ i * groups }}u)){% else %}select(
-            {{ four }}(),
-            load_cotangent(min(slab.pixel + 4u * pixel_quad + {{ p }}u, end - 1u), first_column + 4u * (group + {{ i * groups }}u)),
+        cotangent_{{ i }}_{{ p }} = {% if exact %}d_output[cotangent_at(slab.pixel + 4u * pixel_quad + {{ p }}u, first_column + 4u * (group + {{ i * groups }}u))]{% else %}select(
+            packed4(),
+            d_output[cotangent_at(min(slab.pixel + 4u * pixel_quad + {{ p }}u, end - 1u), first_column + 4u * (group + {{ i * groups }}u))],
             is_pixel(slab, 4u * pixel_quad + {{ p }}u),
         ){% endif %};
 {% endfor %}
@@ -50,7 +49,7 @@ var<workgroup> finished: array<vec4<f32>, {{ SUBGROUPS * SIDE * quads }}>;
 {% macro store_block(slab, name, i, lines) %}
         {% if (i + 1) * groups * 4 > lines %}if lane < {{ (lines // 4 - i * groups) * pixel_quads }}u {% endif %}{
 {% for p in range(4) %}
-            let pixel_{{ p }} = half_quad({{ name }}_{{ i }}_{{ p }});
+            let pixel_{{ p }} = real4(unpack4({{ name }}_{{ i }}_{{ p }}));
 {% endfor %}
 {% for r in range(4) %}
             {{ slab }}[place + {{ (4 * i * groups + r) * line }}u] = real4(pixel_0[{{ r }}], pixel_1[{{ r }}], pixel_2[{{ r }}], pixel_3[{{ r }}]);
@@ -91,10 +90,10 @@ fn main(
 {% endfor %}
 {% for p in range(4) %}
 {% for i in range(input_blocks) %}
-    var input_{{ i }}_{{ p }} = {{ four }}();
+    var input_{{ i }}_{{ p }} = packed4();
 {% endfor %}
 {% for i in range(cotangent_blocks) %}
-    var cotangent_{{ i }}_{{ p }} = {{ four }}();
+    var cotangent_{{ i }}_{{ p }} = packed4();
 {% endfor %}
 {% endfor %}
 {% for r in range(matrix_rows) %}

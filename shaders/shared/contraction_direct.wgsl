@@ -1,3 +1,4 @@
+{% set channels = "vec4<f32>" if wide_rows else "f32" %}
 // Tile: an invocation owns {{ ROWS }} rows × {{ COLUMNS_PER_LANE }} columns in registers; d_output's address is uniform over
 // the workgroup, so there is no barrier.
 // Dispatch: splits · MATRICES · ⌈(K + 1) / ({{ LANES }} · {{ ROWS }})⌉ · ⌈OUT_C / {{ COLUMNS_PER_LANE }}⌉ workgroups, column
@@ -54,7 +55,7 @@ fn main(
             let x_{{ g }} = x * {{ STRIDE }} - {{ PAD_LEFT }} + tap_{{ g }}.kx;
             let here_{{ g }} = inside_{{ g }} && x_{{ g }} >= 0 && x_{{ g }} < {{ IN_W }};
             let at_{{ g }} = u32(select(0, start_{{ g }} + x_{{ g }} * {{ IN_C }}, here_{{ g }})){% if wide_rows %} / 4u{% endif %};
-            let a_{{ g }} = select(blank_{{ g }}, {{ scalar }}(input[at_{{ g }}]), here_{{ g }});
+            let a_{{ g }} = select(blank_{{ g }}, {{ channels }}(input[at_{{ g }}]), here_{{ g }});
 {% for i in range(group_rows) %}
 {% for q in range(quads) %}
             sum_{{ g * group_rows + i }}_{{ q }} += a_{{ g }}{% if wide_rows %}[{{ i }}]{% endif %} * b_{{ q }};

@@ -112,12 +112,12 @@ fn place_of(element: Element, slab: Slab) -> ElementPlace {
 
 {% if wide_rows %}
 // What a row has where there is no pixel: zero, but one in the bias's row.
-fn blank(row: u32) -> {{ four }} {
-{% if TILING == 3 %}
+fn blank(row: u32) -> packed4 {
+{% if by_words %}
     // A one of 16 bits.
-    return vec2<u32>(select(0u, 0x3c00u, row == K), 0u);
+    return packed4(select(0u, 0x3c00u, row == K), 0u);
 {% else %}
-    return vec4<f32>(select(0.0, 1.0, row == K), 0.0, 0.0, 0.0);
+    return packed4(select(0.0, 1.0, row == K), 0.0, 0.0, 0.0);
 {% endif %}
 }
 {% else %}

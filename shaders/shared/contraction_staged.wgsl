@@ -4,7 +4,8 @@
 // Dispatch: splits · MATRICES · ⌈(K + 1) / {{ TILE_ROWS }}⌉ · ⌈OUT_C / {{ TILE_COLUMNS }}⌉ workgroups, column tiles innermost.
 //
 {% set LONGEST = 32 if DEEP else 16 %}
-{% set MOST = 30 if DEEP else 16 %}
+{# Two lines of 16 pixels of 32 bits would take too many registers. -#}
+{% set MOST = (32 if by_words else 30) if DEEP else 16 %}
 {% set STEP = 1 %}
 {% set whole_slabs = true %}
 {% include "shared/contraction_slabs.wgsl" %}
@@ -22,6 +23,8 @@
 {% set input_loads = (input_slots + LANES - 1) // LANES %}
 {% set cotangent_loads = (cotangent_slots + LANES - 1) // LANES %}
 {% set loads = input_loads + cotangent_loads %}
+{% set cotangents = "packed4" if wide_columns else "vec4<f32>" %}
+{% set cotangent_numbers = "unpack4" if wide_columns else "" %}
 // Banks: eight neighboring invocations access workgroup memory at a time, 128 bits each, and vectors collide where their numbers are
 // equal modulo 8.
 //     store           8 neighboring vectors
@@ -39,14 +42,14 @@ var<workgroup> cotangent_slab: array<vec4<f32>, {{ cotangent_loads * LANES }}>;
 {% set i = n - input_loads %}
 {% if wide_columns %}
             let cotangent_at_{{ i }} = cotangent_at(slab.pixel, 0u) + cotangent_offset_{{ i }};
-            let cotangent_{{ i }} = load_cotangent_at({% if ragged %}min(cotangent_at_{{ i }}, last_cotangent){% else %}cotangent_at_{{ i }}{% endif %});
+            let cotangent_{{ i }} = d_output[{% if ragged %}min(cotangent_at_{{ i }}, last_cotangent){% else %}cotangent_at_{{ i }}{% endif %}];
 {% else %}
             let pixel_{{ i }} = slab.pixel + cotangent_k_{{ i }};
             let cotangent_{{ i }} = load_cotangent({% if ragged %}min(pixel_{{ i }}, end - 1u){% else %}pixel_{{ i }}{% endif %}, cotangent_column);
 {% endif %}
 {% elif wide_rows %}
             let place_{{ n }} = place_of(input_element_{{ n }}, slab);
-            let input_{{ n }} = {{ four }}(input[place_{{ n }}.at]);
+            let input_{{ n }} = input[place_{{ n }}.at];
 {% else %}
             let input_{{ n }} = load_rows(input_row, slab, input_k_{{ n }});
 {% endif %}
@@ -55,10 +58,10 @@ var<workgroup> cotangent_slab: array<vec4<f32>, {{ cotangent_loads * LANES }}>;
 {% macro stage() %}
             workgroupBarrier();
 {% for i in range(input_loads) %}
-            input_slab[lane + {{ i * LANES }}u] = {% if wide_rows %}select(input_blank, input_{{ i }}, place_{{ i }}.is_inside){% else %}input_{{ i }}{% endif %};
+            input_slab[lane + {{ i * LANES }}u] = {% if wide_rows %}unpack4(select(input_blank, input_{{ i }}, place_{{ i }}.is_inside)){% else %}input_{{ i }}{% endif %};
 {% endfor %}
 {% for i in range(cotangent_loads) %}
-            cotangent_slab[lane + {{ i * LANES }}u] = {% if ragged %}select(vec4<f32>(), cotangent_{{ i }}, is_pixel(slab, cotangent_k_{{ i }})){% else %}cotangent_{{ i }}{% endif %};
+            cotangent_slab[lane + {{ i * LANES }}u] = {{ cotangent_numbers }}({% if ragged %}select({{ cotangents }}(), cotangent_{{ i }}, is_pixel(slab, cotangent_k_{{ i }})){% else %}cotangent_{{ i }}{% endif %});
 {% endfor %}
             workgroupBarrier();
 {% endmacro %}
@@ -124,7 +127,7 @@ fn main(
             let row = first_row + slot % {{ row_quads }}u * 4u;
 {% if wide_rows %}
             let place = place_of(element_of(tap_of(row), slot / {{ row_quads }}u), first_slab);
-            input_slab[slot] = select(blank(row), {{ four }}(input[place.at]), place.is_inside);
+            input_slab[slot] = unpack4(select(blank(row), input[place.at], place.is_inside));
 {% else %}
             input_slab[slot] = load_rows(row, first_slab, slot / {{ row_quads }}u);
 {% endif %}
@@ -149,7 +152,7 @@ fn main(
 {% endfor %}
 {% endfor %}
 {# The last loads have a quarter of the products to come in. -#}
-{% for n in range(loads) if n * DEPTH * 3 // 4 // loads == k %}
+{% for n in range(loads) if n // together * together * DEPTH * 3 // 4 // loads == k %}
 {{ fetch(n) }}
 {% endfor %}
 {% endfor %}

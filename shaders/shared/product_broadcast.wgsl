@@ -35,7 +35,7 @@ fn main(
 {% endfor %}
     for (var slab = 0u; slab < {{ slabs }}u; slab++) {
 {% for q in range(quads) %}
-        let b_{{ q }} = load_weight_row(matrix, slab, lane, column + {{ 4 * q }}u);
+        let b_{{ q }} = weight_numbers(load_weight_row(matrix, slab, lane, column + {{ 4 * q }}u));
 {% endfor %}
 {% for r in range(ROWS) %}
 {% for h in range(DEPTH // 4) %}

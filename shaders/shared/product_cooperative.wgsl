@@ -24,8 +24,6 @@ var<workgroup> patch_slab: array<real4, {{ TILE_ROWS * line }}>;
 var<workgroup> weight_slab: array<real4, {{ TILE_COLUMNS * line }}>;
 var<workgroup> finished: array<vec4<f32>, {{ SUBGROUPS * SIDE * quads }}>;
 
-{% include "shared/half_quad.wgsl" %}
-
 {# The quad of channels that an invocation loads as number `n` of a line. -#}
 {% macro quad(n) %}{% if ragged %}min(channel / 4u + parity + {{ 2 * n }}u, {{ CHANNELS // 4 - 1 }}u){% else %}channel / 4u + parity + {{ 2 * n }}u{% endif %}{% endmacro %}
 {# Loads an invocation's share of the slab that begins at `channel` of a tap. What must not be used is left out where it is stored. -#}
@@ -75,10 +73,10 @@ fn main(
 {% endfor %}
 {% for n in range(DEPTH // 8) %}
 {% for i in range(patch_loads) %}
-    var patch_{{ i }}_{{ n }} = vec2<u32>();
+    var patch_{{ i }}_{{ n }} = packed4();
 {% endfor %}
 {% for i in range(weight_loads) %}
-    var weight_{{ i }}_{{ n }} = vec2<u32>();
+    var weight_{{ i }}_{{ n }} = packed4();
 {% endfor %}
 {% endfor %}
     let band = subgroup / {{ SUBGROUP_COLUMNS }}u * {{ TILE_ROWS // SUBGROUP_ROWS }}u;
@@ -103,10 +101,10 @@ fn main(
         let has_quad_{{ n }} = channel + 4u * parity + {{ 8 * n }}u < CHANNELS;
 {% endif %}
 {% for i in range(patch_loads) %}
-        {% if (i + 1) * pairs > TILE_ROWS %}if lane < {{ 2 * (TILE_ROWS - i * pairs) }}u {% endif %}{ patch_slab[place + {{ i * pairs * line + 2 * n }}u] = half_quad(select(vec2<u32>(), patch_{{ i }}_{{ n }}, {% if ragged %}has_quad_{{ n }} & {% endif %}(start_{{ i }} >= 0))); }
+        {% if (i + 1) * pairs > TILE_ROWS %}if lane < {{ 2 * (TILE_ROWS - i * pairs) }}u {% endif %}{ patch_slab[place + {{ i * pairs * line + 2 * n }}u] = real4(unpack4(select(packed4(), patch_{{ i }}_{{ n }}, {% if ragged %}has_quad_{{ n }} & {% endif %}(start_{{ i }} >= 0)))); }
 {% endfor %}
 {% for i in range(weight_loads) %}
-        {% if (i + 1) * pairs > TILE_COLUMNS %}if lane < {{ 2 * (TILE_COLUMNS - i * pairs) }}u {% endif %}{ weight_slab[place + {{ i * pairs * line + 2 * n }}u] = half_quad({% if ragged %}select(vec2<u32>(), weight_{{ i }}_{{ n }}, has_quad_{{ n }}){% else %}weight_{{ i }}_{{ n }}{% endif %}); }
+        {% if (i + 1) * pairs > TILE_COLUMNS %}if lane < {{ 2 * (TILE_COLUMNS - i * pairs) }}u {% endif %}{ weight_slab[place + {{ i * pairs * line + 2 * n }}u] = real4(unpack4({% if ragged %}select(packed4(), weight_{{ i }}_{{ n }}, has_quad_{{ n }}){% else %}weight_{{ i }}_{{ n }}{% endif %})); }
 {% endfor %}
 {% endfor %}
         workgroupBarrier();

@@ -52,11 +52,11 @@ fn main(
                 for (var c = first; c < end; c++) {
 {% if wide_channels %}
 {% for r in range(ROWS) %}
-                    let a_{{ r }} = select(vec4<f32>(), vec4<f32>(source_pixels[source_{{ r }} + c]), inside_{{ r }});
+                    let a_{{ r }} = select(vec4<f32>(), unpack4(source_pixels[source_{{ r }} + c]), inside_{{ r }});
 {% endfor %}
 {% for i in range(4) %}
 {% for q in range(quads) %}
-                    let b_{{ i }}_{{ q }} = load_weight(k + 4u * c + {{ i }}u, column + {{ 4 * q }}u);
+                    let b_{{ i }}_{{ q }} = weight_numbers(load_weight(k + 4u * c + {{ i }}u, column + {{ 4 * q }}u));
 {% endfor %}
 {% for r in range(ROWS) %}
 {% for q in range(quads) %}
@@ -66,7 +66,7 @@ fn main(
 {% endfor %}
 {% else %}
 {% for q in range(quads) %}
-                    let b_{{ q }} = load_weight(k + c, column + {{ 4 * q }}u);
+                    let b_{{ q }} = weight_numbers(load_weight(k + c, column + {{ 4 * q }}u));
 {% endfor %}
 {% for r in range(ROWS) %}
                     let a_{{ r }} = select(0.0, f32(source_pixels[source_{{ r }} + c]), inside_{{ r }});

@@ -2,8 +2,15 @@
 // and their loads must stay inside.
 {% if COLUMNS % 4 == 0 %}
 {% if TILING != 3 %}
-fn load_weight(k: u32, column: u32) -> vec4<f32> {
-    return vec4<f32>(weight[(k * COLUMNS + min(column, COLUMNS - 4u)) / 4u]);
+// Four columns of a row of the weight, as they are loaded.
+alias weight_columns = packed4;
+
+fn load_weight(k: u32, column: u32) -> weight_columns {
+    return weight[(k * COLUMNS + min(column, COLUMNS - 4u)) / 4u];
+}
+
+fn weight_numbers(columns: weight_columns) -> vec4<f32> {
+    return unpack4(columns);
 }
 
 {% endif %}
@@ -13,15 +20,21 @@ fn store_target(row: u32, column: u32, value: vec4<f32>) {
     }
 }
 {% else %}
-fn load_weight(k: u32, column: u32) -> vec4<f32> {
+alias weight_columns = vec4<f32>;
+
+fn load_weight(k: u32, column: u32) -> weight_columns {
     let start = k * COLUMNS;
     let last = COLUMNS - 1u;
-    return vec4<f32>(
+    return weight_columns(
         f32(weight[start + min(column, last)]),
         f32(weight[start + min(column + 1u, last)]),
         f32(weight[start + min(column + 2u, last)]),
         f32(weight[start + min(column + 3u, last)]),
     );
+}
+
+fn weight_numbers(columns: weight_columns) -> vec4<f32> {
+    return columns;
 }
 
 fn store_target(row: u32, column: u32, value: vec4<f32>) {

@@ -10,11 +10,11 @@ fn is_inside(start: i32, channel: u32) -> bool {
 
 // Those channels, or others if there are none.
 fn load_any_patch(start: i32, channel: u32) -> vec4<f32> {
-    return vec4<f32>(source_pixels[select(0u, (u32(start) + channel) / 4u, is_inside(start, channel))]);
+    return unpack4(source_pixels[select(0u, (u32(start) + channel) / 4u, is_inside(start, channel))]);
 }
 
 // The weight's row of a channel of the tap whose rows begin at `start`, or another one if there is none.
-fn load_any_weight_of_tap(start: u32, channel: u32, column: u32) -> vec4<f32> {
+fn load_any_weight_of_tap(start: u32, channel: u32, column: u32) -> weight_columns {
     return load_weight(start + {% if CHANNELS % DEPTH != 0 %}min(channel, CHANNELS - 1u){% else %}channel{% endif %}, column);
 }
 
@@ -26,12 +26,12 @@ fn load_patch(o: Origin, slab: u32, quad: u32) -> vec4<f32> {
     return select(vec4<f32>(), load_any_patch(start, channel), is_inside(start, channel));
 }
 
-fn load_weight_row(matrix: u32, slab: u32, k: u32, column: u32) -> vec4<f32> {
+fn load_weight_row(matrix: u32, slab: u32, k: u32, column: u32) -> weight_columns {
     let tap = slab / {{ slabs_per_tap }}u;
     let channel = slab % {{ slabs_per_tap }}u * {{ DEPTH }}u + k;
 {% if CHANNELS % DEPTH != 0 %}
     if channel >= CHANNELS {
-        return vec4<f32>();
+        return weight_columns();
     }
 {% endif %}
     return load_any_weight_of_tap(matrix * K + weight_tap(tap) * CHANNELS, channel, column);
@@ -50,10 +50,10 @@ fn load_patch(o: Origin, slab: u32, quad: u32) -> vec4<f32> {
     return vec4<f32>(load_product(o, k), load_product(o, k + 1u), load_product(o, k + 2u), load_product(o, k + 3u));
 }
 
-fn load_weight_row(matrix: u32, slab: u32, k: u32, column: u32) -> vec4<f32> {
+fn load_weight_row(matrix: u32, slab: u32, k: u32, column: u32) -> weight_columns {
     let row = slab * {{ DEPTH }}u + k;
     if row >= K {
-        return vec4<f32>();
+        return weight_columns();
     }
 {% if strided %}
     return load_weight(matrix * K + weight_tap(row / CHANNELS) * CHANNELS + row % CHANNELS, column);

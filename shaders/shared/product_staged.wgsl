@@ -49,7 +49,7 @@ var<workgroup> weight_slab: array<vec4<f32>, {{ weight_slots }}>;
 {% macro fetch(n, slab) %}
 {% if n < 4 * patch_loads %}
 {% set place = (n // 4) ~ "_" ~ (n % 4) %}
-            let patch_{{ place }} = {% if by_taps %}vec4<f32>(source_pixels[first_{{ place }} + {% if ragged %}min({{ slab }} / 4u + patch_quad_{{ n // 4 }}, {{ CHANNELS // 4 - 1 }}u){% else %}{{ slab }} / 4u{% endif %}]){% else %}load_patch(origin_{{ place }}, {{ slab }}, patch_quad_{{ n // 4 }}){% endif %};
+            let patch_{{ place }} = {% if by_taps %}source_pixels[first_{{ place }} + {% if ragged %}min({{ slab }} / 4u + patch_quad_{{ n // 4 }}, {{ CHANNELS // 4 - 1 }}u){% else %}{{ slab }} / 4u{% endif %}]{% else %}load_patch(origin_{{ place }}, {{ slab }}, patch_quad_{{ n // 4 }}){% endif %};
 {% else %}
 {% set i = n - 4 * patch_loads %}
             let weight_{{ i }} = {% if by_taps %}load_any_weight_of_tap(weight_tap_row, {{ slab }} + weight_k_{{ i }}, weight_column_{{ i }}){% else %}load_weight_row(matrix, {{ slab }}, weight_k_{{ i }}, weight_column_{{ i }}){% endif %};
@@ -66,7 +66,7 @@ var<workgroup> weight_slab: array<vec4<f32>, {{ weight_slots }}>;
             workgroupBarrier();
 {% for i in range(patch_loads) %}
 {% for r in range(4) %}
-            let row_{{ i }}_{{ r }} = {% if by_taps %}select(vec4<f32>(), patch_{{ i }}_{{ r }}, is_inside(start_{{ i }}_{{ r }}, {{ slab }} + 4u * patch_quad_{{ i }})){% else %}patch_{{ i }}_{{ r }}{% endif %};
+            let row_{{ i }}_{{ r }} = {% if by_taps %}unpack4(select(packed4(), patch_{{ i }}_{{ r }}, is_inside(start_{{ i }}_{{ r }}, {{ slab }} + 4u * patch_quad_{{ i }}))){% else %}patch_{{ i }}_{{ r }}{% endif %};
 {% endfor %}
             {% if (i + 1) * LANES > patch_slots %}if lane < {{ patch_slots - i * LANES }}u {% endif %}{
 {% for k in range(4) %}
@@ -75,7 +75,7 @@ var<workgroup> weight_slab: array<vec4<f32>, {{ weight_slots }}>;
             }
 {% endfor %}
 {% for i in range(weight_loads) %}
-            {% if (i + 1) * LANES > weight_slots %}if lane < {{ weight_slots - i * LANES }}u {% endif %}{ weight_slab[lane + {{ i * LANES }}u] = {% if by_taps and ragged %}select(vec4<f32>(), weight_{{ i }}, {{ slab }} + weight_k_{{ i }} < CHANNELS){% else %}weight_{{ i }}{% endif %}; }
+            {% if (i + 1) * LANES > weight_slots %}if lane < {{ weight_slots - i * LANES }}u {% endif %}{ weight_slab[lane + {{ i * LANES }}u] = weight_numbers({% if by_taps and ragged %}select(weight_columns(), weight_{{ i }}, {{ slab }} + weight_k_{{ i }} < CHANNELS){% else %}weight_{{ i }}{% endif %}); }
 {% endfor %}
             workgroupBarrier();
 {% endmacro %}
@@ -94,7 +94,7 @@ var<workgroup> weight_slab: array<vec4<f32>, {{ weight_slots }}>;
 {% endfor %}
 {% endfor %}
 {# The last loads have a quarter of the products to come in. -#}
-{% for n in range(loads) if n * DEPTH * 3 // 4 // loads == k %}
+{% for n in range(loads) if n // together * together * DEPTH * 3 // 4 // loads == k %}
 {{ fetch(n, slab) }}
 {% endfor %}
 {% endfor %}

@@ -56,7 +56,11 @@ fn translates(name: &'static str, language: &Language) -> Outcome {
             continue;
         }
         let module = naga::front::wgsl::parse_str(&source)?;
-        let info = Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16).validate(&module)?;
+        let info = Validator::new(
+            ValidationFlags::all(),
+            Capabilities::SHADER_FLOAT16 | Capabilities::SHADER_FLOAT16_IN_FLOAT32,
+        )
+        .validate(&module)?;
         let text = (language.translate)(&module, &info).map_err(|message| format!("{constants:?}: {message}"))?;
         if text.is_empty() {
             return Err(format!("{constants:?}: nothing was written").into());
