@@ -1,8 +1,8 @@
-//! Writes files atomically, so that no existing file is lost, and reads untrusted files.
+//! Writes files atomically, so that no existing file is lost, reads untrusted files, and keeps processes apart.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
-use std::path::Path;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
@@ -40,9 +40,96 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
+/// A lock between processes: an empty file beside what it protects. A process that ends in any way gives it back.
+#[derive(Debug)]
+pub(crate) struct FileLock {
+    path: PathBuf,
+    /// The lock is held while it is open.
+    _file: File,
+}
+
+impl FileLock {
+    /// Takes the lock at `path`; `None` if it is held elsewhere. Where the file system has no locks, it is never held.
+    pub(crate) fn try_take(path: &Path) -> io::Result<Option<Self>> {
+        FileLock::take(path, |file| !matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+    }
+
+    /// Takes the lock at `path`, and waits while it is held elsewhere.
+    pub(crate) fn wait_for(path: &Path) -> io::Result<Self> {
+        let wait = |file: &File| {
+            let _ = file.lock();
+            true
+        };
+        Ok(FileLock::take(path, wait)?.expect("it waits"))
+    }
+
+    fn take(path: &Path, lock: impl Fn(&File) -> bool) -> io::Result<Option<Self>> {
+        loop {
+            let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+            if !lock(&file) {
+                return Ok(None);
+            }
+            // Who held it may have removed the file before it was locked here: then the next process makes another one.
+            if is_at(&file, path) {
+                return Ok(Some(FileLock { path: path.to_owned(), _file: file }));
+            }
+        }
+    }
+
+    /// Removes the file while the lock is held, which ends with this value.
+    pub(crate) fn remove(self) {
+        // An empty file that stays does no harm.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Whether the path leads to this open file.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    file.metadata().ok().map(identity) == fs::metadata(path).ok().map(identity)
+}
+
+/// Windows gives a name free only when its file is closed.
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> bool {
+    true
+}
+
 #[cfg(all(test, unix))]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
+
+    /// Each holder removes the file, which is when two may hold it.
+    #[test]
+    fn one_holds_a_lock_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let (holders, taken) = (AtomicU32::new(0), AtomicU32::new(0));
+        std::thread::scope(|scope| {
+            for number in 0..4 {
+                let (path, holders, taken) = (&path, &holders, &taken);
+                scope.spawn(move || {
+                    for round in 0..200 {
+                        let lock = match (number + round) % 2 {
+                            0 => Some(FileLock::wait_for(path).unwrap()),
+                            _ => FileLock::try_take(path).unwrap(),
+                        };
+                        let Some(lock) = lock else { continue };
+                        assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0);
+                        std::thread::yield_now();
+                        holders.fetch_sub(1, Ordering::SeqCst);
+                        taken.fetch_add(1, Ordering::SeqCst);
+                        lock.remove();
+                    }
+                });
+            }
+        });
+        assert!(taken.into_inner() >= 400);
+    }
 
     #[test]
     fn links_stay_and_devices_are_written_to() {

@@ -177,18 +177,6 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|value| value.parse().ok())
 }
 
-/// Bytes that this process has in memory.
-#[cfg(target_os = "linux")]
-fn resident_bytes() -> Option<u64> {
-    let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
-    Some(4096 * pages.split(' ').nth(1)?.parse::<u64>().ok()?)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn resident_bytes() -> Option<u64> {
-    None
-}
-
 /// Thousands of steps, with their metrics read, take no more memory than the first ones, and make nothing on the device.
 fn steps_at_constant_memory(device: &Device) -> Outcome {
     const MOST_GROWTH: u64 = 4 << 20;
@@ -213,9 +201,9 @@ fn steps_at_constant_memory(device: &Device) -> Outcome {
         Device::Gpu(gpu) => Some((Statistics { submissions: 0, buffers: 0, ..gpu.statistics() }, gpu.memory())),
     };
     train(100)?;
-    let (before, resident_before) = (made(), resident_bytes());
+    let (before, resident_before) = (made(), common::resident_bytes());
     train(steps)?;
-    let (after, resident_after) = (made(), resident_bytes());
+    let (after, resident_after) = (made(), common::resident_bytes());
     if before != after {
         return Err(format!("{before:?} became {after:?} in {steps} steps").into());
     }

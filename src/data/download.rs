@@ -10,8 +10,9 @@ use super::archive::{Opened, Stop, Visitor, visit};
 use super::cifar::{PartialFolder, check_destination, in_folder, is_file_name, write_file};
 use super::published::md5_of;
 use super::{CIFAR10_CLASSES, DataError, LabelSet, Splits};
+use crate::files::FileLock;
 use serde::Serialize;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -192,9 +193,8 @@ fn present(set: OfficialSet, folder: &Path) -> Option<Splits> {
 struct PartialArchive {
     path: PathBuf,
     file: File,
-    /// Open while the lock beside the archive is held. Of the archive itself, Windows would lock out readers, too.
-    _lock: File,
-    lock_path: PathBuf,
+    /// Beside the archive, because of the archive itself Windows would lock out readers, too. There until it is dropped.
+    lock: Option<FileLock>,
 }
 
 impl PartialArchive {
@@ -215,13 +215,11 @@ impl PartialArchive {
             let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
             opened.map_err(DataError::io("open", path))
         };
-        let (path, lock_path) = (named(".download"), named(".download.lock"));
-        let lock = open(&lock_path)?;
-        // Some file systems have no locks.
-        if let Err(TryLockError::WouldBlock) = lock.try_lock() {
-            return Err(DownloadError::Busy { path });
+        let (path, lock) = (named(".download"), named(".download.lock"));
+        match FileLock::try_take(&lock).map_err(DataError::io("lock", &lock))? {
+            None => Err(DownloadError::Busy { path }),
+            lock => Ok(PartialArchive { file: open(&path)?, path, lock }),
         }
-        Ok(PartialArchive { file: open(&path)?, path, _lock: lock, lock_path })
     }
 
     /// Bytes that have arrived.
@@ -241,7 +239,9 @@ impl Drop for PartialArchive {
         if self.len().is_ok_and(|bytes| bytes == 0) {
             let _ = fs::remove_file(&self.path);
         }
-        let _ = fs::remove_file(&self.lock_path);
+        if let Some(lock) = self.lock.take() {
+            lock.remove();
+        }
     }
 }
 

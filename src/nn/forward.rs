@@ -1,6 +1,6 @@
 //! A network's layers run on a tape.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::nn::Role;
@@ -13,7 +13,7 @@ use crate::tensor::Tensor;
 /// State of a forward pass, which layers use.
 pub struct ForwardPass<'a> {
     tape: &'a Tape,
-    plans: Rc<Plans>,
+    plans: Arc<Plans>,
     parameters: &'a mut dyn Iterator<Item = Result<Var>>,
     statistics: &'a mut dyn Iterator<Item = &'a Parameter>,
     /// Is shown each output, with the name of its layer.
@@ -25,7 +25,7 @@ pub struct ForwardPass<'a> {
 impl<'a> ForwardPass<'a> {
     pub(super) fn new(
         tape: &'a Tape,
-        plans: Rc<Plans>,
+        plans: Arc<Plans>,
         parameters: &'a mut dyn Iterator<Item = Result<Var>>,
         statistics: &'a mut dyn Iterator<Item = &'a Parameter>,
         observe: &'a mut dyn FnMut(&str, &Var) -> Result<()>,
@@ -39,7 +39,7 @@ impl<'a> ForwardPass<'a> {
     }
 
     /// How products are computed.
-    pub fn plans(&self) -> Rc<Plans> {
+    pub fn plans(&self) -> Arc<Plans> {
         self.plans.clone()
     }
 

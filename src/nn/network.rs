@@ -1,6 +1,6 @@
 //! A network: an architecture with parameters on a device.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::gpu::GpuError;
@@ -21,7 +21,7 @@ pub struct Network {
     /// Running statistics, two tensors per batch normalization, if there are any.
     statistics: Option<Parameters>,
     precision: Precision,
-    plans: Rc<Plans>,
+    plans: Arc<Plans>,
     device: Device,
 }
 
@@ -48,7 +48,7 @@ impl Network {
             parameters,
             statistics,
             precision: Precision::F32,
-            plans: Rc::default(),
+            plans: Arc::default(),
             device: device.clone(),
         })
     }
@@ -110,7 +110,7 @@ impl Network {
 
     /// Sets the plans that compute its products.
     pub fn set_plans(&mut self, plans: Plans) {
-        self.plans = Rc::new(plans);
+        self.plans = Arc::new(plans);
     }
 
     /// Sets the width of its activations and of the weights that products read.

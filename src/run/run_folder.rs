@@ -1,11 +1,12 @@
 //! The folder for a run's results.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Remedy, Result};
+use crate::files::FileLock;
 use crate::nn::Network;
 use crate::run::saved_run::SavedRun;
 
@@ -26,7 +27,7 @@ const METRICS: &str = "metrics.jsonl";
 pub struct RunFolder {
     metrics: BufWriter<File>,
     /// Locks the folder. It is a separate file, because where locks are mandatory, others must still be able to read the metrics.
-    _lock: File,
+    _lock: FileLock,
     // Dropped after the files, which must be closed before the folder is removed.
     claim: Claim,
 }
@@ -202,18 +203,13 @@ fn write_settings(run: &Path, saved: &SavedRun) -> Result<()> {
     }
 }
 
-/// Prevents other processes from writing to the same folder while the file is open.
-fn lock(run: &Path) -> Result<File> {
+/// Prevents other processes from writing to the same folder.
+fn lock(run: &Path) -> Result<FileLock> {
     let path = run.join(LOCK);
-    let open = || OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-    let file = open().map_err(Error::io("opening", &path))?;
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(Error::Resume {
-            run: run.to_owned(),
-            message: "another process is training in it".into(),
-            remedy: Remedy::Wait,
-        }),
-        // Some file systems have no locks.
-        _ => Ok(file),
-    }
+    let busy = || Error::Resume {
+        run: run.to_owned(),
+        message: "another process is training in it".into(),
+        remedy: Remedy::Wait,
+    };
+    FileLock::try_take(&path).map_err(Error::io("locking", &path))?.ok_or_else(busy)
 }

@@ -13,7 +13,13 @@ use crate::tensor::Tensor;
 pub use backward::Gradients;
 pub use parameter::{Layout, Parameter, Parameters};
 
-/// Records operations so that [`Var::backward`] can traverse them in reverse. Clones share the record.
+/// Records operations so that [`Var::backward`] can traverse them in reverse. Clones share the record. A tape and its variables belong
+/// to one thread; several threads may share devices, tensors and networks:
+///
+/// ```compile_fail
+/// let tape = cifar_gpu::Tape::inference();
+/// std::thread::spawn(move || drop(tape));
+/// ```
 #[derive(Clone)]
 pub struct Tape {
     shared: Rc<Shared>,

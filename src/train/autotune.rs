@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::files::{read_at_most, replace};
+use crate::files::{FileLock, read_at_most, replace};
 use crate::gpu::shaders;
 use crate::nn::Architecture;
 use crate::ops::conv2d::tune::{RunPlan, Verdict, run_plan, tune_by};
@@ -236,6 +236,12 @@ impl File {
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice::<File>(bytes).ok().filter(|file| file.format == FORMAT)
     }
+
+    /// The file at `path`. One that is absent, broken or of another format counts as empty.
+    fn read(path: &Path) -> Self {
+        let bytes = read_at_most(path, MOST_BYTES).ok().flatten();
+        bytes.and_then(|bytes| File::parse(&bytes)).unwrap_or_default()
+    }
 }
 
 /// Cached choices of earlier runs.
@@ -243,42 +249,48 @@ struct Cache {
     path: Option<PathBuf>,
     file: File,
     device: String,
-    changed: bool,
+    /// New choices, by the keys of their products.
+    found: BTreeMap<String, String>,
 }
 
 impl Cache {
     fn read(path: Option<&Path>, device: &Device) -> Self {
-        // A file that is absent, broken or of another format counts as empty.
-        let file = path
-            .and_then(|path| read_at_most(path, MOST_BYTES).ok()?)
-            .and_then(|bytes| File::parse(&bytes))
-            .unwrap_or_default();
-        Cache { path: path.map(Path::to_owned), file, device: device_key(device), changed: false }
+        let file = path.map(File::read).unwrap_or_default();
+        Cache { path: path.map(Path::to_owned), file, device: device_key(device), found: BTreeMap::new() }
     }
 
     fn get(&self, key: &str) -> Option<Plan> {
-        self.file.devices.get(&self.device)?.get(key)?.parse().ok()
+        let saved = || self.file.devices.get(&self.device)?.get(key);
+        self.found.get(key).or_else(saved)?.parse().ok()
     }
 
     fn put(&mut self, key: String, plan: Option<Plan>) {
         if let Some(plan) = plan {
-            self.file.devices.entry(self.device.clone()).or_default().insert(key, plan.to_string());
-            self.changed = true;
+            self.found.insert(key, plan.to_string());
         }
     }
 
-    /// Writes the file if there are new choices. If that fails, the next run repeats the trials.
-    fn write(&mut self) {
-        self.file.format = FORMAT;
-        if let (Some(path), true) = (&self.path, self.changed) {
-            let write = || -> Result<()> {
-                if let Some(folder) = path.parent() {
-                    fs::create_dir_all(folder).map_err(Error::io("making", folder))?;
-                }
-                replace(path, &serde_json::to_vec_pretty(&self.file).map_err(|e| Error::Setting(e.to_string()))?)
-            };
-            let _ = write();
+    /// Adds new choices to the file. If that fails, the next run repeats the trials.
+    fn write(self) {
+        let Cache { path: Some(path), device, found, .. } = self else { return };
+        if found.is_empty() {
+            return;
         }
+        let write = || -> Result<()> {
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder).map_err(Error::io("making", folder))?;
+            }
+            // Another process may have written since: its choices stay.
+            let lock = path.with_added_extension("lock");
+            let lock = FileLock::wait_for(&lock).map_err(Error::io("locking", &lock))?;
+            let mut file = File { format: FORMAT, ..File::read(&path) };
+            file.devices.entry(device).or_default().extend(found);
+            let json = serde_json::to_vec_pretty(&file).map_err(|e| Error::Setting(e.to_string()))?;
+            let written = replace(&path, &json);
+            lock.remove();
+            written
+        };
+        let _ = write();
     }
 }
 
@@ -287,6 +299,25 @@ mod tests {
     use super::*;
     use crate::ops::conv2d::tune::Operands;
     use crate::tensor::Precision;
+
+    #[test]
+    fn the_choices_of_runs_at_the_same_time_are_all_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/autotune.json");
+        let device = Device::cpu();
+        let geometry = Conv2dGeometry::new(&[1, 8, 8, 4], &[3, 3, 4, 8], 1, crate::ops::Padding::Same).unwrap();
+        let plan = Plan::usual(Target::new(&device, DType::F32), Direction::Forward, &geometry);
+        let mut caches: Vec<_> = (0..8).map(|_| Cache::read(Some(&path), &device)).collect();
+        for (number, cache) in caches.iter_mut().enumerate() {
+            cache.put(number.to_string(), Some(plan));
+            assert_eq!(cache.get(&number.to_string()), Some(plan));
+        }
+        std::thread::scope(|scope| caches.into_iter().for_each(|cache| drop(scope.spawn(|| cache.write()))));
+        let cache = Cache::read(Some(&path), &device);
+        let kept: Vec<_> = (0..8).map(|number: u32| cache.get(&number.to_string())).collect();
+        assert_eq!(kept, [Some(plan); 8]);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "the lock stayed");
+    }
 
     /// The wrong plan is the first candidate and by far the fastest.
     #[test]

@@ -356,6 +356,27 @@ fn two_downloads_to_one_place_do_not_mix() {
 }
 
 #[test]
+fn a_download_that_was_killed_holds_nothing() {
+    let sandbox = Sandbox::with_data(100, 20);
+    let archive = archive(&sandbox);
+    let server = Server::start(archive.clone(), &[Answer::Stall(1000), Answer::Ranges]);
+    let arguments = format!("data download cifar-10 got --url {} --md5 {:x}", server.url(), md5::compute(&archive));
+    let mut program = std::process::Command::new(BINARY);
+    program.args(arguments.split(' ')).current_dir(sandbox.path("")).env("NO_PROXY", "127.0.0.1");
+    let mut child = program.stderr(std::process::Stdio::null()).spawn().unwrap();
+    let arrived = sandbox.path("got.download");
+    while !std::fs::metadata(&arrived).is_ok_and(|file| file.len() == 1000) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let refused = download(&sandbox, &archive, &server.url(), "").output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("another download is writing to"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    printed(download(&sandbox, &archive, &server.url(), ""), true);
+    assert!(is_complete(&sandbox) && server.requested() == ["-", "bytes=1000-"]);
+}
+
+#[test]
 fn a_proxy_of_the_environment_is_used() {
     let sandbox = Sandbox::with_data(100, 20);
     let archive = archive(&sandbox);

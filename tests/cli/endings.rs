@@ -71,6 +71,23 @@ fn no_pattern_of_signals_loses_the_work() {
     }
 }
 
+#[test]
+fn a_run_folder_belongs_to_one_process() {
+    let sandbox = Sandbox::with_data(64, 10);
+    let mut child = start_long_run(&sandbox, &mut Command::new(BINARY));
+    let checkpoints = sandbox.path("run/checkpoints");
+    wait_until("a checkpoint", || fs::read_dir(&checkpoints).is_ok_and(|mut files| files.next().is_some()));
+    let resume = || sandbox.command("train --resume run --epochs 1");
+    let refused = resume().output().unwrap();
+    let stderr = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("another process is training in it") && stderr.contains("\nhint: "), "{stderr}");
+    // A process that is killed holds nothing.
+    child.kill().unwrap();
+    child.wait().unwrap();
+    resume().assert().success();
+}
+
 /// A limit on the size of files stands in for a full disk.
 #[cfg(target_os = "linux")]
 #[test]

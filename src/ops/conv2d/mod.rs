@@ -16,7 +16,7 @@ pub use geometry::Conv2dGeometry;
 use geometry::Splits;
 pub use plan::{Algorithm, DeviceKind, Direction, Plan, Plans, Sums, Target, Tiling, UnknownPlan};
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use winograd::WinogradGeometry;
 
@@ -354,13 +354,13 @@ pub struct Conv2d {
     /// The fused activation.
     pub activation: Activation,
     /// Plans for its products; the default ones compute the others.
-    pub plans: Rc<Plans>,
+    pub plans: Arc<Plans>,
 }
 
 impl Default for Conv2d {
     /// A convolution with stride 1, no padding, and no activation.
     fn default() -> Self {
-        Conv2d { stride: 1, padding: Padding::Valid, activation: Activation::Identity, plans: Rc::default() }
+        Conv2d { stride: 1, padding: Padding::Valid, activation: Activation::Identity, plans: Arc::default() }
     }
 }
 

@@ -2,7 +2,7 @@
 
 pub(super) mod cases;
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::conv2d::{self, Activation, Conv2d, Conv2dGeometry, Conv2dSaved, Direction, Epilogue, Plans, Target};
 use super::{Context, Cotangents, Op, Output, Padding, Upstream, Wanted};
@@ -46,7 +46,7 @@ pub struct Linear {
     /// The fused activation.
     pub activation: Activation,
     /// Plans for its products; the default ones compute the others.
-    pub plans: Rc<Plans>,
+    pub plans: Arc<Plans>,
 }
 
 impl Linear {
