@@ -51,27 +51,24 @@ pub(crate) struct FileLock {
 impl FileLock {
     /// Takes the lock at `path`; `None` if it is held elsewhere. Where the file system has no locks, it is never held.
     pub(crate) fn try_take(path: &Path) -> io::Result<Option<Self>> {
-        FileLock::take(path, |file| !matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+        loop {
+            let file = open(path)?;
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                _ if is_at(&file, path) => return Ok(Some(FileLock { path: path.to_owned(), _file: file })),
+                // Who held it removed the file before it was locked here: the next process would make another one.
+                _ => {}
+            }
+        }
     }
 
     /// Takes the lock at `path`, and waits while it is held elsewhere.
     pub(crate) fn wait_for(path: &Path) -> io::Result<Self> {
-        let wait = |file: &File| {
-            let _ = file.lock();
-            true
-        };
-        Ok(FileLock::take(path, wait)?.expect("it waits"))
-    }
-
-    fn take(path: &Path, lock: impl Fn(&File) -> bool) -> io::Result<Option<Self>> {
         loop {
-            let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
-            if !lock(&file) {
-                return Ok(None);
-            }
-            // Who held it may have removed the file before it was locked here: then the next process makes another one.
-            if is_at(&file, path) {
-                return Ok(Some(FileLock { path: path.to_owned(), _file: file }));
+            // As above, there may be no locks.
+            let _ = open(path)?.lock();
+            if let Some(lock) = FileLock::try_take(path)? {
+                return Ok(lock);
             }
         }
     }
@@ -81,6 +78,10 @@ impl FileLock {
         // An empty file that stays does no harm.
         let _ = fs::remove_file(&self.path);
     }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(false).open(path)
 }
 
 /// Whether the path leads to this open file.

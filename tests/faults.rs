@@ -5,6 +5,8 @@
 
 #[allow(dead_code, reason = "not all tests use all of it")]
 mod common;
+#[path = "common/resident.rs"]
+mod resident;
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -22,6 +24,7 @@ use cifar_gpu::{Device, Error, ImageShape};
 use common::{Outcome, on_both_devices};
 use libtest_mimic::{Arguments, Failed, Trial};
 use rand::RngExt;
+use resident::resident_bytes;
 
 const SGD: OptimizerConfig = OptimizerConfig::Sgd(Sgd { momentum: 0.9, weight_decay: 0.01, nesterov: true });
 const ADAM: OptimizerConfig =
@@ -201,9 +204,9 @@ fn steps_at_constant_memory(device: &Device) -> Outcome {
         Device::Gpu(gpu) => Some((Statistics { submissions: 0, buffers: 0, ..gpu.statistics() }, gpu.memory())),
     };
     train(100)?;
-    let (before, resident_before) = (made(), common::resident_bytes());
+    let (before, resident_before) = (made(), resident_bytes());
     train(steps)?;
-    let (after, resident_after) = (made(), common::resident_bytes());
+    let (after, resident_after) = (made(), resident_bytes());
     if before != after {
         return Err(format!("{before:?} became {after:?} in {steps} steps").into());
     }

@@ -4,6 +4,8 @@
 
 #[allow(dead_code, reason = "not all tests use all of it")]
 mod common;
+#[path = "common/resident.rs"]
+mod resident;
 
 use cifar_gpu::data::{Dataset, synthetic};
 use cifar_gpu::gpu::{GpuDevice, GpuError, Program};
@@ -17,6 +19,7 @@ use cifar_gpu::train::{DeviceDataset, StepSettings, Stepper, TrainConfig};
 use cifar_gpu::{Classifier, Device, Error, ImageShape, Replay, Tensor};
 use common::{Batch, Outcome, forward, on_both_devices};
 use libtest_mimic::Arguments;
+use resident::resident_bytes;
 
 const SGD: OptimizerConfig = OptimizerConfig::Sgd(Sgd { momentum: 0.9, weight_decay: 0.01, nesterov: true });
 const THREADS: u64 = 4;
@@ -103,10 +106,10 @@ fn threads_get_the_bits_of_one(device: &Device) -> Outcome {
                 })
             })
             .collect();
-        threads.into_iter().map(|thread| thread.join().expect("a thread that does not panic")).collect()
+        threads.into_iter().map(|thread| thread.join().map_err(|_| "a thread panicked")).collect()
     });
     for (seed, (alone, together)) in alone.into_iter().zip(together).enumerate() {
-        if alone != together? {
+        if alone != together?? {
             return Err(format!("thread {seed} got other bits than it gets alone").into());
         }
     }
@@ -168,7 +171,7 @@ const PLACES: u32 = 6;
 
 fn nothing_that_is_dropped_stays(device: &Device) -> Outcome {
     let in_use = || match device {
-        Device::Cpu(_) => common::resident_bytes().unwrap_or(0),
+        Device::Cpu(_) => resident_bytes().unwrap_or(0),
         Device::Gpu(gpu) => gpu.memory().in_use_bytes,
     };
     // The first round makes what the device keeps, such as free memory.

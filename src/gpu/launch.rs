@@ -37,6 +37,8 @@ pub struct Launched {
     pub flops: u64,
     /// Bytes of its buffers, each once.
     pub bytes: u64,
+    /// Bytes of the largest of them.
+    pub largest_buffer_bytes: u64,
 }
 
 impl GpuDevice {
@@ -58,8 +60,10 @@ impl GpuDevice {
     fn record_with(&self, launch: &Launch<'_>, checks: Checks) -> Result<(), GpuError> {
         if self.shared.rehearsal {
             let bytes = launch.buffers.iter().map(|buffer| buffer.bytes()).sum();
+            let largest_buffer_bytes = launch.buffers.iter().map(|buffer| buffer.bytes()).max().unwrap_or(0);
             let Launch { ref variant, workgroups, flops, .. } = *launch;
-            self.shared.launched.lock().push(Launched { variant: variant.clone(), workgroups, flops, bytes });
+            let launched = Launched { variant: variant.clone(), workgroups, flops, bytes, largest_buffer_bytes };
+            self.shared.launched.lock().push(launched);
             if profile::is_collecting() {
                 profile::add([Event { name: variant.name, start_ns: 0, duration_ns: 0, flops, bytes }]);
             }

@@ -138,6 +138,10 @@ impl Device {
         let what = format!("a tensor of shape {shape:?}");
         let storage = match self {
             Device::Cpu(cpu) => Storage::Cpu(cpu.allocate(bytes / 4, &what)?),
+            // Kernels compute element offsets in 32 bits, some of them signed.
+            Device::Gpu(_) if i32::try_from(bytes / dtype.bytes()).is_err() => {
+                return Err(Error::shape("allocate", format!("the elements of {what} are too many for a GPU")));
+            }
             Device::Gpu(gpu) => Storage::Gpu(gpu.allocate(bytes as u64, &what)?),
         };
         Ok(Tensor::new(shape.to_vec(), dtype, storage, self.clone()))

@@ -365,7 +365,7 @@ fn a_download_that_was_killed_holds_nothing() {
     program.args(arguments.split(' ')).current_dir(sandbox.path("")).env("NO_PROXY", "127.0.0.1");
     let mut child = program.stderr(std::process::Stdio::null()).spawn().unwrap();
     let arrived = sandbox.path("got.download");
-    while !std::fs::metadata(&arrived).is_ok_and(|file| file.len() == 1000) {
+    while !fs::metadata(&arrived).is_ok_and(|file| file.len() == 1000) {
         std::thread::sleep(Duration::from_millis(10));
     }
     let refused = download(&sandbox, &archive, &server.url(), "").output().unwrap();

@@ -5,6 +5,7 @@
 //! Tensors are fenced by guard words and poisoned before use, so that stray writes and forgotten elements show. Where no
 //! adapter is found the GPU's tests fail.
 
+mod edges;
 mod gradients;
 mod languages;
 mod shaders;
@@ -73,6 +74,7 @@ fn main() {
     }
     trials.extend(shaders::all());
     trials.extend(languages::all());
+    trials.extend(edges::all());
     libtest_mimic::run(&arguments, trials).exit();
 }
 
