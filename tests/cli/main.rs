@@ -16,6 +16,7 @@ mod manners;
 mod networks;
 mod own_data;
 mod predict;
+mod printed_commands;
 mod recipes;
 mod report;
 mod resume;
