@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::data::Dataset;
 use crate::error::{Error, Result};
+use crate::gpu::block_on;
 use crate::nn::{Network, Prediction};
 use crate::tape::Tape;
 use crate::tensor::{Device, ImageShape};
@@ -67,6 +68,14 @@ impl<N: Borrow<Network>> Classifier<N> {
     /// # Errors
     /// [`Error::Shape`] if an image has another size, [`Error::NotFinite`] if a logit is not finite, and the device's errors.
     pub fn predict<I: AsRef<[u8]>>(&self, images: &[I]) -> Result<Vec<Prediction>> {
+        block_on(self.predict_async(images))
+    }
+
+    /// [`Classifier::predict`] where the thread must not block.
+    ///
+    /// # Errors
+    /// As for [`Classifier::predict`].
+    pub async fn predict_async<I: AsRef<[u8]>>(&self, images: &[I]) -> Result<Vec<Prediction>> {
         let input = self.input();
         let mut predictions = Vec::with_capacity(images.len());
         for images in images.chunks(usual_evaluation_batch(input)) {
@@ -81,7 +90,7 @@ impl<N: Borrow<Network>> Classifier<N> {
             let batch = DeviceDataset::new(self.network().device(), &batch, &architecture.normalization)?;
             let batch = batch.batch(&(0..planes.len() as u32).collect::<Vec<_>>())?;
             let tape = Tape::inference();
-            let logits = self.network().forward(&tape, &tape.constant(&batch.images))?.tensor().to_vec()?;
+            let logits = self.network().forward(&tape, &tape.constant(&batch.images))?.tensor().to_vec_async().await?;
             for logits in logits.chunks_exact(self.class_names.len()) {
                 if let Some(&logit) = logits.iter().find(|logit| !logit.is_finite()) {
                     return Err(Error::NotFinite { logit, image: predictions.len() });
@@ -103,10 +112,24 @@ impl<N: Borrow<Network>> Classifier<N> {
         tta: TestTimeAugmentation,
         progress: impl FnMut(usize),
     ) -> Result<Evaluation> {
+        block_on(self.evaluate_async(images, batch_size, tta, progress))
+    }
+
+    /// [`Classifier::evaluate`] where the thread must not block.
+    ///
+    /// # Errors
+    /// As for [`Classifier::evaluate`].
+    pub async fn evaluate_async(
+        &self,
+        images: &Dataset,
+        batch_size: usize,
+        tta: TestTimeAugmentation,
+        progress: impl FnMut(usize),
+    ) -> Result<Evaluation> {
         self.check(images)?;
         let normalization = &self.network().architecture().normalization;
         let on_device = DeviceDataset::new(self.network().device(), images, normalization)?;
-        self.evaluate_on(&on_device, images, batch_size, tta, progress)
+        self.evaluate_on_async(&on_device, images, batch_size, tta, progress).await
     }
 
     /// The same for images that are on the device already, normalized as the network's architecture describes.
@@ -121,12 +144,27 @@ impl<N: Borrow<Network>> Classifier<N> {
         tta: TestTimeAugmentation,
         progress: impl FnMut(usize),
     ) -> Result<Evaluation> {
+        block_on(self.evaluate_on_async(on_device, images, batch_size, tta, progress))
+    }
+
+    /// [`Classifier::evaluate_on`] where the thread must not block.
+    ///
+    /// # Errors
+    /// As for [`Classifier::evaluate`].
+    pub async fn evaluate_on_async(
+        &self,
+        on_device: &DeviceDataset,
+        images: &Dataset,
+        batch_size: usize,
+        tta: TestTimeAugmentation,
+        progress: impl FnMut(usize),
+    ) -> Result<Evaluation> {
         self.check(images)?;
         if on_device.len() != images.len() {
             let message = format!("{} images on the device and {} on the host", on_device.len(), images.len());
             return Err(Error::shape("classifier", message));
         }
-        evaluate(self.network(), on_device, images, batch_size, tta, progress)
+        evaluate(self.network(), on_device, images, batch_size, tta, progress).await
     }
 
     /// Checks the shape of labeled images.

@@ -236,18 +236,18 @@ impl Abilities {
 
 /// All adapters of a backend, best first, in the order of the numbers in `gpu:N`.
 pub fn list_adapters(backend: Backend) -> Vec<AdapterSummary> {
-    enumerate(backend)
+    wait::block_on(enumerate(backend))
         .iter()
         .enumerate()
         .map(|(index, adapter)| summary(index, &adapter.get_info(), &adapter.limits()))
         .collect()
 }
 
-fn enumerate(backend: Backend) -> Vec<wgpu::Adapter> {
+async fn enumerate(backend: Backend) -> Vec<wgpu::Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = backend.backends();
     let instance = wgpu::Instance::new(descriptor);
-    let mut adapters = wait::for_driver(instance.enumerate_adapters(backend.backends()));
+    let mut adapters = instance.enumerate_adapters(backend.backends()).await;
     // A stable sort keeps the driver's order among equals, so that numbers do not move between runs.
     adapters.sort_by_key(|a| match a.get_info().device_type {
         wgpu::DeviceType::DiscreteGpu => 0,
@@ -265,13 +265,13 @@ pub(super) fn noop() -> Result<wgpu::Adapter, GpuError> {
     descriptor.backends = wgpu::Backends::NOOP;
     descriptor.backend_options.noop.enable = true;
     let instance = wgpu::Instance::new(descriptor);
-    let adapters = wait::for_driver(instance.enumerate_adapters(wgpu::Backends::NOOP));
+    let adapters = wait::block_on(instance.enumerate_adapters(wgpu::Backends::NOOP));
     adapters.into_iter().next().ok_or_else(|| GpuError::NoAdapter("wgpu was built without its no-op backend".into()))
 }
 
 /// Chooses an adapter and gives the reason.
-pub(super) fn choose(request: AdapterRequest, backend: Backend) -> Result<(wgpu::Adapter, String), GpuError> {
-    let mut adapters = enumerate(backend);
+pub(super) async fn choose(request: AdapterRequest, backend: Backend) -> Result<(wgpu::Adapter, String), GpuError> {
+    let mut adapters = enumerate(backend).await;
     let count = adapters.len();
     if count == 0 {
         return Err(GpuError::NoAdapter(backend.without_driver()));

@@ -111,12 +111,20 @@ impl GpuDevice {
     /// # Errors
     /// If no adapter fits the request, or the driver fails to open it.
     pub fn open(options: GpuOptions) -> Result<Self, GpuError> {
-        let (adapter, reason) = adapter::choose(options.request, options.backend)?;
+        wait::block_on(GpuDevice::open_async(options))
+    }
+
+    /// [`GpuDevice::open`] where the thread must not block.
+    ///
+    /// # Errors
+    /// As for [`GpuDevice::open`].
+    pub async fn open_async(options: GpuOptions) -> Result<Self, GpuError> {
+        let (adapter, reason) = adapter::choose(options.request, options.backend).await?;
         log::debug!("adapter: {} ({reason})", adapter::describe(&adapter.get_info(), &adapter.limits()));
         let pool = if options.guarded { PoolKind::Guarded } else { PoolKind::Usual };
         let software = adapter::is_software(&adapter.get_info());
         let abilities = Abilities::of(&adapter);
-        GpuDevice::open_adapter(&adapter, abilities, reason, options, pool, software)
+        GpuDevice::open_adapter(&adapter, abilities, reason, options, pool, software).await
     }
 
     /// A device without limits that computes nothing and has no memory, and only counts its work. It simulates a software renderer
@@ -143,10 +151,11 @@ impl GpuDevice {
         let budget = budget.unwrap_or(usual.budget);
         let abilities = Abilities { subgroup, cooperative, budget, ..usual };
         let options = GpuOptions::default();
-        GpuDevice::open_adapter(&adapter, abilities, "a rehearsal".into(), options, PoolKind::Rehearsal, software)
+        let reason = "a rehearsal".to_owned();
+        wait::block_on(GpuDevice::open_adapter(&adapter, abilities, reason, options, PoolKind::Rehearsal, software))
     }
 
-    fn open_adapter(
+    async fn open_adapter(
         adapter: &wgpu::Adapter,
         abilities: Abilities,
         reason: String,
@@ -162,14 +171,15 @@ impl GpuDevice {
         // SAFETY: of wgpu's experimental features only cooperative matrices are used, in our own shaders, which are checked on a
         // device before it may use them.
         let experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
-        let (device, queue) = wait::for_driver(adapter.request_device(&wgpu::DeviceDescriptor {
+        let requested = adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("cifar-gpu"),
             required_limits: limits.clone(),
             required_features: abilities.features,
             experimental_features,
             ..Default::default()
-        }))
-        .map_err(|e| GpuError::OpenDevice { adapter: info.name.clone(), reason: e.to_string() })?;
+        });
+        let (device, queue) =
+            requested.await.map_err(|e| GpuError::OpenDevice { adapter: info.name.clone(), reason: e.to_string() })?;
 
         let faults = Arc::new(Faults::default());
         let on_lost = faults.clone();
@@ -366,12 +376,12 @@ impl GpuDevice {
         for part in cut_by_flops(&commands, self.shared.most_flops) {
             last = Some(match timed {
                 true => self.submit_timed(part)?,
-                false => self.shared.queue.submit([encode(&self.shared.device, part)]),
+                false => SubmissionIndex(self.shared.queue.submit([encode(&self.shared.device, part)])),
             });
             count(&self.shared.counters.submissions);
         }
         self.check()?;
-        Ok(last.map(SubmissionIndex))
+        Ok(last)
     }
 
     /// Submits the recorded commands and waits until the GPU is idle.
@@ -379,8 +389,16 @@ impl GpuDevice {
     /// # Errors
     /// [`GpuError::Timeout`] after the device's time-out, [`GpuError::DeviceLost`] if the GPU is lost meanwhile.
     pub fn synchronize(&self) -> Result<(), GpuError> {
+        wait::block_on(self.synchronize_async())
+    }
+
+    /// [`GpuDevice::synchronize`] where the thread must not block.
+    ///
+    /// # Errors
+    /// As for [`GpuDevice::synchronize`].
+    pub async fn synchronize_async(&self) -> Result<(), GpuError> {
         self.submit()?;
-        self.wait(None)
+        self.wait(None).await
     }
 
     /// Waits for one submission.
@@ -388,11 +406,19 @@ impl GpuDevice {
     /// # Errors
     /// As for [`GpuDevice::synchronize`].
     pub fn wait_for(&self, submission: &SubmissionIndex) -> Result<(), GpuError> {
-        self.wait(Some(submission))
+        wait::block_on(self.wait_for_async(submission))
     }
 
-    fn wait(&self, submission: Option<&SubmissionIndex>) -> Result<(), GpuError> {
-        let answer = wait::for_work(&self.shared.device, submission, self.shared.timeout);
+    /// [`GpuDevice::wait_for`] where the thread must not block.
+    ///
+    /// # Errors
+    /// As for [`GpuDevice::synchronize`].
+    pub async fn wait_for_async(&self, submission: &SubmissionIndex) -> Result<(), GpuError> {
+        self.wait(Some(submission)).await
+    }
+
+    async fn wait(&self, submission: Option<&SubmissionIndex>) -> Result<(), GpuError> {
+        let answer = wait::for_work(&self.shared.device, submission, self.shared.timeout).await;
         if matches!(answer, Err(GpuError::Timeout { .. })) {
             // The device is never closed: wgpu would wait for its work, without an end if the GPU hangs.
             std::mem::forget(self.shared.clone());

@@ -28,3 +28,4 @@ pub use readback::PendingRead;
 pub use shaders::ShaderVariant;
 pub use statistics::Statistics;
 pub use wait::SubmissionIndex;
+pub(crate) use wait::block_on;

@@ -178,11 +178,8 @@ impl Pipelines {
 
 /// The result of `make`, unless the driver reports an error, which then is one of this kernel and not of the device.
 fn refusable<T>(device: &wgpu::Device, kernel: &str, make: impl FnOnce() -> T) -> Result<T, GpuError> {
-    let scopes = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation]
-        .map(|filter| device.push_error_scope(filter));
-    let made = make();
-    // The innermost first; all of them must be taken away.
-    let refusals: Vec<_> = scopes.into_iter().rev().filter_map(|scope| wait::for_driver(scope.pop())).collect();
+    let kinds = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation];
+    let (made, refusals) = wait::scoped(device, &kinds, make);
     match refusals.first() {
         None => Ok(made),
         Some(wgpu::Error::OutOfMemory { .. }) => Err(GpuError::OutOfMemory { bytes: 0, in_use: 0 }),

@@ -256,15 +256,15 @@ impl Pool {
     /// A new buffer; if memory is exhausted, destroys the free ones first.
     pub(super) fn create_other(&self, descriptor: &wgpu::BufferDescriptor<'_>) -> Result<wgpu::Buffer, GpuError> {
         let attempt = || {
-            let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-            let buffer = self.device.create_buffer(descriptor);
-            wait::for_driver(scope.pop()).is_none().then_some(buffer)
+            let kinds = [wgpu::ErrorFilter::OutOfMemory];
+            let (buffer, refusals) = wait::scoped(&self.device, &kinds, || self.device.create_buffer(descriptor));
+            refusals.is_empty().then_some(buffer)
         };
         attempt().map_or_else(
             || {
                 self.release_free();
                 // Buffers that running commands use are freed only once these are done.
-                let _ = wait::for_work(&self.device, None, self.timeout);
+                let _ = wait::block_on(wait::for_work(&self.device, None, self.timeout));
                 let in_use = self.free.lock().memory.in_use_bytes;
                 attempt().ok_or(GpuError::OutOfMemory { bytes: descriptor.size, in_use })
             },

@@ -1,11 +1,9 @@
 //! Asynchronous readback of results from the GPU.
 
-use std::sync::mpsc::{self, Receiver};
-
 use super::pool::{self, GpuBuffer};
 use super::recording::Command;
 use super::statistics::count;
-use super::wait::{self, SubmissionIndex};
+use super::wait::{self, Mapping, SubmissionIndex};
 use super::{GpuDevice, GpuError};
 
 /// Bytes on their way back from the GPU.
@@ -14,17 +12,25 @@ pub struct PendingRead {
     pub(super) gpu: GpuDevice,
     pub(super) staging: wgpu::Buffer,
     pub(super) submission: SubmissionIndex,
-    pub(super) answer: Receiver<Result<(), wgpu::BufferAsyncError>>,
+    pub(super) mapping: Mapping,
 }
 
 impl PendingRead {
     /// Waits for the bytes.
     ///
     /// # Errors
-    /// [`GpuError::Timeout`] after the device's time-out, [`GpuError::DeviceLost`] if the GPU is lost meanwhile.
+    /// As for [`PendingRead::wait_async`].
     pub fn wait(self) -> Result<Vec<u8>, GpuError> {
-        self.gpu.wait_for(&self.submission)?;
-        wait::for_mapping(&self.answer, self.gpu.timeout())?;
+        wait::block_on(self.wait_async())
+    }
+
+    /// Waits for the bytes.
+    ///
+    /// # Errors
+    /// [`GpuError::Timeout`] after the device's time-out, [`GpuError::DeviceLost`] if the GPU is lost meanwhile.
+    pub async fn wait_async(self) -> Result<Vec<u8>, GpuError> {
+        self.gpu.wait_for_async(&self.submission).await?;
+        self.mapping.done(self.gpu.timeout()).await?;
         let view = self.staging.slice(..).get_mapped_range().map_err(|e| GpuError::Rejected(e.to_string()))?;
         let bytes = view.to_vec();
         drop(view);
@@ -63,12 +69,8 @@ impl GpuDevice {
             .submit_locked(&mut recording)?
             .ok_or_else(|| GpuError::Rejected("nothing was submitted for a readback".into()))?;
         drop(recording);
-        let (sender, answer) = mpsc::channel();
-        staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
-            // The receiver is dropped only if the bytes are no longer needed.
-            let _ = sender.send(result);
-        });
-        Ok(PendingRead { gpu: self.clone(), staging, submission, answer })
+        let mapping = Mapping::begin(&staging);
+        Ok(PendingRead { gpu: self.clone(), staging, submission, mapping })
     }
 
     /// Reads a buffer's bytes back and waits for them.

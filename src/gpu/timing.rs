@@ -1,10 +1,8 @@
 //! Submissions whose kernels are timed one by one, with the GPU's own clock.
 
-use std::sync::mpsc;
-
 use super::recording::{Command, encode_timed};
 use super::statistics::count;
-use super::wait::{self, SubmissionIndex};
+use super::wait::{self, Mapping, SubmissionIndex};
 use super::{GpuDevice, GpuError};
 use crate::profile::{self, Event};
 
@@ -19,7 +17,7 @@ impl GpuDevice {
 
     /// Submits commands with a timestamp before and after each kernel, waits for them, and adds the kernels' runs to the profile.
     /// Kernels beyond the capacity of a query set run untimed.
-    pub(super) fn submit_timed(&self, commands: &[&Command]) -> Result<wgpu::SubmissionIndex, GpuError> {
+    pub(super) fn submit_timed(&self, commands: &[&Command]) -> Result<SubmissionIndex, GpuError> {
         let device = &self.shared.device;
         let kernels: Vec<_> = commands.iter().filter_map(|command| command.kernel()).collect();
         let timed = kernels.len().min(MOST_QUERIES as usize / 2);
@@ -44,14 +42,10 @@ impl GpuDevice {
         let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         encoder.resolve_query_set(&set, 0..queries, &resolved, 0);
         encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, None);
-        let submission = self.shared.queue.submit([commands, encoder.finish()]);
-        let (sender, answer) = mpsc::channel();
-        staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
-            // The receiver is dropped only if the times are no longer needed.
-            let _ = sender.send(result);
-        });
-        self.wait_for(&SubmissionIndex(submission.clone()))?;
-        wait::for_mapping(&answer, self.timeout())?;
+        let submission = SubmissionIndex(self.shared.queue.submit([commands, encoder.finish()]));
+        let mapping = Mapping::begin(&staging);
+        self.wait_for(&submission)?;
+        wait::block_on(mapping.done(self.timeout()))?;
         let view = staging.slice(..).get_mapped_range().map_err(|e| GpuError::Rejected(e.to_string()))?;
         let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&view);
         let period = f64::from(self.shared.queue.get_timestamp_period());

@@ -1,6 +1,7 @@
 //! Loss scaling, which keeps 16-bit cotangents from underflowing.
 
 use crate::error::{Error, Result};
+use crate::gpu::block_on;
 use crate::ops::loss_scaling::{ELEMENTS, FIRST_SCALE, loss_scaling, sum_of_squares};
 use crate::tape::{Gradients, Parameters, Var};
 use crate::tensor::Device;
@@ -68,7 +69,12 @@ impl LossScaler {
 
     /// The scale and the number of skipped steps. Waits for the device.
     pub fn state(&self) -> Result<ScalerState> {
-        let values = self.scaling.to_vec()?;
+        block_on(self.state_async())
+    }
+
+    /// [`LossScaler::state`] where the thread must not block.
+    pub async fn state_async(&self) -> Result<ScalerState> {
+        let values = self.scaling.to_vec_async().await?;
         Ok(ScalerState { scale: values[0], skipped_steps: values[2] as u64, gradient_norm: values[3] })
     }
 }

@@ -1,7 +1,7 @@
 //! Where tensors live and operations run: the CPU or a GPU.
 
 use crate::error::{Error, Result};
-use crate::gpu::{AdapterRequest, Backend, GpuDevice, GpuOptions, SubmissionIndex, list_adapters};
+use crate::gpu::{AdapterRequest, Backend, GpuDevice, GpuError, GpuOptions, SubmissionIndex, block_on, list_adapters};
 use crate::tensor::cpu::CpuDevice;
 use crate::tensor::{DType, Storage, Tensor, elements};
 
@@ -91,19 +91,26 @@ impl Device {
     /// # Errors
     /// If a GPU was requested and none can be opened. [`DeviceChoice::Auto`] then falls back to the CPU.
     pub fn open(choice: DeviceChoice, backend: Backend) -> Result<(Self, String)> {
-        let open = |request| {
-            GpuDevice::open(GpuOptions { request, backend, ..GpuOptions::default() }).map(|gpu| {
-                let reason = gpu.reason().to_owned();
-                (Device::Gpu(gpu), reason)
-            })
+        block_on(Device::open_async(choice, backend))
+    }
+
+    /// [`Device::open`] where the thread must not block.
+    ///
+    /// # Errors
+    /// As for [`Device::open`].
+    pub async fn open_async(choice: DeviceChoice, backend: Backend) -> Result<(Self, String)> {
+        let open = async |request| {
+            let gpu = GpuDevice::open_async(GpuOptions { request, backend, ..GpuOptions::default() }).await?;
+            let reason = gpu.reason().to_owned();
+            Ok::<_, GpuError>((Device::Gpu(gpu), reason))
         };
         Ok(match choice {
             DeviceChoice::Cpu => (Device::cpu(), "requested".to_owned()),
             DeviceChoice::Auto => {
-                open(AdapterRequest::RealGpu).unwrap_or_else(|reason| (Device::cpu(), reason.to_string()))
+                open(AdapterRequest::RealGpu).await.unwrap_or_else(|reason| (Device::cpu(), reason.to_string()))
             }
-            DeviceChoice::Gpu => open(AdapterRequest::Best)?,
-            DeviceChoice::GpuIndex(index) => open(AdapterRequest::Index(index))?,
+            DeviceChoice::Gpu => open(AdapterRequest::Best).await?,
+            DeviceChoice::GpuIndex(index) => open(AdapterRequest::Index(index)).await?,
         })
     }
 
@@ -196,9 +203,14 @@ impl Device {
 
     /// Waits until the device has finished all its work.
     pub fn synchronize(&self) -> Result<()> {
+        block_on(self.synchronize_async())
+    }
+
+    /// [`Device::synchronize`] where the thread must not block.
+    pub async fn synchronize_async(&self) -> Result<()> {
         match self {
             Device::Cpu(_) => Ok(()),
-            Device::Gpu(gpu) => Ok(gpu.synchronize()?),
+            Device::Gpu(gpu) => Ok(gpu.synchronize_async().await?),
         }
     }
 }
@@ -210,8 +222,13 @@ pub struct Submission(Option<(GpuDevice, SubmissionIndex)>);
 impl Submission {
     /// Waits until the work is done.
     pub fn wait(&self) -> Result<()> {
+        block_on(self.wait_async())
+    }
+
+    /// [`Submission::wait`] where the thread must not block.
+    pub async fn wait_async(&self) -> Result<()> {
         match &self.0 {
-            Some((gpu, index)) => Ok(gpu.wait_for(index)?),
+            Some((gpu, index)) => Ok(gpu.wait_for_async(index).await?),
             None => Ok(()),
         }
     }

@@ -14,7 +14,7 @@ use half::slice::HalfFloatSliceExt;
 use half::vec::HalfFloatVecExt;
 
 use crate::error::{Error, Result};
-use crate::gpu::{BUFFER_ALIGNMENT, GpuBuffer, PendingRead};
+use crate::gpu::{BUFFER_ALIGNMENT, GpuBuffer, PendingRead, block_on};
 use cpu::{CpuBuffer, Floats, FloatsMut};
 
 /// Alignment of views in bytes, which every adapter can bind.
@@ -261,18 +261,28 @@ impl Tensor {
 
     /// The elements, of either width, as floats. Waits for the device.
     pub fn to_vec(&self) -> Result<Vec<f32>> {
+        block_on(self.to_vec_async())
+    }
+
+    /// [`Tensor::to_vec`] where the thread must not block.
+    pub async fn to_vec_async(&self) -> Result<Vec<f32>> {
         if self.dtype == DType::F16 {
-            let halves: Vec<f16> = bytemuck::pod_collect_to_vec(&self.start_read()?.wait()?);
+            let halves: Vec<f16> = bytemuck::pod_collect_to_vec(&self.start_read()?.wait_async().await?);
             return Ok(halves.to_f32_vec());
         }
         self.expect(DType::F32)?;
-        Ok(bytemuck::pod_collect_to_vec(&self.start_read()?.wait()?))
+        Ok(bytemuck::pod_collect_to_vec(&self.start_read()?.wait_async().await?))
     }
 
     /// The elements as integers. Waits for the device.
     pub fn to_vec_u32(&self) -> Result<Vec<u32>> {
+        block_on(self.to_vec_u32_async())
+    }
+
+    /// [`Tensor::to_vec_u32`] where the thread must not block.
+    pub async fn to_vec_u32_async(&self) -> Result<Vec<u32>> {
         self.expect(DType::U32)?;
-        Ok(bytemuck::pod_collect_to_vec(&self.start_read()?.wait()?))
+        Ok(bytemuck::pod_collect_to_vec(&self.start_read()?.wait_async().await?))
     }
 
     fn expect(&self, dtype: DType) -> Result<()> {
@@ -308,10 +318,15 @@ enum ReadState {
 impl HostRead {
     /// Waits for the bytes.
     pub fn wait(self) -> Result<Vec<u8>> {
+        block_on(self.wait_async())
+    }
+
+    /// [`HostRead::wait`] where the thread must not block.
+    pub async fn wait_async(self) -> Result<Vec<u8>> {
         match self.0 {
             ReadState::Ready(data) => Ok(data),
             ReadState::Pending { read, bytes } => {
-                let mut data = read.wait()?;
+                let mut data = read.wait_async().await?;
                 data.truncate(bytes);
                 Ok(data)
             }

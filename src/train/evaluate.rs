@@ -116,7 +116,7 @@ fn rank(values: &[f32], position: usize) -> usize {
 /// Runs the network, without dropout, on all images of a data set in order; averages the logits of the views of each image.
 ///
 /// `images` and `dataset` are the same data, on the device and on the host; `progress` is called with the number of images done.
-pub(crate) fn evaluate(
+pub(crate) async fn evaluate(
     network: &Network,
     images: &DeviceDataset,
     dataset: &Dataset,
@@ -141,9 +141,9 @@ pub(crate) fn evaluate(
     // The device works on a batch while the host evaluates the previous one.
     let mut before: Option<(HostRead, &[u16])> = None;
     let labels = dataset.labels();
-    let mut finish = |read: Option<(HostRead, &[u16])>| -> Result<()> {
+    let mut finish = async |read: Option<(HostRead, &[u16])>| -> Result<()> {
         if let Some((logits, labels)) = read {
-            evaluation.add(&bytemuck::pod_collect_to_vec::<u8, f32>(&logits.wait()?), labels);
+            evaluation.add(&bytemuck::pod_collect_to_vec::<u8, f32>(&logits.wait_async().await?), labels);
             progress(evaluation.images);
         }
         Ok(())
@@ -160,9 +160,9 @@ pub(crate) fn evaluate(
         if indices.len() < batch_size {
             release();
         }
-        finish(before.replace((inference.logits(indices)?.start_read()?, labels)))?;
+        finish(before.replace((inference.logits(indices)?.start_read()?, labels))).await?;
     }
-    finish(before)?;
+    finish(before).await?;
     release();
     evaluation.loss /= evaluation.images as f64;
     Ok(evaluation)

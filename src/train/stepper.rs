@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::gpu::block_on;
 use crate::nn::Network;
 use crate::ops::StepState;
 use crate::ops::batch_assembly::{Augmentation, Normalization};
@@ -189,7 +190,15 @@ impl<'a> Stepper<'a> {
 
     /// The loss scale and the number of skipped steps, if cotangents are 16 bits wide. Waits for the device.
     pub fn scaler_state(&self) -> Result<Option<ScalerState>> {
-        self.scaler.as_ref().map(LossScaler::state).transpose()
+        block_on(self.scaler_state_async())
+    }
+
+    /// [`Stepper::scaler_state`] where the thread must not block.
+    pub async fn scaler_state_async(&self) -> Result<Option<ScalerState>> {
+        match &self.scaler {
+            Some(scaler) => Ok(Some(scaler.state_async().await?)),
+            None => Ok(None),
+        }
     }
 
     /// The network as trained so far: with the averaged weights, if there is an average.
@@ -216,8 +225,19 @@ impl<'a> Stepper<'a> {
     /// # Errors
     /// If the device fails.
     pub fn state(&self) -> Result<StepperState> {
-        let tensors = self.tensors().into_iter().map(|(name, tensor)| Ok((name, tensor.to_vec()?)));
-        Ok(StepperState { step: self.step, tensors: tensors.collect::<Result<_>>()? })
+        block_on(self.state_async())
+    }
+
+    /// [`Stepper::state`] where the thread must not block.
+    ///
+    /// # Errors
+    /// As for [`Stepper::state`].
+    pub async fn state_async(&self) -> Result<StepperState> {
+        let mut tensors = BTreeMap::new();
+        for (name, tensor) in self.tensors() {
+            tensors.insert(name, tensor.to_vec_async().await?);
+        }
+        Ok(StepperState { step: self.step, tensors })
     }
 
     /// Restores such a state.
@@ -247,6 +267,14 @@ impl<'a> Stepper<'a> {
     /// # Errors
     /// If the device fails, an index is past the last image, or the history is full.
     pub fn step(&mut self, indices: &[u32], epoch: u32, lr: f64) -> Result<()> {
+        block_on(self.step_async(indices, epoch, lr))
+    }
+
+    /// [`Stepper::step`] where the thread must not block. Waits while the device has several steps to do.
+    ///
+    /// # Errors
+    /// As for [`Stepper::step`].
+    pub async fn step_async(&mut self, indices: &[u32], epoch: u32, lr: f64) -> Result<()> {
         let start = Instant::now();
         if self.is_full() {
             return Err(Error::Tape("the metrics' history is full: drain it first".into()));
@@ -275,7 +303,7 @@ impl<'a> Stepper<'a> {
             let Part { state, indices, share, replay, .. } = &mut part;
             replay.run(self.network.device(), || self.work(kind, state, indices, share))?;
             self.parts.push(part);
-            waiting += self.wait_for_room()?;
+            waiting += self.wait_for_room().await?;
             self.in_flight.push_back(self.network.device().submit()?);
         }
         self.waiting.push((self.step, lr, indices.len()));
@@ -297,12 +325,12 @@ impl<'a> Stepper<'a> {
     }
 
     /// Waits until the device can take another step, and returns the waiting time.
-    fn wait_for_room(&mut self) -> Result<Duration> {
+    async fn wait_for_room(&mut self) -> Result<Duration> {
         let start = Instant::now();
         while self.in_flight.len() >= self.most_in_flight
             && let Some(oldest) = self.in_flight.pop_front()
         {
-            oldest.wait()?;
+            oldest.wait_async().await?;
         }
         Ok(start.elapsed())
     }
@@ -404,10 +432,18 @@ impl<'a> Stepper<'a> {
     /// # Errors
     /// If the device fails.
     pub fn drain(&mut self) -> Result<Vec<StepMetrics>> {
+        block_on(self.drain_async())
+    }
+
+    /// [`Stepper::drain`] where the thread must not block.
+    ///
+    /// # Errors
+    /// As for [`Stepper::drain`].
+    pub async fn drain_async(&mut self) -> Result<Vec<StepMetrics>> {
         if self.waiting.is_empty() {
             return Ok(Vec::new());
         }
-        let history = self.history.to_vec()?;
+        let history = self.history.to_vec_async().await?;
         self.in_flight.clear();
         let waiting = std::mem::take(&mut self.waiting);
         let steps = waiting.into_iter().zip(history.chunks_exact(HISTORY_WIDTH)).map(|((step, lr, images), slot)| {

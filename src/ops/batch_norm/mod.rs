@@ -125,8 +125,8 @@ pub fn forward(
                 Some(partial) => {
                     cpu::batch_norm_partial(parts, channels, &input.floats(OP)?, &mut partial.cpu(OP)?.write());
                     // Written one after the other: both may be views of the same tensor.
-                    let mut mean = running.mean.to_vec()?;
-                    let mut variance = running.variance.to_vec()?;
+                    let mut mean = running.mean.floats(OP)?.to_vec();
+                    let mut variance = running.variance.floats(OP)?.to_vec();
                     let mut statistics = statistics.cpu(OP)?.write();
                     let partial = partial.cpu(OP)?.read();
                     cpu::batch_norm_statistics(

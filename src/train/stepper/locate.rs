@@ -2,12 +2,13 @@
 
 use super::{Part, PartKind, Stepper};
 use crate::error::Result;
+use crate::gpu::block_on;
 use crate::ops::StepState;
 use crate::tape::Parameters;
 use crate::tensor::Tensor;
 
-fn is_finite(tensor: &Tensor) -> Result<bool> {
-    Ok(tensor.to_vec()?.iter().all(|value| value.is_finite()))
+async fn is_finite(tensor: &Tensor) -> Result<bool> {
+    Ok(tensor.to_vec_async().await?.iter().all(|value| value.is_finite()))
 }
 
 /// The parameter or statistic, among them all in one tensor, that has the first value which is not finite; the last one if `reversed`.
@@ -23,16 +24,24 @@ impl Stepper<'_> {
     /// # Errors
     /// If the device fails.
     pub fn broken_weights(&self) -> Result<Option<String>> {
+        block_on(self.broken_weights_async())
+    }
+
+    /// [`Stepper::broken_weights`] where the thread must not block.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub async fn broken_weights_async(&self) -> Result<Option<String>> {
         let networks = [Some(self.network), self.average.as_ref()];
         for network in networks.into_iter().flatten() {
             for all in [Some(network.parameters()), network.statistics()].into_iter().flatten() {
-                if let Some(name) = first_of(all, &all.flat().to_vec()?, false) {
+                if let Some(name) = first_of(all, &all.flat().to_vec_async().await?, false) {
                     return Ok(Some(name));
                 }
             }
         }
         for (name, tensor) in self.optimizer.tensors() {
-            if !is_finite(tensor)? {
+            if !is_finite(tensor).await? {
                 return Ok(Some(format!("the optimizer's {name}")));
             }
         }
@@ -45,7 +54,15 @@ impl Stepper<'_> {
     /// # Errors
     /// If the device fails, or an index is past the last image.
     pub fn locate(&self, step: u64, indices: &[u32], epoch: u32) -> Result<Option<String>> {
-        if let Some(name) = self.broken_weights()? {
+        block_on(self.locate_async(step, indices, epoch))
+    }
+
+    /// [`Stepper::locate`] where the thread must not block.
+    ///
+    /// # Errors
+    /// As for [`Stepper::locate`].
+    pub async fn locate_async(&self, step: u64, indices: &[u32], epoch: u32) -> Result<Option<String>> {
+        if let Some(name) = self.broken_weights_async().await? {
             return Ok(Some(name));
         }
         self.images.check(indices)?;
@@ -56,23 +73,23 @@ impl Stepper<'_> {
             let state = self.step_state(step, epoch, 0.0);
             let part = Part::new(self.network.device(), kind)?;
             part.tell(&StepState { first_image: first as u32, share: kind.share(), ..state }, own)?;
-            let mut place = None;
+            let mut outputs = Vec::new();
             let loss = self.loss(&part.state, &part.indices, &mut |layer, output| {
-                if place.is_none() && !is_finite(output.tensor())? {
-                    place = Some(format!("the output of {layer}"));
-                }
+                outputs.push((layer.to_owned(), output.tensor().clone()));
                 Ok(())
             })?;
-            if place.is_some() {
-                return Ok(place);
+            for (layer, output) in outputs {
+                if !is_finite(&output).await? {
+                    return Ok(Some(format!("the output of {layer}")));
+                }
             }
-            if !is_finite(loss.tensor())? {
+            if !is_finite(loss.tensor()).await? {
                 return Ok(Some("the loss".into()));
             }
             let parameters = self.network.parameters();
             let gradients = self.gradients(&loss, (!kind.is_whole()).then_some(&part.share))?;
             // The last layers' come first.
-            if let Some(name) = first_of(parameters, &gradients.of_all(parameters)?.to_vec()?, true) {
+            if let Some(name) = first_of(parameters, &gradients.of_all(parameters)?.to_vec_async().await?, true) {
                 return Ok(Some(format!("the gradient of {name}")));
             }
         }
