@@ -14,6 +14,7 @@ mod readback;
 mod recording;
 pub mod shaders;
 mod statistics;
+mod submission;
 mod timing;
 mod wait;
 
