@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::error::{Error, Result};
+use crate::gpu::block_on;
 use crate::nn::graph::Node;
 use crate::nn::{Architecture, Network, Role};
 use crate::tape::Layout;
@@ -95,18 +96,26 @@ impl Network {
     /// # Errors
     /// As for [`Architecture::without_batch_norms`]; or if the device cannot hold the new network.
     pub fn fold_batch_norms(&self) -> Result<Self> {
+        block_on(self.fold_batch_norms_async())
+    }
+
+    /// [`Network::fold_batch_norms`] where the thread must not block.
+    ///
+    /// # Errors
+    /// As for [`Network::fold_batch_norms`].
+    pub async fn fold_batch_norms_async(&self) -> Result<Self> {
         let folded = Network::new(self.architecture().without_batch_norms()?, self.device(), 0)?;
         let foldings = self.architecture().foldings()?;
         for parameter in folded.parameters() {
             let is_bias = matches!(parameter.layout, Layout::Bias(_));
-            let mut outer = match self.outer_values(&parameter.name)? {
+            let mut outer = match self.outer_values(&parameter.name).await? {
                 Some(values) => values,
                 // The layer had no bias before.
                 None => vec![0.0; parameter.layout.elements()],
             };
             let layer = parameter.name.rsplit_once('.').map_or("", |(layer, _)| layer);
             if let Some(folding) = foldings.get(layer) {
-                let channels = self.affines(folding)?;
+                let channels = self.affines(folding).await?;
                 // Output channels are the first axis of weights and biases.
                 let row = outer.len() / channels.len();
                 for (values, Affine { scale, shift }) in outer.chunks_exact_mut(row).zip(channels) {
@@ -120,13 +129,13 @@ impl Network {
     }
 
     /// The effect of the batch normalization of this name on each channel in inference.
-    fn affines(&self, norm: &Folding) -> Result<Vec<Affine>> {
-        let part = |suffix: &str| {
+    async fn affines(&self, norm: &Folding) -> Result<Vec<Affine>> {
+        let part = async |suffix: &str| {
             let name = format!("{}.{suffix}", norm.name);
-            self.outer_values(&name)?.ok_or_else(|| Error::Tape(format!("the network lacks `{name}`")))
+            self.outer_values(&name).await?.ok_or_else(|| Error::Tape(format!("the network lacks `{name}`")))
         };
-        let (weight, bias, mean, variance) =
-            (part("weight")?, part("bias")?, part("running_mean")?, part("running_var")?);
+        let (weight, bias) = (part("weight").await?, part("bias").await?);
+        let (mean, variance) = (part("running_mean").await?, part("running_var").await?);
         let affine = |channel: usize| {
             let [weight, bias, mean, variance] =
                 [&weight, &bias, &mean, &variance].map(|values| f64::from(values[channel]));
@@ -137,9 +146,11 @@ impl Network {
     }
 
     /// The elements of a parameter or running statistic, in PyTorch's order, if there is one of this name.
-    fn outer_values(&self, name: &str) -> Result<Option<Vec<f32>>> {
-        let found = self.state().find(|parameter| parameter.name == name);
-        found.map(|parameter| Ok(parameter.layout.to_outer(&parameter.tensor.to_vec()?))).transpose()
+    async fn outer_values(&self, name: &str) -> Result<Option<Vec<f32>>> {
+        match self.state().find(|parameter| parameter.name == name) {
+            Some(parameter) => Ok(Some(parameter.layout.to_outer(&parameter.tensor.to_vec_async().await?))),
+            None => Ok(None),
+        }
     }
 }
 

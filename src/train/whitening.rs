@@ -2,6 +2,7 @@
 
 use crate::data::Dataset;
 use crate::error::{Error, Result};
+use crate::gpu::block_on;
 use crate::nn::Network;
 use crate::ops::batch_assembly::Normalization;
 use crate::tape::Layout;
@@ -57,9 +58,17 @@ impl WhiteningFilters {
     /// # Errors
     /// As for [`WhiteningFilters::of`]; if the device fails.
     pub fn apply(&self, network: &Network) -> Result<()> {
+        block_on(self.apply_async(network))
+    }
+
+    /// [`WhiteningFilters::apply`] where the thread must not block.
+    ///
+    /// # Errors
+    /// As for [`WhiteningFilters::apply`].
+    pub async fn apply_async(&self, network: &Network) -> Result<()> {
         first_convolution(network)?;
         let Some(weight) = network.first_convolution() else { return Ok(()) };
-        let mut values = weight.layout.to_outer(&weight.tensor.to_vec()?);
+        let mut values = weight.layout.to_outer(&weight.tensor.to_vec_async().await?);
         for (place, filter) in values.chunks_exact_mut(self.filters[0].len()).zip(&self.filters) {
             place.copy_from_slice(filter);
         }

@@ -8,6 +8,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
 use crate::error::Result;
+use crate::gpu::block_on;
 use crate::nn::Network;
 #[cfg(feature = "formats")]
 use crate::weights::formats::{self, Format, OnnxInput};
@@ -37,10 +38,24 @@ pub fn save(path: &Path, network: &Network, class_names: &[String]) -> Result<()
 /// # Errors
 /// As [`save`], and if a number is too large for 16 bits.
 pub fn save_as(path: &Path, network: &Network, class_names: &[String], width: Width) -> Result<()> {
+    let bytes = block_on(to_safetensors_async(path, network, class_names, width))?;
+    crate::files::replace(path, &bytes)
+}
+
+/// The bytes that [`save_as`] writes, where the thread must not block; `path` names them in errors.
+///
+/// # Errors
+/// If a weight is not a finite number, or too large for 16 bits.
+pub async fn to_safetensors_async(
+    path: &Path,
+    network: &Network,
+    class_names: &[String],
+    width: Width,
+) -> Result<Vec<u8>> {
     let metadata = metadata::of_network(path, network, class_names)?;
     let bad = |e: safetensors::SafeTensorError| error(path, e.to_string(), "");
     let mut data = Vec::new();
-    for NamedTensor { name, shape, values, .. } in state(path, network)? {
+    for NamedTensor { name, shape, values, .. } in state(path, network).await? {
         let (dtype, bytes): (_, Vec<u8>) = match width {
             Width::F32 => (Dtype::F32, bytemuck::cast_slice(&values).to_vec()),
             Width::F16 => {
@@ -59,19 +74,20 @@ pub fn save_as(path: &Path, network: &Network, class_names: &[String], width: Wi
         })
         .collect::<Result<Vec<_>>>()?;
     let bytes = safetensors::serialize(views, None).map_err(bad)?;
-    crate::files::replace(path, &with_metadata(&bytes, &metadata))
+    Ok(with_metadata(&bytes, &metadata))
 }
 
 /// Parameters and running statistics, in PyTorch's order of elements.
-fn state(path: &Path, network: &Network) -> Result<Vec<NamedTensor>> {
-    let tensor = |parameter: &crate::tape::Parameter| {
-        let values = parameter.layout.to_outer(&parameter.tensor.to_vec()?);
+async fn state(path: &Path, network: &Network) -> Result<Vec<NamedTensor>> {
+    let mut tensors = Vec::new();
+    for parameter in network.state() {
+        let values = parameter.layout.to_outer(&parameter.tensor.to_vec_async().await?);
         let hint = "training diverged, and the file is unchanged: lower the learning rate";
         check_finite(path, &parameter.name, &values, hint)?;
         let shape = parameter.layout.outer_shape();
-        Ok(NamedTensor { name: parameter.name.clone(), shape, order: Order::OutputsFirst, values })
-    };
-    network.state().map(tensor).collect()
+        tensors.push(NamedTensor { name: parameter.name.clone(), shape, order: Order::OutputsFirst, values });
+    }
+    Ok(tensors)
 }
 
 /// Writes a network's weights atomically in a format for other programs; `input` applies to ONNX.
@@ -88,11 +104,12 @@ pub fn export(
     input: OnnxInput,
 ) -> Result<()> {
     let metadata = || metadata::of_network(path, network, class_names);
+    let state = || block_on(state(path, network));
     let bytes = match format {
         Format::Safetensors => return save_as(path, network, class_names, width),
-        Format::Torch => formats::write_torch(path, &state(path, network)?, &metadata()?)?,
-        Format::Npz => formats::write_npz(path, &state(path, network)?, &metadata()?)?,
-        Format::Onnx => formats::onnx::write(path, network, &state(path, network)?, class_names, input)?,
+        Format::Torch => formats::write_torch(path, &state()?, &metadata()?)?,
+        Format::Npz => formats::write_npz(path, &state()?, &metadata()?)?,
+        Format::Onnx => formats::onnx::write(path, network, &state()?, class_names, input)?,
         Format::Keras => {
             return Err(error(path, "weights of Keras are read and not written".into(), "export to ONNX or .npz"));
         }
