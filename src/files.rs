@@ -51,15 +51,20 @@ pub(crate) struct FileLock {
 impl FileLock {
     /// Takes the lock at `path`; `None` if it is held elsewhere. Where the file system has no locks, it is never held.
     pub(crate) fn try_take(path: &Path) -> io::Result<Option<Self>> {
-        loop {
+        // Some network file systems give a file another number each time.
+        const MOST_ATTEMPTS: usize = 1000;
+        for attempt in 1.. {
             let file = open(path)?;
             match file.try_lock() {
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                _ if is_at(&file, path) => return Ok(Some(FileLock { path: path.to_owned(), _file: file })),
+                Err(TryLockError::WouldBlock) => break,
+                _ if is_at(&file, path) || attempt == MOST_ATTEMPTS => {
+                    return Ok(Some(FileLock { path: path.to_owned(), _file: file }));
+                }
                 // Who held it removed the file before it was locked here: the next process would make another one.
                 _ => {}
             }
         }
+        Ok(None)
     }
 
     /// Takes the lock at `path`, and waits while it is held elsewhere.

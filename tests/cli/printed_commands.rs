@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::documents::root;
 use super::{BINARY, Sandbox, fixture, png};
@@ -20,6 +20,9 @@ const ELSEWHERE: [(&str, &str); 4] = [
     ("bench", "takes minutes on a software driver: `bench::`"),
     ("weights import ygnet.h5", "a file of 5 MB: `weights::` and the test `formats`, with smaller ones"),
 ];
+
+/// Longest time of a command.
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// Commands in a document's code blocks for shells, without comments.
 fn printed_commands(document: &str) -> Vec<String> {
@@ -74,7 +77,7 @@ fn run(sandbox: &Sandbox, arguments: &str) -> (ExitStatus, String) {
     let log = sandbox.path("log");
     command.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
     let before = metrics(sandbox);
-    let mut child = command.spawn().unwrap();
+    let (mut child, start) = (command.spawn().unwrap(), Instant::now());
     let mut is_interrupted = !arguments.starts_with("train");
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -84,6 +87,9 @@ fn run(sandbox: &Sandbox, arguments: &str) -> (ExitStatus, String) {
         if !is_interrupted && has_begun(metrics(sandbox)) {
             Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
             is_interrupted = true;
+        }
+        if start.elapsed() > LONGEST {
+            child.kill().unwrap();
         }
         std::thread::sleep(Duration::from_millis(5));
     };

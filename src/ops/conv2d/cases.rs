@@ -344,7 +344,8 @@ fn verify(trial: &mut Trial<'_>, dtype: DType, plan: Option<Plan>, operands: &Op
     let direction = Direction::BackwardWeight;
     let [d_weight, d_bias] = operands.backward_weight(plan(direction))?;
     let exactness = exactness(direction, DType::F32);
-    trial.close(exactness, "conv2d_backward_weight", &d_weight, || mixed(plan(direction), backward_weight(g, &x, &d)))?;
+    trial
+        .close(exactness, "conv2d_backward_weight", &d_weight, || mixed(plan(direction), backward_weight(g, &x, &d)))?;
     trial.close(exactness, "conv2d_backward_weight, bias", &d_bias, || {
         let mut sums = vec![Conditioned::default(); g.out_c];
         d.iter().enumerate().for_each(|(i, &cotangent)| sums[i % g.out_c].add(f64::from(cotangent)));
