@@ -82,10 +82,12 @@ fn a_run_folder_belongs_to_one_process() {
     let stderr = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("another process is training in it") && stderr.contains("\nhint: "), "{stderr}");
-    // A process that is killed holds nothing.
+    // A process that is killed holds nothing. It may have come to the end of an epoch, after which this run would be complete.
     child.kill().unwrap();
     child.wait().unwrap();
-    resume().assert().success();
+    let resumed = resume().output().unwrap();
+    let stderr = String::from_utf8_lossy(&resumed.stderr);
+    assert!(resumed.status.success() || stderr.contains("it is complete"), "{stderr}");
 }
 
 /// A limit on the size of files stands in for a full disk.
