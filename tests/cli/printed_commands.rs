@@ -122,7 +122,9 @@ fn every_printed_command_runs() {
 
 /// Whether a command of the developers, which may take hours, names a script, a test or a bench of this project.
 fn names_what_is_there(command: &str) -> bool {
-    let words: Vec<_> = command.split(' ').collect();
+    // Without settings of the environment and the compiler's version.
+    let words = command.split(' ').skip_while(|word| word.contains('='));
+    let words: Vec<_> = words.filter(|word| !word.starts_with('+')).collect();
     let after = |flag: &str| words.iter().position(|word| *word == flag).and_then(|at| words.get(at + 1));
     let is_source = |folder: &str, name: &str| {
         [format!("{folder}/{name}.rs"), format!("{folder}/{name}/main.rs")]
