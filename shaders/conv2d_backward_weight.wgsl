@@ -16,6 +16,7 @@ struct Params {
 
 {% set wide_rows = IN_C % 4 == 0 %}
 {% set wide_columns = OUT_C % 4 == 0 %}
+{% set channels = "vec4<f32>" if wide_rows else "f32" %}
 {% include "shared/packed4.wgsl" %}
 
 @group(0) @binding(0) var<uniform> params: Params;

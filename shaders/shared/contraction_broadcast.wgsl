@@ -1,4 +1,3 @@
-{% set channels = "vec4<f32>" if wide_rows else "f32" %}
 {% set quads = COLUMNS_PER_LANE // 4 %}
 {% set vector_width = 4 if wide_rows else 1 %}
 {% set vectors = IN_C // vector_width %}

@@ -1,4 +1,3 @@
-{% set channels = "vec4<f32>" if wide_rows else "f32" %}
 // Tile: an invocation owns {{ ROWS }} rows × {{ COLUMNS_PER_LANE }} columns in registers; d_output's address is uniform over
 // the workgroup, so there is no barrier.
 // Dispatch: splits · MATRICES · ⌈(K + 1) / ({{ LANES }} · {{ ROWS }})⌉ · ⌈OUT_C / {{ COLUMNS_PER_LANE }}⌉ workgroups, column
