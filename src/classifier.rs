@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::data::Dataset;
 use crate::error::{Error, Result};
+#[cfg(not(target_family = "wasm"))]
 use crate::gpu::block_on;
 use crate::nn::{Network, Prediction};
 use crate::tape::Tape;
@@ -20,13 +21,31 @@ pub struct Classifier<N = Network> {
     class_names: Vec<String>,
 }
 
+/// What a layer made of one image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerOutput {
+    /// The layer's name or, without one, its kind.
+    pub layer: String,
+    /// `[height, width, channels]`, or `[features]`.
+    pub shape: Vec<usize>,
+    /// The elements.
+    pub values: Vec<f32>,
+}
+
 impl Classifier {
     /// Loads the network of a weights file that this program wrote.
     ///
     /// # Errors
     /// [`Error::Weights`] if the file is not a weights file or does not describe its network.
     pub fn open(weights: &Path, device: &Device) -> Result<Self> {
-        let file = WeightsFile::read(weights)?;
+        Classifier::of_file(&WeightsFile::read(weights)?, device)
+    }
+
+    /// The network of a weights file that was read.
+    ///
+    /// # Errors
+    /// As for [`Classifier::open`].
+    pub fn of_file(file: &WeightsFile, device: &Device) -> Result<Self> {
         let network = Network::new(file.architecture(None)?, device, 0)?;
         file.load_into(&network)?;
         let class_names = file.class_names(network.architecture().num_classes()?);
@@ -67,6 +86,7 @@ impl<N: Borrow<Network>> Classifier<N> {
     ///
     /// # Errors
     /// [`Error::Shape`] if an image has another size, [`Error::NotFinite`] if a logit is not finite, and the device's errors.
+    #[cfg(not(target_family = "wasm"))]
     pub fn predict<I: AsRef<[u8]>>(&self, images: &[I]) -> Result<Vec<Prediction>> {
         block_on(self.predict_async(images))
     }
@@ -101,10 +121,41 @@ impl<N: Borrow<Network>> Classifier<N> {
         Ok(predictions)
     }
 
+    /// The prediction for an image, and what each layer made of it: to look at, of one image at a time.
+    ///
+    /// # Errors
+    /// As for [`Classifier::predict`].
+    pub async fn observe_async(&self, image: &[u8]) -> Result<(Prediction, Vec<LayerOutput>)> {
+        let images = Dataset::new(self.input(), image.to_vec(), vec![0], self.class_names.clone())?;
+        let network = self.network();
+        let images =
+            DeviceDataset::new(network.device(), &images, &network.architecture().normalization)?.batch(&[0])?;
+        let tape = Tape::inference();
+        let mut outputs = Vec::new();
+        let logits = network.forward_observed(&tape, &tape.constant(&images.images), &mut |layer, output| {
+            outputs.push((layer.to_owned(), output.tensor().clone()));
+            Ok(())
+        })?;
+        let logits = logits.tensor().to_vec_async().await?;
+        if let Some(&logit) = logits.iter().find(|logit| !logit.is_finite()) {
+            return Err(Error::NotFinite { logit, image: 0 });
+        }
+        let mut layers = Vec::with_capacity(outputs.len());
+        for (layer, output) in outputs {
+            layers.push(LayerOutput {
+                layer,
+                shape: output.shape()[1..].to_vec(),
+                values: output.to_vec_async().await?,
+            });
+        }
+        Ok((Prediction::new(logits), layers))
+    }
+
     /// Evaluates it on labeled images, `batch_size` at a time. `progress` receives the number of images done.
     ///
     /// # Errors
     /// [`Error::Shape`] if the images or their classes do not fit the network, and the device's errors.
+    #[cfg(not(target_family = "wasm"))]
     pub fn evaluate(
         &self,
         images: &Dataset,
@@ -136,6 +187,7 @@ impl<N: Borrow<Network>> Classifier<N> {
     ///
     /// # Errors
     /// As for [`Classifier::evaluate`].
+    #[cfg(not(target_family = "wasm"))]
     pub fn evaluate_on(
         &self,
         on_device: &DeviceDataset,

@@ -34,6 +34,7 @@
 struct Readme;
 
 mod classifier;
+mod clock;
 pub mod data;
 pub mod diagnose;
 mod error;
@@ -45,6 +46,7 @@ pub mod optim;
 pub mod profile;
 #[cfg(feature = "report")]
 pub mod report;
+#[cfg(not(target_family = "wasm"))]
 pub mod run;
 pub mod tape;
 pub mod tensor;
@@ -55,7 +57,7 @@ pub mod untrusted;
 pub mod weights;
 mod words;
 
-pub use classifier::Classifier;
+pub use classifier::{Classifier, LayerOutput};
 pub use error::{Cause, Error, Remedy, Result};
 pub use gpu::Backend;
 pub use tape::Tape;

@@ -4,10 +4,10 @@
 //!
 //! The process has one collection, since CPU twins have no device handle; kernels of concurrent work are collected, too.
 
+use crate::clock::Instant;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use parking_lot::Mutex;
 

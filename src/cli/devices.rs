@@ -23,15 +23,6 @@ pub struct Devices {
     json: bool,
 }
 
-/// What `devices --check --json` prints for each check.
-#[derive(serde::Serialize)]
-struct CheckReport {
-    device: String,
-    check: String,
-    verdict: &'static str,
-    detail: String,
-}
-
 /// What `devices --json` prints for each.
 #[derive(serde::Serialize)]
 struct DeviceReport {
@@ -99,12 +90,11 @@ impl Devices {
             let opened = Device::open(DeviceChoice::GpuIndex(index), backend).map(|(device, _)| device);
             check_opened(opened, &mut |result| {
                 failed += usize::from(!result.verdict.is_good());
-                let (verdict, detail) = words(&result.verdict);
+                let report = result.report(format!("gpu:{index}"));
                 if !self.json && printed.is_ok() {
-                    printed = print(format_args!("{verdict:<7} {:<34} {detail}", result.name));
+                    printed = print(format_args!("{report}"));
                 }
-                let (device, check) = (format!("gpu:{index}"), result.name.clone());
-                reports.push(CheckReport { device, check, verdict, detail });
+                reports.push(report);
             });
             printed?;
         }
@@ -139,18 +129,6 @@ fn print_limits(adapter: &AdapterSummary) -> Result<()> {
         adapter.limits.max_workgroup_bytes >> 10,
         adapter.limits.max_invocations_per_workgroup,
     ))
-}
-
-/// A verdict as a word, with its details.
-fn words(verdict: &Verdict) -> (&'static str, String) {
-    match verdict {
-        Verdict::Pass(0.0) => ("PASS", String::new()),
-        Verdict::Pass(difference) => ("PASS", format!("differs by {difference:.1e}")),
-        Verdict::Fail(difference) => ("FAIL", format!("differs by {difference:.1e}")),
-        Verdict::Refused(reason) => ("FAIL", reason.clone()),
-        Verdict::Fault(what) => ("FAULT", what.clone()),
-        Verdict::Absent(what) => ("ABSENT", what.clone()),
-    }
 }
 
 #[cfg(test)]

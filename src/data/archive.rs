@@ -1,8 +1,11 @@
-//! Reads the files of an archive as a stream: tar, alone or compressed with gzip or xz, and zip.
+//! Reads the files of an archive as a stream: tar, alone or compressed with gzip or xz, and zip. Files that are in memory already count
+//! as one, too.
 
 use super::DataError;
 use flate2::bufread::GzDecoder;
+#[cfg(not(target_family = "wasm"))]
 use liblzma::bufread::XzDecoder;
+#[cfg(not(target_family = "wasm"))]
 use liblzma::stream::{CONCATENATED, Stream};
 use std::cell::Cell;
 use std::fs::File;
@@ -12,6 +15,7 @@ use tar::{Archive, EntryType, PaxExtensions};
 use zip::ZipArchive;
 
 /// Memory an xz stream may ask for; `xz -9` asks for 65 MiB.
+#[cfg(not(target_family = "wasm"))]
 const MAX_XZ_BYTES: u64 = 512 << 20;
 
 /// Longest record that gives an entry its name.
@@ -77,7 +81,14 @@ impl<R: BufRead + Seek> Source for R {}
 pub(super) struct Opened<'a> {
     /// Its name in errors.
     path: PathBuf,
-    source: Box<dyn Source + 'a>,
+    entries: Entries<'a>,
+}
+
+enum Entries<'a> {
+    /// To be unpacked.
+    Packed(Box<dyn Source + 'a>),
+    /// Names and contents.
+    Files(&'a [(String, Vec<u8>)]),
 }
 
 impl<'a> Opened<'a> {
@@ -87,13 +98,17 @@ impl<'a> Opened<'a> {
     /// [`DataError::Io`].
     pub(super) fn file(path: &Path) -> Result<Self, DataError> {
         let file = File::open(path).map_err(DataError::io("open", path))?;
-        Ok(Opened { path: path.into(), source: Box::new(BufReader::with_capacity(1 << 16, file)) })
+        Ok(Opened { path: path.into(), entries: Entries::Packed(Box::new(BufReader::with_capacity(1 << 16, file))) })
     }
 
     /// An archive in memory.
-    #[cfg(all(feature = "formats", any(test, fuzzing)))]
     pub(super) fn bytes(path: &Path, bytes: &'a [u8]) -> Self {
-        Opened { path: path.into(), source: Box::new(io::Cursor::new(bytes)) }
+        Opened { path: path.into(), entries: Entries::Packed(Box::new(io::Cursor::new(bytes))) }
+    }
+
+    /// These files.
+    pub(super) fn files(path: &Path, files: &'a [(String, Vec<u8>)]) -> Self {
+        Opened { path: path.into(), entries: Entries::Files(files) }
     }
 
     /// Its name in errors.
@@ -107,7 +122,11 @@ impl<'a> Opened<'a> {
 /// # Errors
 /// If it is no archive, is damaged or unpacks to more than `limit` bytes, and those of the visitor.
 pub(super) fn visit(archive: &mut Opened<'_>, limit: u64, visitor: &mut dyn Visitor) -> Result<(), DataError> {
-    let Opened { path, source } = archive;
+    let Opened { path, entries } = archive;
+    let source = match entries {
+        Entries::Packed(source) => source,
+        Entries::Files(files) => return ended(path, 0, limit, visit_files(files, visitor)),
+    };
     source.rewind().map_err(DataError::io("read", &*path))?;
     let start = source.fill_buf().map_err(DataError::io("read", &*path))?;
     let start = start[..start.len().min(TAR_HEADER)].to_vec();
@@ -118,14 +137,23 @@ pub(super) fn visit(archive: &mut Opened<'_>, limit: u64, visitor: &mut dyn Visi
         let stream = Metered { inner: unpacker(path, &start, source)?, count: &unpacked, limit };
         visit_tar(stream, visitor)
     };
+    ended(path, unpacked.get(), limit, visited)
+}
+
+/// What it means that the reading ended so after this many bytes.
+fn ended(path: &Path, offset: u64, limit: u64, visited: Result<(), Stop>) -> Result<(), DataError> {
     match visited {
         Ok(()) | Err(Stop::Enough) => Ok(()),
         Err(Stop::Refused(error)) => Err(error),
         Err(Stop::Damaged(source)) if source.kind() == ErrorKind::FileTooLarge => {
-            Err(DataError::ArchiveTooLarge { path: path.clone(), limit })
+            Err(DataError::ArchiveTooLarge { path: path.into(), limit })
         }
-        Err(Stop::Damaged(source)) => Err(DataError::Archive { path: path.clone(), offset: unpacked.get(), source }),
+        Err(Stop::Damaged(source)) => Err(DataError::Archive { path: path.into(), offset, source }),
     }
+}
+
+fn visit_files(files: &[(String, Vec<u8>)], visitor: &mut dyn Visitor) -> Result<(), Stop> {
+    files.iter().try_for_each(|(name, bytes)| visitor.file(name, bytes.len() as u64, &mut bytes.as_slice()))
 }
 
 fn visit_zip(source: &mut dyn Source, unpacked: &Cell<u64>, limit: u64, visitor: &mut dyn Visitor) -> Result<(), Stop> {
@@ -195,14 +223,26 @@ fn unpacker<'a>(path: &Path, start: &[u8], source: &'a mut dyn Source) -> Result
     if start.starts_with(&[0x1f, 0x8b]) {
         Ok(Box::new(GzipMembers { current: Some(GzDecoder::new(source)) }))
     } else if start.starts_with(&[0xfd, b'7', b'z', b'X', b'Z', 0]) {
-        let stream = Stream::new_stream_decoder(MAX_XZ_BYTES, CONCATENATED)
-            .map_err(|error| DataError::io("unpack", path)(error.into()))?;
-        Ok(Box::new(XzDecoder::new_stream(source, stream)))
+        unpack_xz(path, source)
     } else if is_tar(start) {
         Ok(Box::new(source))
     } else {
         Err(DataError::UnknownArchive { path: path.into(), start: start.iter().copied().take(8).collect() })
     }
+}
+
+#[cfg(not(target_family = "wasm"))]
+fn unpack_xz<'a>(path: &Path, source: &'a mut dyn Source) -> Result<Box<dyn Read + 'a>, DataError> {
+    let stream = Stream::new_stream_decoder(MAX_XZ_BYTES, CONCATENATED)
+        .map_err(|error| DataError::io("unpack", path)(error.into()))?;
+    Ok(Box::new(XzDecoder::new_stream(source, stream)))
+}
+
+/// The decoder is a C library.
+#[cfg(target_family = "wasm")]
+fn unpack_xz<'a>(path: &Path, _source: &'a mut dyn Source) -> Result<Box<dyn Read + 'a>, DataError> {
+    let message = "xz cannot be unpacked in a browser: unpack it, or pack it with gzip or zip";
+    Err(DataError::io("unpack", path)(io::Error::new(ErrorKind::Unsupported, message)))
 }
 
 /// Whether this is a tar file's first header, of any variant: its checksum tells.

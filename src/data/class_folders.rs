@@ -168,7 +168,36 @@ fn load_file(
         let note = Note::LastHeldOut { test: splits.test.len(), of: splits.train.len() + splits.test.len() };
         return Ok(Loaded { splits: splits.fitted(limits.shape)?, notes: vec![note] });
     }
-    let mut opened = Opened::file(path)?;
+    load_archive(Opened::file(path)?, limits, labels, progress)
+}
+
+/// Loads a data set from files in memory, with their names below the set's folder, as [`load`] does from an archive of them.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_files(
+    name: &str,
+    files: &[(String, Vec<u8>)],
+    shape: ImageShape,
+    progress: &dyn Fn(ImportProgress),
+) -> Result<Loaded, DataError> {
+    let limits = Limits { classes: MOST_CLASSES, ..Limits::of(PictureSize::Any, shape) };
+    let path = Path::new(name);
+    // Of one file, it is the contents that count.
+    let opened = match files {
+        [(_, bytes)] => Opened::bytes(path, bytes),
+        _ => Opened::files(path, files),
+    };
+    load_archive(opened, &limits, LabelSet::Fine, progress)
+}
+
+fn load_archive(
+    mut opened: Opened<'_>,
+    limits: &Limits,
+    labels: LabelSet,
+    progress: &dyn Fn(ImportProgress),
+) -> Result<Loaded, DataError> {
+    let path = &opened.path().to_path_buf();
     if let Some(splits) = archive::official(&mut opened, limits, labels)? {
         return Ok(Loaded { splits: splits.fitted(limits.shape)?, notes: Vec::new() });
     }

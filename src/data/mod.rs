@@ -31,7 +31,7 @@ mod walk;
 
 pub use cifar::{load_folder, write_folder};
 #[cfg(feature = "pictures")]
-pub use class_folders::{Loaded, Note, load};
+pub use class_folders::{Loaded, Note, load, load_files};
 #[cfg(feature = "pictures")]
 pub use collect::{ImportPhase, ImportProgress};
 #[cfg(feature = "download")]

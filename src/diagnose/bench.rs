@@ -1,21 +1,27 @@
 //! Benchmarks of training and inference: times whole steps on random images.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::Instant;
 
 use rand::{Rng, RngExt};
 
 use crate::data::{self, CIFAR10_CLASSES, Dataset};
 use crate::error::{Error, Result};
+#[cfg(not(target_family = "wasm"))]
+use crate::gpu::block_on;
 use crate::nn::{Architecture, Network};
-use crate::ops::conv2d::{DeviceKind, Plans};
+use crate::ops::conv2d::Plans;
 use crate::ops::random::RandomStream;
 use crate::tensor::cpu::peak_process_bytes;
 use crate::tensor::{Device, ImageShape, ImageSize, Precision};
-use crate::train::{
-    DeviceDataset, Inference, StepMetrics, Stepper, TestTimeAugmentation, TrainConfig, check_memory, inference_bytes,
-    training_bytes,
-};
+use crate::train::{DeviceDataset, Inference, StepMetrics, Stepper, TestTimeAugmentation, TrainConfig};
 use crate::weights::architecture;
+#[cfg(not(target_family = "wasm"))]
+use crate::{
+    ops::conv2d::DeviceKind,
+    train::{check_memory, inference_bytes, training_bytes},
+};
 
 /// Number of the random stream for the images; training does not use it.
 const IMAGE_STREAM: u32 = 1 << 17;
@@ -73,6 +79,21 @@ impl BenchConfig {
             warmup: 3,
             steps_per_wait: 1,
         }
+    }
+
+    /// Checks the settings, and returns what is trained or run.
+    fn subject(&self) -> Result<(TrainConfig, Architecture)> {
+        for (field, value) in
+            [("batch_size", self.batch_size), ("steps", self.steps), ("steps_per_wait", self.steps_per_wait)]
+        {
+            if value == 0 {
+                return Err(Error::field(field, "must be at least 1"));
+            }
+        }
+        let recipe = TrainConfig { precision: self.precision, ..TrainConfig::published(&self.arch)? };
+        let architecture = architecture(&self.arch, None)?;
+        let input = architecture.input.changed(self.image_size, self.gray)?;
+        Ok((recipe, architecture.with_input(input)?))
     }
 }
 
@@ -146,49 +167,49 @@ pub struct BenchReport {
 ///
 /// # Errors
 /// If a setting cannot be used, memory does not suffice, or the device fails.
+#[cfg(not(target_family = "wasm"))]
 pub fn bench(
     config: &BenchConfig,
     device: &Device,
     plans: impl FnOnce(&Architecture) -> Result<Plans>,
 ) -> Result<BenchReport> {
-    for (field, value) in
-        [("batch_size", config.batch_size), ("steps", config.steps), ("steps_per_wait", config.steps_per_wait)]
-    {
-        if value == 0 {
-            return Err(Error::field(field, "must be at least 1"));
-        }
-    }
-    let recipe = TrainConfig { precision: config.precision, ..TrainConfig::published(&config.arch)? };
-    let architecture = architecture(&config.arch, None)?;
-    let input = architecture.input.changed(config.image_size, config.gray)?;
-    let architecture = architecture.with_input(input)?;
+    let (recipe, architecture) = config.subject()?;
     let kind = DeviceKind::of(device);
     let needed = match config.mode {
         Mode::Train => training_bytes(kind, &architecture, &recipe, config.batch_size)?,
         Mode::Infer => inference_bytes(kind, config.precision, &architecture, config.batch_size)?,
     };
     check_memory(device, needed, format!("{} with batches of {} images", config.arch, config.batch_size))?;
+    block_on(bench_async(config, device, plans(&architecture)?))
+}
+
+/// [`bench()`] where the thread must not block, with these plans. Whether memory suffices is not checked before.
+///
+/// # Errors
+/// As for [`bench()`].
+pub async fn bench_async(config: &BenchConfig, device: &Device, plans: Plans) -> Result<BenchReport> {
+    let (recipe, architecture) = config.subject()?;
+    let input = architecture.input;
     let dataset = random_images(input, config.batch_size.min(MOST_IMAGES))?;
     let images = DeviceDataset::new(device, &dataset, &architecture.normalization)?;
-    let plans = plans(&architecture)?;
     let mut network = Network::new(architecture, device, recipe.seed)?;
     network.set_plans(plans);
     network.set_precision(config.precision)?;
     let mut runner = Runner::new(config, &recipe, &network, &images)?;
     let (mut step_seconds, mut host_seconds) = (Vec::new(), Vec::new());
-    runner.run(config.warmup, |_| ())?;
-    device.synchronize()?;
+    runner.run(config.warmup, |_| ()).await?;
+    device.synchronize_async().await?;
     let mut left = config.steps;
     while left > 0 {
         let steps = left.min(config.steps_per_wait);
         let start = Instant::now();
-        runner.run(steps, |host| host_seconds.push(host.as_secs_f64()))?;
-        device.synchronize()?;
+        runner.run(steps, |host| host_seconds.push(host.as_secs_f64())).await?;
+        device.synchronize_async().await?;
         step_seconds.push(start.elapsed().as_secs_f64() / steps as f64);
         left -= steps;
     }
     // A non-finite loss would make the figures meaningless.
-    runner.finish()?;
+    runner.finish().await?;
     let gpu = match device {
         Device::Cpu(_) => None,
         Device::Gpu(gpu) => Some(gpu),
@@ -252,11 +273,11 @@ impl<'a> Runner<'a> {
     }
 
     /// Submits `count` steps; `handed_over` is called with the host time of each.
-    fn run(&mut self, steps: usize, mut handed_over: impl FnMut(Duration)) -> Result<()> {
+    async fn run(&mut self, steps: usize, mut handed_over: impl FnMut(Duration)) -> Result<()> {
         for _ in 0..steps {
             let start = Instant::now();
             match &mut self.work {
-                Work::Train(stepper) => stepper.step(&self.indices, 0, LEARNING_RATE)?,
+                Work::Train(stepper) => stepper.step_async(&self.indices, 0, LEARNING_RATE).await?,
                 Work::Infer(inference) => {
                     inference.logits(&self.indices)?;
                     self.device.submit()?;
@@ -266,15 +287,15 @@ impl<'a> Runner<'a> {
             if let Work::Train(stepper) = &mut self.work
                 && stepper.is_full()
             {
-                stepper.drain()?.iter().try_for_each(StepMetrics::check)?;
+                stepper.drain_async().await?.iter().try_for_each(StepMetrics::check)?;
             }
         }
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<()> {
+    async fn finish(&mut self) -> Result<()> {
         if let Work::Train(stepper) = &mut self.work {
-            stepper.drain()?.iter().try_for_each(StepMetrics::check)?;
+            stepper.drain_async().await?.iter().try_for_each(StepMetrics::check)?;
         }
         Ok(())
     }
@@ -316,7 +337,7 @@ mod tests {
         let network = Network::new(Architecture::by_name("lenet5", 10).unwrap(), &device, 1).unwrap();
         let mut runner = Runner::new(&config, &recipe, &network, &images).unwrap();
         let mut heard = 0;
-        runner.run(40, |_| heard += 1).unwrap();
+        block_on(runner.run(40, |_| heard += 1)).unwrap();
         let Work::Train(stepper) = &runner.work else { panic!("it should train") };
         assert_eq!((heard, stepper.next_step()), (40, 40));
         let report = bench(&config, &device, |_| Ok(Plans::default())).unwrap();

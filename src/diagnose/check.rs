@@ -5,6 +5,8 @@
 use rand::RngExt;
 
 use crate::error::Result;
+#[cfg(not(target_family = "wasm"))]
+use crate::gpu::block_on;
 use crate::nn::{Architecture, Network};
 use crate::ops::case::Case;
 use crate::ops::count_iterations::count_iterations;
@@ -30,6 +32,40 @@ pub struct CheckResult {
     pub name: String,
     /// The verdict.
     pub verdict: Verdict,
+}
+
+impl CheckResult {
+    /// It as a line of a report on this device.
+    pub fn report(&self, device: String) -> CheckReport {
+        let (verdict, detail) = match &self.verdict {
+            Verdict::Pass(0.0) => ("PASS", String::new()),
+            Verdict::Pass(difference) => ("PASS", format!("differs by {difference:.1e}")),
+            Verdict::Fail(difference) => ("FAIL", format!("differs by {difference:.1e}")),
+            Verdict::Refused(reason) => ("FAIL", reason.clone()),
+            Verdict::Fault(what) => ("FAULT", what.clone()),
+            Verdict::Absent(what) => ("ABSENT", what.clone()),
+        };
+        CheckReport { device, check: self.name.clone(), verdict, detail }
+    }
+}
+
+/// A line of a report, as text and as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct CheckReport {
+    /// The device.
+    pub device: String,
+    /// Name of the kernels or of the driver bug.
+    pub check: String,
+    /// PASS, FAIL, FAULT (a bug that the kernels work around) or ABSENT (an optional feature).
+    pub verdict: &'static str,
+    /// What is behind it.
+    pub detail: String,
+}
+
+impl std::fmt::Display for CheckReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:<7} {:<34} {}", self.verdict, self.check, self.detail)
+    }
 }
 
 /// Verdict of a check.
@@ -58,18 +94,32 @@ impl Verdict {
 ///
 /// # Errors
 /// If the CPU itself fails, or the device is lost.
+#[cfg(not(target_family = "wasm"))]
 pub fn check(device: &Device, hear: &mut dyn FnMut(&CheckResult)) -> Result<()> {
+    block_on(check_async(device, async |result| hear(result)))
+}
+
+/// [`check`] where the thread must not block. What `hear` does is waited for.
+///
+/// # Errors
+/// As for [`check`].
+pub async fn check_async(device: &Device, mut hear: impl AsyncFnMut(&CheckResult)) -> Result<()> {
     let cpu = Device::cpu();
     for case in ops::cases().iter().filter(|case| case.is_check_of(device)) {
         let tolerance = if case.is_rough || case.dtype == DType::F16 { ROUGH_TOLERANCE } else { TOLERANCE };
-        let values = |device: &Device| Ok(case.results(device)?.into_iter().map(|(_, values)| values).collect());
-        hear(&CheckResult { name: words(case), verdict: compare(tolerance, device, values(&cpu)?, values) });
+        let values = async |device: &Device| {
+            let results = case.results_async(device).await?;
+            Ok(results.into_iter().map(|(_, values)| values).collect())
+        };
+        let verdict = compare(tolerance, values(&cpu).await?, values(device).await);
+        hear(&CheckResult { name: words(case), verdict }).await;
     }
     for name in NETWORKS {
-        let verdict = compare(ROUGH_TOLERANCE, device, network(&cpu, name)?, |device| network(device, name));
-        hear(&CheckResult { name: format!("{name}: loss and gradients"), verdict });
+        let verdict = compare(ROUGH_TOLERANCE, network(&cpu, name).await?, network(device, name).await);
+        hear(&CheckResult { name: format!("{name}: loss and gradients"), verdict }).await;
     }
-    hear(&CheckResult { name: format!("loops of {MANY_ITERATIONS} iterations"), verdict: long_loops(device)? });
+    let verdict = long_loops(device).await?;
+    hear(&CheckResult { name: format!("loops of {MANY_ITERATIONS} iterations"), verdict }).await;
     if let Device::Gpu(gpu) = device {
         for (name, has, need) in [
             ("16-bit floats", gpu.has_f16(), "16-bit activations"),
@@ -78,19 +128,16 @@ pub fn check(device: &Device, hear: &mut dyn FnMut(&CheckResult)) -> Result<()> 
             ("timestamps", gpu.has_timestamps(), "times of single kernels"),
         ] {
             let verdict = if has { Verdict::Pass(0.0) } else { Verdict::Absent(format!("no {need}")) };
-            hear(&CheckResult { name: name.into(), verdict });
+            hear(&CheckResult { name: name.into(), verdict }).await;
         }
     }
     Ok(())
 }
 
 /// Whether loops run to their end.
-fn long_loops(device: &Device) -> Result<Verdict> {
-    let [actual, expected] = [device, &Device::cpu()].map(|device| {
-        let counted = count_iterations(device, MANY_ITERATIONS)?;
-        counted.to_vec_u32()
-    });
-    let (actual, expected) = (actual?, expected?);
+async fn long_loops(device: &Device) -> Result<Verdict> {
+    let counted = async |device: &Device| count_iterations(device, MANY_ITERATIONS)?.to_vec_u32_async().await;
+    let (actual, expected) = (counted(device).await?, counted(&Device::cpu()).await?);
     Ok(if actual == expected {
         Verdict::Pass(0.0)
     } else {
@@ -107,13 +154,8 @@ fn words(case: &Case) -> String {
 }
 
 /// Compares a device's results with the CPU's.
-fn compare(
-    tolerance: f64,
-    device: &Device,
-    expected: Vec<Vec<f64>>,
-    compute: impl Fn(&Device) -> Result<Vec<Vec<f64>>>,
-) -> Verdict {
-    match compute(device) {
+fn compare(tolerance: f64, expected: Vec<Vec<f64>>, actual: Result<Vec<Vec<f64>>>) -> Verdict {
+    match actual {
         Ok(actual) => match largest_difference(&actual, &expected) {
             difference if difference <= tolerance => Verdict::Pass(difference),
             difference => Verdict::Fail(difference),
@@ -146,7 +188,7 @@ fn difference(actual: &[f64], expected: &[f64]) -> f64 {
 }
 
 /// The loss of a network, and the gradient of its last layer: gradients of earlier layers depend on near-ties of max-pooling.
-fn network(device: &Device, name: &str) -> Result<Vec<Vec<f64>>> {
+async fn network(device: &Device, name: &str) -> Result<Vec<Vec<f64>>> {
     let network = Network::new(Architecture::by_name(name, 10)?, device, 5)?;
     let shape = network.architecture().input.batch(4);
     let mut random = RandomStream::new(0xc4ec, 1);
@@ -156,8 +198,11 @@ fn network(device: &Device, name: &str) -> Result<Vec<Vec<f64>>> {
     let loss = logits.apply(SoftmaxCrossEntropy::new(&device.tensor_u32(&[4], &[1, 9, 3, 0])?)?)?;
     let gradients = loss.backward()?;
     let last = network.parameters().last().map(|p| gradients.parameter(&p.name)).transpose()?;
-    let wide = |tensor: &crate::Tensor| Ok(tensor.to_vec()?.into_iter().map(f64::from).collect());
-    std::iter::once(loss.tensor()).chain(last).map(wide).collect()
+    let mut values = Vec::new();
+    for tensor in std::iter::once(loss.tensor()).chain(last) {
+        values.push(tensor.to_vec_async().await?.into_iter().map(f64::from).collect());
+    }
+    Ok(values)
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use super::GpuError;
 use super::budget::Budget;
-use super::{GpuError, wait};
+#[cfg(not(target_family = "wasm"))]
+use super::wait;
 
 /// The graphics API to use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -23,6 +25,9 @@ const PRIMARY: wgpu::Backends = wgpu::Backends::VULKAN.union(wgpu::Backends::MET
 
 impl Backend {
     fn backends(self) -> wgpu::Backends {
+        if cfg!(target_family = "wasm") {
+            return wgpu::Backends::BROWSER_WEBGPU;
+        }
         match self {
             // A variable without a name chooses nothing.
             Backend::Primary => wgpu::Backends::from_env()
@@ -40,6 +45,7 @@ impl Backend {
             (wgpu::Backends::METAL, "Metal"),
             (wgpu::Backends::DX12, "DX12"),
             (wgpu::Backends::GL, "OpenGL"),
+            (wgpu::Backends::BROWSER_WEBGPU, "WebGPU"),
         ];
         let backends = self.backends();
         let names: Vec<_> = names.into_iter().filter(|&(b, _)| backends.contains(b)).map(|(_, name)| name).collect();
@@ -204,7 +210,8 @@ pub(super) struct Abilities {
 }
 
 impl Abilities {
-    pub(super) fn of(adapter: &wgpu::Adapter) -> Self {
+    /// Those of an adapter, whose vendor has this number if wgpu does not report it.
+    pub(super) fn of(adapter: &wgpu::Adapter, vendor: Option<u32>) -> Self {
         const NEEDED: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
             .union(wgpu::Features::SUBGROUP)
             .union(wgpu::Features::SHADER_F16);
@@ -227,7 +234,13 @@ impl Abilities {
         let used = if cooperative.is_some() { NEEDED } else { wgpu::Features::SHADER_F16 };
         // Timestamps are for profiles.
         let used = used | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
-        let budget = Budget::of_vendor(info.vendor);
+        let vendor = vendor.unwrap_or(info.vendor);
+        // A browser's fallback is SwiftShader where nothing else is said.
+        let is_fallback = info.backend == wgpu::Backend::BrowserWebGpu && is_software(&info) && vendor == 0;
+        let budget = match is_fallback {
+            true => Budget::of_vendor(Budget::SWIFT_SHADER),
+            false => Budget::of_vendor(vendor),
+        };
         let most = adapter.limits().max_compute_workgroup_storage_size;
         let budget = Budget { workgroup_bytes: budget.workgroup_bytes.min(most), ..budget };
         Abilities { features: available & used, cooperative, subgroup, budget }
@@ -235,6 +248,7 @@ impl Abilities {
 }
 
 /// All adapters of a backend, best first, in the order of the numbers in `gpu:N`.
+#[cfg(not(target_family = "wasm"))]
 pub fn list_adapters(backend: Backend) -> Vec<AdapterSummary> {
     wait::block_on(enumerate(backend))
         .iter()
@@ -243,6 +257,7 @@ pub fn list_adapters(backend: Backend) -> Vec<AdapterSummary> {
         .collect()
 }
 
+#[cfg(not(target_family = "wasm"))]
 async fn enumerate(backend: Backend) -> Vec<wgpu::Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = backend.backends();
@@ -259,7 +274,18 @@ async fn enumerate(backend: Backend) -> Vec<wgpu::Adapter> {
     adapters
 }
 
+/// The adapter that the browser offers, if any.
+#[cfg(target_family = "wasm")]
+async fn enumerate(_backend: Backend) -> Vec<wgpu::Adapter> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::BROWSER_WEBGPU;
+    let options =
+        wgpu::RequestAdapterOptions { power_preference: wgpu::PowerPreference::HighPerformance, ..Default::default() };
+    wgpu::Instance::new(descriptor).request_adapter(&options).await.into_iter().collect()
+}
+
 /// wgpu's stand-in for a driver, which computes nothing.
+#[cfg(not(target_family = "wasm"))]
 pub(super) fn noop() -> Result<wgpu::Adapter, GpuError> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::NOOP;

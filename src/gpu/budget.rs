@@ -46,7 +46,7 @@ const BUDGETS: [(u32, Budget); 8] = [
     (0x10005, Budget { registers: 255, workgroup_bytes: 32 * KIB, winograd_channels: 192, ..UNKNOWN }),
     // SwiftShader, which runs on the CPU: for some tiles with eight rows of an invocation, the time of its compiler grows with the branches
     // around loads and stores.
-    (0x1ae0, Budget { small_tiles: true, ..UNKNOWN }),
+    (Budget::SWIFT_SHADER, Budget { small_tiles: true, ..UNKNOWN }),
 ];
 
 impl Default for Budget {
@@ -56,6 +56,9 @@ impl Default for Budget {
 }
 
 impl Budget {
+    /// Number of SwiftShader's vendor.
+    pub(super) const SWIFT_SHADER: u32 = 0x1ae0;
+
     /// That of a vendor's GPUs, by its PCI or Khronos number; a cautious one for unknown ones. Metal reports no vendor, and most of its
     /// GPUs are Apple's.
     pub fn of_vendor(vendor: u32) -> Self {

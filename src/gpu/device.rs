@@ -1,8 +1,10 @@
 //! An open GPU: its memory, and the submission of recorded commands.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+#[cfg(not(target_family = "wasm"))]
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 use std::thread::ThreadId;
 use std::time::Duration;
 
@@ -26,7 +28,7 @@ use super::wait;
 const MOST_FLOPS: u64 = 50_000_000_000;
 
 /// How to open a GPU.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct GpuOptions {
     /// The adapter.
@@ -38,6 +40,8 @@ pub struct GpuOptions {
     /// Whether kernels run with all of naga's checks of indices and loops, which are off for the shaders of this crate: by default where
     /// the environment says `CIFAR_GPU_CHECKED=1`. Slower, with the same results.
     pub checked: bool,
+    /// What the platform tells of the adapter and wgpu does not, as in a browser.
+    pub hint: Option<AdapterHint>,
     /// For tests: new, poisoned memory for every tensor, fenced by guard bytes; see [`GpuDevice::check_guards`].
     pub guarded: bool,
 }
@@ -45,7 +49,14 @@ pub struct GpuOptions {
 impl Default for GpuOptions {
     fn default() -> Self {
         let checked = std::env::var_os("CIFAR_GPU_CHECKED").is_some_and(|value| value == "1");
-        GpuOptions { request: AdapterRequest::Best, backend: Backend::Primary, timeout: None, checked, guarded: false }
+        GpuOptions {
+            request: AdapterRequest::Best,
+            backend: Backend::Primary,
+            timeout: None,
+            checked,
+            hint: None,
+            guarded: false,
+        }
     }
 }
 
@@ -56,6 +67,15 @@ impl GpuOptions {
         change(&mut self);
         self
     }
+}
+
+/// What is known of an adapter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdapterHint {
+    /// Its name.
+    pub name: String,
+    /// Number of its vendor, as PCI and Khronos give it; 0 if that is not known.
+    pub vendor: u32,
 }
 
 /// Abilities that a [`GpuDevice::rehearsal_of`] simulates.
@@ -101,6 +121,7 @@ pub(super) struct Shared {
     /// What was recorded on a rehearsal.
     pub(super) launched: Mutex<Vec<Launched>>,
     /// The first timestamp that was read, in ticks.
+    #[cfg(not(target_family = "wasm"))]
     pub(super) first_tick: OnceLock<u64>,
 }
 
@@ -109,6 +130,7 @@ impl GpuDevice {
     ///
     /// # Errors
     /// If no adapter fits the request, or the driver fails to open it.
+    #[cfg(not(target_family = "wasm"))]
     pub fn open(options: GpuOptions) -> Result<Self, GpuError> {
         wait::block_on(GpuDevice::open_async(options))
     }
@@ -122,7 +144,7 @@ impl GpuDevice {
         log::debug!("adapter: {} ({reason})", adapter::describe(&adapter.get_info(), &adapter.limits()));
         let pool = if options.guarded { PoolKind::Guarded } else { PoolKind::Usual };
         let software = adapter::is_software(&adapter.get_info());
-        let abilities = Abilities::of(&adapter);
+        let abilities = Abilities::of(&adapter, options.hint.as_ref().map(|hint| hint.vendor));
         GpuDevice::open_adapter(&adapter, abilities, reason, options, pool, software).await
     }
 
@@ -134,6 +156,7 @@ impl GpuDevice {
     ///
     /// # Errors
     /// If wgpu's stand-in for a driver does not open.
+    #[cfg(not(target_family = "wasm"))]
     pub fn rehearsal(software: bool) -> Result<Self, GpuError> {
         GpuDevice::rehearsal_of(RehearsedAdapter { software, ..RehearsedAdapter::default() })
     }
@@ -143,10 +166,11 @@ impl GpuDevice {
     ///
     /// # Errors
     /// As for [`GpuDevice::rehearsal`].
+    #[cfg(not(target_family = "wasm"))]
     pub fn rehearsal_of(rehearsed: RehearsedAdapter) -> Result<Self, GpuError> {
         let adapter = adapter::noop()?;
         let RehearsedAdapter { software, subgroup, cooperative, budget } = rehearsed;
-        let usual = Abilities::of(&adapter);
+        let usual = Abilities::of(&adapter, None);
         let budget = budget.unwrap_or(usual.budget);
         let abilities = Abilities { subgroup, cooperative, budget, ..usual };
         let options = GpuOptions::default();
@@ -162,7 +186,10 @@ impl GpuDevice {
         pool: PoolKind,
         software: bool,
     ) -> Result<Self, GpuError> {
-        let info = adapter.get_info();
+        let mut info = adapter.get_info();
+        if let Some(hint) = options.hint {
+            info.name = hint.name;
+        }
         if !adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS) {
             return Err(GpuError::MissingFeature { adapter: info.name, feature: "COMPUTE_SHADERS".into() });
         }
@@ -187,15 +214,22 @@ impl GpuDevice {
         });
         let on_error = faults.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            let _ = on_error.error.set(match error {
+            on_error.report(match error {
                 wgpu::Error::OutOfMemory { .. } => GpuError::OutOfMemory { bytes: 0, in_use: 0 },
                 other => GpuError::Rejected(other.to_string()),
             });
         }));
         let timeout = options.timeout.unwrap_or(Duration::from_secs(if software { 3600 } else { 60 }));
         let shared = Shared {
-            pool: Pool::new(device.clone(), &limits, pool, timeout),
-            pipelines: Pipelines::new(device.clone(), limits.clone(), options.checked),
+            pool: Pool::new(
+                device.clone(),
+                faults.clone(),
+                &limits,
+                pool,
+                #[cfg(not(target_family = "wasm"))]
+                timeout,
+            ),
+            pipelines: Pipelines::new(device.clone(), limits.clone(), faults.clone(), options.checked),
             device,
             queue,
             info,
@@ -212,6 +246,7 @@ impl GpuDevice {
             faults,
             rehearsal: pool == PoolKind::Rehearsal,
             launched: Mutex::default(),
+            #[cfg(not(target_family = "wasm"))]
             first_tick: OnceLock::new(),
         };
         Ok(GpuDevice { shared: Arc::new(shared) })
@@ -224,6 +259,11 @@ impl GpuDevice {
             wait::notice(&self.shared.device);
             self.shared.faults.check()
         })
+    }
+
+    /// Goes on after a kernel was refused that was only tried. In a browser, such a refusal is reported late and is the device's.
+    pub(crate) fn forgive_kernel(&self) {
+        self.shared.faults.forgive_kernel();
     }
 
     /// Name, kind, backend and driver in one line.
@@ -249,6 +289,11 @@ impl GpuDevice {
     /// Whether kernels can keep 16-bit floats in memory.
     pub fn has_f16(&self) -> bool {
         self.shared.rehearsal || self.shared.abilities.features.contains(wgpu::Features::SHADER_F16)
+    }
+
+    /// Whether the adapter can time kernels.
+    pub fn has_timestamps(&self) -> bool {
+        self.shared.abilities.features.contains(wgpu::Features::TIMESTAMP_QUERY)
     }
 
     /// The adapter's cooperative matrices of 16-bit floats, if any.

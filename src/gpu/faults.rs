@@ -2,13 +2,15 @@
 
 use std::sync::OnceLock;
 
+use parking_lot::Mutex;
+
 use super::GpuError;
 
 /// The first asynchronous error of the driver. Later ones follow from it and are ignored.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     pub(super) lost: OnceLock<String>,
-    pub(super) error: OnceLock<GpuError>,
+    error: Mutex<Option<GpuError>>,
 }
 
 impl Faults {
@@ -16,6 +18,19 @@ impl Faults {
         if let Some(reason) = self.lost.get() {
             return Err(GpuError::DeviceLost(reason.clone()));
         }
-        self.error.get().map_or(Ok(()), |e| Err(e.clone()))
+        self.error.lock().clone().map_or(Ok(()), Err)
+    }
+
+    /// Keeps the error, if it is the first.
+    pub(super) fn report(&self, error: GpuError) {
+        self.error.lock().get_or_insert(error);
+    }
+
+    /// Forgets that a kernel was refused, which says nothing of others.
+    pub(super) fn forgive_kernel(&self) {
+        let mut error = self.error.lock();
+        if matches!(*error, Some(GpuError::Shader { .. })) {
+            *error = None;
+        }
     }
 }

@@ -15,12 +15,15 @@ mod recording;
 pub mod shaders;
 mod statistics;
 mod submission;
+#[cfg(not(target_family = "wasm"))]
 mod timing;
 mod wait;
 
-pub use adapter::{AdapterKind, AdapterRequest, AdapterSummary, Backend, CooperativeMatrix, GpuLimits, list_adapters};
+#[cfg(not(target_family = "wasm"))]
+pub use adapter::list_adapters;
+pub use adapter::{AdapterKind, AdapterRequest, AdapterSummary, Backend, CooperativeMatrix, GpuLimits};
 pub use budget::Budget;
-pub use device::{GpuDevice, GpuOptions, RehearsedAdapter};
+pub use device::{AdapterHint, GpuDevice, GpuOptions, RehearsedAdapter};
 pub use error::GpuError;
 pub use launch::{Launch, Launched};
 pub use pool::{BUFFER_ALIGNMENT, GpuBuffer, MemoryUse};
@@ -29,4 +32,5 @@ pub use readback::PendingRead;
 pub use shaders::ShaderVariant;
 pub use statistics::Statistics;
 pub use wait::SubmissionIndex;
+#[cfg(not(target_family = "wasm"))]
 pub(crate) use wait::block_on;

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use super::faults::Faults;
 use super::shaders::{self, BindingKind, Shader, ShaderVariant};
 use super::{GpuError, wait};
+use crate::clock::Instant;
 
 /// A kernel ready to run.
 #[derive(Debug)]
@@ -52,14 +53,15 @@ pub(super) enum Checks {
 pub(super) struct Pipelines {
     device: wgpu::Device,
     limits: wgpu::Limits,
+    faults: Arc<Faults>,
     /// Whether no kernel runs without checks.
     checked: bool,
     made: Mutex<HashMap<(ShaderVariant, Checks), Arc<Pipeline>>>,
 }
 
 impl Pipelines {
-    pub(super) fn new(device: wgpu::Device, limits: wgpu::Limits, checked: bool) -> Self {
-        Pipelines { device, limits, checked, made: Mutex::default() }
+    pub(super) fn new(device: wgpu::Device, limits: wgpu::Limits, faults: Arc<Faults>, checked: bool) -> Self {
+        Pipelines { device, limits, faults, checked, made: Mutex::default() }
     }
 
     /// Number of pipelines created.
@@ -81,7 +83,8 @@ impl Pipelines {
         let shader = shaders::build(variant)?;
         self.check_features(&shader)?;
         self.check_limits(variant, &shader)?;
-        let pipeline = Arc::new(refusable(&self.device, variant.name, || self.make(variant, shader, checks))?);
+        let pipeline =
+            Arc::new(refusable(&self.device, &self.faults, variant.name, || self.make(variant, shader, checks))?);
         log::debug!("pipeline of {} made in {:.1} ms", variant.name, 1e3 * start.elapsed().as_secs_f64());
         self.made.lock().insert(key, pipeline.clone());
         Ok(pipeline)
@@ -177,14 +180,18 @@ impl Pipelines {
 }
 
 /// The result of `make`, unless the driver reports an error, which then is one of this kernel and not of the device.
-fn refusable<T>(device: &wgpu::Device, kernel: &str, make: impl FnOnce() -> T) -> Result<T, GpuError> {
+fn refusable<T>(
+    device: &wgpu::Device,
+    faults: &Arc<Faults>,
+    kernel: &'static str,
+    make: impl FnOnce() -> T,
+) -> Result<T, GpuError> {
     let kinds = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation];
-    let (made, refusals) = wait::scoped(device, &kinds, make);
-    match refusals.first() {
-        None => Ok(made),
-        Some(wgpu::Error::OutOfMemory { .. }) => Err(GpuError::OutOfMemory { bytes: 0, in_use: 0 }),
-        Some(refusal) => Err(GpuError::Shader { name: kernel.to_owned(), message: refusal.to_string() }),
-    }
+    let refusal = move |error: wgpu::Error| match error {
+        wgpu::Error::OutOfMemory { .. } => GpuError::OutOfMemory { bytes: 0, in_use: 0 },
+        other => GpuError::Shader { name: kernel.to_owned(), message: other.to_string() },
+    };
+    wait::scoped(device, faults, &kinds, refusal, make)
 }
 
 #[cfg(test)]
@@ -198,7 +205,7 @@ mod tests {
         let gpu = GpuDevice::open(GpuOptions::default()).expect("this test needs a GPU adapter");
         let broken = wgpu::ShaderModuleDescriptor { label: None, source: wgpu::ShaderSource::Wgsl("no shader".into()) };
         let device = &gpu.shared.device;
-        let refused = refusable(device, "broken", || device.create_shader_module(broken));
+        let refused = refusable(device, &gpu.shared.faults, "broken", || device.create_shader_module(broken));
         assert!(matches!(&refused, Err(GpuError::Shader { name, .. }) if name == "broken"), "{refused:?}");
         let variant = ShaderVariant::new("global_avg_pool_forward", &[("PIXELS", 4), ("CHANNELS", 3), ("HALF", 0)]);
         gpu.shared.pipelines.get(&variant, Checks::Off).unwrap();

@@ -9,10 +9,12 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Weak};
+#[cfg(not(target_family = "wasm"))]
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::faults::Faults;
 use super::{GpuError, wait};
 
 /// Sizes are rounded up to this many bytes, which every adapter accepts as a binding's offset, too.
@@ -66,7 +68,9 @@ pub(super) struct Pool {
     max_binding: u64,
     max_buffer: u64,
     kind: PoolKind,
+    faults: Arc<Faults>,
     /// Longest wait for buffers that running commands use.
+    #[cfg(not(target_family = "wasm"))]
     timeout: Duration,
     free: Mutex<Free>,
 }
@@ -192,7 +196,13 @@ impl GpuBuffer {
 }
 
 impl Pool {
-    pub(super) fn new(device: wgpu::Device, limits: &wgpu::Limits, kind: PoolKind, timeout: Duration) -> Arc<Self> {
+    pub(super) fn new(
+        device: wgpu::Device,
+        faults: Arc<Faults>,
+        limits: &wgpu::Limits,
+        kind: PoolKind,
+        #[cfg(not(target_family = "wasm"))] timeout: Duration,
+    ) -> Arc<Self> {
         // A rehearsal has no limits, unlike wgpu's no-op backend.
         let limited = |limit| if kind == PoolKind::Rehearsal { u64::MAX } else { limit };
         Arc::new(Pool {
@@ -200,6 +210,8 @@ impl Pool {
             max_binding: limited(limits.max_storage_buffer_binding_size),
             max_buffer: limited(limits.max_buffer_size),
             kind,
+            faults,
+            #[cfg(not(target_family = "wasm"))]
             timeout,
             free: Mutex::default(),
         })
@@ -257,19 +269,20 @@ impl Pool {
     pub(super) fn create_other(&self, descriptor: &wgpu::BufferDescriptor<'_>) -> Result<wgpu::Buffer, GpuError> {
         let attempt = || {
             let kinds = [wgpu::ErrorFilter::OutOfMemory];
-            let (buffer, refusals) = wait::scoped(&self.device, &kinds, || self.device.create_buffer(descriptor));
-            refusals.is_empty().then_some(buffer)
+            let (bytes, in_use) = (descriptor.size, self.free.lock().memory.in_use_bytes);
+            let refusal = move |_| GpuError::OutOfMemory { bytes, in_use };
+            wait::scoped(&self.device, &self.faults, &kinds, refusal, || self.device.create_buffer(descriptor))
         };
-        attempt().map_or_else(
-            || {
-                self.release_free();
-                // Buffers that running commands use are freed only once these are done.
-                let _ = wait::block_on(wait::for_work(&self.device, None, self.timeout));
-                let in_use = self.free.lock().memory.in_use_bytes;
-                attempt().ok_or(GpuError::OutOfMemory { bytes: descriptor.size, in_use })
-            },
-            Ok,
-        )
+        let first = attempt();
+        // A browser tells later.
+        #[cfg(not(target_family = "wasm"))]
+        if first.is_err() {
+            self.release_free();
+            // Buffers that running commands use are freed only once these are done.
+            let _ = wait::block_until_idle(&self.device, self.timeout);
+            return attempt();
+        }
+        first
     }
 
     fn create(&self, capacity: u64) -> Result<wgpu::Buffer, GpuError> {

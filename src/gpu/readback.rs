@@ -3,7 +3,9 @@
 use super::pool::{self, GpuBuffer};
 use super::recording::Command;
 use super::statistics::count;
-use super::wait::{self, Mapping, SubmissionIndex};
+#[cfg(not(target_family = "wasm"))]
+use super::wait;
+use super::wait::{Mapping, SubmissionIndex};
 use super::{GpuDevice, GpuError};
 
 /// Bytes on their way back from the GPU.
@@ -20,6 +22,7 @@ impl PendingRead {
     ///
     /// # Errors
     /// As for [`PendingRead::wait_async`].
+    #[cfg(not(target_family = "wasm"))]
     pub fn wait(self) -> Result<Vec<u8>, GpuError> {
         wait::block_on(self.wait_async())
     }
@@ -74,14 +77,24 @@ impl GpuDevice {
     }
 
     /// Reads a buffer's bytes back and waits for them.
+    #[cfg(not(target_family = "wasm"))]
     pub fn read(&self, buffer: &GpuBuffer) -> Result<Vec<u8>, GpuError> {
         self.start_read(buffer)?.wait()
     }
 
-    /// In guarded mode: fails if anything was written outside the tensors made so far.
+    /// [`GpuDevice::check_guards_async`], blocking.
+    ///
+    /// # Errors
+    /// If there was such a write, or the device fails.
+    #[cfg(not(target_family = "wasm"))]
     pub fn check_guards(&self) -> Result<(), GpuError> {
+        wait::block_on(self.check_guards_async())
+    }
+
+    /// In guarded mode: fails if anything was written outside the tensors made so far.
+    pub async fn check_guards_async(&self) -> Result<(), GpuError> {
         for (buffer, writable) in self.shared.pool.guarded_buffers() {
-            let bytes = self.read_range(&buffer, 0, buffer.size())?.wait()?;
+            let bytes = self.read_range(&buffer, 0, buffer.size())?.wait_async().await?;
             let words: Vec<u32> = bytemuck::pod_collect_to_vec(&bytes);
             let broken = pool::broken_guards(&words, &writable);
             if broken > 0 {

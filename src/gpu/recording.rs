@@ -83,6 +83,7 @@ pub(super) fn encode(device: &wgpu::Device, commands: &[&Command]) -> wgpu::Comm
 
 /// Encodes commands, each dispatch in a separate compute pass that writes two timestamps into the set, up to its number of
 /// `queries`.
+#[cfg(not(target_family = "wasm"))]
 pub(super) fn encode_timed(
     device: &wgpu::Device,
     commands: &[&Command],

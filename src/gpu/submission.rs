@@ -1,10 +1,9 @@
 //! Submission of recorded commands, and waiting for them.
 
-use super::recording::{Recording, cut_by_flops, encode};
+use super::recording::{Command, Recording, cut_by_flops, encode};
 use super::statistics::count;
 use super::wait::{self, SubmissionIndex};
 use super::{GpuDevice, GpuError};
-use crate::profile;
 
 impl GpuDevice {
     /// Submits the recorded commands, if any, without waiting.
@@ -18,24 +17,31 @@ impl GpuDevice {
         if recording.is_empty() || self.shared.rehearsal {
             return self.check().map(|()| None);
         }
-        let timed = profile::is_collecting() && self.has_timestamps();
         let commands: Vec<_> = recording.commands().collect();
         let mut last = None;
         for part in cut_by_flops(&commands, self.shared.most_flops) {
-            last = Some(match timed {
-                true => self.submit_timed(part)?,
-                false => SubmissionIndex(self.shared.queue.submit([encode(&self.shared.device, part)])),
-            });
+            last = Some(self.submit_part(part)?);
             count(&self.shared.counters.submissions);
         }
         self.check()?;
         Ok(last)
     }
 
+    fn submit_part(&self, commands: &[&Command]) -> Result<SubmissionIndex, GpuError> {
+        // Each kernel's own time is read back, which a browser's thread cannot wait for here.
+        #[cfg(not(target_family = "wasm"))]
+        if crate::profile::is_collecting() && self.has_timestamps() {
+            return self.submit_timed(commands);
+        }
+        let index = self.shared.queue.submit([encode(&self.shared.device, commands)]);
+        Ok(wait::submitted(&self.shared.queue, index))
+    }
+
     /// Submits the recorded commands and waits until the GPU is idle.
     ///
     /// # Errors
     /// [`GpuError::Timeout`] after the device's time-out, [`GpuError::DeviceLost`] if the GPU is lost meanwhile.
+    #[cfg(not(target_family = "wasm"))]
     pub fn synchronize(&self) -> Result<(), GpuError> {
         wait::block_on(self.synchronize_async())
     }
@@ -46,13 +52,14 @@ impl GpuDevice {
     /// As for [`GpuDevice::synchronize`].
     pub async fn synchronize_async(&self) -> Result<(), GpuError> {
         self.submit()?;
-        self.wait(None).await
+        self.after(wait::for_all(&self.shared.device, &self.shared.queue, self.shared.timeout).await)
     }
 
     /// Waits for one submission.
     ///
     /// # Errors
     /// As for [`GpuDevice::synchronize`].
+    #[cfg(not(target_family = "wasm"))]
     pub fn wait_for(&self, submission: &SubmissionIndex) -> Result<(), GpuError> {
         wait::block_on(self.wait_for_async(submission))
     }
@@ -62,11 +69,11 @@ impl GpuDevice {
     /// # Errors
     /// As for [`GpuDevice::synchronize`].
     pub async fn wait_for_async(&self, submission: &SubmissionIndex) -> Result<(), GpuError> {
-        self.wait(Some(submission)).await
+        self.after(wait::for_submission(&self.shared.device, submission, self.shared.timeout).await)
     }
 
-    async fn wait(&self, submission: Option<&SubmissionIndex>) -> Result<(), GpuError> {
-        let answer = wait::for_work(&self.shared.device, submission, self.shared.timeout).await;
+    /// What a wait means, by its answer and the errors reported meanwhile.
+    fn after(&self, answer: Result<(), GpuError>) -> Result<(), GpuError> {
         if matches!(answer, Err(GpuError::Timeout { .. })) {
             // The device is never closed: wgpu would wait for its work, without an end if the GPU hangs.
             std::mem::forget(self.shared.clone());
@@ -84,6 +91,7 @@ mod tests {
 
     use super::*;
     use crate::gpu::{GpuBuffer, GpuOptions, Launch, ShaderVariant};
+    use crate::profile;
 
     fn open(options: GpuOptions) -> GpuDevice {
         GpuDevice::open(options).expect("these tests need a GPU adapter, a software one will do")

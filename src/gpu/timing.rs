@@ -10,11 +10,6 @@ use crate::profile::{self, Event};
 const MOST_QUERIES: u32 = wgpu::QUERY_SET_MAX_QUERIES;
 
 impl GpuDevice {
-    /// Whether the adapter can time kernels.
-    pub fn has_timestamps(&self) -> bool {
-        self.shared.abilities.features.contains(wgpu::Features::TIMESTAMP_QUERY)
-    }
-
     /// Submits commands with a timestamp before and after each kernel, waits for them, and adds the kernels' runs to the profile.
     /// Kernels beyond the capacity of a query set run untimed.
     pub(super) fn submit_timed(&self, commands: &[&Command]) -> Result<SubmissionIndex, GpuError> {
@@ -42,7 +37,8 @@ impl GpuDevice {
         let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         encoder.resolve_query_set(&set, 0..queries, &resolved, 0);
         encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, None);
-        let submission = SubmissionIndex(self.shared.queue.submit([commands, encoder.finish()]));
+        let index = self.shared.queue.submit([commands, encoder.finish()]);
+        let submission = wait::submitted(&self.shared.queue, index);
         let mapping = Mapping::begin(&staging);
         self.wait_for(&submission)?;
         wait::block_on(mapping.done(self.timeout()))?;

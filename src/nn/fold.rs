@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::error::{Error, Result};
+#[cfg(not(target_family = "wasm"))]
 use crate::gpu::block_on;
 use crate::nn::graph::Node;
 use crate::nn::{Architecture, Network, Role};
@@ -95,6 +96,7 @@ impl Network {
     ///
     /// # Errors
     /// As for [`Architecture::without_batch_norms`]; or if the device cannot hold the new network.
+    #[cfg(not(target_family = "wasm"))]
     pub fn fold_batch_norms(&self) -> Result<Self> {
         block_on(self.fold_batch_norms_async())
     }

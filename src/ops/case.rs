@@ -14,7 +14,9 @@ use super::random;
 use super::{Context, Op, StepState, Upstream, Wanted};
 use crate::error::{Error, Result};
 use crate::gpu::GpuError;
-use crate::tensor::{DType, Device, Tensor};
+#[cfg(not(target_family = "wasm"))]
+use crate::gpu::block_on;
+use crate::tensor::{DType, Device, HostRead, Tensor};
 
 /// A number, and the sum of the magnitudes that it was added up from: what rounding errors are measured against.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -220,10 +222,17 @@ impl Case {
     ///
     /// # Errors
     /// [`Error::Case`] for a result that is wrong; else if the device fails.
+    #[cfg(not(target_family = "wasm"))]
     pub fn verify(&self, device: &Device) -> Result<()> {
-        let mut trial = Trial { device, mode: Mode::Verify, results: Vec::new() };
-        (self.body)(&mut trial)?;
-        match trial.results.is_empty() {
+        block_on(self.verify_async(device))
+    }
+
+    /// [`Case::verify`] where the thread must not block.
+    ///
+    /// # Errors
+    /// As for [`Case::verify`].
+    pub async fn verify_async(&self, device: &Device) -> Result<()> {
+        match self.play(device, Mode::Verify).await?.is_empty() {
             // A case without a result could not fail.
             true => Err(fault(&self.name, "it hands over no result".into())),
             false => Ok(()),
@@ -234,10 +243,42 @@ impl Case {
     ///
     /// # Errors
     /// If the device fails.
+    #[cfg(not(target_family = "wasm"))]
     pub fn results(&self, device: &Device) -> Result<Vec<(String, Vec<f64>)>> {
-        let mut trial = Trial { device, mode: Mode::Collect, results: Vec::new() };
-        (self.body)(&mut trial)?;
-        Ok(trial.results)
+        block_on(self.results_async(device))
+    }
+
+    /// [`Case::results`] where the thread must not block.
+    ///
+    /// # Errors
+    /// As for [`Case::results`].
+    pub async fn results_async(&self, device: &Device) -> Result<Vec<(String, Vec<f64>)>> {
+        let mut done = Vec::new();
+        for (what, outcome) in self.play(device, Mode::Collect).await? {
+            let values = match outcome {
+                Outcome::Numbers(values) => values,
+                Outcome::Read(read, dtype) => numbers_of(&read.wait_async().await?, dtype),
+            };
+            done.push((what, values));
+        }
+        Ok(done)
+    }
+
+    /// Runs it to its end.
+    ///
+    /// A body cannot be suspended. So one that asks for numbers that are still on the device is given up, and run again, with these
+    /// numbers at hand: it does the same again up to there.
+    async fn play(&self, device: &Device, mode: Mode) -> Result<Vec<(String, Outcome)>> {
+        let mut answers = Vec::new();
+        loop {
+            let mut trial = Trial { answers, ..Trial::new(device, mode) };
+            let outcome = (self.body)(&mut trial);
+            answers = trial.answers;
+            match trial.awaited {
+                Some(read) => answers.push(read.wait_async().await?),
+                None => return outcome.map(|()| trial.results),
+            }
+        }
     }
 
     /// Runs it without looking at any result: for rehearsals, and for timing.
@@ -245,15 +286,35 @@ impl Case {
     /// # Errors
     /// If the device fails.
     pub fn run(&self, device: &Device) -> Result<()> {
-        (self.body)(&mut Trial { device, mode: Mode::Run, results: Vec::new() })
+        (self.body)(&mut Trial::new(device, Mode::Run))
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
+    /// Results are held against what is right.
     Verify,
+    /// Results are kept.
     Collect,
+    /// Results are not looked at.
     Run,
+}
+
+/// A result of a case.
+enum Outcome {
+    Numbers(Vec<f64>),
+    /// Numbers of this type on their way from the device.
+    Read(HostRead, DType),
+}
+
+/// Numbers of this type from their bytes.
+fn numbers_of(bytes: &[u8], dtype: DType) -> Vec<f64> {
+    match dtype {
+        DType::F32 => bytemuck::pod_collect_to_vec::<u8, f32>(bytes).into_iter().map(f64::from).collect(),
+        DType::F16 => bytemuck::pod_collect_to_vec::<u8, f16>(bytes).into_iter().map(f64::from).collect(),
+        DType::U32 => bytemuck::pod_collect_to_vec::<u8, u32>(bytes).into_iter().map(f64::from).collect(),
+        DType::U8 => bytes.iter().copied().map(f64::from).collect(),
+    }
 }
 
 fn fault(what: &str, message: String) -> Error {
@@ -264,7 +325,12 @@ fn fault(what: &str, message: String) -> Error {
 pub struct Trial<'a> {
     device: &'a Device,
     mode: Mode,
-    results: Vec<(String, Vec<f64>)>,
+    results: Vec<(String, Outcome)>,
+    /// The bytes that its body asked for when it was run before, in this order; and how many of them it has asked for again.
+    answers: Vec<Vec<u8>>,
+    asked: usize,
+    /// The bytes for which it was given up.
+    awaited: Option<HostRead>,
 }
 
 /// Step of the central difference; piecewise linear operations have no other error than rounding within it.
@@ -273,6 +339,10 @@ const EPSILON: f32 = 1e-3;
 const GRADIENT_TOLERANCE: f64 = 2e-3;
 
 impl<'a> Trial<'a> {
+    fn new(device: &'a Device, mode: Mode) -> Self {
+        Trial { device, mode, results: Vec::new(), answers: Vec::new(), asked: 0, awaited: None }
+    }
+
     /// The device that it runs on.
     pub fn device(&self) -> &'a Device {
         self.device
@@ -322,10 +392,20 @@ impl<'a> Trial<'a> {
         result: &Tensor,
         expected: impl FnOnce() -> Vec<Conditioned>,
     ) -> Result<()> {
-        if self.mode == Mode::Run {
-            return Ok(());
+        match self.mode {
+            Mode::Run => Ok(()),
+            Mode::Collect => self.keep(what, result),
+            Mode::Verify => {
+                let values = self.read(result)?;
+                self.close_values(exactness, what, &values, expected)
+            }
         }
-        self.close_values(exactness, what, &result.to_vec()?, expected)
+    }
+
+    /// Keeps a result as it is now.
+    fn keep(&mut self, what: &str, result: &Tensor) -> Result<()> {
+        self.results.push((what.to_owned(), Outcome::Read(result.start_read()?, result.dtype())));
+        Ok(())
     }
 
     /// Like [`Trial::close`], of numbers that were read from results.
@@ -355,12 +435,13 @@ impl<'a> Trial<'a> {
         result: &Tensor,
         expected: impl FnOnce() -> Vec<T>,
     ) -> Result<()> {
-        if self.mode == Mode::Run {
-            return Ok(());
-        }
-        match result.dtype() {
-            DType::F32 | DType::F16 => self.equal_values(what, result.to_vec()?, expected),
-            DType::U32 | DType::U8 => self.equal_values(what, result.to_vec_u32()?, expected),
+        match self.mode {
+            Mode::Run => Ok(()),
+            Mode::Collect => self.keep(what, result),
+            Mode::Verify => {
+                let values = numbers_of(&self.fetch(result)?, result.dtype());
+                self.equal_values(what, values, expected)
+            }
         }
     }
 
@@ -389,10 +470,32 @@ impl<'a> Trial<'a> {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn read(&self, result: &Tensor) -> Result<Vec<f32>> {
+    pub fn read(&mut self, result: &Tensor) -> Result<Vec<f32>> {
         match self.mode {
             Mode::Run => Ok(vec![0.0; result.len()]),
-            Mode::Verify | Mode::Collect => result.to_vec(),
+            Mode::Verify | Mode::Collect => {
+                let values = numbers_of(&self.fetch(result)?, result.dtype());
+                Ok(values.into_iter().map(|value| value as f32).collect())
+            }
+        }
+    }
+
+    /// The bytes of a result; an error if they are on their way, after which the body is run again.
+    fn fetch(&mut self, result: &Tensor) -> Result<Vec<u8>> {
+        // What is right is computed once, where the thread may wait.
+        #[cfg(not(target_family = "wasm"))]
+        if self.mode == Mode::Verify {
+            return result.start_read()?.wait();
+        }
+        match self.answers.get(self.asked) {
+            Some(bytes) => {
+                self.asked += 1;
+                Ok(bytes.clone())
+            }
+            None => {
+                self.awaited = Some(result.start_read()?);
+                Err(fault("a result", "it is still on the device".into()))
+            }
         }
     }
 
@@ -400,10 +503,10 @@ impl<'a> Trial<'a> {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn read_state(&self, state: &Tensor) -> Result<StepState> {
+    pub fn read_state(&mut self, state: &Tensor) -> Result<StepState> {
         Ok(match self.mode {
             Mode::Run => StepState::from_words(&[0; StepState::WORDS]),
-            Mode::Verify | Mode::Collect => StepState::from_words(&state.to_vec_u32()?),
+            Mode::Verify | Mode::Collect => StepState::from_words(&bytemuck::pod_collect_to_vec(&self.fetch(state)?)),
         })
     }
 
@@ -443,8 +546,8 @@ impl<'a> Trial<'a> {
             return None;
         }
         let values: Vec<f64> = values.into_iter().collect();
-        let wanted = (self.mode == Mode::Verify).then(|| values.clone());
-        self.results.push((what.to_owned(), values));
+        let wanted = (self.mode != Mode::Collect).then(|| values.clone());
+        self.results.push((what.to_owned(), Outcome::Numbers(values)));
         wanted
     }
 
@@ -490,16 +593,18 @@ impl<'a> Trial<'a> {
                 continue;
             }
             let direction = self.numbers(gradient.len(), 13 + at as u32);
-            let shifted = |sign: f32| -> Result<f64> {
+            let shifted = |sign: f32| {
                 let mut moved = start.clone();
                 moved[at].iter_mut().zip(&direction).for_each(|(x, d)| *x += sign * EPSILON * d);
-                Ok(dot(&evaluate(&moved)?.tensor.to_vec()?, &weights))
+                evaluate(&moved)
             };
-            let quotient = (shifted(1.0)? - shifted(-1.0)?) / (2.0 * f64::from(EPSILON));
-            let gradient = gradient.to_vec()?;
+            let [ahead, behind] = [shifted(1.0)?, shifted(-1.0)?].map(|output| output.tensor);
+            let rise = dot(&self.read(&ahead)?, &weights) - dot(&self.read(&behind)?, &weights);
+            let quotient = rise / (2.0 * f64::from(EPSILON));
+            let gradient = self.read(&gradient)?;
             let along = dot(&gradient, &direction);
             let scale = dot(&gradient, &gradient).sqrt().max(quotient.abs());
-            self.results.push((format!("{what}, input {at}"), vec![along]));
+            self.results.push((format!("{what}, input {at}"), Outcome::Numbers(vec![along])));
             if (along - quotient).abs() > GRADIENT_TOLERANCE * scale || scale.is_nan() {
                 return Err(fault(what, format!("input {at}: gradient {along}, difference quotient {quotient}")));
             }

@@ -1,6 +1,7 @@
 //! Loss scaling, which keeps 16-bit cotangents from underflowing.
 
 use crate::error::{Error, Result};
+#[cfg(not(target_family = "wasm"))]
 use crate::gpu::block_on;
 use crate::ops::loss_scaling::{ELEMENTS, FIRST_SCALE, loss_scaling, sum_of_squares};
 use crate::tape::{Gradients, Parameters, Var};
@@ -68,6 +69,7 @@ impl LossScaler {
     }
 
     /// The scale and the number of skipped steps. Waits for the device.
+    #[cfg(not(target_family = "wasm"))]
     pub fn state(&self) -> Result<ScalerState> {
         block_on(self.state_async())
     }

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use crate::error::{Error, Remedy, Result};
 use crate::files::read_at_most;
-use crate::run::observer::{EpochMetrics, StepLine};
+use crate::run::observer::StepLine;
+use crate::train::EpochMetrics;
 
 /// Largest `metrics.jsonl` that is read, in bytes: some millions of steps.
 const MOST_BYTES: u64 = 512 << 20;

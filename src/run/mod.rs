@@ -2,7 +2,6 @@
 
 mod checkpoint;
 mod metrics;
-mod non_finite;
 mod observer;
 mod recovery;
 mod run_folder;
@@ -12,8 +11,9 @@ mod trainer;
 #[cfg(all(feature = "formats", feature = "pictures", any(test, fuzzing)))]
 mod untrusted;
 
+pub use crate::train::EpochMetrics;
 pub use metrics::Metrics;
-pub use observer::{EpochMetrics, Finish, Observer, Outcome, PeakMemory, Start, StepLine};
+pub use observer::{Finish, Observer, Outcome, PeakMemory, Start, StepLine};
 pub use recovery::recover;
 pub use run_folder::RunFolder;
 pub use saved_run::SavedRun;

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::nn::Network;
-use crate::optim::ScalerState;
 use crate::profile::Profile;
 use crate::tensor::ImageShape;
-use crate::train::{Evaluation, NonFinite, StepMetrics, TrainConfig, Tuning};
+use crate::train::{EpochMetrics, Evaluation, NonFinite, StepMetrics, TrainConfig, Tuning, number_or_nan};
 
 /// Information at the start of training.
 #[derive(Debug)]
@@ -41,38 +40,6 @@ pub struct Start<'a> {
     pub run: &'a Path,
 }
 
-/// Metrics of one epoch, or of the part of it before the run ended.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct EpochMetrics {
-    /// Number of the epoch from 1.
-    pub epoch: u32,
-    /// Steps done since the start of the run.
-    pub steps: u64,
-    /// Learning rate of the last of them; missing in runs of early versions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lr: Option<f64>,
-    /// Mean training loss in nats, with dropout, augmentation and label smoothing as set. In runs of early versions it may be NaN,
-    /// from 16-bit overflow.
-    #[serde(deserialize_with = "number_or_nan")]
-    pub train_loss: f64,
-    /// Training accuracy, under the same conditions.
-    pub train_accuracy: f64,
-    /// Mean test loss in nats.
-    pub test_loss: f64,
-    /// Test accuracy.
-    pub test_accuracy: f64,
-    /// Training images per second, without the test.
-    pub images_per_second: f64,
-    /// Seconds since the start of the run, without the time before it was resumed.
-    pub seconds: f64,
-    /// Steps without an update, because their loss or gradients were not finite; the means are without them.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub skipped_steps: u64,
-    /// The loss scale and the number of steps that were skipped to lower it, with 16-bit activations.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub loss_scaling: Option<ScalerState>,
-}
-
 /// Peak memory in bytes, where known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PeakMemory {
@@ -80,19 +47,6 @@ pub struct PeakMemory {
     pub device_bytes: Option<u64>,
     /// By the process.
     pub process_bytes: Option<u64>,
-}
-
-fn is_zero(count: &u64) -> bool {
-    *count == 0
-}
-
-/// A number. JSON has no non-finite numbers, so `null` stands for NaN.
-fn number_or_nan<'de, D, T>(deserializer: D) -> std::result::Result<T, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: serde::Deserialize<'de> + From<f32>,
-{
-    <Option<T> as serde::Deserialize>::deserialize(deserializer).map(|number| number.unwrap_or(T::from(f32::NAN)))
 }
 
 /// A line of `metrics.jsonl` for a step.

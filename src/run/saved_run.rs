@@ -9,8 +9,8 @@ use crate::files::read_at_most;
 use crate::nn::{Architecture, DescriptionReader};
 use crate::ops::batch_assembly::Normalization;
 use crate::ops::conv2d::{Plan, Plans};
-use crate::run::observer::EpochMetrics;
 use crate::tensor::ImageShape;
+use crate::train::EpochMetrics;
 use crate::train::{TrainConfig, problem_name, problems};
 use crate::words::counted;
 

@@ -9,19 +9,20 @@ use byteorder::{ByteOrder, LittleEndian};
 
 use crate::data::{Dataset, Splits};
 use crate::error::{Error, Remedy, Result};
+use crate::gpu::block_on;
 use crate::nn::Architecture;
 use crate::ops::conv2d::{DeviceKind, Plans};
 use crate::ops::random::GENERATOR;
-use crate::run::checkpoint::{CheckpointFolder, Progress};
+use crate::run::checkpoint::CheckpointFolder;
 use crate::run::metrics::Metrics;
-use crate::run::non_finite::Skipping;
 use crate::run::observer::{Observer, Outcome};
 use crate::run::run_folder::RunFolder;
 use crate::run::saved_run::SavedRun;
-use crate::run::session::{Profiling, Session, Setup};
+use crate::run::session::Session;
 use crate::tensor::Device;
 use crate::train::{
-    Autotune, Search, TrainConfig, autotune, check_memory, default_cache, largest_batch, problem_name, run_bytes,
+    Autotune, Progress, Search, TrainConfig, Training, TrainingSetup, autotune, check_memory, default_cache,
+    largest_batch, problem_name, run_bytes,
 };
 use crate::weights::WeightsFile;
 use crate::words::counted;
@@ -69,11 +70,13 @@ pub fn train(
         return Err(Error::RunFolderExists(taken.to_owned()));
     }
     let (plans, chosen) = choose_plans(config, device, &architecture, &train_set, observer)?;
-    let setup = Setup::new(config, device, architecture, plans, train_set, test_set)?;
+    let setup = block_on(TrainingSetup::new(config, device, architecture, plans, train_set, test_set))?;
     if let Some(weights) = &weights {
-        weights.load_into(&setup.network)?;
+        weights.load_into(setup.network())?;
     }
-    let stepper = setup.stepper(config)?;
+    let training = Training::new(config, &setup, None)?;
+    let (train_set, test_set) = (setup.train_set(), setup.test_set());
+    let architecture = setup.network().architecture();
     let saved = SavedRun {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         generator: GENERATOR,
@@ -82,32 +85,19 @@ pub fn train(
         source: splits.source.clone(),
         init: init.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned())),
         began: SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs_f64()),
-        checksum: Some(checksum([&setup.train_set, &setup.test_set])),
-        train_images: setup.train_set.len(),
-        test_images: setup.test_set.len(),
-        class_names: setup.train_set.class_names().to_vec(),
-        normalization: setup.network.architecture().normalization.clone(),
-        network: Some(setup.network.architecture().to_toml()?),
+        checksum: Some(checksum([train_set, test_set])),
+        train_images: train_set.len(),
+        test_images: test_set.len(),
+        class_names: train_set.class_names().to_vec(),
+        normalization: architecture.normalization.clone(),
+        network: Some(architecture.to_toml()?),
         plans: chosen,
     };
     let run = match out {
         Some(out) => RunFolder::create(out, &saved)?,
-        None => RunFolder::create_numbered(&setup.network.architecture().name, &saved)?,
+        None => RunFolder::create_numbered(&architecture.name, &saved)?,
     };
-    let profiling = Profiling::new(config, 0);
-    let progress = Progress::start();
-    let mut session = Session {
-        config,
-        setup: &setup,
-        stepper,
-        run,
-        progress,
-        stop,
-        observer,
-        profiling,
-        saved_step: None,
-        skipping: Skipping::default(),
-    };
+    let mut session = Session::new(config, training, run, None, stop, observer);
     if weights.is_some() {
         // The weights file may change before the next checkpoint.
         session.save_checkpoint()?;
@@ -163,7 +153,7 @@ pub fn resume(
         return Err(fail(message, Remedy::SameData));
     }
     let checkpoint = CheckpointFolder::of(run).newest(observer)?;
-    let progress = checkpoint.as_ref().map_or_else(Progress::start, |(progress, _)| progress.clone());
+    let progress = checkpoint.as_ref().map_or_else(Progress::start, |checkpoint| checkpoint.progress.clone());
     let mut saved = SavedRun { ran_on: device.description(), ..saved.clone() };
     let reached = |most: &u64| progress.step >= *most;
     saved.config.max_steps = max_steps.or(saved.config.max_steps.filter(|most| !reached(most)));
@@ -178,7 +168,7 @@ pub fn resume(
     let plans = saved
         .plans(&architecture, config.computed_batch(train_set.len()))
         .map_err(|message| fail(message, Remedy::OtherCopy))?;
-    let setup = Setup::new(config, device, architecture, plans, train_set, test_set)?;
+    let setup = block_on(TrainingSetup::new(config, device, architecture, plans, train_set, test_set))?;
     let is_complete = progress.epoch > config.epochs;
     // A run that ended right after its last checkpoint may lack its final output.
     let is_at_end = progress.epoch == config.epochs + 1 && progress.steps_in_epoch == 0;
@@ -196,26 +186,12 @@ pub fn resume(
     if let (None, Some(init)) = (&checkpoint, &saved.init) {
         // A run stopped before its first checkpoint starts again. The weights are loaded before the stepper is created, whose
         // average starts with them.
-        WeightsFile::read(init)?.load_into(&setup.network)?;
+        WeightsFile::read(init)?.load_into(setup.network())?;
     }
-    let mut stepper = setup.stepper(config)?;
-    if let Some((_, state)) = &checkpoint {
-        stepper.restore(state)?;
-    }
+    let training = Training::new(config, &setup, checkpoint.as_ref())?;
     let run = RunFolder::reopen(run, progress.metrics_bytes, &saved)?;
-    let profiling = Profiling::new(config, progress.step);
-    let session = Session {
-        config,
-        setup: &setup,
-        stepper,
-        run,
-        progress,
-        stop,
-        observer,
-        profiling,
-        saved_step: checkpoint.map(|(progress, _)| progress.step),
-        skipping: Skipping::default(),
-    };
+    let saved_step = checkpoint.map(|checkpoint| checkpoint.step());
+    let session = Session::new(config, training, run, saved_step, stop, observer);
     if lacks_end { session.end(&splits.source) } else { session.run(&splits.source) }
 }
 

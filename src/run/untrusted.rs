@@ -1,10 +1,8 @@
 //! The readers of the files in a run's folder, as functions of bytes.
 
-use std::path::Path;
-
-use super::checkpoint;
 use super::{Metrics, SavedRun};
 use crate::nn::Architecture;
+use crate::train::Checkpoint;
 use crate::untrusted::Reader;
 
 pub(crate) const READERS: &[Reader] = &[
@@ -14,7 +12,7 @@ pub(crate) const READERS: &[Reader] = &[
 ];
 
 fn checkpoint(bytes: &[u8]) {
-    let _ = checkpoint::parse(Path::new("file"), bytes);
+    let _ = Checkpoint::from_bytes(bytes);
 }
 
 fn metrics(bytes: &[u8]) {

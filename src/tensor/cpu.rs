@@ -104,11 +104,19 @@ pub(crate) fn with_scratch<const N: usize, R>(lengths: [usize; N], work: impl Fn
 }
 
 /// Memory still available on this machine, in bytes; unbounded where the system does not report it.
+#[cfg(not(target_family = "wasm"))]
 pub fn available_memory_bytes() -> u64 {
     sysinfo::System::new().map_or(u64::MAX, |mut system| {
         system.refresh_memory();
         system.available_memory()
     })
+}
+
+/// Memory that WebAssembly can still address, in bytes.
+#[cfg(target_family = "wasm")]
+pub fn available_memory_bytes() -> u64 {
+    const PAGE_BYTES: u64 = 64 << 10;
+    (1 << 32) - core::arch::wasm32::memory_size(0) as u64 * PAGE_BYTES
 }
 
 /// The peak memory of this process in bytes, where the system reports it.

@@ -1,7 +1,9 @@
 //! Where tensors live and operations run: the CPU or a GPU.
 
 use crate::error::{Error, Result};
-use crate::gpu::{AdapterRequest, Backend, GpuDevice, GpuError, GpuOptions, SubmissionIndex, block_on, list_adapters};
+use crate::gpu::{AdapterRequest, Backend, GpuDevice, GpuError, GpuOptions, SubmissionIndex};
+#[cfg(not(target_family = "wasm"))]
+use crate::gpu::{block_on, list_adapters};
 use crate::tensor::cpu::CpuDevice;
 use crate::tensor::{DType, Storage, Tensor, elements};
 
@@ -34,6 +36,7 @@ pub enum DeviceChoice {
 
 impl DeviceChoice {
     /// The device with this [`Device::description`] if present; else one of the same kind.
+    #[cfg(not(target_family = "wasm"))]
     pub fn like(description: &str, backend: Backend) -> Self {
         if description.starts_with(CPU) {
             return DeviceChoice::Cpu;
@@ -90,6 +93,7 @@ impl Device {
     ///
     /// # Errors
     /// If a GPU was requested and none can be opened. [`DeviceChoice::Auto`] then falls back to the CPU.
+    #[cfg(not(target_family = "wasm"))]
     pub fn open(choice: DeviceChoice, backend: Backend) -> Result<(Self, String)> {
         block_on(Device::open_async(choice, backend))
     }
@@ -202,6 +206,7 @@ impl Device {
     }
 
     /// Waits until the device has finished all its work.
+    #[cfg(not(target_family = "wasm"))]
     pub fn synchronize(&self) -> Result<()> {
         block_on(self.synchronize_async())
     }
@@ -221,6 +226,7 @@ pub struct Submission(Option<(GpuDevice, SubmissionIndex)>);
 
 impl Submission {
     /// Waits until the work is done.
+    #[cfg(not(target_family = "wasm"))]
     pub fn wait(&self) -> Result<()> {
         block_on(self.wait_async())
     }

@@ -14,7 +14,9 @@ use half::slice::HalfFloatSliceExt;
 use half::vec::HalfFloatVecExt;
 
 use crate::error::{Error, Result};
-use crate::gpu::{BUFFER_ALIGNMENT, GpuBuffer, PendingRead, block_on};
+#[cfg(not(target_family = "wasm"))]
+use crate::gpu::block_on;
+use crate::gpu::{BUFFER_ALIGNMENT, GpuBuffer, PendingRead};
 use cpu::{CpuBuffer, Floats, FloatsMut};
 
 /// Alignment of views in bytes, which every adapter can bind.
@@ -260,6 +262,7 @@ impl Tensor {
     }
 
     /// The elements, of either width, as floats. Waits for the device.
+    #[cfg(not(target_family = "wasm"))]
     pub fn to_vec(&self) -> Result<Vec<f32>> {
         block_on(self.to_vec_async())
     }
@@ -275,6 +278,7 @@ impl Tensor {
     }
 
     /// The elements as integers. Waits for the device.
+    #[cfg(not(target_family = "wasm"))]
     pub fn to_vec_u32(&self) -> Result<Vec<u32>> {
         block_on(self.to_vec_u32_async())
     }
@@ -317,6 +321,7 @@ enum ReadState {
 
 impl HostRead {
     /// Waits for the bytes.
+    #[cfg(not(target_family = "wasm"))]
     pub fn wait(self) -> Result<Vec<u8>> {
         block_on(self.wait_async())
     }

@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::Instant;
 
 use crate::error::{Error, Result};
 use crate::files::{FileLock, read_at_most, replace};
+#[cfg(not(target_family = "wasm"))]
+use crate::gpu::block_on;
 use crate::gpu::shaders;
 use crate::nn::Architecture;
 use crate::ops::conv2d::tune::{RunPlan, Verdict, run_plan, tune_by};
@@ -77,6 +81,7 @@ pub struct Search<'a> {
 /// # Errors
 /// [`Error::NoKernel`] if no candidate computed a product correctly; and if the layers do not fit together, or the device or the
 /// host fails. A cache that cannot be read or written is not an error.
+#[cfg(not(target_family = "wasm"))]
 pub fn autotune(
     device: &Device,
     dtype: DType,
@@ -86,12 +91,28 @@ pub fn autotune(
     search: Search<'_>,
     observe: &mut dyn FnMut(&Tuning),
 ) -> Result<Plans> {
-    autotune_by(&run_plan, device, dtype, architecture, batch, training, search, observe)
+    block_on(autotune_async(device, dtype, architecture, batch, training, search, observe))
+}
+
+/// [`autotune`] where the thread must not block.
+///
+/// # Errors
+/// As for [`autotune`].
+pub async fn autotune_async(
+    device: &Device,
+    dtype: DType,
+    architecture: &Architecture,
+    batch: usize,
+    training: bool,
+    search: Search<'_>,
+    observe: &mut dyn FnMut(&Tuning),
+) -> Result<Plans> {
+    autotune_by(&run_plan, device, dtype, architecture, batch, training, search, observe).await
 }
 
 /// Like [`autotune`], with products that `run` computes.
 #[expect(clippy::too_many_arguments, reason = "those of `autotune`, and a replacement for tests")]
-fn autotune_by(
+async fn autotune_by(
     run: RunPlan<'_>,
     device: &Device,
     dtype: DType,
@@ -122,13 +143,13 @@ fn autotune_by(
         let (chosen, trials) = match remembered.filter(|_| !again) {
             Some(plan) => (plan, Vec::new()),
             None => {
-                let mut trials = tune_by(run, device, dtype, direction, &geometry, &candidates, deadline)?;
+                let mut trials = tune_by(run, device, dtype, direction, &geometry, &candidates, deadline).await?;
                 if fastest(&trials).or_else(|| untried(&trials)).is_none() && mode == Autotune::Quick {
                     // One of the other candidates may be correct.
                     let mut others = Plan::candidates(target, direction, &geometry, false);
                     others.retain(|plan| !candidates.contains(plan));
                     let deadline = Instant::now() + QUICK;
-                    trials.extend(tune_by(run, device, dtype, direction, &geometry, &others, deadline)?);
+                    trials.extend(tune_by(run, device, dtype, direction, &geometry, &others, deadline).await?);
                 }
                 let fastest = fastest(&trials);
                 // Candidates without a trial for lack of time are tried next time.
@@ -176,6 +197,7 @@ pub(crate) fn problems(
 }
 
 /// The name of a product in a run's `config.json`.
+#[cfg(not(target_family = "wasm"))]
 pub(crate) fn problem_name(layer: &str, direction: Direction) -> String {
     format!("{layer} {}", direction.kernel())
 }
@@ -220,6 +242,7 @@ fn device_key(device: &Device) -> String {
 }
 
 /// Path of the cache file, in the user's cache folder.
+#[cfg(not(target_family = "wasm"))]
 pub fn default_cache() -> Option<PathBuf> {
     dirs::cache_dir().map(|folder| folder.join("cifar-gpu").join("autotune.json"))
 }
@@ -337,7 +360,8 @@ mod tests {
             };
             let mut tunings = Vec::new();
             let search = Search { mode: Autotune::Full, cache: None, again: false };
-            let found = autotune_by(&run, &device, dtype, &lenet5, 2, true, search, &mut |t| tunings.push(t.clone()));
+            let mut hear = |tuning: &Tuning| tunings.push(tuning.clone());
+            let found = block_on(autotune_by(&run, &device, dtype, &lenet5, 2, true, search, &mut hear));
             (found, tunings)
         };
         let (plans, tunings) = tune(&|plan, usual| plan == usual);

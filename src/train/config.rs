@@ -395,7 +395,7 @@ impl TrainConfig {
     }
 
     /// Images whose gradients are computed at a time, given the number of training images.
-    pub(crate) fn computed_batch(&self, train_images: usize) -> usize {
+    pub fn computed_batch(&self, train_images: usize) -> usize {
         self.training_batch(train_images).min(self.micro_batch.unwrap_or(usize::MAX))
     }
 

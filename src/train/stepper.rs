@@ -3,9 +3,12 @@
 mod locate;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::Instant;
 
 use crate::error::{Error, Result};
+#[cfg(not(target_family = "wasm"))]
 use crate::gpu::block_on;
 use crate::nn::Network;
 use crate::ops::StepState;
@@ -189,6 +192,7 @@ impl<'a> Stepper<'a> {
     }
 
     /// The loss scale and the number of skipped steps, if cotangents are 16 bits wide. Waits for the device.
+    #[cfg(not(target_family = "wasm"))]
     pub fn scaler_state(&self) -> Result<Option<ScalerState>> {
         block_on(self.scaler_state_async())
     }
@@ -224,6 +228,7 @@ impl<'a> Stepper<'a> {
     ///
     /// # Errors
     /// If the device fails.
+    #[cfg(not(target_family = "wasm"))]
     pub fn state(&self) -> Result<StepperState> {
         block_on(self.state_async())
     }
@@ -266,6 +271,7 @@ impl<'a> Stepper<'a> {
     ///
     /// # Errors
     /// If the device fails, an index is past the last image, or the history is full.
+    #[cfg(not(target_family = "wasm"))]
     pub fn step(&mut self, indices: &[u32], epoch: u32, lr: f64) -> Result<()> {
         block_on(self.step_async(indices, epoch, lr))
     }
@@ -431,6 +437,7 @@ impl<'a> Stepper<'a> {
     ///
     /// # Errors
     /// If the device fails.
+    #[cfg(not(target_family = "wasm"))]
     pub fn drain(&mut self) -> Result<Vec<StepMetrics>> {
         block_on(self.drain_async())
     }

@@ -2,6 +2,7 @@
 
 use crate::data::Dataset;
 use crate::error::{Error, Result};
+#[cfg(not(target_family = "wasm"))]
 use crate::gpu::block_on;
 use crate::nn::Network;
 use crate::ops::batch_assembly::Normalization;
@@ -57,6 +58,7 @@ impl WhiteningFilters {
     ///
     /// # Errors
     /// As for [`WhiteningFilters::of`]; if the device fails.
+    #[cfg(not(target_family = "wasm"))]
     pub fn apply(&self, network: &Network) -> Result<()> {
         block_on(self.apply_async(network))
     }

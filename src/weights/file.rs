@@ -8,7 +8,7 @@ use crate::nn::{ARCHITECTURES, Architecture, DescriptionReader, Network};
 use crate::ops::batch_assembly::Normalization;
 use crate::tensor::ImageShape;
 use crate::weights::architecture;
-use crate::weights::formats::{COMPARED_KINDS, Contents, Format};
+use crate::weights::formats::{COMPARED_KINDS, Contents, Format, MOST_BYTES};
 use crate::weights::mapping::{Mapping, Target};
 use crate::weights::metadata::Metadata;
 use crate::weights::tensors::{NamedTensor, Order, error};
@@ -30,6 +30,15 @@ impl WeightsFile {
     /// If it cannot be read, is cut short, is no weights file, or holds numbers that are not finite.
     pub fn read(path: &Path) -> Result<Self> {
         WeightsFile::of(path, Contents::read(path)?)
+    }
+
+    /// Reads the bytes of such a file, which errors call `name`.
+    ///
+    /// # Errors
+    /// As for [`WeightsFile::read`].
+    pub fn parse(name: &str, bytes: Vec<u8>) -> Result<Self> {
+        let path = Path::new(name);
+        WeightsFile::of(path, Contents::parse(path, bytes, MOST_BYTES)?)
     }
 
     /// The file of these contents.

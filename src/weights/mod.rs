@@ -25,7 +25,9 @@ pub use mapping::{Mapping, Naming, Target};
 pub use metadata::Metadata;
 #[cfg(feature = "formats")]
 pub use save::export;
-pub use save::{Width, save, save_as, to_safetensors_async};
+pub use save::{Width, to_safetensors_async};
+#[cfg(not(target_family = "wasm"))]
+pub use save::{save, save_as};
 pub use tensors::{NamedTensor, Order};
 #[cfg(all(feature = "formats", feature = "pictures", any(test, fuzzing)))]
 pub(crate) use untrusted::READERS;

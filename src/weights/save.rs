@@ -8,6 +8,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
 use crate::error::Result;
+#[cfg(not(target_family = "wasm"))]
 use crate::gpu::block_on;
 use crate::nn::Network;
 #[cfg(feature = "formats")]
@@ -29,6 +30,7 @@ pub enum Width {
 ///
 /// # Errors
 /// If a weight is not a finite number, or the file cannot be written.
+#[cfg(not(target_family = "wasm"))]
 pub fn save(path: &Path, network: &Network, class_names: &[String]) -> Result<()> {
     save_as(path, network, class_names, Width::F32)
 }
@@ -37,6 +39,7 @@ pub fn save(path: &Path, network: &Network, class_names: &[String]) -> Result<()
 ///
 /// # Errors
 /// As [`save`], and if a number is too large for 16 bits.
+#[cfg(not(target_family = "wasm"))]
 pub fn save_as(path: &Path, network: &Network, class_names: &[String], width: Width) -> Result<()> {
     let bytes = block_on(to_safetensors_async(path, network, class_names, width))?;
     crate::files::replace(path, &bytes)
@@ -94,7 +97,7 @@ async fn state(path: &Path, network: &Network) -> Result<Vec<NamedTensor>> {
 ///
 /// # Errors
 /// If a weight is not a finite number, the file cannot be written, or a layer has no form in ONNX.
-#[cfg(feature = "formats")]
+#[cfg(all(feature = "formats", not(target_family = "wasm")))]
 pub fn export(
     path: &Path,
     network: &Network,

@@ -1,11 +1,15 @@
 //! Finds the fastest plan for a convolution's product: compares each candidate's result with the CPU's, then times it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::Instant;
 
 pub(crate) use super::operands::Operands;
 use super::{Algorithm, Conv2dGeometry, DeviceKind, Direction, Plan, Tiling};
 use crate::error::{Error, Result};
-use crate::gpu::{GpuDevice, GpuError, Launched, RehearsedAdapter};
+use crate::gpu::GpuError;
+#[cfg(not(target_family = "wasm"))]
+use crate::gpu::{GpuDevice, Launched, RehearsedAdapter, block_on};
 use crate::tensor::Device;
 use crate::tensor::{DType, Tensor};
 
@@ -42,6 +46,7 @@ pub(crate) fn run_plan(operands: &Operands, direction: Direction, plan: Plan) ->
 ///
 /// # Errors
 /// If the plan does not suit the convolution or the adapter.
+#[cfg(not(target_family = "wasm"))]
 pub fn launches(
     adapter: RehearsedAdapter,
     dtype: DType,
@@ -62,6 +67,7 @@ pub fn launches(
 ///
 /// # Errors
 /// If the CPU cannot compute the product, for lack of memory, or the device is lost or does not respond.
+#[cfg(not(target_family = "wasm"))]
 pub fn tune(
     device: &Device,
     dtype: DType,
@@ -70,11 +76,11 @@ pub fn tune(
     plans: &[Plan],
     deadline: Instant,
 ) -> Result<Vec<(Plan, Verdict)>> {
-    tune_by(&run_plan, device, dtype, direction, g, plans, deadline)
+    block_on(tune_by(&run_plan, device, dtype, direction, g, plans, deadline))
 }
 
-/// Like [`tune`], with products that `run` computes.
-pub(crate) fn tune_by(
+/// Tries plans for one product, as `tune` does, with products that `run` computes.
+pub(crate) async fn tune_by(
     run: RunPlan<'_>,
     device: &Device,
     dtype: DType,
@@ -99,34 +105,40 @@ pub(crate) fn tune_by(
     let checked = Operands::random(device, dtype, &checked, true)?;
     let timed = Operands::random(device, dtype, &timed, true)?;
     let tolerance = if dtype == DType::F16 { TOLERANCE_F16 } else { TOLERANCE };
-    let attempt = |plan| -> Result<Verdict> {
-        let wrong = largest_error(&run(&checked, direction, plan)?, &expected)?;
+    let attempt = async |plan| -> Result<Verdict> {
+        let wrong = largest_error(&run(&checked, direction, plan)?, &expected).await?;
         if wrong.is_nan() || wrong > tolerance {
             return Ok(Verdict::Wrong(wrong));
         }
-        Ok(Verdict::Timed(time(device, || run(&timed, direction, plan))?.mul_f64(scale)))
+        Ok(Verdict::Timed(time(device, || run(&timed, direction, plan)).await?.mul_f64(scale)))
     };
-    plans
-        .iter()
-        .map(|&plan| {
-            if Instant::now() > deadline {
-                return Ok((plan, Verdict::Untried));
+    let mut trials = Vec::with_capacity(plans.len());
+    for &plan in plans {
+        if Instant::now() > deadline {
+            trials.push((plan, Verdict::Untried));
+            continue;
+        }
+        let verdict = match attempt(plan).await {
+            Ok(verdict) => verdict,
+            // No further trial is possible then.
+            Err(Error::Gpu(e @ (GpuError::DeviceLost(_) | GpuError::Timeout { .. }))) => return Err(e.into()),
+            Err(e) => {
+                if let Device::Gpu(gpu) = device {
+                    gpu.forgive_kernel();
+                }
+                Verdict::Failed(e.to_string())
             }
-            match attempt(plan) {
-                Ok(verdict) => Ok((plan, verdict)),
-                // No further trial is possible then.
-                Err(Error::Gpu(e @ (GpuError::DeviceLost(_) | GpuError::Timeout { .. }))) => Err(e.into()),
-                Err(e) => Ok((plan, Verdict::Failed(e.to_string()))),
-            }
-        })
-        .collect()
+        };
+        trials.push((plan, verdict));
+    }
+    Ok(trials)
 }
 
 /// Largest difference, relative to the largest expected magnitude.
-fn largest_error(actual: &[Tensor], expected: &[Tensor]) -> Result<f32> {
+async fn largest_error(actual: &[Tensor], expected: &[Tensor]) -> Result<f32> {
     let mut worst = 0.0_f32;
     for (actual, expected) in actual.iter().zip(expected) {
-        let (actual, expected) = (actual.to_vec()?, expected.to_vec()?);
+        let (actual, expected) = (actual.to_vec_async().await?, expected.to_vec_async().await?);
         let magnitude = expected.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
         for (a, e) in actual.iter().zip(&expected) {
             let error = (a - e).abs() / magnitude;
@@ -141,7 +153,7 @@ fn largest_error(actual: &[Tensor], expected: &[Tensor]) -> Result<f32> {
 }
 
 /// Time of a call: the best of three runs of several calls, each of at least a few milliseconds.
-fn time(device: &Device, call: impl Fn() -> Result<Vec<Tensor>>) -> Result<Duration> {
+async fn time(device: &Device, call: impl Fn() -> Result<Vec<Tensor>>) -> Result<Duration> {
     const RUNS: usize = 3;
     const LEAST: Duration = Duration::from_millis(2);
     // As in training: captured, so that looking up pipelines and making bind groups is not timed with the device's part.
@@ -149,7 +161,7 @@ fn time(device: &Device, call: impl Fn() -> Result<Vec<Tensor>>) -> Result<Durat
         Device::Gpu(gpu) => Some((gpu, gpu.capture(&call)?)),
         Device::Cpu(_) => None,
     };
-    let run = |calls: u32| -> Result<Duration> {
+    let run = async |calls: u32| -> Result<Duration> {
         let start = Instant::now();
         for _ in 0..calls {
             match &captured {
@@ -157,16 +169,16 @@ fn time(device: &Device, call: impl Fn() -> Result<Vec<Tensor>>) -> Result<Durat
                 None => drop(call()?),
             }
         }
-        device.synchronize()?;
+        device.synchronize_async().await?;
         Ok(start.elapsed())
     };
-    let first = run(1)?;
+    let first = run(1).await?;
     let calls = (LEAST.as_nanos() / first.as_nanos().max(1) + 1).min(100) as u32;
     // Long calls are timed at most once more.
     let runs = if first > 10 * LEAST { 1 } else { RUNS };
     let mut best = if calls == 1 { first } else { Duration::MAX };
     for _ in 0..runs {
-        best = best.min(run(calls)? / calls);
+        best = best.min(run(calls).await? / calls);
     }
     Ok(best)
 }
@@ -178,7 +190,7 @@ mod tests {
     fn errors_are_found_also_where_they_are_no_numbers() {
         let device = Device::cpu();
         let tensor = |values: &[f32]| vec![device.tensor(&[values.len()], values).unwrap()];
-        let error = |values: &[f32]| largest_error(&tensor(values), &tensor(&[1.0, -4.0, 2.0])).unwrap();
+        let error = |values: &[f32]| block_on(largest_error(&tensor(values), &tensor(&[1.0, -4.0, 2.0]))).unwrap();
         assert_eq!(error(&[1.0, -4.0, 2.0]), 0.0);
         assert_eq!(error(&[1.0, -4.0, 4.0]), 0.5);
         assert!(error(&[f32::NAN, -4.0, 2.0]).is_nan());
@@ -204,8 +216,9 @@ mod tests {
         };
         for direction in Direction::ALL {
             let deadline = Instant::now() + Duration::from_secs(60);
+            let plans = [right, wrong, broken];
             let verdicts =
-                tune_by(&run, &Device::cpu(), DType::F32, direction, &g, &[right, wrong, broken], deadline).unwrap();
+                block_on(tune_by(&run, &Device::cpu(), DType::F32, direction, &g, &plans, deadline)).unwrap();
             assert!(
                 matches!(
                     verdicts[..],

@@ -2,6 +2,7 @@
 
 use super::{Part, PartKind, Stepper};
 use crate::error::Result;
+#[cfg(not(target_family = "wasm"))]
 use crate::gpu::block_on;
 use crate::ops::StepState;
 use crate::tape::Parameters;
@@ -23,6 +24,7 @@ impl Stepper<'_> {
     ///
     /// # Errors
     /// If the device fails.
+    #[cfg(not(target_family = "wasm"))]
     pub fn broken_weights(&self) -> Result<Option<String>> {
         block_on(self.broken_weights_async())
     }
@@ -53,6 +55,7 @@ impl Stepper<'_> {
     ///
     /// # Errors
     /// If the device fails, or an index is past the last image.
+    #[cfg(not(target_family = "wasm"))]
     pub fn locate(&self, step: u64, indices: &[u32], epoch: u32) -> Result<Option<String>> {
         block_on(self.locate_async(step, indices, epoch))
     }

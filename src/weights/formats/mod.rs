@@ -29,7 +29,7 @@ use crate::error::Result;
 use crate::weights::tensors::{NamedTensor, error};
 
 /// Maximum file size, far above that of any supported network. Larger files are not read.
-const MOST_BYTES: u64 = 1 << 30;
+pub(super) const MOST_BYTES: u64 = 1 << 30;
 
 /// A format of weights files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]

@@ -1,7 +1,6 @@
 //! What follows steps whose numbers are not finite: their updates were called off on the device.
 
 use crate::error::{Error, Result};
-use crate::run::observer::Observer;
 use crate::train::{NonFinite, OnNonFinite, StepMetrics, Stepper};
 
 /// Steps in a row that are skipped before training stops.
@@ -17,42 +16,40 @@ pub(super) struct Skipping {
 }
 
 impl Skipping {
-    /// Whether a step counts; if not, it was skipped. `indices_of` returns the images of a step.
+    /// Why a step was skipped, if it was. `indices_of` returns the images of a step.
     ///
     /// # Errors
     /// [`Error::Diverged`] if training must stop.
-    pub(super) fn counts(
+    pub(super) async fn of(
         &mut self,
         step: &StepMetrics,
         mode: OnNonFinite,
         epoch: u32,
         stepper: &Stepper<'_>,
         indices_of: impl Fn(u64) -> Vec<u32>,
-        observer: &mut dyn Observer,
-    ) -> Result<bool> {
+    ) -> Result<Option<NonFinite>> {
         self.overflows = if step.gradient_norm.is_finite() { 0 } else { self.overflows + 1 };
-        let stop = |what: String| {
+        let stop = async |what: String| {
             // The device's own troubles would hide what happened.
-            let place = stepper.locate(step.step, &indices_of(step.step), epoch - 1).ok().flatten();
+            let place = stepper.locate_async(step.step, &indices_of(step.step), epoch - 1).await.ok().flatten();
             Err(Error::Diverged { step: step.step, what, place })
         };
         let Some(what) = step.fault() else {
             self.in_a_row = 0;
             return match self.overflows {
                 MOST_OVERFLOWS.. => {
-                    stop(format!("the gradients overflowed in {MOST_OVERFLOWS} steps one after the other"))
+                    stop(format!("the gradients overflowed in {MOST_OVERFLOWS} steps one after the other")).await
                 }
-                _ => Ok(true),
+                _ => Ok(None),
             };
         };
         if mode == OnNonFinite::Stop || matches!(what, NonFinite::Weights(_)) {
-            return stop(what.to_string());
+            return stop(what.to_string()).await;
         }
         self.in_a_row += 1;
         if self.in_a_row == MOST_IN_A_ROW {
-            return stop(format!("{what} in the last of {MOST_IN_A_ROW} skipped steps one after the other"));
+            return stop(format!("{what} in the last of {MOST_IN_A_ROW} skipped steps one after the other")).await;
         }
-        observer.skipped(step, what);
-        Ok(false)
+        Ok(Some(what))
     }
 }

@@ -1,0 +1,105 @@
+// Drives the page in headless Chromium, on SwiftShader or on the CPU, as a visitor would; screenshots are kept.
+// usage: page.mjs SITE NODE_MODULES OUT PICTURE [--gpu]
+import { createReadStream, existsSync, mkdirSync, statSync } from "node:fs";
+import { createServer } from "node:http";
+import { createRequire } from "node:module";
+import { extname, join, resolve } from "node:path";
+
+const [site, modules, out, picture] = process.argv.slice(2, 6).map((path) => resolve(path));
+const device = process.argv.includes("--gpu") ? "gpu" : "cpu";
+const { chromium } = createRequire(`${modules}/`)("playwright-core");
+mkdirSync(out, { recursive: true });
+
+const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".wasm": "application/wasm" };
+const server = createServer((request, response) => {
+  const path = join(site, decodeURIComponent(new URL(request.url, "http://localhost").pathname).replace(/\/$/, "/index.html"));
+  if (!path.startsWith(site) || !existsSync(path) || !statSync(path).isFile()) {
+    response.writeHead(404).end();
+    return;
+  }
+  response.writeHead(200, { "content-type": TYPES[extname(path)] ?? "application/octet-stream" });
+  createReadStream(path).pipe(response);
+});
+await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
+const address = `http://127.0.0.1:${server.address().port}/?device=${device}`;
+
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  args: ["--headless=new", "--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"],
+});
+const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, acceptDownloads: true });
+const page = await context.newPage();
+let failed = 0;
+const report = (name, isGood, detail = "") => {
+  failed += isGood ? 0 : 1;
+  console.log(`${isGood ? "ok    " : "FAILED"} ${name}${detail && `: ${detail}`}`);
+};
+const messages = [];
+page.on("console", (message) => message.type() === "error" && messages.push(message.text()));
+page.on("pageerror", (error) => messages.push(error.message));
+const shoot = async (name) => {
+  for (const [scheme, width] of [["light", 1280], ["dark", 390]]) {
+    await page.emulateMedia({ colorScheme: scheme });
+    await page.setViewportSize({ width, height: 900 });
+    await page.screenshot({ path: `${out}/${name}-${scheme}.png`, fullPage: true });
+  }
+  await page.setViewportSize({ width: 1280, height: 900 });
+};
+const text = (id) => page.locator(`#${id}`).innerText();
+const ready = () => page.waitForFunction(() => document.documentElement.dataset.ready === "true", undefined, { timeout: 60_000 });
+const problem = async () => ((await page.locator("#problem").isVisible()) ? await text("problem") : "");
+
+await page.goto(address);
+await ready();
+report("it opens", true, await text("device"));
+
+await page.setInputFiles("#try-files", picture);
+await page.waitForSelector("#try-results .bars", { timeout: 300_000 });
+report("a picture is classified", true, (await text("try-results")).split("\n").slice(0, 4).join(" "));
+await page.setInputFiles("#try-files", { name: "broken.png", mimeType: "image/png", buffer: Buffer.from("no picture") });
+await page.waitForSelector("#problem:not([hidden])");
+report("a file that is no picture is said to be none", (await problem()).includes("broken.png"), await problem());
+await shoot("try");
+
+await page.click("#tab-train");
+await page.fill("#train-epochs", "2");
+await page.click("#train-start");
+// Longest task of the page's own thread while it trains.
+await page.evaluate(() => {
+  window.longest = 0;
+  new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) window.longest = Math.max(window.longest, entry.duration);
+  }).observe({ type: "longtask" });
+});
+await page.waitForSelector("#train-epochs-table tbody tr", { timeout: 600_000 });
+const longest = await page.evaluate(() => window.longest);
+report("the page stays smooth", longest <= 50, `longest task ${longest.toFixed(0)} ms`);
+await page.locator("#guesses button").first().click();
+await page.waitForSelector("#layers .maps", { timeout: 120_000 });
+report("layers of a test picture are shown", true);
+await shoot("train");
+const before = await text("train-status");
+await page.reload();
+await ready();
+await page.click("#tab-train");
+await page.waitForSelector("#train-resume:not([hidden])");
+report("a run is kept over a reload", true, `${before} → ${await text("train-resume-text")}`);
+await page.click("#train-resume-go");
+await page.waitForFunction(() => document.querySelector("#train-status").textContent.startsWith("Done"), undefined, { timeout: 600_000 });
+report("it goes on to its end", (await page.locator("#train-epochs-table tbody tr").count()) === 2, await text("train-status"));
+const [saved] = await Promise.all([page.waitForEvent("download"), page.click("#train-weights")]);
+await saved.saveAs(`${out}/weights.safetensors`);
+report("weights are downloaded", statSync(`${out}/weights.safetensors`).size > 100_000);
+await shoot("trained");
+
+if (device === "gpu") {
+  await page.click("#tab-check");
+  await page.click("#check-start");
+  await page.waitForFunction(() => /checks (passed|failed)/.test(document.querySelector("#check-status").textContent), undefined, { timeout: 1_800_000 });
+  report("every kernel is right", (await text("check-status")).startsWith("All"), await text("check-status"));
+  await shoot("check");
+}
+report("no error on the console", messages.length === 0, messages.join("; "));
+await browser.close();
+server.close();
+process.exit(failed === 0 ? 0 : 1);
