@@ -1,6 +1,14 @@
 // Curves, bars and maps, drawn on canvases.
 
-const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+/** A color of the style sheet, for light or dark as they are now: a property itself would name both. */
+function style(name) {
+  const probe = document.createElement("span");
+  probe.style.color = `var(${name})`;
+  document.body.append(probe);
+  const { color } = getComputedStyle(probe);
+  probe.remove();
+  return color;
+}
 
 /** A canvas with as many pixels as the screen has for it. */
 function prepared(canvas) {

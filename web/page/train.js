@@ -248,7 +248,9 @@ export function setUpTrain(engine) {
     take(files[0]?.name.split("/")[0] ?? "folder", files);
   });
   onDrop(element("train-files"), async (files) => take(files[0]?.name.split("/")[0] ?? "files", files));
-  addEventListener("resize", () => run && !element("train").hidden && show());
+  const redraw = () => run && !element("train").hidden && show();
+  addEventListener("resize", redraw);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 
   const classes = ownClasses();
   setState("idle");
