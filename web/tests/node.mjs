@@ -100,4 +100,11 @@ for (const name of ["lenet5", "ygnet"]) {
   const difference = Math.max(...actual.map((value, at) => Math.abs(value - expected[at])));
   report(`${name}.safetensors`, difference < 1e-4, `logits differ by ${difference.toExponential(1)} of the CPU's`);
 }
+
+const lost = library.Engine.gpu(vendor, description).then(async (other) => {
+  other.lose();
+  await trained(other, RUNS[0]);
+});
+const reason = await lost.then(() => "nothing", (error) => String(error.message ?? error));
+report("a lost GPU", reason.includes("lost"), reason);
 process.exit(failed === 0 ? 0 : 1);

@@ -1,11 +1,13 @@
-// Drives the page in headless Chromium, on SwiftShader or on the CPU, as a visitor would; screenshots are kept.
-// usage: page.mjs SITE NODE_MODULES OUT PICTURE [--gpu]
+// Drives the page in headless Chromium, on the CPU or on SwiftShader, as a visitor would.
+// usage: page.mjs SITE NODE_MODULES OUT PROGRAM [--gpu]
+//   OUT is a folder for pictures of the page, PROGRAM the native program.
+import { execFileSync } from "node:child_process";
 import { createReadStream, existsSync, mkdirSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { extname, join, resolve } from "node:path";
 
-const [site, modules, out, picture] = process.argv.slice(2, 6).map((path) => resolve(path));
+const [site, modules, out, program] = process.argv.slice(2, 6).map((path) => resolve(path));
 const device = process.argv.includes("--gpu") ? "gpu" : "cpu";
 const { chromium } = createRequire(`${modules}/`)("playwright-core");
 mkdirSync(out, { recursive: true });
@@ -53,7 +55,13 @@ await page.goto(address);
 await ready();
 report("it opens", true, await text("device"));
 
-await page.setInputFiles("#try-files", picture);
+/** A part of the page as a picture in a file. */
+const picture = async (name, x = 0) => ({
+  name,
+  mimeType: "image/png",
+  buffer: await page.screenshot({ clip: { x, y: 0, width: 64, height: 48 } }),
+});
+await page.setInputFiles("#try-files", await picture("title.png"));
 await page.waitForSelector("#try-results .bars", { timeout: 300_000 });
 report("a picture is classified", true, (await text("try-results")).split("\n").slice(0, 4).join(" "));
 await page.setInputFiles("#try-files", { name: "broken.png", mimeType: "image/png", buffer: Buffer.from("no picture") });
@@ -89,8 +97,31 @@ await page.waitForFunction(() => document.querySelector("#train-status").textCon
 report("it goes on to its end", (await page.locator("#train-epochs-table tbody tr").count()) === 2, await text("train-status"));
 const [saved] = await Promise.all([page.waitForEvent("download"), page.click("#train-weights")]);
 await saved.saveAs(`${out}/weights.safetensors`);
-report("weights are downloaded", statSync(`${out}/weights.safetensors`).size > 100_000);
+const shown = await page.locator("#train-epochs-table tbody tr").last().locator("td").nth(4).innerText();
+const evaluated = execFileSync(program, ["eval", "--weights", `${out}/weights.safetensors`, "--data", "synthetic", "--device", "cpu", "--json"]);
+const accuracy = `${(100 * JSON.parse(evaluated).accuracy).toFixed(2)} %`;
+report("the native program finds the same accuracy", accuracy === shown, `${shown} here, ${accuracy} natively`);
 await shoot("trained");
+
+await page.selectOption("#train-source", "files");
+await page.setInputFiles("#train-archive", { name: "damaged.tar.gz", mimeType: "application/gzip", buffer: Buffer.from([0x1f, 0x8b, 8, 0, 1, 2, 3]) });
+await page.click("#train-start");
+await page.waitForSelector("#problem:not([hidden])");
+report("a damaged archive is said to be one", (await problem()).includes("damaged.tar.gz"), await problem());
+
+await page.selectOption("#train-source", "classes");
+for (const [at, name] of ["left", "right"].entries()) {
+  const own = page.locator("#train-class-list .class").nth(at);
+  await own.locator("input:not([type])").fill(name);
+  const pictures = [];
+  for (let number = 0; number < 10; number++) pictures.push(await picture(`${number}.png`, 40 * number + 300 * at));
+  await own.locator('input[type="file"]').setInputFiles(pictures);
+}
+await page.selectOption("#train-recipe", "practice");
+await page.fill("#train-epochs", "3");
+await page.click("#train-start");
+await page.waitForFunction(() => document.querySelector("#train-status").textContent.startsWith("Done"), undefined, { timeout: 300_000 });
+report("classes of one's own are trained on", (await text("train-data")).includes("2 classes"), await text("train-data"));
 
 if (device === "gpu") {
   await page.click("#tab-check");
