@@ -1,12 +1,12 @@
 // Trains and classifies with the page's own library in Node, on Dawn, the WebGPU of Chromium, and compares with the native program.
 // usage: node.mjs SITE NODE_MODULES PROGRAM WEIGHTS
 //   SITE is what scripts/web built, PROGRAM the native one, WEIGHTS a folder of weights files.
-import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { SHAPES, changesOf, largest, nativeLosses } from "./native.mjs";
 
 const [site, modules, program, weights] = process.argv.slice(2).map((path) => resolve(path));
 const { create, globals } = createRequire(`${modules}/`)("webgpu");
@@ -33,32 +33,16 @@ const report = (name, isGood, detail) => {
   console.log(`${isGood ? "ok    " : "FAILED"} ${name}: ${detail}`);
 };
 
-// With a higher rate, Adam makes whole steps of gradients that are nearly zero: rounding differences grow tenfold in a few steps.
 const RUNS = [
   { arch: "lenet5", batch: 64, steps: 20, tolerance: 1e-5, again: true },
   { arch: "resnet20", batch: 8, steps: 3, tolerance: 1e-5 },
   { arch: "ygnet", batch: 4, steps: 3, tolerance: 1e-5 },
 ];
-const RATE = 1e-4;
-/** As many shapes as the native program draws, since a set depends on its size. */
-const SHAPES = [10_000, 2_000];
-
-/** The losses of the native program's steps on the CPU. */
-function nativeLosses({ arch, batch, steps }) {
-  const run = join(folder, arch);
-  const settings = `--recipe practice --optimizer adam --lr ${RATE} --batch-size ${batch} --epochs 1`;
-  const limits = `--limit-train ${batch * steps} --limit-test 8 --log-every 1 --device cpu --quiet`;
-  execFileSync(program, `train --arch ${arch} --data synthetic ${settings} ${limits} --out ${run}`.split(" "));
-  const lines = readFileSync(join(run, "metrics.jsonl"), "utf8").trim().split("\n").map((line) => JSON.parse(line));
-  return lines.filter((line) => "loss" in line).map((line) => line.loss);
-}
-
 /** Trains as the page does: all losses, the last checkpoint and the weights. */
-async function trained(engine, { arch, batch, steps }, checkpoint, more = {}) {
+async function trained(engine, run, checkpoint, more = {}) {
   const images = library.Images.shapes(...SHAPES);
-  const changes = { optimizer: "adam", lr: RATE, batch_size: batch, epochs: 1, limit_train: batch * steps, limit_test: 8, ...more };
   const seen = { losses: [] };
-  const settings = library.settings(arch, "practice", JSON.stringify(changes));
+  const settings = library.settings(run.arch, "practice", JSON.stringify({ ...changesOf(run), ...more }));
   await library.train(engine, images, settings, checkpoint, async (json, bytes) => {
     const { event, losses } = JSON.parse(json);
     if (event === "steps") seen.losses.push(...losses);
@@ -69,16 +53,11 @@ async function trained(engine, { arch, batch, steps }, checkpoint, more = {}) {
   return seen;
 }
 
-const largest = (actual, expected) =>
-  actual.length === expected.length
-    ? Math.max(...actual.map((value, at) => Math.abs(value - expected[at]) / Math.max(1, Math.abs(expected[at]))))
-    : Infinity;
-
 const engine = await library.Engine.gpu(vendor, description);
 console.log(`adapter: ${JSON.parse(engine.describe()).device}`);
 for (const run of RUNS) {
   const first = await trained(engine, run);
-  const difference = largest(first.losses, nativeLosses(run));
+  const difference = largest(first.losses, nativeLosses(program, folder, run));
   report(run.arch, difference < run.tolerance, `${first.losses.length} losses differ by ${difference.toExponential(1)} of the native CPU's`);
   if (!run.again) continue;
   const second = await trained(engine, run);

@@ -2,10 +2,12 @@
 // usage: page.mjs SITE NODE_MODULES OUT PROGRAM [--gpu]
 //   OUT is a folder for pictures of the page, PROGRAM the native program.
 import { execFileSync } from "node:child_process";
-import { createReadStream, existsSync, mkdirSync, statSync } from "node:fs";
+import { createReadStream, existsSync, mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
 import { extname, join, resolve } from "node:path";
+import { SHAPES, changesOf, largest, nativeLosses } from "./native.mjs";
 
 const [site, modules, out, program] = process.argv.slice(2, 6).map((path) => resolve(path));
 const device = process.argv.includes("--gpu") ? "gpu" : "cpu";
@@ -51,6 +53,90 @@ const text = (id) => page.locator(`#${id}`).innerText();
 const ready = () => page.waitForFunction(() => document.documentElement.dataset.ready === "true", undefined, { timeout: 60_000 });
 const problem = async () => ((await page.locator("#problem").isVisible()) ? await text("problem") : "");
 
+/** Trains, reloads, goes on, and takes the weights home; then what can go wrong, and classes of one's own. */
+async function trainAsAVisitor() {
+  await page.click("#tab-train");
+  await page.fill("#train-epochs", "2");
+  await page.click("#train-start");
+  // Longest task of the page's own thread while it trains.
+  await page.evaluate(() => {
+    window.longest = 0;
+    new PerformanceObserver((list) => {
+      for (const entry of list.getEntries()) window.longest = Math.max(window.longest, entry.duration);
+    }).observe({ type: "longtask" });
+  });
+  await page.waitForSelector("#train-epochs-table tbody tr", { timeout: 600_000 });
+  const longest = await page.evaluate(() => window.longest);
+  report("the page stays smooth", longest <= 50, `longest task ${longest.toFixed(0)} ms`);
+  await page.locator("#guesses button").first().click();
+  await page.waitForSelector("#layers .maps", { timeout: 120_000 });
+  report("layers of a test picture are shown", true);
+  await shoot("train");
+  const before = await text("train-status");
+  await page.reload();
+  await ready();
+  await page.click("#tab-train");
+  await page.waitForSelector("#train-resume:not([hidden])");
+  report("a run is kept over a reload", true, `${before} → ${await text("train-resume-text")}`);
+  await page.click("#train-resume-go");
+  await page.waitForFunction(() => document.querySelector("#train-status").textContent.startsWith("Done"), undefined, { timeout: 600_000 });
+  report("it goes on to its end", (await page.locator("#train-epochs-table tbody tr").count()) === 2, await text("train-status"));
+  const [saved] = await Promise.all([page.waitForEvent("download"), page.click("#train-weights")]);
+  await saved.saveAs(`${out}/weights.safetensors`);
+  const shown = await page.locator("#train-epochs-table tbody tr").last().locator("td").nth(4).innerText();
+  const evaluated = execFileSync(program, ["eval", "--weights", `${out}/weights.safetensors`, "--data", "synthetic", "--device", "cpu", "--json"]);
+  const accuracy = `${(100 * JSON.parse(evaluated).accuracy).toFixed(2)} %`;
+  report("the native program finds the same accuracy", accuracy === shown, `${shown} here, ${accuracy} natively`);
+  await shoot("trained");
+
+  await page.selectOption("#train-source", "files");
+  await page.setInputFiles("#train-archive", { name: "damaged.tar.gz", mimeType: "application/gzip", buffer: Buffer.from([0x1f, 0x8b, 8, 0, 1, 2, 3]) });
+  await page.click("#train-start");
+  await page.waitForSelector("#problem:not([hidden])");
+  report("a damaged archive is said to be one", (await problem()).includes("damaged.tar.gz"), await problem());
+
+  await page.selectOption("#train-source", "classes");
+  for (const [at, name] of ["left", "right"].entries()) {
+    const own = page.locator("#train-class-list .class").nth(at);
+    await own.locator("input:not([type])").fill(name);
+    const pictures = [];
+    for (let number = 0; number < 10; number++) pictures.push(await picture(`${number}.png`, 40 * number + 300 * at));
+    await own.locator('input[type="file"]').setInputFiles(pictures);
+  }
+  await page.selectOption("#train-recipe", "practice");
+  await page.fill("#train-epochs", "3");
+  await page.click("#train-start");
+  await page.waitForFunction(() => document.querySelector("#train-status").textContent.startsWith("Done"), undefined, { timeout: 300_000 });
+  report("classes of one's own are trained on", (await text("train-data")).includes("2 classes"), await text("train-data"));
+}
+
+/** Compares every kernel with its twin, and a few steps with the native program. */
+async function checkTheGpu() {
+  await page.click("#tab-check");
+  await page.click("#check-start");
+  await page.waitForFunction(() => /checks (passed|failed)/.test(document.querySelector("#check-status").textContent), undefined, { timeout: 1_800_000 });
+  report("every kernel is right", (await text("check-status")).startsWith("All"), await text("check-status"));
+  await shoot("check");
+  const run = { arch: "lenet5", batch: 64, steps: 10 };
+  const losses = await page.evaluate(async ([arch, changes, shapes]) => {
+    const { startEngine } = await import("./engine.js");
+    const engine = startEngine();
+    await engine.call("open", ["gpu"]);
+    const { images } = await engine.call("shapes", shapes);
+    const settings = await engine.call("settings", [arch, "practice", changes]);
+    const seen = [];
+    await engine.call("train", [images, settings, undefined], (event) => {
+      if (event.event === "steps") seen.push(...event.losses);
+    });
+    engine.stop();
+    return seen;
+  }, [run.arch, changesOf(run), SHAPES]);
+  const folder = mkdtempSync(join(tmpdir(), "cifar-gpu-page-"));
+  const difference = largest(losses, nativeLosses(program, folder, run));
+  rmSync(folder, { recursive: true });
+  report("it trains as the native program does", difference < 1e-5, `${losses.length} losses differ by ${difference.toExponential(1)}`);
+}
+
 await page.goto(address);
 await ready();
 report("it opens", true, await text("device"));
@@ -69,67 +155,8 @@ await page.waitForSelector("#problem:not([hidden])");
 report("a file that is no picture is said to be none", (await problem()).includes("broken.png"), await problem());
 await shoot("try");
 
-await page.click("#tab-train");
-await page.fill("#train-epochs", "2");
-await page.click("#train-start");
-// Longest task of the page's own thread while it trains.
-await page.evaluate(() => {
-  window.longest = 0;
-  new PerformanceObserver((list) => {
-    for (const entry of list.getEntries()) window.longest = Math.max(window.longest, entry.duration);
-  }).observe({ type: "longtask" });
-});
-await page.waitForSelector("#train-epochs-table tbody tr", { timeout: 600_000 });
-const longest = await page.evaluate(() => window.longest);
-report("the page stays smooth", longest <= 50, `longest task ${longest.toFixed(0)} ms`);
-await page.locator("#guesses button").first().click();
-await page.waitForSelector("#layers .maps", { timeout: 120_000 });
-report("layers of a test picture are shown", true);
-await shoot("train");
-const before = await text("train-status");
-await page.reload();
-await ready();
-await page.click("#tab-train");
-await page.waitForSelector("#train-resume:not([hidden])");
-report("a run is kept over a reload", true, `${before} → ${await text("train-resume-text")}`);
-await page.click("#train-resume-go");
-await page.waitForFunction(() => document.querySelector("#train-status").textContent.startsWith("Done"), undefined, { timeout: 600_000 });
-report("it goes on to its end", (await page.locator("#train-epochs-table tbody tr").count()) === 2, await text("train-status"));
-const [saved] = await Promise.all([page.waitForEvent("download"), page.click("#train-weights")]);
-await saved.saveAs(`${out}/weights.safetensors`);
-const shown = await page.locator("#train-epochs-table tbody tr").last().locator("td").nth(4).innerText();
-const evaluated = execFileSync(program, ["eval", "--weights", `${out}/weights.safetensors`, "--data", "synthetic", "--device", "cpu", "--json"]);
-const accuracy = `${(100 * JSON.parse(evaluated).accuracy).toFixed(2)} %`;
-report("the native program finds the same accuracy", accuracy === shown, `${shown} here, ${accuracy} natively`);
-await shoot("trained");
-
-await page.selectOption("#train-source", "files");
-await page.setInputFiles("#train-archive", { name: "damaged.tar.gz", mimeType: "application/gzip", buffer: Buffer.from([0x1f, 0x8b, 8, 0, 1, 2, 3]) });
-await page.click("#train-start");
-await page.waitForSelector("#problem:not([hidden])");
-report("a damaged archive is said to be one", (await problem()).includes("damaged.tar.gz"), await problem());
-
-await page.selectOption("#train-source", "classes");
-for (const [at, name] of ["left", "right"].entries()) {
-  const own = page.locator("#train-class-list .class").nth(at);
-  await own.locator("input:not([type])").fill(name);
-  const pictures = [];
-  for (let number = 0; number < 10; number++) pictures.push(await picture(`${number}.png`, 40 * number + 300 * at));
-  await own.locator('input[type="file"]').setInputFiles(pictures);
-}
-await page.selectOption("#train-recipe", "practice");
-await page.fill("#train-epochs", "3");
-await page.click("#train-start");
-await page.waitForFunction(() => document.querySelector("#train-status").textContent.startsWith("Done"), undefined, { timeout: 300_000 });
-report("classes of one's own are trained on", (await text("train-data")).includes("2 classes"), await text("train-data"));
-
-if (device === "gpu") {
-  await page.click("#tab-check");
-  await page.click("#check-start");
-  await page.waitForFunction(() => /checks (passed|failed)/.test(document.querySelector("#check-status").textContent), undefined, { timeout: 1_800_000 });
-  report("every kernel is right", (await text("check-status")).startsWith("All"), await text("check-status"));
-  await shoot("check");
-}
+if (device === "cpu") await trainAsAVisitor();
+else await checkTheGpu();
 report("no error on the console", messages.length === 0, messages.join("; "));
 await browser.close();
 server.close();
