@@ -54,7 +54,7 @@ pub fn train(
 ) -> Result<Outcome> {
     config.validate()?;
     let Sources { splits, init, out } = sources;
-    let (train_set, test_set) = sets(config, splits)?;
+    let (train_set, test_set) = TrainingSetup::sets(config, splits)?;
     let mut architecture = config.architecture(&train_set)?;
     let weights = init.map(WeightsFile::read).transpose()?;
     if let Some(weights) = &weights {
@@ -134,7 +134,7 @@ pub fn resume(
         );
         return Err(fail(message, Remedy::OtherVersion));
     }
-    let (train_set, test_set) = sets(&saved.config, splits)?;
+    let (train_set, test_set) = TrainingSetup::sets(&saved.config, splits)?;
     let found = (train_set.len(), test_set.len(), train_set.class_names());
     if found != (saved.train_images, saved.test_images, saved.class_names.as_slice()) {
         let message = format!(
@@ -193,23 +193,6 @@ pub fn resume(
     let saved_step = checkpoint.map(|checkpoint| checkpoint.step());
     let session = Session::new(config, training, run, saved_step, stop, observer);
     if lacks_end { session.end(&splits.source) } else { session.run(&splits.source) }
-}
-
-/// The images that are trained and tested on.
-fn sets(config: &TrainConfig, splits: &Splits) -> Result<(Dataset, Dataset)> {
-    let mut train_set = splits.train.clone();
-    let test_set = match config.validation {
-        Some(count) if count >= train_set.len() => {
-            let message = format!("{count} would leave none of the {} training images to train on", train_set.len());
-            return Err(Error::field("validation", message));
-        }
-        Some(count) => train_set.split_off(count),
-        None => splits.test.clone(),
-    };
-    let limited = |set: Dataset, limit: Option<usize>| set.truncated(limit.unwrap_or(usize::MAX));
-    let train_set = limited(train_set, config.limit_train);
-    let test_set = if config.test_on_training { train_set.clone() } else { test_set };
-    Ok((train_set, limited(test_set, config.limit_test)))
 }
 
 /// CRC-32 of all images and labels, by which a run recognizes its data.

@@ -143,8 +143,6 @@ export function setUpTrain(engine) {
           }
           break;
         }
-        case "tested":
-          break;
         case "epoch":
           run.epochs.push(event.metrics);
           element("confusion").replaceChildren(confusionOf(event.confusion, set.classes));

@@ -45,7 +45,7 @@ struct Layer {
     shape: Vec<usize>,
 }
 
-/// An answer with the values of all its layers, one after the other.
+/// A prediction with the values of all layers.
 #[wasm_bindgen]
 pub struct Observed {
     answer: String,

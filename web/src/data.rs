@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use cifar_gpu::ImageShape;
-use cifar_gpu::data::{self, Dataset, Splits, synthetic};
+use cifar_gpu::data::{self, Splits, synthetic};
 use js_sys::{Array, Uint8Array};
 use wasm_bindgen::prelude::*;
 
@@ -67,9 +67,4 @@ impl Images {
     pub fn test_label(&self, index: usize) -> Option<u16> {
         self.splits.test.labels().get(index).copied()
     }
-}
-
-/// At most so many of a set's images; 0 for all.
-pub(crate) fn limited(set: &Dataset, limit: usize) -> Dataset {
-    set.clone().truncated(if limit == 0 { usize::MAX } else { limit })
 }

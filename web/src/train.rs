@@ -1,7 +1,7 @@
 //! Training, told step by step to JavaScript, which may pause it by answering late, and stop it.
 
 use cifar_gpu::data::Dataset;
-use cifar_gpu::ops::conv2d::{DeviceKind, Plans};
+use cifar_gpu::ops::conv2d::Plans;
 use cifar_gpu::train::{
     Autotune, Checkpoint, EpochMetrics, Search, Stretch, TestTimeAugmentation, TrainConfig, Training, TrainingSetup,
     autotune_async,
@@ -13,7 +13,7 @@ use std::path::Path;
 use wasm_bindgen::prelude::*;
 
 use crate::classify::{Answer, answer_of};
-use crate::data::{Images, limited};
+use crate::data::Images;
 use crate::engine::Engine;
 use crate::{json, tell, thrown};
 
@@ -41,10 +41,6 @@ enum Event<'a> {
         images: usize,
         skipped: usize,
         losses: Vec<f32>,
-    },
-    Tested {
-        images: usize,
-        of: usize,
     },
     Epoch {
         metrics: &'a EpochMetrics,
@@ -105,7 +101,7 @@ pub async fn train(
     let checkpoint = checkpoint.map(|bytes| Checkpoint::from_bytes(&bytes)).transpose();
     let checkpoint =
         checkpoint.map_err(|message| JsError::new(&format!("the checkpoint cannot be used: {message}")))?;
-    let (train_set, test_set) = sets(&config, images);
+    let (train_set, test_set) = TrainingSetup::sets(&config, &images.splits).map_err(thrown)?;
     let device = &engine.device;
     let architecture = config.architecture(&train_set).map_err(thrown)?;
     let plans = plans(&config, engine, &train_set, &hear).await?;
@@ -122,18 +118,10 @@ pub async fn train(
     Session { training, hear }.run().await
 }
 
-fn sets(config: &TrainConfig, images: &Images) -> (Dataset, Dataset) {
-    let limit = |limit: Option<usize>| limit.unwrap_or_default();
-    (limited(&images.splits.train, limit(config.limit_train)), limited(&images.splits.test, limit(config.limit_test)))
-}
-
 /// How products are computed: on a real GPU the fastest of a few candidates, unless the settings say otherwise.
 async fn plans(config: &TrainConfig, engine: &Engine, train_set: &Dataset, hear: &Function) -> Result<Plans, JsValue> {
-    let usual = match DeviceKind::of(&engine.device) {
-        DeviceKind::Gpu => Autotune::Quick,
-        DeviceKind::Cpu | DeviceKind::SoftwareGpu => Autotune::Off,
-    };
-    let search = Search { mode: config.autotune.unwrap_or(usual), cache: None, again: false };
+    let mode = config.autotune.unwrap_or_else(|| Autotune::usual(&engine.device));
+    let search = Search { mode, cache: None, again: false };
     let architecture = config.architecture(train_set).map_err(thrown)?;
     let (dtype, batch) = (config.precision.dtype(), config.computed_batch(train_set.len()));
     let mut chosen = Vec::new();
@@ -206,9 +194,7 @@ impl Session<'_> {
     }
 
     async fn test(&mut self, is_whole: bool) -> Result<(), JsValue> {
-        let of = self.training.setup().test_set().len();
         let evaluation = self.training.test(TestTimeAugmentation::None, |_| ()).await.map_err(thrown)?;
-        tell(&self.hear, &Event::Tested { images: of, of }, None).await?;
         let metrics = self.training.metrics(&evaluation).await.map_err(thrown)?;
         if is_whole {
             self.training.end_epoch(metrics.test_accuracy);

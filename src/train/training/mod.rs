@@ -19,7 +19,7 @@ pub(crate) use progress::{Best, Progress};
 
 use crate::classifier::Classifier;
 use crate::clock::Instant;
-use crate::data::Dataset;
+use crate::data::{Dataset, Splits};
 use crate::error::{Error, Result};
 use crate::nn::{Architecture, Network};
 use crate::ops::conv2d::Plans;
@@ -46,6 +46,27 @@ pub struct TrainingSetup {
 }
 
 impl TrainingSetup {
+    /// The images of a data set that are trained and tested on.
+    ///
+    /// # Errors
+    /// [`Error::Field`] if none would be left to train on.
+    pub fn sets(config: &TrainConfig, splits: &Splits) -> Result<(Dataset, Dataset)> {
+        let mut train_set = splits.train.clone();
+        let test_set = match config.validation {
+            Some(count) if count >= train_set.len() => {
+                let message =
+                    format!("{count} would leave none of the {} training images to train on", train_set.len());
+                return Err(Error::field("validation", message));
+            }
+            Some(count) => train_set.split_off(count),
+            None => splits.test.clone(),
+        };
+        let limited = |set: Dataset, limit: Option<usize>| set.truncated(limit.unwrap_or(usize::MAX));
+        let train_set = limited(train_set, config.limit_train);
+        let test_set = if config.test_on_training { train_set.clone() } else { test_set };
+        Ok((train_set, limited(test_set, config.limit_test)))
+    }
+
     /// A new network for these images, which are copied to the device.
     ///
     /// # Errors
