@@ -43,6 +43,7 @@ pub mod gpu;
 pub mod nn;
 pub mod ops;
 pub mod optim;
+mod parallel;
 pub mod profile;
 #[cfg(feature = "report")]
 pub mod report;

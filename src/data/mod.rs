@@ -51,10 +51,10 @@ pub use published::{FileState, FileSum, file_sums};
 #[cfg(all(feature = "formats", feature = "pictures", any(test, fuzzing)))]
 pub(crate) use untrusted::READERS;
 
+#[cfg(feature = "pictures")]
+use crate::parallel::*;
 use crate::tensor::ImageShape;
 use crate::tensor::cpu::available_memory_bytes;
-#[cfg(feature = "pictures")]
-use rayon::prelude::*;
 use std::fmt;
 
 /// Maximum number of classes of a network.

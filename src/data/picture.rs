@@ -5,7 +5,7 @@ use super::planes::write_planes;
 use super::walk::walk;
 use crate::tensor::ImageShape;
 use byteorder::{BigEndian, ByteOrder, LittleEndian};
-use image::imageops::FilterType;
+use image::imageops::{FilterType, resize};
 use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, Limits, Luma, Rgb, RgbImage};
 use std::fs::File;
@@ -142,7 +142,20 @@ fn scaled(picture: DynamicImage, (width, height): (usize, usize)) -> DynamicImag
     if (picture.width(), picture.height()) == (width, height) {
         return picture;
     }
-    picture.resize_exact(width, height, FilterType::Triangle)
+    // Transparency is dropped in any case; scaling it would take as much code again.
+    let picture = match picture {
+        DynamicImage::ImageLumaA8(_) => picture.into_luma8().into(),
+        DynamicImage::ImageRgba8(_) => picture.into_rgb8().into(),
+        DynamicImage::ImageLumaA16(_) => picture.into_luma16().into(),
+        DynamicImage::ImageRgba16(_) => picture.into_rgb16().into(),
+        other => other,
+    };
+    match picture {
+        DynamicImage::ImageLuma8(pixels) => resize(&pixels, width, height, FilterType::Triangle).into(),
+        DynamicImage::ImageLuma16(pixels) => resize(&pixels, width, height, FilterType::Triangle).into(),
+        DynamicImage::ImageRgb8(pixels) => resize(&pixels, width, height, FilterType::Triangle).into(),
+        other => resize(&other.into_rgb16(), width, height, FilterType::Triangle).into(),
+    }
 }
 
 /// The planes of a picture that has the size of `shape`.

@@ -11,8 +11,8 @@ mod shape;
 
 use super::{DataError, Dataset, Splits, check_memory};
 use crate::ops::random::RandomStream;
+use crate::parallel::*;
 use crate::tensor::ImageShape;
-use rayon::prelude::*;
 use shape::Shape;
 
 /// Training images of the default set.

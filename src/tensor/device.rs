@@ -121,7 +121,7 @@ impl Device {
     /// The device in one line: for a GPU its name, kind, backend and driver.
     pub fn description(&self) -> String {
         match self {
-            Device::Cpu(_) => format!("{CPU}, {} threads", rayon::current_num_threads()),
+            Device::Cpu(_) => format!("{CPU}, {} threads", crate::parallel::current_num_threads()),
             Device::Gpu(gpu) => gpu.description(),
         }
     }

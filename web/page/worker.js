@@ -1,5 +1,6 @@
 // Runs the library in a thread of its own. A request is {id, call, arguments}; its answer {id, result} or {id, error}; what happens
 // meanwhile is told as {id, event, bytes}. A request may be held up by answering an event late: {id, answer}.
+import { asLibrarys, filesAsLibrarys } from "./pictures.js";
 import init, { Engine, Images, Network, bench, check, settings, train } from "./pkg/cifar_gpu_web.js";
 
 let engine;
@@ -34,7 +35,7 @@ const calls = {
     const network = Network.load(engine, name, bytes);
     return { network: keep(network), ...JSON.parse(network.describe()) };
   },
-  planes: (_hear, network, name, bytes) => objects.get(network).planes(name, bytes),
+  planes: async (_hear, network, name, bytes) => objects.get(network).planes(name, await asLibrarys(bytes)),
   logits: (_hear, network, planes) => objects.get(network).logits(planes),
   async observe(_hear, network, planes) {
     const observed = await objects.get(network).observe(planes);
@@ -46,7 +47,8 @@ const calls = {
     const images = Images.shapes(train, test);
     return { images: keep(images), ...JSON.parse(images.describe()) };
   },
-  files(_hear, name, files) {
+  async files(_hear, name, files) {
+    await filesAsLibrarys(files);
     const images = Images.files(name, files.map((file) => file.name), files.map((file) => file.bytes));
     return { images: keep(images), ...JSON.parse(images.describe()) };
   },

@@ -88,7 +88,7 @@ impl Network {
         })
     }
 
-    /// The planes that it is shown of a picture in a file (JPEG, PNG, GIF, BMP or WebP).
+    /// The planes that it is shown of a picture in a file: JPEG or PNG, into which the page turns other formats.
     pub fn planes(&self, name: &str, bytes: &[u8]) -> Result<Vec<u8>, JsError> {
         read_picture(name, bytes, self.classifier.input()).map_err(thrown)
     }

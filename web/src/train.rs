@@ -76,12 +76,11 @@ pub fn settings(arch: &str, recipe: &str, changes: &str) -> Result<String, JsErr
         _ => TrainConfig::fast(arch),
     };
     let wrong = |error: serde_json::Error| JsError::new(&error.to_string());
-    let mut settings = serde_json::to_value(config.map_err(thrown)?).map_err(wrong)?;
-    let changes: serde_json::Map<String, serde_json::Value> = serde_json::from_str(changes).map_err(wrong)?;
-    if let Some(settings) = settings.as_object_mut() {
-        settings.extend(changes);
-    }
-    let config: TrainConfig = serde_json::from_value(settings).map_err(wrong)?;
+    // By way of text: a page need not load a second parser of settings.
+    let object = |text: &str| serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).map_err(wrong);
+    let mut settings = object(&json(&config.map_err(thrown)?)?)?;
+    settings.extend(object(changes)?);
+    let config: TrainConfig = serde_json::from_str(&json(&settings)?).map_err(wrong)?;
     config.validate().map_err(thrown)?;
     json(&config)
 }

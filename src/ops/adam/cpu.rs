@@ -1,6 +1,6 @@
 //! CPU twin of the Adam kernel.
 
-use rayon::prelude::*;
+use crate::parallel::*;
 
 use super::Adam;
 use crate::ops::StepState;

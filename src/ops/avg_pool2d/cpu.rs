@@ -1,6 +1,6 @@
 //! CPU twins of the average-pooling kernels.
 
-use rayon::prelude::*;
+use crate::parallel::*;
 
 use crate::ops::pool2d::Pool2dGeometry;
 use crate::profile;

@@ -1,6 +1,6 @@
 //! CPU twin of the batch assembly kernel.
 
-use rayon::prelude::*;
+use crate::parallel::*;
 
 use super::augmentation::Draw;
 use super::{Augmentation, ByteScale};

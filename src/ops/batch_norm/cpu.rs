@@ -1,6 +1,6 @@
 //! CPU twins of batch normalization's kernels. Rows are pixels of all images; each has one element of every channel.
 
-use rayon::prelude::*;
+use crate::parallel::*;
 
 use super::Parts;
 use crate::profile;

@@ -1,6 +1,6 @@
 //! CPU twins of the convolution kernels: the same implicit GEMM, with tiles of patches small enough for the cache.
 
-use rayon::prelude::*;
+use crate::parallel::*;
 
 use super::matrix_product::matrix_product;
 use super::phase::Phase;

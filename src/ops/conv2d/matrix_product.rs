@@ -1,6 +1,7 @@
 //! The matrix product of the CPU twins, in vectors of neighboring columns. Blocks of sums stay in registers while the right operand's
 //! rows are read as they lie in memory: nothing is packed, because operands are blocks that fit the cache.
 
+use bytemuck::Zeroable;
 use pulp::{Arch, Simd, WithSimd};
 
 /// Products that are summed in one go: longer sums are added up in blocks, which rounds less.
@@ -115,37 +116,48 @@ impl Product<'_> {
         assert!(row + ROWS <= self.m && column + columns <= self.n && self.k > 0);
         assert!(self.rhs.len() >= (self.k - 1) * self.n + self.n);
         assert!(self.lhs.len() > (self.m - 1) * self.row_stride + (self.k - 1) * self.column_stride);
-        let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
+        let mut sums: [[S::f32s; VECTORS]; ROWS] = Zeroable::zeroed();
         for product in 0..self.k {
             // SAFETY: columns `column..column + columns` of row `product` of the right operand, which has `k` rows of `n`.
             let right = unsafe { self.rhs.get_unchecked(vectors(product * self.n + column)) };
-            let mut loaded = [simd.splat_f32s(0.0); VECTORS];
+            let mut loaded: [S::f32s; VECTORS] = Zeroable::zeroed();
             load_row::<S, VECTORS, IS_PARTIAL>(simd, right, &mut loaded);
-            for (i, sums) in sums.iter_mut().enumerate() {
-                let place = (row + i) * self.row_stride + product * self.column_stride;
-                // SAFETY: `row + i` is less than `m` and `product` less than `k`, whose last element is inside.
-                let left = simd.splat_f32s(unsafe { *self.lhs.get_unchecked(place) });
-                for (sum, &right) in sums.iter_mut().zip(&loaded) {
-                    *sum = simd.mul_add_e_f32s(left, right, *sum);
-                }
-            }
+            unrolled::<ROWS>(
+                #[inline(always)]
+                |i| {
+                    let place = (row + i) * self.row_stride + product * self.column_stride;
+                    // SAFETY: `row + i` is less than `m` and `product` less than `k`, whose last element is inside.
+                    let left = simd.splat_f32s(unsafe { *self.lhs.get_unchecked(place) });
+                    unrolled::<VECTORS>(
+                        #[inline(always)]
+                        |j| sums[i][j] = simd.mul_add_e_f32s(left, loaded[j], sums[i][j]),
+                    );
+                },
+            );
         }
-        for (i, sums) in sums.iter().enumerate() {
-            let target = &mut self.dst[vectors((row + i) * self.n + column)];
-            let mut results = *sums;
-            if self.accumulate {
-                let mut before = [simd.splat_f32s(0.0); VECTORS];
-                load_row::<S, VECTORS, IS_PARTIAL>(simd, target, &mut before);
-                for (result, &before) in results.iter_mut().zip(&before) {
-                    *result = simd.add_f32s(*result, before);
+        unrolled::<ROWS>(
+            #[inline(always)]
+            |i| {
+                let target = &mut self.dst[vectors((row + i) * self.n + column)];
+                if self.accumulate {
+                    let mut before: [S::f32s; VECTORS] = Zeroable::zeroed();
+                    load_row::<S, VECTORS, IS_PARTIAL>(simd, target, &mut before);
+                    unrolled::<VECTORS>(
+                        #[inline(always)]
+                        |j| sums[i][j] = simd.add_f32s(sums[i][j], before[j]),
+                    );
                 }
-            }
-            if IS_PARTIAL {
-                simd.partial_store_f32s(target, results[0]);
-            } else {
-                S::as_mut_simd_f32s(target).0.copy_from_slice(&results);
-            }
-        }
+                if IS_PARTIAL {
+                    simd.partial_store_f32s(target, sums[i][0]);
+                } else {
+                    let target = S::as_mut_simd_f32s(target).0;
+                    unrolled::<VECTORS>(
+                        #[inline(always)]
+                        |j| target[j] = sums[i][j],
+                    );
+                }
+            },
+        );
     }
 }
 
@@ -159,8 +171,23 @@ fn load_row<S: Simd, const VECTORS: usize, const IS_PARTIAL: bool>(
     if IS_PARTIAL {
         vectors[0] = simd.partial_load_f32s(row);
     } else {
-        vectors.copy_from_slice(&S::as_simd_f32s(row).0[..VECTORS]);
+        let row = S::as_simd_f32s(row).0;
+        unrolled::<VECTORS>(
+            #[inline(always)]
+            |j| vectors[j] = row[j],
+        );
     }
+}
+
+/// Calls `work` with 0 to `N - 1`, as a loop that is written out: builds for small size, as for browsers, unroll none, and sums that a
+/// loop indexes are not in registers.
+#[inline(always)]
+fn unrolled<const N: usize>(mut work: impl FnMut(usize)) {
+    const { assert!(N <= 16) };
+    macro_rules! each {
+        ($($index:literal)*) => { $(if $index < N { work($index) })* };
+    }
+    each!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
 }
 
 #[cfg(test)]

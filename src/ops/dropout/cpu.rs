@@ -1,6 +1,6 @@
 //! CPU twin of the dropout kernel.
 
-use rayon::prelude::*;
+use crate::parallel::*;
 
 use super::DropoutMask;
 use crate::ops::StepState;

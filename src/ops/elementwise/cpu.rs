@@ -1,6 +1,6 @@
 //! CPU twins of the element-by-element kernels.
 
-use rayon::prelude::*;
+use crate::parallel::*;
 
 use crate::profile;
 use crate::tensor::cpu::vectorized;

@@ -1,6 +1,6 @@
 //! CPU twins of the loss scaling's kernels.
 
-use rayon::prelude::*;
+use crate::parallel::*;
 
 use super::{GROWTH_INTERVAL, LANES, LARGEST_SCALE};
 use crate::ops::StepState;

@@ -1,6 +1,6 @@
 //! CPU twins of Muon's kernels.
 
-use rayon::prelude::*;
+use crate::parallel::*;
 
 use super::Muon;
 use crate::ops::StepState;

@@ -1,6 +1,6 @@
 //! CPU twins of the kernels that pad channels.
 
-use rayon::prelude::*;
+use crate::parallel::*;
 
 use super::ChannelPadding;
 use crate::profile;

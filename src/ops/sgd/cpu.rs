@@ -1,6 +1,6 @@
 //! CPU twin of the SGD kernel.
 
-use rayon::prelude::*;
+use crate::parallel::*;
 
 use super::Sgd;
 use crate::ops::StepState;

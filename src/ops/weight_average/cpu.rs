@@ -1,6 +1,6 @@
 //! CPU twin of the weight average kernel.
 
-use rayon::prelude::*;
+use crate::parallel::*;
 
 use crate::ops::StepState;
 use crate::profile;

@@ -1,4 +1,5 @@
-//! The shaders: templates in `shaders/`, rendered for a shape, parsed, validated and reflected by naga.
+//! The shaders: templates in `shaders/`, rendered for a shape, parsed, validated and reflected by naga; in a browser, which parses and
+//! validates by itself, their declarations are read instead.
 //!
 //! A shader is a WGSL file with `{{ CONSTANT }}` placeholders and `{% for %}` loops, which unroll loops over values that must be in
 //! registers: naga does not unroll, and drivers put dynamically indexed local arrays into memory. Host and shader cannot disagree
@@ -9,9 +10,19 @@ use std::sync::LazyLock;
 
 use include_dir::{Dir, include_dir};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, UndefinedBehavior};
+use minijinja::{Environment, UndefinedBehavior, filters, functions, tests};
 
 use super::GpuError;
+
+#[cfg(any(test, target_family = "wasm"))]
+mod declared;
+#[cfg(not(target_family = "wasm"))]
+mod parsed;
+
+#[cfg(target_family = "wasm")]
+use declared::interface_of;
+#[cfg(not(target_family = "wasm"))]
+use parsed::interface_of;
 
 static SHADERS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/shaders");
 
@@ -103,14 +114,13 @@ pub struct Shader {
     pub needs_f16: bool,
 }
 
-/// Optional features that shaders may use: 16-bit floats, and cooperative matrices.
-const CAPABILITIES: naga::valid::Capabilities = naga::valid::Capabilities::SHADER_FLOAT16
-    .union(naga::valid::Capabilities::COOPERATIVE_MATRIX)
-    .union(naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32)
-    .union(naga::valid::Capabilities::SUBGROUP);
-
+/// Of Jinja's functions, filters and tests there are these four, which keeps the others out of a browser's download.
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
-    let mut environment = Environment::new();
+    let mut environment = Environment::empty();
+    environment.add_function("namespace", functions::namespace);
+    environment.add_function("range", functions::range);
+    environment.add_filter("length", filters::length);
+    environment.add_test("defined", tests::is_defined);
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     if let Ok(syntax) = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build() {
         environment.set_syntax(syntax);
@@ -131,6 +141,9 @@ pub fn sources() -> impl Iterator<Item = &'static str> {
 }
 
 /// Renders, parses, validates and reflects a variant. Needs no GPU.
+///
+/// # Errors
+/// [`GpuError::Shader`] with the place in the rendered text.
 pub fn build(variant: &ShaderVariant) -> Result<Shader, GpuError> {
     let error = |message: String| GpuError::Shader { name: variant.name.into(), message };
     let file = format!("{}.wgsl", variant.name);
@@ -140,43 +153,24 @@ pub fn build(variant: &ShaderVariant) -> Result<Shader, GpuError> {
         Source::Own { template, .. } => TEMPLATES.render_named_str(&file, template, constants),
     };
     let source = source.map_err(|e| error(format!("{e:#}")))?;
-    let module =
-        naga::front::wgsl::parse_str(&source).map_err(|e| error(e.emit_to_string_with_path(&source, &file)))?;
-    naga::valid::Validator::new(naga::valid::ValidationFlags::all(), CAPABILITIES)
-        .validate(&module)
-        .map_err(|e| error(e.emit_to_string_with_path(&source, &file)))?;
+    let Interface { bindings, workgroup_size, workgroup_bytes } =
+        interface_of(&source).map_err(|fault| error(fault.in_file(&source, &file)))?;
+    Ok(Shader { bindings, workgroup_size, workgroup_bytes, needs_f16: source.contains("enable f16;"), source })
+}
 
-    let mut bindings = Vec::new();
-    let mut workgroup_bytes = 0;
-    for (_, variable) in module.global_variables.iter() {
-        let size = module.types[variable.ty].inner.size(module.to_ctx());
-        let kind = match variable.space {
-            naga::AddressSpace::Uniform => BindingKind::Uniform { size },
-            naga::AddressSpace::Storage { access } if access.contains(naga::StorageAccess::STORE) => {
-                BindingKind::ReadWrite
-            }
-            naga::AddressSpace::Storage { .. } => BindingKind::Read,
-            naga::AddressSpace::WorkGroup => {
-                workgroup_bytes += size;
-                continue;
-            }
-            _ => continue,
-        };
-        let binding = variable.binding.as_ref().ok_or_else(|| error("a buffer has no binding".into()))?;
-        bindings.push((binding.binding, kind));
-    }
+/// What a launcher must know of a shader.
+#[derive(Debug, PartialEq, Eq)]
+struct Interface {
+    bindings: Vec<BindingKind>,
+    workgroup_size: [u32; 3],
+    workgroup_bytes: u32,
+}
+
+/// The kinds of bindings by their numbers, in the order of these, which must run from 0 without gaps.
+fn in_order(mut bindings: Vec<(u32, BindingKind)>) -> Result<Vec<BindingKind>, &'static str> {
     bindings.sort_by_key(|(number, _)| *number);
     if bindings.iter().enumerate().any(|(i, (number, _))| i as u32 != *number) {
-        return Err(error("bindings must run from 0 without gaps".into()));
+        return Err("bindings must run from 0 without gaps");
     }
-    let [entry] = module.entry_points.as_slice() else {
-        return Err(error("expected exactly one entry point".into()));
-    };
-    Ok(Shader {
-        bindings: bindings.into_iter().map(|(_, kind)| kind).collect(),
-        workgroup_size: entry.workgroup_size,
-        workgroup_bytes,
-        needs_f16: source.contains("enable f16;"),
-        source,
-    })
+    Ok(bindings.into_iter().map(|(_, kind)| kind).collect())
 }
