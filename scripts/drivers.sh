@@ -39,7 +39,7 @@ with_driver() {
   shift
   root=$drivers_folder/$(release "$name")
   libraries=$root/lib/x86_64-linux-gnu:$root/usr/lib/x86_64-linux-gnu
-  loader=$(find "$root/lib/x86_64-linux-gnu" "$root/usr/lib/x86_64-linux-gnu" -name ld-linux-x86-64.so.2 2>/dev/null | head -1)
+  loader=$(find "$root/lib/x86_64-linux-gnu" "$root/usr/lib/x86_64-linux-gnu" -name ld-linux-x86-64.so.2 2>/dev/null | head -1 || true)
   # The packages' own manifests may name the library where it would be installed.
   manifest=$drivers_folder/logs/$name.json
   local library=$root/usr/lib/x86_64-linux-gnu/libvulkan_lvp.so

@@ -6,6 +6,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use cifar_gpu::Device;
+use cifar_gpu::diagnose::ceiling;
 use cifar_gpu::gpu::{GpuDevice, GpuOptions, interop};
 use rayon::prelude::*;
 
@@ -13,10 +14,8 @@ use rayon::prelude::*;
 const COPY_BYTES: u64 = 128 << 20;
 /// Rows, columns and depth of the CPU's matrix product.
 const GEMM: usize = 1024;
-/// Invocations of a workgroup in both shaders.
+/// Invocations of a workgroup of `copy.wgsl`.
 const LANES: u64 = 256;
-/// Multiply-adds of an invocation of `multiply_add.wgsl`.
-const MULTIPLY_ADDS: u64 = 256 * 2 * 8 * 4;
 /// Every ceiling is the best of so many measurements.
 const MEASUREMENTS: usize = 8;
 /// A measurement lasts about so many seconds, so that the start of the work does not count.
@@ -37,9 +36,8 @@ impl Ceilings {
         match device {
             Device::Cpu(_) => Ceilings { flops: gemm_flops(), bytes: cpu_copy_bytes() },
             Device::Gpu(gpu) => {
-                let bench = Gpu::open();
-                let invocations = if gpu.is_software() { 1 << 14 } else { 1 << 20 };
-                Ceilings { flops: bench.flops(invocations), bytes: bench.copy_bytes() }
+                let flops = ceiling::flops_per_second(gpu).expect("the GPU's work");
+                Ceilings { flops, bytes: Gpu::open().copy_bytes() }
             }
         }
     }
@@ -129,12 +127,6 @@ impl Gpu {
         let buffers = [self.buffer(self.copy_bytes), self.buffer(self.copy_bytes)];
         let seconds = self.seconds(include_str!("copy.wgsl"), &buffers, self.copy_bytes / (16 * LANES));
         2.0 * self.copy_bytes as f64 / seconds
-    }
-
-    fn flops(&self, invocations: u64) -> f64 {
-        let buffers = [self.buffer(16 * invocations)];
-        let seconds = self.seconds(include_str!("multiply_add.wgsl"), &buffers, invocations / LANES);
-        (2 * MULTIPLY_ADDS * invocations) as f64 / seconds
     }
 
     fn buffer(&self, size: u64) -> wgpu::Buffer {

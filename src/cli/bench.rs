@@ -103,6 +103,12 @@ fn table(report: &BenchReport) -> String {
     if let Some(host) = &report.host_seconds {
         text += &format!("\n  host       {}", times(host));
     }
+    let giga = |flops: f64| format!("{:.1} GFLOP/s", flops / 1e9);
+    text += &format!("\narithmetic   {}", giga(report.flops_per_second));
+    if let Some(ceiling) = report.ceiling_flops_per_second {
+        let share = 100.0 * report.flops_per_second / ceiling;
+        text += &format!(", {share:.0} % of the {} that it does at most, measured", giga(ceiling));
+    }
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     let memory = [
         report.peak_device_bytes.map(|bytes| format!("{} MiB of tensors", mib(bytes))),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::ceiling;
 use crate::clock::Instant;
 
 use rand::{Rng, RngExt};
@@ -10,7 +11,7 @@ use crate::data::{self, CIFAR10_CLASSES, Dataset};
 use crate::error::{Error, Result};
 #[cfg(not(target_family = "wasm"))]
 use crate::gpu::block_on;
-use crate::nn::{Architecture, Network};
+use crate::nn::{Architecture, Network, Summary};
 use crate::ops::conv2d::Plans;
 use crate::ops::random::RandomStream;
 use crate::tensor::cpu::peak_process_bytes;
@@ -157,6 +158,10 @@ pub struct BenchReport {
     pub step_seconds: StepTimes,
     /// Host seconds to prepare and submit a step; `None` on the CPU device.
     pub host_seconds: Option<StepTimes>,
+    /// Floating-point operations a second in the median step: those of products, as direct convolutions would do them.
+    pub flops_per_second: f64,
+    /// The most that this GPU does, measured; see [`ceiling`]. `None` on the CPU device.
+    pub ceiling_flops_per_second: Option<f64>,
     /// Peak device memory of tensors in bytes, where it is counted.
     pub peak_device_bytes: Option<u64>,
     /// Peak memory of the process in bytes, where the system reports it.
@@ -190,6 +195,11 @@ pub fn bench(
 pub async fn bench_async(config: &BenchConfig, device: &Device, plans: Plans) -> Result<BenchReport> {
     let (recipe, architecture) = config.subject()?;
     let input = architecture.input;
+    let summary = Summary::new(&architecture)?;
+    let flops_per_image = match config.mode {
+        Mode::Train => summary.training_flops,
+        Mode::Infer => summary.forward_flops,
+    };
     let dataset = random_images(input, config.batch_size.min(MOST_IMAGES))?;
     let images = DeviceDataset::new(device, &dataset, &architecture.normalization)?;
     let mut network = Network::new(architecture, device, recipe.seed)?;
@@ -214,6 +224,12 @@ pub async fn bench_async(config: &BenchConfig, device: &Device, plans: Plans) ->
         Device::Cpu(_) => None,
         Device::Gpu(gpu) => Some(gpu),
     };
+    // Before memory is taken for other purposes.
+    let peak_device_bytes = gpu.map(|gpu| gpu.memory().peak_bytes);
+    let ceiling_flops_per_second = match gpu {
+        Some(gpu) => Some(ceiling::flops_per_second_async(gpu).await?),
+        None => None,
+    };
     // With more steps in flight, submitting one would wait for an earlier one.
     let host_is_free = gpu.is_some() && config.steps_per_wait == 1;
     let no_steps = || Error::field("steps", "must be at least 1");
@@ -233,7 +249,9 @@ pub async fn bench_async(config: &BenchConfig, device: &Device, plans: Plans) ->
         median_images_per_second: config.batch_size as f64 / step_seconds.median,
         step_seconds,
         host_seconds: StepTimes::of(host_seconds).filter(|_| host_is_free),
-        peak_device_bytes: gpu.map(|gpu| gpu.memory().peak_bytes),
+        flops_per_second: (flops_per_image * config.batch_size as u64) as f64 / step_seconds.median,
+        ceiling_flops_per_second,
+        peak_device_bytes,
         peak_process_bytes: peak_process_bytes(),
     })
 }

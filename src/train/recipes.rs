@@ -174,7 +174,23 @@ impl TrainConfig {
                 batch_norm_momentum: Some(0.4),
                 ..deep
             },
-            "resnet20" => TrainConfig { batch_size: 128, lr: 0.1, clip_norm: 0.0, average_decay: 0.0, ..deep },
+            // The same optimizer, without whitening: 86.80 % of a validation set after 5 epochs, with SGD 82.36 %.
+            "resnet20" => TrainConfig {
+                batch_size: 256,
+                lr: 0.1,
+                optimizer: OptimizerKind::Muon,
+                muon: MuonSettings { lr: 0.1, momentum: 0.6, fixed_norm: true },
+                momentum: 0.85,
+                bias_lr_factor: 8.0,
+                augmentation: Augmentation {
+                    flip: Flip::Alternating,
+                    crop_border: Border::Reflect,
+                    ..Augmentation::FLIP_CROP
+                },
+                clip_norm: 0.0,
+                average_decay: 0.0,
+                ..deep
+            },
             _ => deep,
         })
     }

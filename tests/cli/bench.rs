@@ -32,7 +32,9 @@ fn bench_reports_what_it_timed() {
                 "arch",
                 "batch_size",
                 "best_images_per_second",
+                "ceiling_flops_per_second",
                 "device",
+                "flops_per_second",
                 "host_seconds",
                 "input",
                 "median_images_per_second",
@@ -57,7 +59,13 @@ fn bench_reports_what_it_timed() {
         // On the CPU device the host does the work, and its tensors are the process's memory.
         let on_gpu = device == "gpu";
         assert_eq!((report["host_seconds"].is_object(), report["peak_device_bytes"].is_u64()), (on_gpu, on_gpu));
+        // Training a lenet5 takes 38 to 50 million operations an image, inference a third.
+        let flops = report["flops_per_second"].as_f64().unwrap() * times[2] / 2.0;
+        let range = if mode == "train" { 38e6..50e6 } else { 12e6..18e6 };
+        assert!(range.contains(&flops), "{report}");
+        assert_eq!(report["ceiling_flops_per_second"].is_f64(), on_gpu, "{report}");
         if on_gpu {
+            assert!(report["ceiling_flops_per_second"].as_f64().unwrap() > 1e9, "{report}");
             assert!(report["host_seconds"]["median"].as_f64().unwrap() <= times[4], "{report}");
             // At least the parameters.
             assert!(report["peak_device_bytes"].as_u64().unwrap() > 4 * 395_006, "{report}");

@@ -46,7 +46,9 @@ export function setUpReports(engine, device) {
         done.push(report);
         const row = body.insertRow();
         const median = report.step_seconds.median;
-        for (const text of [arch, batch, (batch / median).toFixed(1), (1 / median).toFixed(2), `${(1000 * median).toFixed(1)} ms`]) {
+        const ceiling = report.ceiling_flops_per_second;
+        const share = ceiling ? `${((100 * report.flops_per_second) / ceiling).toFixed(0)} % of ${(ceiling / 1e9).toFixed(0)} GFLOP/s` : "";
+        for (const text of [arch, batch, (batch / median).toFixed(1), (1 / median).toFixed(2), `${(1000 * median).toFixed(1)} ms`, share]) {
           row.append(make("td", String(text)));
         }
       }

@@ -73,6 +73,9 @@ const calls = {
   bench: async (_hear, arch, mode, batch, steps) => JSON.parse(await bench(engine, arch, mode, batch, steps)),
 };
 
+/** Why the library can no longer be used: after a trap, nothing that it holds can be relied on. */
+let end;
+
 /** Tells an event, and waits for its answer; the event loop turns meanwhile. */
 const teller = (id) => (json, bytes) =>
   new Promise((resolve) => {
@@ -88,8 +91,13 @@ self.onmessage = async ({ data }) => {
     return;
   }
   try {
+    if (end) throw end;
     postMessage({ id, result: await calls[call](teller(id), ...args) });
   } catch (error) {
-    postMessage({ id, error: String(error?.message ?? error) });
+    if (error instanceof WebAssembly.RuntimeError) {
+      end = new Error(`The library ended (${error.message}): most likely this tab has no more memory. Reload the page.`);
+    }
+    const reason = end ?? error;
+    postMessage({ id, error: String(reason?.message ?? reason) });
   }
 };

@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { SHAPES, changesOf, largest, nativeLosses } from "./native.mjs";
+import { SHAPES, changesOf, largest, nativeLogits, nativeLosses } from "./native.mjs";
 
 const [site, modules, program, weights] = process.argv.slice(2).map((path) => resolve(path));
 const { create, globals } = createRequire(`${modules}/`)("webgpu");
@@ -70,14 +70,17 @@ for (const run of RUNS) {
 const broken = await trained(engine, RUNS[0], Buffer.from("no checkpoint")).catch((error) => String(error.message ?? error));
 report("a damaged checkpoint", typeof broken === "string" && broken.includes("checkpoint"), broken);
 
-const planes = Uint8Array.from({ length: 4 * 3072 }, (_, at) => (at * at * 31 + at * 7) % 256);
+const images = [1, 2, 3, 4].map((seed) => Uint8Array.from({ length: 3072 }, (_, at) => (at * at * 31 * seed + at * 7) % 256));
 const cpu = library.Engine.cpu();
 for (const name of ["lenet5", "ygnet"]) {
   const bytes = readFileSync(join(weights, `${name}.safetensors`));
-  const logits = async (on) => await library.Network.load(on, name, bytes).logits(planes);
-  const [actual, expected] = [await logits(engine), await logits(cpu)];
-  const difference = Math.max(...actual.map((value, at) => Math.abs(value - expected[at])));
-  report(`${name}.safetensors`, difference < 1e-4, `logits differ by ${difference.toExponential(1)} of the CPU's`);
+  const logits = async (on) => [...(await library.Network.load(on, name, bytes).logits(Buffer.concat(images)))];
+  const expected = nativeLogits(program, folder, join(weights, `${name}.safetensors`), images);
+  for (const [device, actual] of [["Dawn", await logits(engine)], ["the page's CPU", await logits(cpu)]]) {
+    const difference = Math.max(...actual.map((value, at) => Math.abs(value - expected[at])));
+    const isGood = actual.length === expected.length && difference < 1e-4;
+    report(`${name}.safetensors on ${device}`, isGood, `logits differ by ${difference.toExponential(1)} of the native ones`);
+  }
 }
 
 const lost = library.Engine.gpu(vendor, description).then(async (other) => {

@@ -2,12 +2,12 @@
 // usage: page.mjs SITE NODE_MODULES OUT PROGRAM [--gpu]
 //   OUT is a folder for pictures of the page, PROGRAM the native program.
 import { execFileSync } from "node:child_process";
-import { createReadStream, existsSync, mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { createReadStream, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { extname, join, resolve } from "node:path";
-import { SHAPES, changesOf, largest, nativeLosses } from "./native.mjs";
+import { SHAPES, changesOf, largest, nativeLosses, pngOf } from "./native.mjs";
 
 const [site, modules, out, program] = process.argv.slice(2, 6).map((path) => resolve(path));
 const device = process.argv.includes("--gpu") ? "gpu" : "cpu";
@@ -29,7 +29,8 @@ const address = `http://127.0.0.1:${server.address().port}/?device=${device}`;
 
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--headless=new", "--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"],
+  args: ["--headless=new", "--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader",
+    "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"],
 });
 const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, acceptDownloads: true });
 const page = await context.newPage();
@@ -95,6 +96,11 @@ async function trainAsAVisitor() {
   await page.waitForSelector("#problem:not([hidden])");
   report("a damaged archive is said to be one", (await problem()).includes("damaged.tar.gz"), await problem());
 
+  const folder = mkdtempSync(join(tmpdir(), "cifar-gpu-page-"));
+  await trainOn("a folder of pictures", "3 classes", () => page.setInputFiles("#train-folder", pictureFolder(folder)));
+  await trainOn("CIFAR-10's archive", "50 images to train on, 10 to test, 10 classes", () => page.setInputFiles("#train-archive", archive(folder)));
+  rmSync(folder, { recursive: true });
+
   await page.selectOption("#train-source", "classes");
   for (const [at, name] of ["left", "right"].entries()) {
     const own = page.locator("#train-class-list .class").nth(at);
@@ -105,9 +111,100 @@ async function trainAsAVisitor() {
   }
   await page.selectOption("#train-recipe", "practice");
   await page.fill("#train-epochs", "3");
+  await trained();
+  report("classes of one's own are trained on", (await text("train-data")).includes("2 classes"), await text("train-data"));
+}
+
+/** Trains to the end. */
+async function trained() {
+  await page.evaluate(() => (document.querySelector("#train-status").textContent = ""));
   await page.click("#train-start");
   await page.waitForFunction(() => document.querySelector("#train-status").textContent.startsWith("Done"), undefined, { timeout: 300_000 });
-  report("classes of one's own are trained on", (await text("train-data")).includes("2 classes"), await text("train-data"));
+}
+
+/** Trains for an epoch on what `choose` gives the page, which says of it what is `expected`. */
+async function trainOn(name, expected, choose) {
+  await choose();
+  await page.fill("#train-epochs", "1");
+  await trained();
+  report(`${name} is trained on`, (await text("train-data")).includes(expected), await text("train-data"));
+}
+
+/** A folder with a folder of pictures for each of three classes. */
+function pictureFolder(folder) {
+  const root = join(folder, "colors");
+  for (const [plane, name] of ["red", "green", "blue"].entries()) {
+    mkdirSync(join(root, name), { recursive: true });
+    for (let number = 0; number < 10; number++) {
+      const planes = Uint8Array.from({ length: 3072 }, (_, at) => (Math.floor(at / 1024) === plane ? 200 : at + 20 * number) % 256);
+      writeFileSync(join(root, name, `${number}.png`), pngOf(planes));
+    }
+  }
+  return root;
+}
+
+/** An archive as CIFAR-10's binary version, with ten images in each file. */
+function archive(folder) {
+  const root = join(folder, "cifar-10-batches-bin");
+  mkdirSync(root);
+  const records = Buffer.alloc(10 * 3073, 120);
+  for (let label = 0; label < 10; label++) records.fill(25 * label, label * 3073 + 1, label * 3073 + 1500)[label * 3073] = label;
+  for (const name of ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"]) {
+    writeFileSync(join(root, `${name}.bin`), records);
+  }
+  const file = join(folder, "cifar-10-binary.tar.gz");
+  execFileSync("tar", ["-czf", file, "-C", folder, "cifar-10-batches-bin"]);
+  return file;
+}
+
+/** A picture in another format, pasted; one from the camera; keys; a tab whose memory does not suffice; the page without a network. */
+async function tryTheRest() {
+  const webp = await page.evaluate(async () => {
+    const canvas = new OffscreenCanvas(80, 60);
+    canvas.getContext("2d").fillRect(10, 10, 30, 30);
+    const blob = await canvas.convertToBlob({ type: "image/webp" });
+    const clipboardData = new DataTransfer();
+    clipboardData.items.add(new File([blob], "pasted.webp", { type: blob.type }));
+    dispatchEvent(new ClipboardEvent("paste", { clipboardData }));
+    return blob.type;
+  });
+  await page.getByRole("heading", { name: "pasted.webp" }).waitFor({ timeout: 120_000 });
+  report("a pasted picture is classified", webp === "image/webp", webp);
+  await page.click("#try-camera");
+  await page.waitForFunction(() => document.querySelector("#try-video").videoWidth > 0);
+  await page.click("#try-shot");
+  await page.getByRole("heading", { name: "camera" }).waitFor({ timeout: 120_000 });
+  await page.click("#try-stop");
+  report("a picture of the camera is classified", true);
+
+  const unnamed = await page.evaluate(() =>
+    [...document.querySelectorAll("button, input, select, canvas, [role=img]")]
+      .filter((element) => !(element.labels?.length || element.textContent.trim() || element.ariaLabel || element.title))
+      .map((element) => element.outerHTML));
+  report("all that is worked with has a name", unnamed.length === 0, unnamed.join(" "));
+  await page.focus("#tab-try");
+  await page.keyboard.press("ArrowRight");
+  report("tabs follow the arrow keys", await page.locator("#train").isVisible());
+  await page.click("#tab-try");
+
+  const reason = await page.evaluate(async () => {
+    const { startEngine } = await import("./engine.js");
+    const engine = startEngine();
+    await engine.call("open", ["cpu"]);
+    const failure = await engine.call("shapes", [1_300_000, 100]).catch((error) => error.message);
+    engine.stop();
+    return failure;
+  });
+  report("a tab without memory is said to be one", typeof reason === "string" && reason.includes("memory"), String(reason));
+
+  await page.evaluate(async () => await navigator.serviceWorker.ready);
+  await page.reload();
+  await ready();
+  await context.setOffline(true);
+  await page.reload();
+  await ready();
+  report("it works without a network", true, await text("device"));
+  await context.setOffline(false);
 }
 
 /** Compares every kernel with its twin, and a few steps with the native program. */
@@ -155,8 +252,10 @@ await page.waitForSelector("#problem:not([hidden])");
 report("a file that is no picture is said to be none", (await problem()).includes("broken.png"), await problem());
 await shoot("try");
 
-if (device === "cpu") await trainAsAVisitor();
-else await checkTheGpu();
+if (device === "cpu") {
+  await tryTheRest();
+  await trainAsAVisitor();
+} else await checkTheGpu();
 report("no error on the console", messages.length === 0, messages.join("; "));
 await browser.close();
 server.close();

@@ -1,7 +1,7 @@
 //! CPU twins of the Winograd kernels. Transforms and products go over the tiles in blocks that stay in the cache.
 
-use pulp::{Arch, Simd, WithSimd};
 use crate::parallel::*;
+use pulp::{Arch, Simd, WithSimd};
 
 use super::super::Finish;
 use super::super::Splits;
