@@ -72,7 +72,7 @@ report("a damaged checkpoint", typeof broken === "string" && broken.includes("ch
 
 const images = [1, 2, 3, 4].map((seed) => Uint8Array.from({ length: 3072 }, (_, at) => (at * at * 31 * seed + at * 7) % 256));
 const cpu = library.Engine.cpu();
-for (const name of ["lenet5", "ygnet"]) {
+for (const name of ["lenet5", "resnet20", "ygnet"]) {
   const bytes = readFileSync(join(weights, `${name}.safetensors`));
   const logits = async (on) => [...(await library.Network.load(on, name, bytes).logits(Buffer.concat(images)))];
   const expected = nativeLogits(program, folder, join(weights, `${name}.safetensors`), images);

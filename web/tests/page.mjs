@@ -195,7 +195,20 @@ async function tryTheRest() {
     engine.stop();
     return failure;
   });
-  report("a tab without memory is said to be one", typeof reason === "string" && reason.includes("memory"), String(reason));
+  report("a set that memory does not hold is refused", typeof reason === "string" && reason.includes("memory"), String(reason));
+  const trap = await page.evaluate(async () => {
+    const { startEngine } = await import("./engine.js");
+    const engine = startEngine();
+    await engine.call("open", ["cpu"]);
+    const failures = [];
+    for (const bytes of [3_900_000_000, 10]) {
+      const call = engine.call("loadNetwork", ["large", new Uint8Array(bytes)]);
+      failures.push(await call.then(() => "nothing", (error) => error.message));
+    }
+    engine.stop();
+    return failures;
+  });
+  report("a tab without memory says so", trap.every((text) => text.includes("Reload the page")), trap[0]);
 
   await page.evaluate(async () => await navigator.serviceWorker.ready);
   await page.reload();

@@ -150,7 +150,8 @@ impl<'a> Declarations<'a> {
                         binding = Some(self.number()?);
                     }
                     "workgroup_size" => {
-                        if workgroup_size.replace(self.workgroup_size()?).is_some() {
+                        let size = self.workgroup_size()?;
+                        if workgroup_size.replace(size).is_some() {
                             return fault("expected exactly one entry point");
                         }
                     }
