@@ -41,23 +41,31 @@ fn without_comments(source: &str) -> String {
 /// Size and alignment of a type in bytes; of an array without a length, which only storage buffers have, those of an element.
 #[derive(Debug, Clone, Copy)]
 struct Layout {
-    size: u32,
-    alignment: u32,
+    size: u64,
+    alignment: u64,
 }
 
+/// Types may not be larger, in bytes, so that no size overflows.
+const MAX_SIZE: u64 = 1 << 30;
+
 impl Layout {
-    fn scalar(size: u32) -> Self {
+    fn scalar(size: u64) -> Self {
         Layout { size, alignment: size }
     }
 
     /// Of a vector of so many of these.
-    fn vector(self, elements: u32) -> Self {
+    fn vector(self, elements: u64) -> Self {
         Layout { size: elements * self.size, alignment: elements.next_power_of_two() * self.size }
     }
 
     /// Of an array of so many of these.
     fn array(self, elements: u32) -> Self {
-        Layout { size: elements.saturating_mul(self.size.next_multiple_of(self.alignment)), ..self }
+        Layout { size: u64::from(elements) * self.size.next_multiple_of(self.alignment), ..self }
+    }
+
+    /// The same if it is not too large.
+    fn within_limit(self, name: &str) -> Result<Self, Fault> {
+        if self.size <= MAX_SIZE { Ok(self) } else { fault(format!("{name} is larger than {MAX_SIZE} bytes")) }
     }
 }
 
@@ -131,7 +139,7 @@ struct Declarations<'a> {
 
 impl<'a> Declarations<'a> {
     fn interface(&mut self) -> Result<Interface, Fault> {
-        let (mut bindings, mut workgroup_bytes) = (Vec::new(), 0_u32);
+        let (mut bindings, mut workgroup_bytes) = (Vec::new(), 0_u64);
         let (mut binding, mut workgroup_size) = (None, None);
         loop {
             match self.tokens.next() {
@@ -164,11 +172,11 @@ impl<'a> Declarations<'a> {
                     let _name = self.tokens.next();
                     self.tokens.expect(":")?;
                     let kind = match space {
-                        "uniform" => BindingKind::Uniform { size: self.layout()?.size },
+                        "uniform" => BindingKind::Uniform { size: self.layout()?.size as u32 },
                         "storage" if is_written => BindingKind::ReadWrite,
                         "storage" => BindingKind::Read,
                         "workgroup" => {
-                            workgroup_bytes = workgroup_bytes.saturating_add(self.layout()?.size);
+                            workgroup_bytes += self.layout()?.size;
                             continue;
                         }
                         _ => continue,
@@ -182,7 +190,7 @@ impl<'a> Declarations<'a> {
         }
         let Some(workgroup_size) = workgroup_size else { return fault("expected exactly one entry point") };
         let bindings = in_order(bindings).map_err(|message| Fault(message.to_owned()))?;
-        Ok(Interface { bindings, workgroup_size, workgroup_bytes })
+        Ok(Interface { bindings, workgroup_size, workgroup_bytes: u32::try_from(workgroup_bytes).unwrap_or(u32::MAX) })
     }
 
     /// Keeps a constant if it is a plain number.
@@ -223,7 +231,7 @@ impl<'a> Declarations<'a> {
 
     fn structure(&mut self) -> Result<(), Fault> {
         let name = self.tokens.next();
-        let (mut end, mut alignment) = (0_u32, 1);
+        let (mut end, mut alignment) = (0_u64, 1);
         self.tokens.expect("{")?;
         while !self.tokens.has("}") {
             let mut member = self.tokens.next();
@@ -241,11 +249,12 @@ impl<'a> Declarations<'a> {
             }
             self.tokens.expect(":")?;
             let layout = self.layout()?;
-            end = end.next_multiple_of(layout.alignment).saturating_add(layout.size);
+            end = end.next_multiple_of(layout.alignment) + layout.size;
             alignment = alignment.max(layout.alignment);
             self.tokens.has(",");
         }
-        self.types.insert(name, Layout { size: end.next_multiple_of(alignment), alignment });
+        let layout = Layout { size: end.next_multiple_of(alignment), alignment }.within_limit(name)?;
+        self.types.insert(name, layout);
         Ok(())
     }
 
@@ -270,7 +279,7 @@ impl<'a> Declarations<'a> {
                 };
                 self.tokens.has(",");
                 self.tokens.expect(">")?;
-                Ok(layout)
+                layout.within_limit(name)
             }
             _ => fault(format!("type {name:?} is none that a buffer's declaration may have here")),
         }
@@ -353,6 +362,7 @@ mod tests {
             (format!("struct A {{ @size(16) a: f32 }} {entry}"), "@size"),
             (format!("var<workgroup> a: array<f32, 2 * N>; {entry}"), "'>'"),
             ("struct A { a: array<f32".into(), "expected"),
+            (format!("var<workgroup> a: array<array<vec4<f32>, 4000000000>, 4000000000>; {entry}"), "larger"),
         ] {
             let found = read(&declarations).unwrap_err();
             assert!(found.contains(named) || named == "'>'" && found.contains('>'), "{declarations}: {found}");
